@@ -1,0 +1,75 @@
+# coordsim: set-up and checks. A fresh machine needs Python >= 3.11, make and git; `make help` lists the targets.
+
+PYTHON      ?= python3
+VENV        ?= .venv
+PYTEST_ARGS ?= --numprocesses=auto --maxprocesses=4
+
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LOCK := requirements.lock
+
+# Stamps: an install runs again only when what it installs has changed.
+CORE := $(VENV)/.installed
+DEV  := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types imports pytest format bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(CORE) ## install, run scenarios/quickstart.yaml, print its table, keep its results in runs/quickstart
+	@rm -rf runs/quickstart
+	$(BIN)/coordsim run scenarios/quickstart.yaml -o runs/quickstart
+
+test: lint types imports pytest ## install the dev extra and run every check; CI runs this
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The folder's name must be the package's, and the checkout may be called anything: a hidden folder holds one link.
+types: $(DEV) ## mypy --strict, the tests too
+	@mkdir -p .mypy && ln -sfn .. .mypy/coordsim
+	cd .mypy && "$(abspath $(BIN))/mypy" --config-file ../pyproject.toml
+
+imports: $(DEV) ## import-linter: the direction of imports
+	$(BIN)/lint-imports --no-logo
+
+# Last of `test`: CI reads pytest's closing line.
+pytest: $(DEV) ## the tests, warnings as errors
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+format: $(DEV) ## let ruff repair and format what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## benchmarks: what depends on the machine
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py test_*.py'
+
+lock: $(DEV) ## resolve every dependency anew into requirements.lock
+	$(BIN)/python .ci/lock
+
+clean: ## remove what builds, checks and installs left; keeps runs/
+	rm -rf $(VENV) build dist *.egg-info .mypy .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "coordsim needs Python >= 3.11, and there is no $(PYTHON); try: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "coordsim needs Python >= 3.11, got $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The pinned setuptools first, and no build isolation: the lock pins the build too.
+$(CORE): pyproject.toml $(LOCK) | $(BIN)/python
+	$(PIP) install -c $(LOCK) setuptools
+	$(PIP) install -c $(LOCK) --no-build-isolation -e .
+	@touch $@
+
+$(DEV): pyproject.toml $(LOCK) | $(BIN)/python
+	$(PIP) install -c $(LOCK) setuptools
+	$(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev]'
+	@touch $(CORE) $@

@@ -1,0 +1,57 @@
+"""coordsim: predict where the time of an agentic AI system goes, before it is built.
+
+The names below are the public API. Each is imported on first use (PEP 562), so `import coordsim` costs milliseconds and
+never imports torch, scipy or pandas.
+
+Leaves out: everything else in the package, which may change between releases.
+Checked: tests/test_packaging.py resolves every name and looks at what a bare import pulls in.
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EXPORTS`
+    from .models.scenario import Scenario as Scenario
+    from .models.scenario import load as load
+    from .models.simulation import run as run
+    from .models.simulation import simulate as simulate
+    from .sim.analysis.result import Result as Result
+    from .sim.engine.ledger import Ledger as Ledger
+
+    __version__: str
+
+_EXPORTS: dict[str, str] = {
+    "Ledger": "sim.engine.ledger",
+    "Result": "sim.analysis.result",
+    "Scenario": "models.scenario",
+    "load": "models.scenario",
+    "run": "models.simulation",
+    "simulate": "models.simulation",
+}
+
+# For a source tree that was never installed; a test holds it to pyproject.toml.
+_VERSION = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for."""
+    if name == "__version__":
+        value: object = _installed_version()
+    elif name in _EXPORTS:
+        value = getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *_EXPORTS, "__version__"})
+
+
+def _installed_version() -> str:
+    try:
+        return metadata.version("coordsim")
+    except metadata.PackageNotFoundError:
+        return _VERSION

@@ -1,0 +1,1 @@
+"""The simulator, which knows no component by name."""

@@ -1,0 +1,1 @@
+"""Analysis: what the numbers of one or many runs say, and how sure that is."""

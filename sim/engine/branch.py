@@ -1,0 +1,158 @@
+"""A branch: one sequential thread of a task, with its own local time and its own share of the ledger.
+
+A branch runs ahead of the clock. A delay that nothing else can influence only moves its local time; it meets the event
+queue where it contends for something (`Pool`, `Link`), where it sleeps until its local time on purpose (`settle`), and
+where it joins. So consecutive delays cost one event however many there are, and each keeps its own ledger entry.
+
+The generator of a branch calls one of these primitives and then yields (the yielded value is not looked at). It never
+returns: its last act is to hand itself to whoever waits for it, and it is then dropped.
+
+Leaves out: nothing waits for a branch but a `Join` or the task's end.
+Checked: tests/test_engine.py.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from .simulation import Simulation
+
+if TYPE_CHECKING:
+    from .ledger import Ledger, Task
+
+Script = Generator[None, Any, None]
+
+
+def _nothing(_event: Any) -> None:
+    """Stands in for the continuation of a branch that is over."""
+
+
+class Wait:
+    """One wait of a branch: at once its event in the queue and its place in line.
+
+    A branch waits for one thing at a time, so it owns one of these and uses it again and again. A cancelled wait is
+    abandoned (its event may still lie in the queue, and does nothing), and the branch gets a new one.
+    """
+
+    __slots__ = ("arrived", "callbacks", "ended", "holder", "place", "priority", "rejected", "resume", "service", "started")
+
+    _ok = True
+    _value = None
+
+    def __init__(self, resume: Callable[[Any], Any]) -> None:
+        self.callbacks: Any = None
+        self.resume = resume  # continues the branch, whatever it is called with
+        self.arrived = 0.0
+        self.ended = 0.0
+        self.started = 0.0
+        self.service = 0.0
+        self.priority = 0.0
+        self.rejected = False
+        self.holder: Any = None  # the Pool or Link that has it, None while it only sleeps
+        self.place: Any = None  # where in the holder it is
+
+
+class Branch:
+    """A thread of a task.
+
+    `time` is local time (s), never before the clock while the branch runs. `parts` holds seconds per account of the
+    ledger on this branch's own path. `lane` names the branch to the random streams (0 for the task's trunk).
+    `calls` counts the calls of each component in this lane: the ordinal of a draw. `state` belongs to the model.
+    """
+
+    __slots__ = ("calls", "lane", "ledger", "parts", "sim", "span", "spans", "state", "task", "time", "wait")
+
+    def __init__(self, task: "Task", lane: int, time: float, state: Any) -> None:
+        ledger = task.ledger
+        self.task = task
+        self.ledger: Ledger = ledger
+        self.sim: Simulation = ledger.sim
+        self.lane = lane
+        self.time = time
+        self.parts = [0.0] * len(ledger.accounts)
+        self.calls = [0] * ledger.callees
+        self.spans = task.spans
+        self.span = 0  # id of the enclosing span
+        self.state = state
+        self.wait: Wait
+
+    def start(self, script: Script) -> None:
+        """Run `script` as this branch, at once, up to its first wait."""
+        self.wait = Wait(script.send)
+        script.send(None)
+
+    def add(self, account: int, duration: float, size: float = 0.0) -> None:
+        """Let `duration` seconds pass on this branch without contention, in `account`; `size` is its attribute."""
+        if duration:
+            start = self.time
+            # The end as the clock rounds it: parts are differences of clock times, so that they telescope.
+            self.time = end = start + duration
+            self.parts[account] += end - start
+            if self.spans is not None:
+                self.spans.append((self.lane, self.span, account, start, end, size))
+
+    def settle(self) -> None:
+        """Sleep until the clock has reached local time; the script yields after the call."""
+        wait = self.wait
+        wait.callbacks = (wait.resume,)
+        self.sim.schedule_at(self.time, wait)
+
+    def end(self) -> None:
+        """The script is over: let go of it, so that no cycle of references keeps it in memory."""
+        self.wait = Wait(_nothing)
+
+    def cancel(self) -> None:
+        """Give back whatever the branch waits for or is served by, and never run it again."""
+        wait = self.wait
+        if wait.holder is not None:
+            wait.holder.cancel(wait)
+        if wait.callbacks is not None:
+            wait.callbacks = ()
+        self.end()
+
+
+class Join:
+    """Where branches of one task meet: releases the parent when `needed` of them have arrived.
+
+    The branch that releases is on the critical path; what the others did is overlapped work. `ends` are the local end
+    times in order of arrival (s).
+    """
+
+    __slots__ = ("branches", "ends", "needed", "parent", "released", "sim")
+
+    def __init__(self, parent: Branch, needed: int) -> None:
+        self.parent = parent
+        self.sim = parent.sim
+        self.needed = needed
+        self.branches: list[Branch] = []
+        self.ends: list[float] = []
+        self.released: Branch | None = None
+
+    def arrive(self, branch: Branch) -> None:
+        """`branch` is over at its local time: meet the others there. Its script yields after the call and ends."""
+        wait = branch.wait
+        wait.callbacks = (lambda _event: self._meet(branch),)
+        self.sim.schedule_at(branch.time, wait)
+
+    def _meet(self, branch: Branch) -> None:
+        self.ends.append(branch.time)
+        if self.released is not None:
+            branch.task.overlap(branch.parts)  # after the release: work nobody waited for
+            return
+        self.branches.append(branch)
+        if len(self.ends) == self.needed:
+            self._release(branch)
+
+    def _release(self, branch: Branch) -> None:
+        self.released = branch
+        parent = self.parent
+        parent.time = branch.time
+        parts = parent.parts
+        for account, seconds in enumerate(branch.parts):
+            if seconds:
+                parts[account] += seconds
+        for other in self.branches:
+            if other is not branch:
+                parent.task.overlap(other.parts)
+        if parent.spans is not None:
+            parent.task.edges.append((branch.lane, parent.lane, branch.time))
+        parent.wait.resume(None)

@@ -1,0 +1,131 @@
+"""The errors a user or a developer can meet.
+
+A user's mistakes come together in one `InputError`: where, what, the rule, what was got, the remedy.
+Leaves out: printing, exit codes and colours; the command line does those.
+Checked: tests/test_source.py and tests/test_spec.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = [
+    "ConservationError",
+    "CoordsimError",
+    "InputError",
+    "Problem",
+    "ProfileError",
+    "ScenarioError",
+    "TraceError",
+    "did_you_mean",
+    "nearest",
+    "show",
+]
+
+_SHOWN = 60  # characters of a value or a source line that an error repeats
+
+
+class CoordsimError(Exception):
+    """Base of every error that coordsim raises on purpose."""
+
+
+class ConservationError(CoordsimError):
+    """The law of the ledger is broken: our mistake, never the user's. Names the task and the span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: `line` and `column` count from 1, and 0 means not known; `path` is '' for a whole file."""
+
+    path: str
+    message: str
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    source: str = ""
+
+    def position(self, subject: str) -> str:
+        """Return `14:7`, with the file before it when that is not the `subject` of the report."""
+        place = f"{self.line}:{self.column}" if self.line and self.column else str(self.line or "")
+        if not self.file or self.file == subject:
+            return place
+        return f"{self.file}:{place}" if place else self.file
+
+
+class InputError(CoordsimError):
+    """All the mistakes found in one input."""
+
+    def __init__(self, problems: Iterable[Problem], subject: str = "") -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.subject: str = subject or next((p.file for p in self.problems if p.file), "the input")
+        # The arguments are kept as given, so that the error survives pickling between processes.
+        super().__init__(self.problems, self.subject)
+
+    def __str__(self) -> str:
+        """Return the report: a headline, then two lines a mistake at most."""
+        count = len(self.problems)
+        lines = [f"{self.subject} has {count} mistake{'' if count == 1 else 's'}"]
+        positions = [problem.position(self.subject) for problem in self.problems]
+        width = max((len(position) for position in positions), default=0)
+        indent = f"  {'':<{width}}  " if width else "  "
+        for problem, position in zip(self.problems, positions, strict=True):
+            start = f"  {position:<{width}}  " if width else "  "
+            text = f"{problem.path}: {problem.message}" if problem.path else problem.message
+            lines.append(start + text)
+            if problem.source.strip():
+                lines.append(f"{indent}| {shorten(problem.source.strip())}")
+        return "\n".join(lines)
+
+
+class ScenarioError(InputError):
+    """A scenario that cannot be read, or that describes no possible system."""
+
+
+class ProfileError(InputError):
+    """A profile that cannot be read, or whose numbers cannot be laws."""
+
+
+class TraceError(InputError):
+    """A trace that cannot be read."""
+
+
+def nearest(word: object, choices: Iterable[str]) -> str | None:
+    """Return the choice that `word` was most likely meant to be, letter case aside; None if nothing is near."""
+    given = str(word)
+    by_lower: dict[str, str] = {}
+    for choice in choices:
+        by_lower.setdefault(choice.lower(), choice)
+    found = difflib.get_close_matches(given.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found and by_lower[found[0]] != given else None
+
+
+def did_you_mean(word: object, choices: Iterable[str]) -> str:
+    """Return '; did you mean `capacity`?', or '' when nothing is near."""
+    choice = nearest(word, choices)
+    return f"; did you mean `{choice}`?" if choice is not None else ""
+
+
+def shorten(text: str, limit: int = _SHOWN) -> str:
+    """Return `text` in at most `limit` characters, on one line, without control characters."""
+    clean = "".join(char if char.isprintable() else "\ufffd" for char in text[: limit + 1])
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def show(value: object) -> str:
+    """Return a value as an error repeats it: the way YAML would write it, shortened."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    if isinstance(value, int):
+        return str(value) if value.bit_length() < 200 else "a whole number of more than 60 digits"
+    if isinstance(value, str):
+        number_like = value[:1] in "+-.$" or value[:1].isdigit()
+        return shorten(value) if value.strip() and number_like else f"'{shorten(value)}'"
+    return shorten(str(value))

@@ -1,0 +1,269 @@
+"""The ledger: every second of every task, in exactly one category.
+
+A branch adds what it did to accounts (category, component, name) as it goes; at a join the branch that released the
+join hands its parts to the parent, and the others' parts are overlapped work. So when the trunk of a task ends, its
+parts are the task's critical path, and no walk over spans is needed. With `spans` on, the same entries are also kept as
+spans, and `Span.critical` is the backward walk along the release edges.
+
+The law: for every finished task the parts sum to end - arrival, within 1e-9 of it plus 8 ulp of the clock. Parts are
+declared by who used the time (a pool its waiting and service, a delay its length), never computed as a remainder, and
+the sum is checked against the clock for every task.
+
+Leaves out: rows beyond `ROWS` (a long run keeps every second task, then every fourth ...; the law is checked on all).
+Checked: tests/test_ledger.py; every scenario of the tests runs under the law.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .branch import Branch
+from .errors import ConservationError
+from .simulation import Simulation
+
+CATEGORIES = (
+    "inference",
+    "communication",
+    "serialization",
+    "tool",
+    "context",
+    "recovery",
+    "synchronization",
+    "orchestration",
+    "queueing",
+    "human",
+)
+STRUCTURE = "structure"  # spans that only group others: a step, a call
+ROWS = 1 << 17  # tasks kept as rows; 60 columns make 63 MB
+BLOCK = 512  # tasks turned into arrays, and checked, at a time
+DONE, FAILED, UNFINISHED = 0, 1, 2
+STATUSES = ("done", "failed", "unfinished")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where time is booked: one category, one component, one name (`tool.invoke` apart from `tool.execute`)."""
+
+    category: str
+    component: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time of one task (seconds). `size` is in the unit of its account: bytes, tokens or calls."""
+
+    task: int
+    lane: int
+    id: int
+    parent: int
+    name: str
+    category: str
+    component: str
+    start: float
+    end: float
+    size: float
+    critical: bool
+    lost: bool
+    status: str
+
+
+class Task:
+    """One task while it runs: what its branches share."""
+
+    __slots__ = (
+        "arrival", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "trunk", "_ids",
+    )  # fmt: skip
+
+    def __init__(self, ledger: "Ledger", index: int, group: int, arrival: float) -> None:
+        self.ledger = ledger
+        self.index = index
+        self.group = group  # its task class
+        self.arrival = arrival
+        self.facts = [0.0] * len(ledger.facts)
+        self.overlapped: list[float] | None = None
+        self.failure: str | None = None
+        self.spans: list[tuple[Any, ...]] | None = [] if ledger.keeps_spans(index) else None
+        self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
+        self.lost: list[tuple[int, int, int]] = []  # lane, first and last position of spans whose work was lost
+        self.trunk: Branch
+        self._ids = 0
+
+    def overlap(self, parts: list[float]) -> None:
+        """Keep the parts of a branch that was not on the critical path."""
+        if self.overlapped is None:
+            self.overlapped = [0.0] * len(parts)
+        for account, seconds in enumerate(parts):
+            if seconds:
+                self.overlapped[account] += seconds
+
+    def next_id(self) -> int:
+        """Return a fresh id for a span that encloses others."""
+        self._ids += 1
+        return self._ids
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """Cumulative statistics of every resource at a time: differences of two give any stretch of the run."""
+
+    time: float
+    tasks_arrived: int
+    tasks_ended: int
+    task_seconds: float  # integral of the number of tasks in the system
+    resources: list[tuple[float, ...]]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The accounts of a run and its tasks.
+
+    `spans` is 'all', 'sampled' (every `sample`-th task) or 'none'. `facts` names what else is counted per task.
+    """
+
+    sim: Simulation
+    facts: tuple[str, ...]
+    spans: str = "none"
+    sample: int = 100
+    accounts: list[Account] = field(default_factory=list)
+    callees: int = 0
+    live: dict[int, Task] = field(default_factory=dict)
+    kept: list[Task] = field(default_factory=list)  # tasks whose spans are kept
+    failures: dict[str, int] = field(default_factory=dict)
+    arrived: int = 0
+    ended: int = 0
+    stride: int = 1
+    resources: list[Any] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    _snapshot_stride: int = 1
+    _blocks: list[np.ndarray] = field(default_factory=list)
+    _rows: int = 0
+    _pending: list[list[float]] = field(default_factory=list)
+    _task_seconds: float = 0.0
+    _last: float = 0.0
+    _index: dict[Account, int] = field(default_factory=dict)
+
+    HEAD = ("task", "class", "arrival", "end", "status", "overlapped")
+
+    def account(self, category: str, component: str, name: str = "") -> int:
+        """Return the number of an account, opening it if it is new; only before the first task."""
+        key = Account(category, component, name or category)
+        if key not in self._index:
+            if category != STRUCTURE and category not in CATEGORIES:
+                raise ValueError(f"`category` must be one of {CATEGORIES}, but got {category!r}")
+            self._index[key] = len(self.accounts)
+            self.accounts.append(key)
+        return self._index[key]
+
+    def callee(self) -> int:
+        """Return a slot of `Branch.calls` for one more component that is called."""
+        self.callees += 1
+        return self.callees - 1
+
+    def keeps_spans(self, index: int) -> bool:
+        """Whether the spans of task `index` are kept."""
+        return self.spans == "all" or (self.spans == "sampled" and index % self.sample == 0)
+
+    def open(self, index: int, group: int, arrival: float) -> Task:
+        """A task arrives (now)."""
+        task = Task(self, index, group, arrival)
+        self._integrate(arrival)
+        self.live[index] = task
+        self.arrived += 1
+        return task
+
+    def close(self, branch: Branch, status: int = DONE, failure: str | None = None) -> None:
+        """The trunk of a task has ended, at its local time, which is now."""
+        task = branch.task
+        self._integrate(branch.time)
+        del self.live[task.index]
+        self.ended += 1
+        if failure is not None:
+            task.failure = failure
+            self.failures[failure] = self.failures.get(failure, 0) + 1
+        overlapped = 0.0 if task.overlapped is None else sum(task.overlapped)
+        self._pending.append(
+            [task.index, task.group, task.arrival, branch.time, status, overlapped, *task.facts, *branch.parts]
+        )
+        if task.spans is not None:
+            self.kept.append(task)
+        if len(self._pending) >= BLOCK:
+            self._flush()
+        branch.end()
+
+    def _integrate(self, now: float) -> None:
+        self._task_seconds += (self.arrived - self.ended) * (now - self._last)
+        self._last = now
+
+    def _flush(self) -> None:
+        if self._pending:
+            block = np.array(self._pending)
+            self._pending = []
+            self._check(block)
+            self._keep(block)
+        self._snapshot()
+
+    def _check(self, block: np.ndarray) -> None:
+        """The law, on every task of the block."""
+        elapsed = block[:, 3] - block[:, 2]
+        parts = block[:, len(self.HEAD) + len(self.facts) :].sum(axis=1)
+        allowed = 1e-9 * np.abs(elapsed) + 8 * np.spacing(np.abs(block[:, 3]))
+        wrong = np.flatnonzero(~(np.abs(parts - elapsed) <= allowed))
+        if wrong.size:
+            row = block[wrong[0]]
+            named = {self._label(i): v for i, v in enumerate(row[len(self.HEAD) + len(self.facts) :]) if v}
+            raise ConservationError(
+                f"task {int(row[0])}: its parts sum to {parts[wrong[0]]!r} s, but it took {elapsed[wrong[0]]!r} s "
+                f"(and {wrong.size - 1} more tasks); parts: {named}"
+            )
+
+    def _label(self, account: int) -> str:
+        found = self.accounts[account]
+        return f"{found.category}/{found.component}/{found.name}"
+
+    def _keep(self, block: np.ndarray) -> None:
+        if self.stride > 1:
+            block = block[block[:, 0] % self.stride == 0]
+        self._blocks.append(block)
+        self._rows += len(block)
+        while self._rows > ROWS:
+            self.stride *= 2
+            rows = np.concatenate(self._blocks)
+            self._blocks = [rows[rows[:, 0] % self.stride == 0]]
+            self._rows = len(self._blocks[0])
+
+    def _snapshot(self) -> None:
+        if (self.ended // BLOCK) % self._snapshot_stride:
+            return
+        self.snapshots.append(self.snapshot())
+        if len(self.snapshots) > 512:
+            self.snapshots = self.snapshots[1::2]
+            self._snapshot_stride *= 2
+
+    def snapshot(self) -> Snapshot:
+        """Return the cumulative statistics as of the last arrival or end of a task."""
+        return Snapshot(
+            self._last, self.arrived, self.ended, self._task_seconds, [r.totals(self._last) for r in self.resources]
+        )
+
+    def finish(self, rows_of_unfinished: list[tuple[Branch, float]]) -> None:
+        """End of the run: the unfinished trunks, each with the time up to which it is accounted for."""
+        for branch, end in rows_of_unfinished:
+            branch.time = end
+            self.close(branch, UNFINISHED)
+        self._flush()
+        if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
+            self.snapshots.append(self.snapshot())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `rows`: head, facts, then one per account."""
+        return (*self.HEAD, *self.facts, *(self._label(i) for i in range(len(self.accounts))))
+
+    def rows(self) -> np.ndarray:
+        """One row per kept task, in order of its index, shape (tasks, columns)."""
+        if not self._blocks:
+            return np.zeros((0, len(self.columns)))
+        rows = np.concatenate(self._blocks)
+        return rows[np.argsort(rows[:, 0], kind="stable")]

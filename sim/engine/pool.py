@@ -1,0 +1,181 @@
+"""A pool: c equal servers behind one queue, first come first served or by priority, in which customers can be cancelled.
+
+One use of a pool is one primitive, `use(wait, at, service)`: arrival at time `at`, waiting, service, release. It costs
+two events at most (arrival, end of service), no object, and no process. `take` and `give` hold a server for as long as
+the model likes.
+
+Time-weighted statistics cost one addition where a count changes: the integral of a count up to t is
+count * t - (times at which it rose) + (times at which it fell).
+
+Leaves out: preemption; servers of unequal speed.
+Checked: tests/test_engine.py, customer by customer against Lindley's recursion (one server) and Kiefer and Wolfowitz's
+(several); tests/test_theory.py against Erlang B and C.
+Source: Kiefer and Wolfowitz, Trans. AMS 78 (1955).
+"""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from .branch import Wait
+from .simulation import NORMAL, Simulation
+
+
+class Pool:
+    """`capacity` servers and a queue of at most `queue_limit` (None: no limit)."""
+
+    __slots__ = (
+        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "name",
+        "present_offset", "queue", "queue_account", "queue_limit", "rejections", "service_account", "sim", "waited",
+        "_arriving", "_finishing", "_granting", "_heap", "_ids", "_sequence",
+    )  # fmt: skip
+
+    def __init__(
+        self, sim: Simulation, name: str, capacity: int, queue_limit: int | None = None, by_priority: bool = False
+    ) -> None:
+        self.sim = sim
+        self.name = name
+        self.capacity = capacity
+        self.queue_limit = queue_limit
+        self.by_priority = by_priority
+        self.busy = 0
+        self.queue: Any = [] if by_priority else deque()
+        self.cancelled = 0  # entries of the queue whose wait was cancelled, still in line
+        self.arrivals = 0
+        self.completions = 0
+        self.rejections = 0
+        self.waited = 0.0  # summed seconds in line of those who were served
+        self.busy_offset = 0.0
+        self.present_offset = 0.0
+        self.queue_account = self.service_account = -1  # where an unfinished wait or service is booked
+        self._heap = sim._queue
+        self._ids = sim._eid
+        self._sequence = 0
+        self._arriving = (self._arrive,)  # bound once, not once per event
+        self._finishing = (self._finish,)
+        self._granting = (self._granted,)
+
+    @property
+    def waiting(self) -> int:
+        """How many are in line."""
+        return len(self.queue) - self.cancelled
+
+    def totals(self, now: float) -> tuple[float, ...]:
+        """Server-seconds busy, customer-seconds present, arrivals, completions, rejections, seconds waited; up to `now`."""
+        return (
+            self.busy * now + self.busy_offset,
+            (self.busy + self.waiting) * now + self.present_offset,
+            self.arrivals,
+            self.completions,
+            self.rejections,
+            self.waited,
+        )
+
+    def use(self, wait: Wait, at: float, service: float) -> bool:
+        """Arrive at time `at`, wait for a server, hold it for `service` seconds. Return that the script must yield.
+
+        Afterwards `wait.arrived`, `wait.started` and `wait.ended` tell the times, or `wait.rejected` that the queue
+        was full.
+        """
+        wait.service = service
+        if at > self.sim._now:
+            wait.callbacks = self._arriving
+            heappush(self._heap, (at, NORMAL, next(self._ids), wait))  # type: ignore[misc]
+        else:
+            self._arrive(wait)
+        return True
+
+    def take(self, wait: Wait, at: float) -> None:
+        """Arrive at time `at` and wait for a server; the branch goes on when it has one, and must `give` it back."""
+        self.use(wait, at, -1.0)
+
+    def give(self) -> None:
+        """Give back a server that was taken."""
+        self._leave(self.sim._now)
+
+    def _arrive(self, wait: Wait) -> None:
+        """A hot callback: the wait has reached the pool."""
+        now = self.sim._now
+        wait.arrived = now
+        if self.busy < self.capacity:
+            self.busy += 1
+            self.busy_offset -= now
+            self._begin(wait, now)
+        elif self.queue_limit is not None and self.waiting >= self.queue_limit:
+            self._reject(wait, now)
+            return
+        elif self.by_priority:
+            self._sequence += 1
+            wait.place = entry = [wait.priority, self._sequence, wait]
+            heappush(self.queue, entry)
+        else:
+            self.queue.append(wait)
+        wait.holder = self
+        self.arrivals += 1
+        self.present_offset -= now
+
+    def _begin(self, wait: Wait, now: float) -> None:
+        wait.started = now
+        service = wait.service
+        if service < 0.0:  # taken, not used
+            wait.callbacks = self._granting
+            service = 0.0
+        else:
+            wait.callbacks = self._finishing
+        heappush(self._heap, (now + service, NORMAL, next(self._ids), wait))  # type: ignore[misc]
+
+    def _granted(self, wait: Wait) -> None:
+        wait.holder = None
+        wait.resume(wait)
+
+    def _reject(self, wait: Wait, now: float) -> None:
+        self.rejections += 1
+        wait.started = wait.ended = now
+        wait.rejected = True
+        wait.callbacks = (wait.resume,)
+        self.sim.schedule_at(now, wait)
+
+    def _finish(self, wait: Wait) -> None:
+        """A hot callback: end of a service, and the branch goes on."""
+        wait.holder = None
+        wait.ended = now = self.sim._now
+        self._leave(now)
+        wait.resume(wait)
+
+    def _leave(self, now: float) -> None:
+        """A customer leaves at `now`: the server takes the next in line, or stands idle."""
+        self.completions += 1
+        self.present_offset += now
+        queue = self.queue
+        while queue:
+            wait = heappop(queue)[2] if self.by_priority else queue.popleft()
+            if wait is not None and wait.holder is self:
+                self.waited += now - wait.arrived
+                self._begin(wait, now)
+                return
+            self.cancelled -= 1
+        self.busy -= 1
+        self.busy_offset += now
+
+    def cancel(self, wait: Wait) -> None:
+        """Take `wait` out, from the line or from service, in constant time."""
+        wait.holder = None
+        if wait.callbacks is not None:  # in service: its end lies in the event queue
+            self._leave(self.sim._now)
+            self.completions -= 1
+            return
+        self.present_offset += self.sim._now
+        self.cancelled += 1
+        if self.by_priority:
+            wait.place[2] = None
+        if self.cancelled * 2 > len(self.queue) + 16:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Drop cancelled entries, so that a line which loses most of its customers stays short."""
+        if self.by_priority:
+            self.queue = [entry for entry in self.queue if entry[2] is not None]
+            heapify(self.queue)
+        else:
+            self.queue = deque(wait for wait in self.queue if wait.holder is self)
+        self.cancelled = 0

@@ -1,0 +1,20 @@
+"""What every test shares: the checkout's root, and settings that make runs repeatable."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Worker processes inherit it: more threads than cores slow a run down, and reorder sums.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same examples everywhere, so that a failure is a change; no deadline, so that a busy machine is no failure.
+hypothesis.settings.register_profile("coordsim", derandomize=True, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("coordsim")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Return the checkout's root, which is the package's folder."""
+    return Path(__file__).resolve().parent.parent
