@@ -49,7 +49,7 @@ bench: $(DEV) ## benchmarks: what depends on the machine
 	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py test_*.py'
 
 lock: $(DEV) ## resolve every dependency anew into requirements.lock
-	$(BIN)/python .ci/lock
+	$(BIN)/python .ci/lock.py
 
 clean: ## remove what builds, checks and installs left; keeps runs/
 	rm -rf $(VENV) build dist *.egg-info .mypy .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
@@ -61,15 +61,16 @@ $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "coordsim needs Python >= 3.11, and there is no $(PYTHON); try: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "coordsim needs Python >= 3.11, got $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 
-# The pinned setuptools first, and no build isolation: the lock pins the build too.
+# The pinned setuptools first, and no build isolation: the lock pins the build too. Its warning, that a folder called
+# like the package may hide an editable one, is no news here and would stand at the top of everyone's first run.
 $(CORE): pyproject.toml $(LOCK) | $(BIN)/python
 	$(PIP) install -c $(LOCK) setuptools
-	$(PIP) install -c $(LOCK) --no-build-isolation -e .
+	PYTHONWARNINGS=ignore::UserWarning $(PIP) install -c $(LOCK) --no-build-isolation -e .
 	@touch $@
 
 $(DEV): pyproject.toml $(LOCK) | $(BIN)/python
 	$(PIP) install -c $(LOCK) setuptools
-	$(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev]'
+	PYTHONWARNINGS=ignore::UserWarning $(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev]'
 	@touch $(CORE) $@

@@ -22,7 +22,9 @@ LONGEST_FUNCTION = 60
 
 def _lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run import-linter on the package `folder`/coordsim, or on the installed one when there is none."""
-    command = "import sys; from importlinter.cli import lint_imports as lint; sys.exit(lint(sys.argv[1], no_cache=True))"
+    command = (
+        "import sys; from importlinter.cli import lint_imports as lint; sys.exit(lint(sys.argv[1], no_cache=True))"
+    )
     return subprocess.run(
         [sys.executable, "-c", command, str(ROOT / "pyproject.toml")],
         cwd=folder,

@@ -73,7 +73,9 @@ def test_a_wheel_holds_every_file(root: Path, tmp_path: Path) -> None:
     """A wheel built from a source distribution has every module and every data file, and no test."""
     source = tmp_path / "any-name"
     # A copy: a build leaves files behind, and what an earlier one left must not get in.
-    shutil.copytree(root, source, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "runs"))
+    shutil.copytree(
+        root, source, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "build", "dist", "runs")
+    )
     python("-m", "build", "--no-isolation", "--outdir", str(tmp_path / "dist"), str(source), cwd=tmp_path)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:

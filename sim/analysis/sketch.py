@@ -3,7 +3,7 @@
 Both are mutable: they are filled while a run goes on. Merging in the same order gives the same bits.
 
 Leaves out: negative values in the quantile sketch (times, sizes and costs have none); exponential forgetting.
-Checked: tests/test_statistics.py, moments against numpy, and the sketch's error bound on laws with heavy tails.
+Checked: tests/test_sketch.py, moments against numpy, and the sketch's error bound on laws with heavy tails.
 Source: Chan, Golub and LeVeque (1983) for merged variances; Masson, Rim and Lee, "DDSketch", VLDB 2019.
 """
 

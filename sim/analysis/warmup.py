@@ -2,7 +2,7 @@
 
 Leaves out: other truncation rules (Welch's plot by eye, Geweke, randomisation tests); output that is not one number
 per task in order of arrival, or per equal stretch of time.
-Checked: tests/test_statistics.py, against series with a known transient and without one.
+Checked: tests/test_warmup.py, against series with a known transient and without one.
 Source: White, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69(6), 1997;
 White, Cobb and Spratt, WSC 2000 (batches of five); averaging over replications after Welch (Law, 9.5.1).
 """

@@ -33,7 +33,7 @@ class Wait:
     abandoned (its event may still lie in the queue, and does nothing), and the branch gets a new one.
     """
 
-    __slots__ = ("arrived", "callbacks", "ended", "holder", "place", "priority", "rejected", "resume", "service", "started")
+    __slots__ = ("arrived", "callbacks", "ended", "holder", "place", "priority", "rejected", "resume", "service", "size", "started")
 
     _ok = True
     _value = None
@@ -45,6 +45,7 @@ class Wait:
         self.ended = 0.0
         self.started = 0.0
         self.service = 0.0
+        self.size = 1.0  # what a rate limit counts
         self.priority = 0.0
         self.rejected = False
         self.holder: Any = None  # the Pool or Link that has it, None while it only sleeps
@@ -59,7 +60,7 @@ class Branch:
     `calls` counts the calls of each component in this lane: the ordinal of a draw. `state` belongs to the model.
     """
 
-    __slots__ = ("calls", "lane", "ledger", "parts", "sim", "span", "spans", "state", "task", "time", "wait")
+    __slots__ = ("calls", "held", "join", "lane", "ledger", "parts", "sim", "span", "spans", "state", "task", "time", "wait")
 
     def __init__(self, task: "Task", lane: int, time: float, state: Any) -> None:
         ledger = task.ledger
@@ -73,6 +74,8 @@ class Branch:
         self.spans = task.spans
         self.span = 0  # id of the enclosing span
         self.state = state
+        self.held: list[Any] = []  # pools of which it holds a server
+        self.join: Join | None = None  # where it waits for branches of its own
         self.wait: Wait
 
     def start(self, script: Script) -> None:
@@ -90,6 +93,45 @@ class Branch:
             if self.spans is not None:
                 self.spans.append((self.lane, self.span, account, start, end, size))
 
+    def book(self, account: int, start: float, end: float, size: float = 0.0) -> None:
+        """Book the time from `start` to `end`, as its user measured it; local time is then `end`."""
+        if end > start:
+            self.parts[account] += end - start
+            if self.spans is not None:
+                self.spans.append((self.lane, self.span, account, start, end, size))
+        self.time = end
+
+    def open_span(self) -> int:
+        """Let what follows lie inside a new span; return the enclosing one, for `close_span`."""
+        outer = self.span
+        if self.spans is not None:
+            self.span = self.task.next_id()
+        return outer
+
+    def close_span(self, outer: int, account: int, began: float, size: float = 0.0) -> None:
+        """End the span opened last: it lasted from `began` until local time."""
+        if self.spans is not None:
+            self.spans.append((self.lane, outer, account, began, self.time, size, self.span))
+            self.span = outer
+
+    def lose(self, before: list[float], first_span: int, recovery: int) -> None:
+        """What this branch did since its parts were `before` is lost to a fault: move it to the account `recovery`."""
+        parts = self.parts
+        lost = 0.0
+        for account, seconds in enumerate(before):
+            if parts[account] != seconds:
+                lost += parts[account] - seconds
+                parts[account] = seconds
+        parts[recovery] += lost
+        if self.spans is not None:
+            self.task.lost.append((self.lane, first_span, len(self.spans)))
+
+    def fork(self, lane: int, state: Any) -> "Branch":
+        """Return a parallel branch of the same task that begins now, in local time."""
+        child = Branch(self.task, lane, self.time, state)
+        child.span = self.span
+        return child
+
     def settle(self) -> None:
         """Sleep until the clock has reached local time; the script yields after the call."""
         wait = self.wait
@@ -105,6 +147,8 @@ class Branch:
         wait = self.wait
         if wait.holder is not None:
             wait.holder.cancel(wait)
+        for pool in self.held:
+            pool.give()
         if wait.callbacks is not None:
             wait.callbacks = ()
         self.end()
@@ -113,46 +157,58 @@ class Branch:
 class Join:
     """Where branches of one task meet: releases the parent when `needed` of them have arrived.
 
-    The branch that releases is on the critical path; what the others did is overlapped work. `ends` are the local end
-    times in order of arrival (s).
+    The branch that releases is on the critical path; what the others did is overlapped work. With `cancels`, those that
+    come later are cancelled at the release, else they run on and nobody waits for them.
     """
 
-    __slots__ = ("branches", "ends", "needed", "parent", "released", "sim")
+    __slots__ = ("branches", "cancels", "ends", "needed", "parent", "released")
 
-    def __init__(self, parent: Branch, needed: int) -> None:
+    def __init__(self, parent: Branch, needed: int, cancels: bool = False) -> None:
         self.parent = parent
-        self.sim = parent.sim
         self.needed = needed
+        self.cancels = cancels
         self.branches: list[Branch] = []
-        self.ends: list[float] = []
+        self.ends: list[float] = []  # local end times in order of arrival (s)
         self.released: Branch | None = None
+        parent.join = self
+
+    def add(self, child: Branch, script: Script) -> None:
+        """Run `script` as `child`; add all branches before the parent yields."""
+        self.branches.append(child)
+        child.start(script)
 
     def arrive(self, branch: Branch) -> None:
         """`branch` is over at its local time: meet the others there. Its script yields after the call and ends."""
         wait = branch.wait
         wait.callbacks = (lambda _event: self._meet(branch),)
-        self.sim.schedule_at(branch.time, wait)
+        branch.sim.schedule_at(branch.time, wait)
 
     def _meet(self, branch: Branch) -> None:
+        branch.end()
         self.ends.append(branch.time)
         if self.released is not None:
             branch.task.overlap(branch.parts)  # after the release: work nobody waited for
-            return
-        self.branches.append(branch)
-        if len(self.ends) == self.needed:
+        elif len(self.ends) == self.needed:
             self._release(branch)
 
     def _release(self, branch: Branch) -> None:
         self.released = branch
         parent = self.parent
+        task = parent.task
+        parent.join = None
         parent.time = branch.time
         parts = parent.parts
         for account, seconds in enumerate(branch.parts):
             if seconds:
                 parts[account] += seconds
         for other in self.branches:
-            if other is not branch:
-                parent.task.overlap(other.parts)
+            if other is branch:
+                continue
+            over = other.wait.resume is _nothing
+            if over or self.cancels:
+                task.overlap(other.parts)
+            if not over and self.cancels:
+                other.cancel()
         if parent.spans is not None:
-            parent.task.edges.append((branch.lane, parent.lane, branch.time))
+            task.edges.append((branch.lane, parent.lane, branch.time))
         parent.wait.resume(None)

@@ -15,11 +15,13 @@ import numpy as np
 from numpy.random import Generator
 
 from .draws import Choice
-from .families import Distribution
+from .families import Exponential, Hyperexponential
+from .random_variable import Distribution, Floats
 
-__all__ = ["Empirical", "Mixture", "QuantileTable", "Shifted", "Truncated"]
+__all__ = ["Empirical", "Mixture", "QuantileTable", "Shifted", "Truncated", "truncate"]
 
 _LEAST_MASS = 1e-6  # of a truncated interval: below it the moments lose their digits
+_LOST_MASS = 1e-9  # of a truncated mixture: parts with less of it are left out
 _FEW = 100  # values, with fewer of which a tail quantile rests on one
 
 
@@ -43,10 +45,11 @@ class Mixture(Distribution):
     def _choice(self) -> Choice:
         return Choice(self.weights)
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         chosen = self._choice(rng, n)
         values = np.stack([part.sample(rng, n) for part in self.parts])
-        return values[chosen, np.arange(n)]
+        picked: Floats = values[chosen, np.arange(n)]
+        return picked
 
     def _moments(self) -> tuple[float, float]:
         mean = sum(w * part.mean for w, part in self._shares)
@@ -57,7 +60,7 @@ class Mixture(Distribution):
     def _support(self) -> tuple[float, float]:
         return min(part.lower_bound for part in self.parts), max(part.upper_bound for part in self.parts)
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return np.asarray(sum(w * part.cdf(x) for w, part in self._shares))
 
     def _reaching(self, p: float) -> float:
@@ -79,7 +82,7 @@ class Shifted(Distribution):
     of: Distribution
     label = "the shifted distribution"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return self.by + self.of.sample(rng, n)
 
     def _moments(self) -> tuple[float, float]:
@@ -88,10 +91,10 @@ class Shifted(Distribution):
     def _support(self) -> tuple[float, float]:
         return self.by + self.of.lower_bound, self.by + self.of.upper_bound
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return self.of.cdf(x - self.by)
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return self.by + self.of.quantile(p)
 
     def _partial(self, k: int, x: float) -> float:
@@ -101,21 +104,49 @@ class Shifted(Distribution):
         yield from self.of._notes()
 
 
-@dataclass(frozen=True)
-class Truncated(Distribution):
-    """`of`, given that it lies from `low` to `high` (both inside): values outside are drawn again, not moved to the bound.
+def truncate(of: Distribution, low: float, high: float) -> Distribution:
+    """Return `of`, given that it lies from `low` to `high` (both inside): values outside are drawn again, not moved inside.
 
     Raises ValueError where the interval holds less than a millionth of `of`.
     """
+    mass = _mass(of, low, high)
+    if mass < _LEAST_MASS:
+        raise ValueError(f"must leave at least a millionth of the distribution; they leave {mass:.2g}")
+    return _truncated(of, low, high)
+
+
+def _mass(of: Distribution, low: float, high: float) -> float:
+    """Return P(low <= X <= high)."""
+    return max(float(of.cdf(high)) - float(of.cdf(math.nextafter(low, -math.inf))), 0.0)
+
+
+def _truncated(of: Distribution, low: float, high: float) -> Distribution:
+    """Truncate the parts instead of the whole, where there are parts: their quantiles have quick forms."""
+    if low <= of.lower_bound and of.upper_bound <= high:
+        return of
+    match of:
+        case Hyperexponential():
+            return _truncated(Mixture(of.weights, tuple(Exponential(scale=mean) for mean in of.means)), low, high)
+        case Mixture():
+            shares = [(w * _mass(part, low, high), part) for w, part in zip(of.weights, of.parts, strict=True)]
+            kept = [(w, part) for w, part in shares if w > _LOST_MASS * sum(w for w, _ in shares)]
+            return Mixture(tuple(w for w, _ in kept), tuple(_truncated(part, low, high) for _, part in kept))
+        case Shifted():
+            return Shifted(of.by, _truncated(of.of, low - of.by, high - of.by))
+        case Truncated():
+            return _truncated(of.of, max(low, of.low), min(high, of.high))
+        case _:
+            return Truncated(of, low, high)
+
+
+@dataclass(frozen=True)
+class Truncated(Distribution):
+    """`of`, given that it lies from `low` to `high`; made by `truncate`."""
 
     of: Distribution
     low: float
     high: float
     label = "the truncated distribution"
-
-    def __post_init__(self) -> None:
-        if self._mass < _LEAST_MASS:
-            raise ValueError(f"must leave at least a millionth of the distribution; it leaves {max(self._mass, 0.0):.2g}")
 
     @cached_property
     def _below(self) -> float:
@@ -130,7 +161,7 @@ class Truncated(Distribution):
     def _mass(self) -> float:
         return self._ends[1] - self._ends[0]
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return self.quantile(rng.random(n))
 
     def _moments(self) -> tuple[float, float]:
@@ -147,10 +178,10 @@ class Truncated(Distribution):
     def _support(self) -> tuple[float, float]:
         return max(self.low, self.of.lower_bound), min(self.high, self.of.upper_bound)
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return (self.of.cdf(x) - self._ends[0]) / self._mass
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         low, high = self._ends
         # Strictly between the ends: at them a discrete distribution gives a value outside, and an endless one infinity.
         inside = np.clip(low + p * (high - low), math.nextafter(low, 1.0), math.nextafter(high, 0.0))
@@ -168,7 +199,7 @@ class Empirical(Distribution):
 
     label = "the empirical distribution"
 
-    def __init__(self, values: Sequence[float] | np.ndarray, weights: Sequence[float] | np.ndarray | None = None) -> None:
+    def __init__(self, values: Sequence[float] | Floats, weights: Sequence[float] | Floats | None = None) -> None:
         given = np.asarray(values, dtype=float)
         self.count = len(given)
         self.values, index = np.unique(given, return_inverse=True)
@@ -179,8 +210,9 @@ class Empirical(Distribution):
         self._cumulative = np.minimum(np.cumsum(self.shares), 1.0)
         self._cumulative[-1] = 1.0
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
-        return self.values[self._choice(rng, n)]
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
+        picked: Floats = self.values[self._choice(rng, n)]
+        return picked
 
     def _moments(self) -> tuple[float, float]:
         mean = float(self.shares @ self.values)
@@ -189,10 +221,11 @@ class Empirical(Distribution):
     def _support(self) -> tuple[float, float]:
         return float(self.values[0]), float(self.values[-1])
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
-        return self._cumulative[np.searchsorted(self.values, x, side="right") - 1]
+    def _cdf(self, x: Floats) -> Floats:
+        shares: Floats = self._cumulative[np.searchsorted(self.values, x, side="right") - 1]
+        return shares
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         # A hair less than p, so that a rounded sum of shares does not push p = 0.3 past the third of ten values.
         return self.values[np.searchsorted(self._cumulative, p * (1 - 1e-12), side="left")]
 
@@ -219,7 +252,7 @@ class QuantileTable(Distribution):
         self._log_rise = np.zeros(len(self._low))
         self._log_rise[self._is_log] = np.log(self.values[1:][self._is_log] / self._low[self._is_log])
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return self._quantile(rng.random(n))
 
     def _moments(self) -> tuple[float, float]:
@@ -229,18 +262,20 @@ class QuantileTable(Distribution):
     def _support(self) -> tuple[float, float]:
         return float(self.values[0]), float(self.values[-1])
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         at = np.clip(np.searchsorted(self.values, x, side="right") - 1, 0, len(self._low) - 1)
         low, rise = self._low[at], np.where(self._rise[at] > 0, self._rise[at], 1.0)
         with np.errstate(divide="ignore", invalid="ignore"):  # the branch not taken
             part = np.where(self._is_log[at], np.log(x / low) / self._log_rise[at], (x - low) / rise)
-        return self.p[at] + self._width[at] * part
+        shares: Floats = self.p[at] + self._width[at] * part
+        return shares
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         at = np.clip(np.searchsorted(self.p, p, side="right") - 1, 0, len(self._low) - 1)
         part = (p - self.p[at]) / self._width[at]
         joined = self._low[at] * np.exp(part * self._log_rise[at])
-        return np.where(self._is_log[at], joined, self._low[at] + part * self._rise[at])
+        values: Floats = np.where(self._is_log[at], joined, self._low[at] + part * self._rise[at])
+        return values
 
     def _partial(self, k: int, x: float) -> float:
         return self._up_to(k, float(self.cdf(x)))

@@ -10,14 +10,14 @@ tasks for one ordinal. Later ordinals are reached by few tasks (long loops), so 
 
 Measured (CPython 3.11, numpy 2.4, lognormal, one shared core): setting the counter of a standing Philox costs 1.7 µs, a new
 generator 12 µs. A fill of 32 values costs 3 µs, of 128 5 µs, of 256 8 µs, of 512 14 µs (exponential: a fifth less), a hit in
-a task block 80 ns, in a run 130 ns. One draw, its share of the fills counted, costs about
+a task block 85 ns, in a run 150 ns. One draw, its share of the fills counted, costs about
     usage                                           task blocks only   with runs
-    chain of 10 steps, every task                       160 ns           160 ns
-    geometric loop, mean 6                              370 ns           300 ns
-    geometric loop, mean 30                             380 ns           300 ns
-    loop with a Pareto tail (alpha 1.2, at most 300)   1400 ns           310 ns
-    loop of 100 steps, every task                       140 ns           290 ns
-Blocks of 128 to 512 tasks differ by less than a tenth; 256 takes half the memory of 512.
+    chain of 10 steps, every task                       165 ns           165 ns
+    geometric loop, mean 6                              380 ns           305 ns
+    geometric loop, mean 30                             390 ns           295 ns
+    loop with a Pareto tail (alpha 1.2, at most 300)   1450 ns           310 ns
+    loop of 100 steps, every task                       150 ns           320 ns
+Blocks of 128, 256 and 512 tasks differ by about a tenth, either way; 256 takes half the memory of 512.
 
 Leaves out: quasi-random and antithetic draws.
 Checked: tests/test_draws.py (purity, independence, bounded memory).
@@ -111,7 +111,7 @@ class Stream(Generic[V]):
 class _Constant(Stream[V]):
     __slots__ = ()
 
-    def draw(self, task: int, ordinal: int, lane: int = ROOT_LANE) -> V:  # noqa: ARG002  # as `Stream` takes them
+    def draw(self, task: int, ordinal: int, lane: int = ROOT_LANE) -> V:
         return self.constant  # type: ignore[return-value]  # set by `_constant`, before anyone draws
 
 

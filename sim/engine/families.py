@@ -13,20 +13,17 @@ by a renewal process", Operations Research 1982 (hyperexponential with balanced 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike
 
 from .draws import Choice
+from .random_variable import Distribution, Floats
 
 __all__ = [
     "Constant",
-    "Distribution",
     "Exponential",
     "Gamma",
     "Geometric",
@@ -39,131 +36,6 @@ __all__ = [
 ]
 
 _Z95 = 1.6448536269514722  # the 95 % quantile of the standard normal
-_WILD_CV = 10.0  # beyond it the mean of a thousand draws has a standard error of 30 % and more
-_BISECTIONS = 200  # ends at the last bit long before
-
-
-class Distribution(ABC):
-    """A distribution of a number. Arrays in give arrays out, element by element."""
-
-    label: str = ""
-    """What a doubt calls it: the kind's name, as YAML writes it."""
-
-    @cached_property
-    def mean(self) -> float:
-        """The mean; may be infinite."""
-        return self._moments()[0]
-
-    @cached_property
-    def variance(self) -> float:
-        """The variance; may be infinite."""
-        return self._moments()[1]
-
-    @property
-    def cv(self) -> float:
-        """The coefficient of variation: standard deviation over mean."""
-        if self.variance == 0:
-            return 0.0
-        return math.sqrt(self.variance) / abs(self.mean) if self.mean and math.isfinite(self.mean) else math.inf
-
-    @property
-    def lower_bound(self) -> float:
-        """The smallest value, or the greatest number below all values."""
-        return self._support()[0]
-
-    @property
-    def upper_bound(self) -> float:
-        """The largest value, or the smallest number above all values; may be infinite."""
-        return self._support()[1]
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether only one value can occur."""
-        return self.lower_bound == self.upper_bound
-
-    @abstractmethod
-    def sample(self, rng: Generator, n: int) -> np.ndarray:
-        """Return n independent values, as floats."""
-
-    def cdf(self, x: ArrayLike) -> np.ndarray:
-        """Return P(X <= x)."""
-        at = np.asarray(x, dtype=float)
-        low, high = self._support()
-        inside = self._cdf(np.clip(at, low, high))
-        return np.where(at < low, 0.0, np.where(at >= high, 1.0, np.clip(inside, 0.0, 1.0)))
-
-    def quantile(self, p: ArrayLike) -> np.ndarray:
-        """Return the smallest x with cdf(x) >= p; the bounds for p = 0 and 1."""
-        at = np.asarray(p, dtype=float)
-        if not np.all((at >= 0) & (at <= 1)):
-            raise ValueError(f"`0 <= p <= 1` must hold, but got ({p=})")
-        low, high = self._support()
-        inside = (at > 0) & (at < 1)
-        middle = self._quantile(np.where(inside, at, 0.5))
-        return np.where(inside, np.clip(middle, low, high), np.where(at == 0, low, high))
-
-    def partial(self, k: int, x: float) -> float:
-        """Return E[X^k; X <= x] for k = 0, 1, 2; infinite where the moment is."""
-        low, high = self._support()
-        if x < low:
-            return 0.0
-        if x >= high:
-            return (1.0, self.mean, self.variance + self.mean**2 if math.isfinite(self.variance) else math.inf)[k]
-        return self._partial(k, x)
-
-    def doubts(self) -> list[str]:
-        """Return what speaks against trusting averages over this distribution, one sentence each."""
-        first = []
-        if math.isinf(self.mean):
-            first = [f"the mean of {self.label} is infinite: no average over it ever settles; truncate it"]
-        elif math.isinf(self.variance):
-            remedy = "intervals of means converge slowly and come out too narrow; truncate it, or look at quantiles"
-            first = [f"the variance of {self.label} is infinite: {remedy}"]
-        elif self.cv > _WILD_CV and self.mean:
-            first = [f"the cv of {self.label} is {self.cv:.3g}: means need very many tasks to settle"]
-        return [*first, *self._notes()]
-
-    @abstractmethod
-    def _moments(self) -> tuple[float, float]:
-        """Mean and variance."""
-
-    def _support(self) -> tuple[float, float]:
-        """Bounds below and above."""
-        return 0.0, math.inf
-
-    @abstractmethod
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
-        """`cdf` within the support."""
-
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
-        """`quantile` for 0 < p < 1: by bisection, where a family knows no form."""
-        low = np.full(p.shape, self.lower_bound)
-        high = np.full(p.shape, self._reaching(float(np.max(p))))
-        for _ in range(_BISECTIONS):
-            middle = low + (high - low) / 2
-            reached = self.cdf(middle) >= p
-            low, high = np.where(reached, low, middle), np.where(reached, middle, high)
-            if np.all(high - low <= 4e-16 * np.abs(high)):
-                break
-        return high
-
-    @abstractmethod
-    def _partial(self, k: int, x: float) -> float:
-        """`partial` within the support."""
-
-    def _notes(self) -> Iterator[str]:
-        """Doubts that only this kind can know."""
-        yield from ()
-
-    def _reaching(self, p: float) -> float:
-        """Return a number with cdf >= p."""
-        low, high = self._support()
-        if math.isfinite(high):
-            return high
-        step = 1.0
-        while self.cdf(low + step) < p and step < 1e300:
-            step *= 16.0
-        return low + step
 
 
 @dataclass(frozen=True)
@@ -173,7 +45,7 @@ class Constant(Distribution):
     value: float
     label = "constant"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: ARG002, D102  # takes nothing from the generator
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102  # takes nothing from the generator
         return np.full(n, self.value)
 
     def _moments(self) -> tuple[float, float]:
@@ -182,10 +54,10 @@ class Constant(Distribution):
     def _support(self) -> tuple[float, float]:
         return self.value, self.value
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return np.ones(x.shape)
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return np.full(p.shape, self.value)
 
     def _partial(self, k: int, x: float) -> float:
@@ -200,7 +72,7 @@ class Uniform(Distribution):
     high: float
     label = "uniform"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return rng.uniform(self.low, self.high, n)
 
     def _moments(self) -> tuple[float, float]:
@@ -209,10 +81,10 @@ class Uniform(Distribution):
     def _support(self) -> tuple[float, float]:
         return self.low, self.high
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return (x - self.low) / (self.high - self.low)
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return self.low + p * (self.high - self.low)
 
     def _partial(self, k: int, x: float) -> float:
@@ -229,7 +101,7 @@ class UniformWhole(Distribution):
     high: int
     label = "uniform"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         # By inversion, as `rng.integers` takes a varying number of random bits.
         return self.low + np.floor(rng.random(n) * (self.high - self.low + 1))
 
@@ -239,10 +111,10 @@ class UniformWhole(Distribution):
     def _support(self) -> tuple[float, float]:
         return self.low, self.high
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return (np.floor(x) - self.low + 1) / (self.high - self.low + 1)
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         count = self.high - self.low + 1
         return self.low - 1 + np.maximum(_ceil(p * count), 1.0)
 
@@ -261,18 +133,18 @@ class Gamma(Distribution):
     scale: float
     label = "gamma"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return rng.gamma(self.shape, self.scale, n)
 
     def _moments(self) -> tuple[float, float]:
         return self.shape * self.scale, self.shape * self.scale**2
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         from scipy.special import gammainc
 
         return np.asarray(gammainc(self.shape, x / self.scale))
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         from scipy.special import gammaincinv
 
         return np.asarray(self.scale * gammaincinv(self.shape, p))
@@ -292,13 +164,13 @@ class Exponential(Gamma):
     scale: float = 1.0
     label = "exponential"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return rng.exponential(self.scale, n)
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return -np.expm1(-x / self.scale)
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return -self.scale * np.log1p(-p)
 
 
@@ -321,21 +193,21 @@ class Lognormal(Distribution):
         square = math.log1p(cv**2)
         return cls(math.log(mean) - square / 2, math.sqrt(square))
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return rng.lognormal(self.mu, self.sigma, n)
 
     def _moments(self) -> tuple[float, float]:
         square = self.sigma**2
-        excess = math.expm1(square) if square < 709.0 else math.inf
-        return _exp(self.mu + square / 2), excess * _exp(2 * self.mu + square)
+        mean = _exp(self.mu + square / 2)
+        return mean, math.expm1(square) * mean**2 if square < 700.0 and mean < 1e150 else math.inf
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         from scipy.special import ndtr
 
         with np.errstate(divide="ignore"):  # log 0 is -inf, as it should be
             return np.asarray(ndtr((np.log(x) - self.mu) / self.sigma))
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         from scipy.special import ndtri
 
         return np.asarray(np.exp(self.mu + self.sigma * ndtri(p)))
@@ -360,17 +232,17 @@ class Weibull(Distribution):
         """Return the Weibull with this mean and shape."""
         return cls(shape, mean / math.gamma(1 + 1 / shape))
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return self.scale * rng.weibull(self.shape, n)
 
     def _moments(self) -> tuple[float, float]:
         first, second = math.gamma(1 + 1 / self.shape), math.gamma(1 + 2 / self.shape)
         return self.scale * first, self.scale**2 * max(second - first**2, 0.0)
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return -np.expm1(-((x / self.scale) ** self.shape))
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return self.scale * (-np.log1p(-p)) ** (1 / self.shape)
 
     def _partial(self, k: int, x: float) -> float:
@@ -392,7 +264,7 @@ class Pareto(Distribution):
         """What a doubt calls it."""
         return f"pareto with shape {self.shape:g}"
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         return self.minimum * (1.0 + rng.pareto(self.shape, n))
 
     def _moments(self) -> tuple[float, float]:
@@ -403,10 +275,10 @@ class Pareto(Distribution):
     def _support(self) -> tuple[float, float]:
         return self.minimum, math.inf
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return -np.expm1(self.shape * (math.log(self.minimum) - np.log(x)))
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return self.minimum * np.exp(-np.log1p(-p) / self.shape)
 
     def _partial(self, k: int, x: float) -> float:
@@ -438,15 +310,16 @@ class Hyperexponential(Distribution):
     def _choice(self) -> Choice:
         return Choice(self.weights)
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
-        return np.asarray(self.means)[self._choice(rng, n)] * rng.standard_exponential(n)
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
+        means: Floats = np.asarray(self.means)[self._choice(rng, n)]
+        return means * rng.standard_exponential(n)
 
     def _moments(self) -> tuple[float, float]:
         mean = sum(w * phase.mean for w, phase in self._phases)
         # Not as E[X^2] - mean^2, which cancels.
         return mean, sum(w * (phase.variance + (phase.mean - mean) ** 2) for w, phase in self._phases)
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return np.asarray(sum(w * phase.cdf(x) for w, phase in self._phases))
 
     def _partial(self, k: int, x: float) -> float:
@@ -465,7 +338,7 @@ class Geometric(Distribution):
         """The log of the probability of another turn."""
         return math.log1p(-1 / self.turns) if self.turns > 1 else -math.inf
 
-    def sample(self, rng: Generator, n: int) -> np.ndarray:  # noqa: D102
+    def sample(self, rng: Generator, n: int) -> Floats:  # noqa: D102
         # Not `rng.geometric`, which changes its method with the mean: a larger mean must give the larger value.
         return np.maximum(np.ceil(rng.standard_exponential(n) / -self._log_more), 1.0)
 
@@ -475,10 +348,10 @@ class Geometric(Distribution):
     def _support(self) -> tuple[float, float]:
         return 1.0, math.inf if self.turns > 1 else 1.0
 
-    def _cdf(self, x: np.ndarray) -> np.ndarray:
+    def _cdf(self, x: Floats) -> Floats:
         return -np.expm1(np.floor(x) * self._log_more)
 
-    def _quantile(self, p: np.ndarray) -> np.ndarray:
+    def _quantile(self, p: Floats) -> Floats:
         return np.maximum(_ceil(np.log1p(-p) / self._log_more), 1.0)
 
     def _partial(self, k: int, x: float) -> float:
@@ -494,7 +367,7 @@ def _exp(x: float) -> float:
     return math.exp(x) if x < 709.0 else math.inf
 
 
-def _ceil(x: np.ndarray) -> np.ndarray:
+def _ceil(x: Floats) -> Floats:
     """Round up, but not where `x` is a whole number but for rounding."""
     nearest = np.rint(x)
     return np.where(np.abs(x - nearest) <= 1e-12 * np.maximum(np.abs(x), 1.0), nearest, np.ceil(x))

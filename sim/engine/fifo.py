@@ -13,23 +13,28 @@ from collections import deque
 from heapq import heapreplace, heappush
 
 from .branch import Wait
+from .limiter import Limiter
 from .simulation import NORMAL, Simulation
 
 
 class FifoPool:
-    """`capacity` equal servers and a queue of at most `queue_limit` (None: no limit)."""
+    """`capacity` equal servers (None: as many as customers) and a queue of at most `queue_limit` (None: no limit).
+
+    `limits` are rate limits that a customer passes one after the other, in line, before a server takes it.
+    """
 
     __slots__ = (
-        "arrivals", "busy_seconds", "capacity", "ends", "free", "left", "line", "name", "present_seconds",
+        "arrivals", "busy_seconds", "capacity", "ends", "free", "left", "limits", "line", "name", "present_seconds",
         "queue_limit", "rejections", "sim", "waited", "_arriving", "_heap", "_ids",
     )  # fmt: skip
 
-    def __init__(self, sim: Simulation, name: str, capacity: int, queue_limit: int | None = None) -> None:
+    def __init__(self, sim: Simulation, name: str, capacity: int | None, queue_limit: int | None = None) -> None:
         self.sim = sim
         self.name = name
         self.capacity = capacity
         self.queue_limit = queue_limit
-        self.free = [float("-inf")] * capacity  # a heap: when each server comes free
+        self.free = [float("-inf")] * (capacity or 0)  # a heap: when each server comes free
+        self.limits: list[Limiter] = []
         self.line: deque[float] = deque()  # starts of those in line; kept only where the queue is limited
         self.ends: list[float] = []  # ends of services that may still be under way
         self.left = 0
@@ -64,23 +69,26 @@ class FifoPool:
         """Hot: the customer arrives, and its times are known."""
         wait.arrived = now
         free = self.free
-        start = free[0]
-        if start <= now:
-            start = now
+        ready = now
+        for limit in self.limits:
+            ready = limit.admit(ready, wait.size)
+        start = free[0] if free else ready
+        if start <= ready:
+            start = ready
         elif self.queue_limit is not None and self._is_full(now):
             self.rejections += 1
             wait.rejected = True
             wait.started = wait.ended = now
             return
-        else:
-            self.waited += start - now
-            if self.queue_limit is not None:
-                self.line.append(start)
+        elif self.queue_limit is not None:
+            self.line.append(start)
         wait.started = start
         wait.ended = end = start + wait.service
-        heapreplace(free, end)
+        if free:
+            heapreplace(free, end)
         self.ends.append(end)
         self.arrivals += 1
+        self.waited += start - now
         self.busy_seconds += end - start
         self.present_seconds += end - now
 
@@ -99,7 +107,7 @@ class FifoPool:
         self.left += len(self.ends) - len(ahead)
         self.ends = ahead
         return (
-            self.busy_seconds - sum(end - now for end in self.free if end > now),
+            self.busy_seconds - sum(end - now for end in (self.free or ahead) if end > now),
             self.present_seconds - sum(ahead) + now * len(ahead),
             self.arrivals,
             self.left,

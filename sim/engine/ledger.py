@@ -37,6 +37,7 @@ CATEGORIES = (
 STRUCTURE = "structure"  # spans that only group others: a step, a call
 ROWS = 1 << 17  # tasks kept as rows; 60 columns make 63 MB
 BLOCK = 512  # tasks turned into arrays, and checked, at a time
+SNAPSHOT = 32  # ends of tasks from one snapshot to the next, doubled as the run grows long
 DONE, FAILED, UNFINISHED = 0, 1, 2
 STATUSES = ("done", "failed", "unfinished")
 
@@ -73,7 +74,8 @@ class Task:
     """One task while it runs: what its branches share."""
 
     __slots__ = (
-        "arrival", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "trunk", "_ids",
+        "arrival", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "status",
+        "trunk", "_ids",
     )  # fmt: skip
 
     def __init__(self, ledger: "Ledger", index: int, group: int, arrival: float) -> None:
@@ -84,6 +86,7 @@ class Task:
         self.facts = [0.0] * len(ledger.facts)
         self.overlapped: list[float] | None = None
         self.failure: str | None = None
+        self.status = UNFINISHED
         self.spans: list[tuple[Any, ...]] | None = [] if ledger.keeps_spans(index) else None
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
         self.lost: list[tuple[int, int, int]] = []  # lane, first and last position of spans whose work was lost
@@ -133,10 +136,11 @@ class Ledger:
     failures: dict[str, int] = field(default_factory=dict)
     arrived: int = 0
     ended: int = 0
+    unfinished: int = 0  # of those ended: closed by the end of the run
     stride: int = 1
     resources: list[Any] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
-    _snapshot_stride: int = 1
+    _snapshot_every: int = SNAPSHOT
     _blocks: list[np.ndarray] = field(default_factory=list)
     _rows: int = 0
     _pending: list[list[float]] = field(default_factory=list)
@@ -187,9 +191,12 @@ class Ledger:
             [task.index, task.group, task.arrival, branch.time, status, overlapped, *task.facts, *branch.parts]
         )
         if task.spans is not None:
+            task.status = status
             self.kept.append(task)
         if len(self._pending) >= BLOCK:
             self._flush()
+        if not self.ended % self._snapshot_every:
+            self._snapshot()
         branch.end()
 
     def _integrate(self, now: float) -> None:
@@ -202,7 +209,6 @@ class Ledger:
             self._pending = []
             self._check(block)
             self._keep(block)
-        self._snapshot()
 
     def _check(self, block: np.ndarray) -> None:
         """The law, on every task of the block."""
@@ -234,12 +240,10 @@ class Ledger:
             self._rows = len(self._blocks[0])
 
     def _snapshot(self) -> None:
-        if (self.ended // BLOCK) % self._snapshot_stride:
-            return
         self.snapshots.append(self.snapshot())
-        if len(self.snapshots) > 512:
+        if len(self.snapshots) > 256:
             self.snapshots = self.snapshots[1::2]
-            self._snapshot_stride *= 2
+            self._snapshot_every *= 2
 
     def snapshot(self) -> Snapshot:
         """Return the cumulative statistics as of the last arrival or end of a task."""
@@ -252,6 +256,7 @@ class Ledger:
         for branch, end in rows_of_unfinished:
             branch.time = end
             self.close(branch, UNFINISHED)
+        self.unfinished = len(rows_of_unfinished)
         self._flush()
         if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
             self.snapshots.append(self.snapshot())

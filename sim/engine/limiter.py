@@ -14,22 +14,24 @@ class Limiter:
     Statistics: `admitted` requests, `delayed` requests, `waited` summed seconds.
     """
 
-    __slots__ = ("admitted", "burst", "debt_free", "delayed", "name", "rate", "waited")
+    __slots__ = ("admitted", "burst", "debt_free", "delayed", "name", "rate", "sized", "waited")
 
-    def __init__(self, name: str, rate: float, burst: float) -> None:
+    def __init__(self, name: str, rate: float, burst: float, sized: bool = False) -> None:
         self.name = name
         self.rate = rate
         self.burst = burst
+        self.sized = sized  # a request counts as many units as its size, else as one
         self.debt_free = float("-inf")  # when the bucket will be full again
         self.admitted = 0
         self.delayed = 0
         self.waited = 0.0
 
-    def admit(self, now: float, units: float = 1.0) -> float:
-        """Return when a request of `units` that arrives at `now` may go; calls must come in order of time.
+    def admit(self, now: float, size: float) -> float:
+        """Return when a request of `size` units that arrives at `now` may go; calls must come in order of time.
 
         A request larger than the burst waits until the bucket is full, and leaves it in debt.
         """
+        units = size if self.sized else 1.0
         full = max(self.debt_free, now)  # the bucket holds (burst - (full - now) * rate) units
         start = max(now, full - (self.burst - min(units, self.burst)) / self.rate)
         self.debt_free = full + units / self.rate

@@ -21,8 +21,8 @@ __all__ = ["ONE_OF_KEYS", "as_patch", "merge", "with_preset"]
 ONE_OF_KEYS = frozenset(
     [
         # distributions
-        "constant", "exponential", "lognormal", "gamma", "weibull", "pareto", "hyperexponential", "empirical", "mixture",
-        "shifted", "truncated", "uniform", "geometric",
+        "constant", "exponential", "lognormal", "gamma", "weibull", "pareto", "hyperexponential", "empirical",
+        "mixture", "shifted", "truncated", "uniform", "geometric",
         # arrivals
         "poisson", "deterministic", "mmpp", "rates", "closed", "trace",
     ]

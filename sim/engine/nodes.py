@@ -1,25 +1,20 @@
 """The tree behind a YAML document: each value, the place where it was written, and the place of its key.
 
-`read` builds the tree from the parser's events in one pass, with limits on depth and size, so that a hostile file gives a
-clear error instead of a full stack or a full memory.
-Leaves out: files and `extends` (`source`), merging (`merge`).
+Leaves out: reading text (`reader`), files and `extends` (`source`), merging (`merge`).
 Checked: tests/test_source.py.
-Source: YAML 1.2.2, chapter 10.3 (core schema).
 """
 
 from __future__ import annotations
 
 import math
-import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import Problem, show, shorten
+from .errors import Problem, show
 
-__all__ = ["Node", "Position", "Refusal", "at", "from_plain", "plain", "read", "told", "with_paths"]
+__all__ = ["Node", "Position", "Refusal", "at", "from_plain", "plain", "told", "with_paths"]
 
 MAX_DEPTH = 64
 MAX_NODES = 200_000
@@ -121,8 +116,8 @@ def with_paths(node: Node, folder: Path, name: str = "") -> Node:
         return replace(node, mapping={key: with_paths(child, folder, key) for key, child in node.mapping.items()})
     if node.items is not None:
         return replace(node, items=[with_paths(child, folder) for child in node.items])
-    if name == "file" and isinstance(node.value, str) and node.value:
-        return replace(node, value=os.path.join(folder, node.value) if folder.parts else node.value)
+    if name == "file" and isinstance(node.value, str) and node.value and folder.parts:
+        return replace(node, value=str(folder / node.value))
     return node
 
 

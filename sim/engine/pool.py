@@ -18,20 +18,21 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from .branch import Wait
+from .limiter import Limiter
 from .simulation import NORMAL, Simulation
 
 
 class Pool:
-    """`capacity` servers and a queue of at most `queue_limit` (None: no limit)."""
+    """`capacity` servers (None: as many as customers) and a queue of at most `queue_limit` (None: no limit)."""
 
     __slots__ = (
-        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "name",
+        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "limits", "name",
         "present_offset", "queue", "queue_account", "queue_limit", "rejections", "service_account", "sim", "waited",
-        "_arriving", "_finishing", "_granting", "_heap", "_ids", "_sequence",
+        "_admitting", "_arriving", "_finishing", "_granting", "_heap", "_ids", "_sequence",
     )  # fmt: skip
 
     def __init__(
-        self, sim: Simulation, name: str, capacity: int, queue_limit: int | None = None, by_priority: bool = False
+        self, sim: Simulation, name: str, capacity: int | None, queue_limit: int | None = None, by_priority: bool = False
     ) -> None:
         self.sim = sim
         self.name = name
@@ -54,6 +55,8 @@ class Pool:
         self._arriving = (self._arrive,)  # bound once, not once per event
         self._finishing = (self._finish,)
         self._granting = (self._granted,)
+        self._admitting = (self._admit,)
+        self.limits: list[Limiter] = []
 
     @property
     def waiting(self) -> int:
@@ -95,9 +98,19 @@ class Pool:
 
     def _arrive(self, wait: Wait) -> None:
         """A hot callback: the wait has reached the pool."""
+        wait.arrived = now = self.sim._now
+        for limit in self.limits:
+            now = limit.admit(now, wait.size)
+        if now > wait.arrived:
+            wait.callbacks = self._admitting
+            self.sim.schedule_at(now, wait)
+        else:
+            self._admit(wait)
+
+    def _admit(self, wait: Wait) -> None:
+        """A hot callback: the rate limits let the wait go."""
         now = self.sim._now
-        wait.arrived = now
-        if self.busy < self.capacity:
+        if self.capacity is None or self.busy < self.capacity:
             self.busy += 1
             self.busy_offset -= now
             self._begin(wait, now)

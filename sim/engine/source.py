@@ -1,10 +1,9 @@
 """Reading YAML with the position of every value, so that a mistake can be shown where it was written.
 
-YAML 1.2, core schema: `yes` and `on` are text, dates are text, `1e3` is a number. Anchors and aliases are allowed within
-limits; tags, merge keys (`<<`), several documents and keys that are no text are refused. `extends:` is resolved here.
-Leaves out: what the fields mean (`spec` and the specs of the components), and writing YAML.
+Here: files, `extends:`, overrides, and finding a place. A text under the key `file` becomes a path from the working
+directory, whichever file wrote it.
+Leaves out: YAML itself (`reader`), merging (`merge`), what the fields mean (`spec`), and writing YAML.
 Checked: tests/test_source.py.
-Source: the events of ruamel.yaml's parser; YAML 1.2.2, chapter 10.3.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import nodes, paths
-from .errors import InputError, Problem, ScenarioError, did_you_mean, nearest, shorten
+from . import nodes, paths, reader
+from .errors import InputError, Problem, ScenarioError, did_you_mean, shorten
 from .merge import as_patch, merge, with_preset
 from .nodes import Node, Position
 from .paths import Key, dotted
@@ -43,7 +42,9 @@ class Document:
         return cls(*_Loader(error).finish(_parse(text, name, error), name, Path(), (), name))
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any], name: str = "data", error: type[InputError] = ScenarioError) -> Document:
+    def from_data(
+        cls, data: Mapping[str, Any], name: str = "data", error: type[InputError] = ScenarioError
+    ) -> Document:
         """Take plain Python data; positions then say only `name`."""
         try:
             root = nodes.from_plain(copy.deepcopy(data), Position(name))
@@ -72,7 +73,7 @@ class Document:
         value = nodes.at(_parse_value(text, option), Position(option))
         root = with_preset(self._root, paths.parse_path(path))
         steps = paths.resolve(nodes.plain(root), path, subject=option)
-        return Document(_replaced(root, steps, value, option), self.name, self.files)
+        return Document(_replaced(root, steps, 0, value, option), self.name, self.files)
 
     def problem(self, path: Sequence[Key], message: str, key: bool = False) -> Problem:
         """Return a mistake at `path`, with its place."""
@@ -98,7 +99,7 @@ class _Loader:
 
     def read(self, path: Path, name: str, chain: tuple[Path, ...]) -> tuple[Node, str, list[Path]]:
         """Return the tree of a file with its bases merged in; `chain` holds the files that led here."""
-        known = path.resolve()
+        known = _identity(path)
         if known not in self.done:
             root = _parse(_text(path, name, self.error), name, self.error)
             finished = self.finish(root, name, path.parent, (*chain, known), name)
@@ -127,27 +128,41 @@ class _Loader:
             raise self.error(problems, subject)
         return merged, name, files
 
-    def _base(
-        self, base: Node, folder: Path, chain: tuple[Path, ...], subject: str
-    ) -> tuple[Node, str, list[Path]]:
+    def _base(self, base: Node, folder: Path, chain: tuple[Path, ...], subject: str) -> tuple[Node, str, list[Path]]:
         """Return one file that is extended."""
         if not isinstance(base.value, str) or not base.value.strip():
             raise self._refused(base, "must be the name of a YAML file, or a list of them", subject)
         path = folder / base.value
-        known = path.resolve()
+        known = _identity(path)
         if known in chain:
             circle = " -> ".join(f"`{_short(file)}`" for file in (*chain[chain.index(known) :], known))
             raise self._refused(base, f"extends in a circle: {circle}", subject)
         if len(chain) >= _LONGEST_CHAIN:
             raise self._refused(base, f"more than {_LONGEST_CHAIN} files extend one another", subject)
-        if not path.is_file():
-            raise self._refused(base, f"{_no_file(path)}, looked for at {path}", subject)
+        if not _is_file(path):
+            raise self._refused(base, f"no such file: {shorten(str(path), 100)}{_meant(path)}", subject)
         return self.read(path, str(path), chain)
 
     def _refused(self, node: Node, message: str, subject: str) -> InputError:
         """Return the error for a bad `extends`."""
-        at = node.at
+        at = node.place()
         return self.error([Problem("extends", message, at.file, at.line, at.column, at.source)], subject)
+
+
+def _identity(path: Path) -> Path:
+    """Return what two names of one file have in common; a name that no file can have stands for itself."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
+        return path.absolute()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file can be read here."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _short(path: Path) -> str:
@@ -158,15 +173,15 @@ def _short(path: Path) -> str:
         return str(path)
 
 
-def _no_file(path: Path) -> str:
-    """Return 'no such file; did you mean `quickstart.yaml`?'."""
+def _meant(path: Path) -> str:
+    """Return '; did you mean `quickstart.yaml`?' when a file of a like name is there."""
     try:
         names = sorted(entry.name for entry in path.parent.iterdir() if entry.suffix in (".yaml", ".yml"))
-    except OSError:
-        return "no such file"
+    except (OSError, ValueError):
+        return ""
     if f"{path.name}.yaml" in names:
-        return f"no such file; did you mean `{path.name}.yaml`?"
-    return f"no such file{did_you_mean(path.name, names)}"
+        return f"; did you mean `{path.name}.yaml`?"
+    return did_you_mean(path.name, names) if len(path.name) < 100 else ""
 
 
 def _text(path: Path, name: str, error: type[InputError]) -> str:
@@ -179,7 +194,7 @@ def _text(path: Path, name: str, error: type[InputError]) -> str:
         if path.is_dir():
             raise refused("is a directory; name a YAML file in it")
         if not path.exists():
-            raise refused(_no_file(path))
+            raise refused(f"no such file{_meant(path)}")
         if not path.is_file():
             raise refused("is not a regular file")
         if path.stat().st_size > _LARGEST_FILE:
@@ -204,7 +219,7 @@ def _parse(text: str, name: str, error: type[InputError]) -> Node:
     try:
         if len(text) > _LARGEST_FILE:
             raise nodes.Refusal([Problem("", f"is larger than {_LARGEST_FILE // 1_000_000} MB", name)])
-        root = nodes.read(text.removeprefix("\ufeff"), name)
+        root = reader.read(text.removeprefix("\ufeff"), name)
         if root is None:
             raise nodes.Refusal([Problem("", "is empty; `coordsim init` writes a starter", name)])
         if root.mapping is None:
@@ -218,26 +233,25 @@ def _parse(text: str, name: str, error: type[InputError]) -> Node:
 def _parse_value(text: str, option: str) -> Node:
     """Return the value that `--set path=value` gives; nothing after the `=` is an empty text."""
     try:
-        node = nodes.read(text, option)
+        node = reader.read(text, option)
     except nodes.Refusal as refusal:
         problems = [Problem("", problem.message, option) for problem in refusal.problems]
         raise ScenarioError(problems, option) from None
     return Node("", Position(option)) if node is None else node
 
 
-def _replaced(root: Node, steps: Sequence[Key], value: Node, option: str) -> Node:
-    """Return the tree with the value at `steps` replaced, or deleted by null."""
-    if not steps:
-        raise ScenarioError([Problem("", "names no field; write `--set path=value`", option)], option)
-    step, rest = steps[0], steps[1:]
-    if rest:
+def _replaced(root: Node, steps: Sequence[Key], depth: int, value: Node, option: str) -> Node:
+    """Return the tree, whose root is at `steps[:depth]`, with the value at `steps` replaced, or deleted by null."""
+    step = steps[depth]
+    if depth + 1 < len(steps):
         below = root.child(step)
         assert below is not None, "paths.resolve has found every parent"
-        return root.replaced(step, _replaced(below, rest, value, option))
-    if value.value is None and value.mapping is None and value.items is None:
-        if root.mapping is None or step not in root.mapping:
-            near = nearest(step, root.fields)
-            message = "nothing to delete" + (f"; did you mean `{near}`?" if near else "")
-            raise ScenarioError([Problem(shorten(str(step)), message, option)], option)
+        return root.replaced(step, _replaced(below, steps, depth + 1, value, option))
+    if not value.is_null:
+        return root.replaced(step, value.with_key(Position(option)))
+    if root.items is None and step in root.fields:
         return root.without(str(step))
-    return root.replaced(step, value.with_key(Position(option)))
+    message = "an item of a list cannot be deleted; give the whole list"
+    if root.items is None:
+        message = f"nothing to delete{did_you_mean(step, root.fields)}"
+    raise ScenarioError([Problem(dotted(steps), message, option)], option)

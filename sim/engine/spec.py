@@ -7,16 +7,27 @@ Checked: tests/test_spec.py.
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from . import units
-from .errors import show
+from .errors import InputError, Problem, ScenarioError, show
+from .mistakes import Mistake, SpecProblem, SpecProblems, mistakes
+from .source import Document
 from .units import Dimension
 
 __all__ = [
@@ -45,27 +56,11 @@ __all__ = [
     "TokenRate",
     "Tokens",
     "Whole",
+    "validate",
 ]
 
 _SCALARS = ("bool", "int", "float", "str")
 _LARGEST_COUNT = 10**12  # keeps a mistyped count from filling the memory
-
-
-class SpecProblem(ValueError):
-    """A mistake that a validator found: `path` is relative to the spec whose validator raises."""
-
-    def __init__(self, path: str | Sequence[str | int], message: str) -> None:
-        self.path: str | tuple[str | int, ...] = path if isinstance(path, str) else tuple(path)
-        self.message = message
-        super().__init__(message)
-
-
-class SpecProblems(ValueError):
-    """Several mistakes that one validator found."""
-
-    def __init__(self, problems: Sequence[SpecProblem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("; ".join(problem.message for problem in self.problems))
 
 
 def _make_scalars_strict(schema: Any) -> None:
@@ -95,6 +90,23 @@ class Spec(BaseModel):
         _make_scalars_strict(schema)
         return schema
 
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """Name a generic spec for people and editors: `Draw[Duration]`, and not by its annotation."""
+        return f"{cls.__name__}[{', '.join(_type_name(param) for param in params)}]"
+
+    def to_data(self) -> dict[str, Any]:
+        """Return what YAML would hold, units and all: validated, it gives an equal spec."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _type_name(param: Any) -> str:
+    """Return `Duration` for the type of that name, and the plain name of any other type."""
+    for part in getattr(param, "__metadata__", ()):
+        if isinstance(part, Quantity | Whole | Identifier):
+            return part.name
+    return str(getattr(param, "__name__", param))
+
 
 class OneOf(Spec):
     """A mapping with exactly one key, which names the kind: `{lognormal: {median: 1 s, p95: 3 s}}`.
@@ -102,10 +114,17 @@ class OneOf(Spec):
     Every field of a subclass is optional, with the default None; `chosen` gives the one that was given.
     """
 
+    is_one_of: ClassVar[bool] = True
+
     @classmethod
     def from_scalar(cls, value: object) -> dict[str, Any] | None:
         """Return the mapping that a bare value stands for, or None when a mapping must be written."""
         return None
+
+    @classmethod
+    def choices(cls) -> list[str]:
+        """Return the names of the kinds, as YAML writes them."""
+        return [info.alias or name for name, info in cls.model_fields.items()]
 
     @model_validator(mode="before")
     @classmethod
@@ -113,17 +132,17 @@ class OneOf(Spec):
         """Refuse none and several at once; an unknown key is left to the check of the fields."""
         if isinstance(data, OneOf):
             return data
-        choices = one_of_choices(cls)
+        names = ", ".join(f"`{name}`" for name in cls.choices())
         if not isinstance(data, Mapping):
             expanded = cls.from_scalar(data) if isinstance(data, str | int | float) else None
             if expanded is None:
-                raise ValueError(f"must be a mapping with one of {_listed(choices)}; got {show(data)}")
+                raise ValueError(f"must be a mapping with one of {names}; got {show(data)}")
             return expanded
         if len(data) != 1:
             got = ", ".join(f"`{key}`" for key in data) or "an empty mapping"
-            raise ValueError(f"must have exactly one of {_listed(choices)}; got {got}")
+            raise ValueError(f"must have exactly one of {names}; got {got}")
         name, value = next(iter(data.items()))
-        if name in choices and value is None:
+        if value is None and name in cls.choices():
             raise SpecProblem((name,), "needs a value; got nothing")
         return data
 
@@ -133,33 +152,33 @@ class OneOf(Spec):
         name = next(iter(self.model_fields_set))
         return type(self).model_fields[name].alias or name, getattr(self, name)
 
+    @model_serializer(mode="wrap")
+    def _only_the_chosen(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the one kind, and none of the others."""
+        return {name: value for name, value in handler(self).items() if value is not None}
+
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
         """Say in the JSON Schema that exactly one key is required, and what a bare value may be."""
         written = handler(schema)
         target = handler.resolve_ref_schema(written)
-        for name, prop in target.get("properties", {}).items():
-            target["properties"][name] = _without_null(prop)
-        target["minProperties"] = target["maxProperties"] = 1
-        target["oneOf"] = [{"required": [name]} for name in target.get("properties", {})]
+        fields = {name: _without_null(field) for name, field in target.get("properties", {}).items()}
+        target |= {"properties": fields, "oneOf": [{"required": [name]} for name in fields]}
+        scalar = cls.from_scalar("")
+        if scalar:
+            mapping = dict(target)
+            target.clear()
+            target |= {"title": mapping["title"], "anyOf": [fields.get(next(iter(scalar)), {}), mapping]}
         return written
 
 
-def _without_null(prop: dict[str, Any]) -> dict[str, Any]:
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of an optional field without null, which may not be written in a one-of mapping."""
-    kept = [option for option in prop.get("anyOf", []) if option.get("type") != "null"]
-    rest = {key: value for key, value in prop.items() if key not in ("anyOf", "default")}
-    return {**rest, **kept[0]} if len(kept) == 1 else {**prop, "anyOf": kept} if kept else rest
-
-
-def one_of_choices(cls: type[OneOf]) -> list[str]:
-    """Return the names that a one-of mapping may have, as YAML writes them."""
-    return [info.alias or name for name, info in cls.model_fields.items()]
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return '`a`, `b`, `c`'."""
-    return ", ".join(f"`{name}`" for name in names)
+    kept = [option for option in field.get("anyOf", []) if option.get("type") != "null"]
+    rest = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+    if len(kept) == 1:
+        return {**rest, **kept[0]}
+    return {**rest, "anyOf": kept} if kept else rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +192,12 @@ class Quantity:
     low: float = 0.0
     high: float = math.inf
     open_low: bool = False
+
+    @property
+    def name(self) -> str:
+        """A name for generic specs: `Duration`, `PositiveDuration`, `TokenRate`."""
+        words = self.dimension.name.partition(" from ")[0].title().replace(" ", "")
+        return f"{'Positive' if self.open_low else ''}{words}"
 
     def parse(self, value: object) -> float:
         """Return the value in base units; ValueError with the rule otherwise."""
@@ -189,7 +214,7 @@ class Quantity:
 
     def write(self, value: float) -> str | float:
         """Return what YAML writes: `parse` gives the same float back."""
-        if self.dimension is units.NUMBER:
+        if self.dimension == units.NUMBER:
             return value
         return units.exact(value, self.dimension)
 
@@ -201,12 +226,11 @@ class Quantity:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
         """Describe the text an editor should accept."""
-        bound = f" {'>' if self.open_low else '>='} {self.low:g}" if math.isfinite(self.low) else ""
+        is_known = self.low == self.dimension.low or math.isinf(self.low)
+        bound = "" if is_known else f" {'>' if self.open_low else '>='} {self.low:g}"
         told = {"description": f"A {self.dimension.name}{bound}, such as `{self.dimension.example}`"}
         text = {"type": "string", "pattern": units.pattern(self.dimension), "examples": [self.dimension.example]}
-        if "" not in self.dimension.units or self.dimension.per:
-            return {**told, **text}
-        return {**told, "anyOf": [{"type": "number"}, text]}
+        return {**told, "anyOf": [{"type": "number"}, text]} if self.dimension.bare else {**told, **text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +239,7 @@ class Whole:
 
     low: int = 0
     high: int = _LARGEST_COUNT
+    name: ClassVar[str] = "Count"
 
     def parse(self, value: object) -> int:
         """Return the whole number; ValueError with the rule otherwise."""
@@ -254,6 +279,7 @@ class Whole:
 class Identifier:
     """The annotation of a name: of a component, a step or a node."""
 
+    name: ClassVar[str] = "Name"
     PATTERN: ClassVar[str] = r"^[A-Za-z][A-Za-z0-9_.-]*$"
 
     def parse(self, value: object) -> str:
@@ -291,3 +317,32 @@ Factor = Annotated[float, Quantity(units.NUMBER, open_low=True)]
 Count = Annotated[int, Whole(0)]
 PositiveCount = Annotated[int, Whole(1)]
 Name = Annotated[str, Identifier()]
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def validate(cls: type[T], document: Document, error: type[InputError] = ScenarioError) -> T:
+    """Return the spec that `document` describes.
+
+    Raises `error` with every mistake, each where it was written; a missing field is cited at the field that lacks it.
+    """
+    try:
+        return cls.model_validate(document.data)
+    except ValidationError as refused:
+        found = mistakes(cls, refused, document.data)
+    problems = [_located(mistake, document) for mistake in found]
+    raise error(_sorted(problems, document), document.name)
+
+
+def _located(mistake: Mistake, document: Document) -> Problem:
+    """Return a mistake with the place where it was written."""
+    return document.problem(mistake.path, mistake.message, key=mistake.at_key)
+
+
+def _sorted(problems: list[Problem], document: Document) -> list[Problem]:
+    """Return the problems of the document's own file first, by line; what an alias repeats is told once."""
+    once: dict[tuple[object, ...], Problem] = {}
+    for problem in problems:
+        known = (problem.file, problem.line, problem.column, problem.message)
+        once.setdefault(known if problem.line else (*known, problem.path), problem)
+    return sorted(once.values(), key=lambda one: (one.file != document.name, one.file, one.line, one.column))

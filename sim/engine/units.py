@@ -1,6 +1,6 @@
 """Quantities with units: text at the edge, floats in base units inside (seconds, bytes, tokens, dollars, 1/s).
 
-`parse` reads `250 ms`, `24 GB/s`, `1.5k tokens` or `$3 / 1M tokens`; `format` writes for reading, `exact` for reading back.
+`parse` reads `250 ms`, `24 GB/s`, `1.5k tokens` or `$3 / 1M tokens`; `format` writes for people, `exact` for `parse`.
 Arithmetic is on fractions, rounded once, so that `0.3 s` and `300 ms` are the same float.
 Leaves out: calendar dates, currencies other than the dollar, and arithmetic between quantities.
 Checked: tests/test_units.py, where any value written by `exact` is read back as the same float.
@@ -121,7 +121,7 @@ _SECONDS_PER_BYTE = (
     *_ladder(f"ns {_MICRO} ms s", _TIME, suffix=" / B"),
 )
 # The highest values keep a mistyped exponent from becoming a run that never ends: 300 years, an exabyte.
-DURATION = Dimension("duration", "s", _TIME, "250 ms", _SECONDS, high=1e10)
+DURATION = Dimension("duration", "s", _TIME, "250 ms", _SECONDS, high=109_500 * 86400.0)
 SIZE = Dimension("size", "B", _BYTES, "40 kB", _ladder("B kB MB GB TB", _BYTES), high=1e18)
 TOKENS = Dimension("number of tokens", "tokens", _TOKEN, "1.5k tokens", _counted(" tokens"), prefixed=True, high=1e15)
 RATE = Dimension(
@@ -260,7 +260,7 @@ def _denominator(below: str | None, text: str, dimension: Dimension) -> Fraction
     amount = _amount(number, text) if number else Fraction(1)
     if amount == 0:
         raise _refusal(text, dimension, ": it divides by 0")
-    size = _size(unit, dimension.per, number is not None and dimension.per is _TOKEN)
+    size = _size(unit, dimension.per, number is not None and dimension.per == _TOKEN)
     if size is None:
         raise _refusal(text, dimension, _unknown_unit(unit, dimension.per, dimension))
     return amount * size
@@ -289,7 +289,7 @@ def _unknown_unit(unit: str, sizes: Sizes, dimension: Dimension) -> str:
     known = [name for name in sizes if name and name.isascii()]
     meant = _SYNONYMS.get(unit) or _SYNONYMS.get(unit.lower(), "")
     above, slash, _ = meant.partition("/")
-    fits = meant in sizes or (slash and dimension.per is _TIME and above.strip() in sizes)
+    fits = meant in sizes or (slash and dimension.per == _TIME and above.strip() in sizes)
     choice = meant if fits else nearest(unit, known)
     if choice:
         return f": no such unit `{unit[:20]}`; did you mean `{choice}`?"
@@ -357,11 +357,13 @@ def _plain(number: float) -> str:
 
 def pattern(dimension: Dimension) -> str:
     """Return a regular expression, in the dialect of JSON Schema, that texts of this dimension match."""
-    prefix = "[kMG]?" if dimension.prefixed else ""
+    digits = f"({_NUMBER.replace('?:', '')})"
     units = "|".join(unit for unit in dimension.units if unit not in ("", "$"))
     optional = "?" if "" in dimension.units or dimension.dollar else ""
-    number = rf"[-+]?\s*{r'[$]?' if dimension.dollar else ''}\s*({_NUMBER.replace('?:', '')})\s*{prefix}\s*"
+    dollar = r"[$]?\s*" if dimension.dollar else ""
+    prefix = r"[kMG]?\s*" if dimension.prefixed else ""
+    number = rf"[-+]?\s*{dollar}{digits}\s*{prefix}"
     above = f"{number}({units}){optional}" if units else number
     if not dimension.per:
         return rf"^\s*{above}\s*$"
-    return rf"^\s*{above}\s*/\s*(({_NUMBER.replace('?:', '')})\s*[kMG]?\s*)?({'|'.join(dimension.per)})\s*$"
+    return rf"^\s*{above}\s*/\s*({digits}\s*[kMG]?\s*)?({'|'.join(dimension.per)})\s*$"

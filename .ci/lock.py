@@ -1,8 +1,7 @@
-#!/usr/bin/env python3
 """Write requirements.lock: one version for everything that an install of coordsim may bring.
 
-Resolves every extra together with pip, and installs nothing. Run it with the oldest Python supported, since what that one
-can install, the newer ones can too: `make lock`.
+Resolves every extra together with pip for the oldest Python supported, since what that one can install the newer ones can too,
+and installs nothing: `make lock`.
 
 Leaves out: hashes, since wheels differ between machines; and what torch brings for one kind of accelerator only.
 """
@@ -10,10 +9,12 @@ Leaves out: hashes, since wheels differ between machines; and what torch brings 
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
+OLDEST = "3.11.0"  # the patch release too: some packages leave out the first ones
 EXTRAS = "calibrate,dask,dev,notebook"
 # Moved by hand: a profile records the torch it was measured with, so a new one is a decision.
 TORCH = "torch==2.13.0"
@@ -27,12 +28,18 @@ HEADER = """\
 def resolved() -> list[dict[str, str]]:
     """Return the metadata of every distribution that pip would install."""
     pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-    done = subprocess.run([*pip, f"{ROOT}[{EXTRAS}]", TORCH], check=True, stdout=subprocess.PIPE, text=True)
+    # pip resolves for another Python only from wheels, and only towards a folder of its own, which stays empty here.
+    with tempfile.TemporaryDirectory() as folder:
+        other = ["--python-version", OLDEST, "--only-binary", ":all:", "--target", folder]
+        done = subprocess.run([*pip, *other, f"{ROOT}[{EXTRAS}]", TORCH], check=True, stdout=subprocess.PIPE, text=True)
     return [item["metadata"] for item in json.loads(done.stdout)["install"]]
 
 
 def main() -> None:
     """Resolve, and replace the lock in one move."""
+    oldest = OLDEST.rpartition(".")[0]
+    if f"{sys.version_info.major}.{sys.version_info.minor}" != oldest:  # pip reads markers from the Python that runs it
+        sys.exit(f"the lock is resolved with Python {oldest}: make lock PYTHON=python{oldest} VENV=.venv-{oldest}")
     pins = {
         each["name"].lower().replace("_", "-"): each["version"].partition("+")[0]  # 2.13.0+cpu: one build of 2.13.0
         for each in resolved()

@@ -1,0 +1,263 @@
+"""An agent's step: turns of its loop, each one inference and the coordination around it.
+
+A turn: control and state come to where the agent runs, the orchestrator dispatches, the agent looks things up, calls its
+model, writes to its memory, and calls the tools it chose.
+
+Checked: tests/test_steps.py, tests/test_runtime.py, tests/test_memory.py.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Generator
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from ..sim.engine.branch import Branch, Join
+from ..sim.engine.fifo import FifoPool
+from ..sim.engine.pool import Pool
+from .line import Line, cross
+from .memory_use import MemoryUse
+from .network import Channel
+from .service import Service
+from .steps import Flow, Process, Walk, in_parallel, retriever
+from .workflow import END, NONE, START, AgentStep, Markov
+
+if TYPE_CHECKING:
+    from .system import System
+
+Script = Generator[None, Any, None]
+
+
+class AgentProcess(Process):
+    """An agent's turns."""
+
+    spec: AgentStep
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: AgentStep) -> None:
+        super().__init__(system, flow, name, spec)
+        agent = system.scenario.agents[spec.agent]
+        path = f"agents.{spec.agent}"
+        server = system.servers[agent.model]
+        self.home = system.home(agent.node, server)
+        self.call = system.call(path, self.home, server, agent.prompt, agent.output)
+        self.control = Control(system, path, self.home)
+        self.slots = system.agent_slots(path, agent.concurrency)
+        self.before: list[Callable[[Branch], Script]] = []
+        self.after: list[Callable[[Branch], Script]] = []
+        if agent.retriever is not None:
+            self.before.append(Lookup(system, path, self.home, retriever(system, agent.retriever)).run)
+        if agent.memory is not None:
+            memory = MemoryUse(system, path, self.home, agent.memory)
+            self.before += memory.before
+            self.after += memory.after
+        self.tools = None if spec.tools is None else ToolUse(system, self, path, spec)
+        self.turns = None if spec.repeat.is_constant and spec.repeat.mean == 1 else system.stream(f"{self.path}/repeat", spec.repeat)
+        self.most = spec.at_most or system.scenario.max_steps
+        self.demand = server.speed**spec.elasticity
+        self.rounding = system.draws.uniform(f"{self.path}/demand")
+        self.open_ended = isinstance(spec.tools, Markov) and "repeat" not in spec.model_fields_set
+        self.replanning = system.draws.uniform(f"{self.path}/replan") if spec.replan else None
+
+    def link(self) -> None:
+        super().link()
+        self.replans = [(total, self.flow.target(name)) for total, name in zip(accumulate(self.spec.replan.values()), self.spec.replan, strict=True)]
+        self.agent_account = self.system.ledger.account("structure", self.spec.agent, "invoke_agent")
+
+    def run(self, branch: Branch) -> Walk:
+        """A hot loop: one pass is one step of the task."""
+        visit = self.enter(branch)
+        if self.skip is not None and self.passes(branch, visit):
+            return self.onward(branch, visit)
+        left = 1 if self.turns is None and not self.open_ended else self._turns(branch, visit)
+        call, control, tools = self.call, self.control, self.tools
+        turn = 0
+        over = False
+        while left > 0 and not over:
+            left -= 1
+            self.count(branch)
+            outer, began = branch.open_span(), branch.time
+            if control.matters:
+                yield from control.arrive(branch)
+            if self.slots is not None:
+                yield from self._take(branch)
+            for act in self.before:
+                yield from act(branch)
+            if call.direct:
+                if call.begin(branch):
+                    yield
+                call.finish(branch)
+            else:
+                yield from call.perform(branch)
+            for act in self.after:
+                yield from act(branch)
+            if tools is not None:
+                over = yield from tools.use(branch)
+            if self.slots is not None:
+                self._give(branch)
+            branch.close_span(outer, self.agent_account, began)
+            if self.replanning is not None:
+                draw = self.replanning.draw(branch.task.index, visit * self.most + turn, branch.lane)
+                for total, target in self.replans:
+                    if draw < total:
+                        return target
+            turn += 1
+        if self.ways is None:
+            return self.next
+        return self.onward(branch, visit)
+
+    def _turns(self, branch: Branch, visit: int) -> int:
+        """Return how many turns the loop takes at most."""
+        if self.open_ended or self.turns is None:
+            return self.most
+        wanted = self.turns.draw(branch.task.index, visit, branch.lane)
+        if self.demand != 1.0:
+            # Rounded by chance, so that the mean number of turns is what the elasticity says.
+            wanted = int(wanted * self.demand + self.rounding.draw(branch.task.index, visit, branch.lane))
+        return min(int(wanted), self.most)
+
+    def _take(self, branch: Branch) -> Script:
+        """Wait until this agent has a free slot for the task."""
+        slots = self.slots
+        assert slots is not None
+        wait = branch.wait
+        slots.pool.take(wait, branch.time)
+        yield
+        branch.book(slots.queue_account, wait.arrived, branch.sim.now)
+        branch.held.append(slots.pool)
+
+    def _give(self, branch: Branch) -> None:
+        """Free the slot when the clock has come to the branch's local time."""
+        slots = self.slots
+        assert slots is not None
+        branch.held.remove(slots.pool)
+        slots.pool.give_at(branch.time)
+
+
+class Control:
+    """How control and state come to an agent, and the orchestrator's own work for each step.
+
+    `matters` is False where none of it takes any time.
+    """
+
+    def __init__(self, system: "System", path: str, home: int) -> None:
+        runtime, orchestrator = system.runtime, system.scenario.orchestrator
+        self.system = system
+        self.path = path
+        self.home = home
+        self.full = runtime.state == "full"
+        self.per_token = system.bytes_per_token
+        self.every_task = runtime.dispatch == "every-task"
+        self.callee = system.ledger.callee()
+        self.pool: Pool | FifoPool | None = None
+        self.dispatch = None
+        self.account = system.ledger.account("orchestration", "orchestrator", "dispatch")
+        self.queue_account = system.ledger.account("queueing", "orchestrator")
+        if runtime.dispatch != "none" and not (orchestrator.dispatch.is_constant and not orchestrator.dispatch.mean):
+            self.dispatch = system.stream(f"orchestrator/dispatch/{path}", orchestrator.dispatch)
+            self.pool = system.event_loop()
+        self.channels: list[Channel | None] = []  # from each home to this one
+        self.matters = True
+
+    def connect(self) -> None:
+        """Make the channels from every other home, once all homes are known."""
+        homes = self.system.homes
+        here = homes[self.home]
+        self.channels = [
+            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff") for home in homes
+        ]
+        self.matters = self.dispatch is not None or any(channel is not None for channel in self.channels)
+
+    def arrive(self, branch: Branch) -> Script:
+        """Bring control and state here, then dispatch."""
+        state = branch.state
+        ordinal = branch.calls[self.callee]
+        branch.calls[self.callee] = ordinal + 1
+        if state.home != self.home:
+            known = 0.0 if self.full else state.held[self.home]
+            state.held[state.home] = state.tokens
+            yield from cross(self.channels[state.home], branch, (state.tokens - known) * self.per_token, ordinal)
+            state.home = self.home
+            state.held[self.home] = state.tokens
+        if self.dispatch is None or (self.every_task and (ordinal or branch.task.facts[0] > 1)):
+            return
+        seconds = self.dispatch.draw(branch.task.index, ordinal, branch.lane)
+        if self.pool is None:
+            branch.add(self.account, seconds)
+            return
+        wait = branch.wait
+        if self.pool.use(wait, branch.time, seconds):
+            yield
+        branch.book(self.queue_account, wait.arrived, wait.started)
+        branch.book(self.account, wait.started, wait.ended)
+
+
+class Lookup:
+    """A service that an agent asks before it thinks."""
+
+    def __init__(self, system: "System", path: str, home: int, service: Service) -> None:
+        self.service = service
+        self.line = system.line(path, home, service.path, service.node)
+
+    def run(self, branch: Branch) -> Script:
+        """Ask it."""
+        yield from self.service.call(branch, self.line)
+
+
+class ToolUse:
+    """Which tools an agent calls after it has thought, and how: one after the other, or at once."""
+
+    def __init__(self, system: "System", step: Process, path: str, spec: AgentStep) -> None:
+        self.overlapped = system.runtime.tools == "overlapped"
+        self.slot = system.ledger.callee()
+        self.count = system.stream(f"{step.path}/calls", spec.calls)
+        self.choice = system.draws.uniform(f"{step.path}/tool")
+        self.lines: dict[str, tuple[Service, Line]] = {}
+        choices = spec.tools.markov if isinstance(spec.tools, Markov) else {START: spec.tools or {}}
+        self.markov = isinstance(spec.tools, Markov)
+        self.rows = {row: (list(weights), _cumulative(weights)) for row, weights in choices.items()}
+        self.index = {name: number for number, name in enumerate(choices)}
+        self.row_names = list(choices)
+        home = system.home(system.scenario.agents[spec.agent].node, system.servers[system.scenario.agents[spec.agent].model])
+        for name in {name for weights in choices.values() for name in weights} - {NONE, END}:
+            service = system.service("tools", name, system.scenario.tools[name])
+            self.lines[name] = service, system.line(path, home, service.path, service.node)
+
+    def use(self, branch: Branch) -> Generator[None, Any, bool]:
+        """Make the calls of one turn; return whether the agent chose to end its loop."""
+        turn = branch.calls[self.slot]
+        count = int(self.count.draw(branch.task.index, turn, branch.lane))
+        branch.calls[self.slot] = turn + 1
+        chosen, over = self._choose(branch, turn, count)
+        if self.overlapped and len(chosen) > 1:
+            walks = [self._walk(name) for name in chosen]
+            yield from in_parallel(branch, Join(branch, len(walks)), self.slot, turn, walks)
+        else:
+            for name in chosen:
+                service, line = self.lines[name]
+                yield from service.call(branch, line)
+        return over
+
+    def _walk(self, name: str) -> Callable[[Branch], Script]:
+        service, line = self.lines[name]
+        return lambda child: service.call(child, line)
+
+    def _choose(self, branch: Branch, turn: int, count: int) -> tuple[list[str], bool]:
+        """Return the tools of this turn, and whether the loop ends."""
+        state = branch.state
+        chosen: list[str] = []
+        for number in range(count):
+            row = self.row_names[state.last_tool] if self.markov and state.last_tool >= 0 else START
+            names, cumulative = self.rows[row]
+            draw = self.choice.draw(branch.task.index, turn * 64 + min(number, 63), branch.lane)
+            name = names[bisect_right(cumulative, draw * cumulative[-1])]
+            if name == END:
+                state.last_tool = -1
+                return chosen, True
+            if name != NONE:
+                chosen.append(name)
+                if self.markov:
+                    state.last_tool = self.index[name]
+        return chosen, False
+
+
+def _cumulative(weights: dict[str, float]) -> list[float]:
+    return list(accumulate(weights.values()))

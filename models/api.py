@@ -1,0 +1,49 @@
+"""A language model behind somebody else's API: a latency law in tokens, rate limits and a price.
+
+A call takes (overhead + new, cached and output tokens at their rates) x residual / speed, on as many slots as there are
+calls, once the request and token limits let it go.
+
+Leaves out: load at the provider beyond what the law and its residual hold.
+Checked: tests/test_llm.py.
+"""
+
+from typing import Literal
+
+from ..sim.engine.distributions import DurationDist, NumberDist
+from ..sim.engine.spec import Factor, MoneyPerToken, Name, PositiveCount, Rate, Share, Spec, TimePerToken, TokenRate
+from .service import ZERO_TIME
+
+
+class Price(Spec):
+    """Price of input tokens that are not cached, of cached ones, and of output."""
+
+    input: MoneyPerToken = 0.0
+    cached: MoneyPerToken | None = None
+    output: MoneyPerToken = 0.0
+
+
+class Limits(Spec):
+    """Limits of the provider: `requests` and `tokens` (input and output) over time, with bursts of one `burst` of seconds."""
+
+    requests: Rate | None = None
+    tokens: TokenRate | None = None
+    concurrency: PositiveCount | None = None
+
+
+class Api(Spec):
+    """A hosted model.
+
+    `cached` tokens are those of a prompt sent before that the provider still holds: the share `cache_hit` of them.
+    """
+
+    kind: Literal["api"]
+    node: Name | None = None
+    overhead: DurationDist = ZERO_TIME
+    new: TimePerToken = 0.0
+    cached: TimePerToken = 0.0
+    output: TimePerToken = 0.0
+    residual: NumberDist = NumberDist.model_validate(1)
+    speed: Factor = 1.0
+    cache_hit: Share = 0.0
+    limits: Limits = Limits()
+    price: Price = Price()

@@ -1,0 +1,78 @@
+"""What a task carries from step to step: its context in tokens and bytes, and who has processed how much of it.
+
+A token is new the first time a model server processes it for this task; prefilling it again is carried work (`context`).
+
+Checked: tests/test_context.py.
+"""
+
+FACTS = (
+    "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
+    "cached_tokens", "output_tokens", "cost", "straggler_excess",
+)  # fmt: skip
+(
+    STEPS, LLM_CALLS, TOOL_CALLS, TOOL_ERRORS, RETRIES, MESSAGES, BYTES, NEW_TOKENS, CARRIED_TOKENS,
+    CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS,
+) = range(len(FACTS))  # fmt: skip
+
+
+class Context:
+    """The state of one branch of a task.
+
+    `tokens` of context; `seen[server]` of them processed by that server; `cached[agent]` tokens of prefix left behind by
+    that agent's last call (its prompt included, 0 before the first); `known[agent]` tokens of context at that call.
+    """
+
+    __slots__ = (
+        "base", "cached", "carried", "held", "home", "known", "last_error", "last_tool", "memory", "new", "ordinal",
+        "output", "prompted", "received", "replayed", "reused", "seen", "share", "submitted", "tokens", "visits",
+    )  # fmt: skip
+
+    def __init__(self, servers: int, callers: int, memories: int, homes: int) -> None:
+        self.tokens = 0.0
+        self.base = 0.0  # tokens when this branch began: what lies above is its own
+        self.seen = [0.0] * servers
+        self.cached = [0.0] * callers
+        self.known = [0.0] * callers
+        self.prompted = [False] * callers
+        self.memory = [0.0] * memories  # bytes
+        self.held = [0.0] * homes  # tokens of context that each home has
+        self.home = 0  # where control is
+        self.visits: dict[int, int] = {}
+        self.last_tool = -1
+        self.last_error = False
+        self.replayed = 0.0  # output tokens of a call, replayed from a trace
+        # The model call under way: tokens, share of its time that is context, when it reached the server.
+        self.new = self.carried = self.reused = self.output = self.received = self.share = self.submitted = 0.0
+        self.ordinal = 0
+
+    def fork(self) -> "Context":
+        """Return the context of a parallel branch: a copy, which then grows on its own."""
+        child = Context(0, 0, 0, 0)
+        child.tokens = child.base = self.tokens
+        for name in ("seen", "cached", "known", "prompted", "memory", "held"):
+            setattr(child, name, getattr(self, name)[:])
+        child.home, child.last_tool, child.last_error = self.home, self.last_tool, self.last_error
+        child.replayed = self.replayed
+        return child
+
+    def replace(self, tokens: float, server: int, prompts: list[float]) -> None:
+        """A summary of `tokens`, written by `server`, takes the place of the context; callers' `prompts` stay cached."""
+        self.tokens = tokens
+        self.cached = [min(cached, prompt) for cached, prompt in zip(self.cached, prompts, strict=True)]
+        self.seen = [0.0] * len(self.seen)
+        self.seen[server] = tokens
+        self.known = [0.0] * len(self.known)
+        self.held = [0.0] * len(self.held)
+
+    def join(self, children: list["Context"]) -> None:
+        """Take in what parallel branches added: their tokens follow one another, in the order of the branches."""
+        base = self.tokens
+        for server in range(len(self.seen)):
+            own = max((min(child.seen[server], base) for child in children), default=0.0)
+            added = sum(max(0.0, child.seen[server] - base) for child in children)
+            self.seen[server] = max(self.seen[server], own) + added
+        for agent in range(len(self.prompted)):
+            self.prompted[agent] = self.prompted[agent] or any(child.prompted[agent] for child in children)
+        for memory in range(len(self.memory)):
+            self.memory[memory] += sum(child.memory[memory] - self.memory[memory] for child in children)
+        self.tokens += sum(max(0.0, child.tokens - base) for child in children)

@@ -1,0 +1,172 @@
+"""The network: nodes, links, and the channel that a message takes between two components.
+
+A link has a latency (drawn per message), an overhead per message, and optionally a bandwidth that concurrent transfers
+share equally. Routes are shortest paths by mean latency. A message crosses one link after the other (store and forward).
+
+Leaves out: loss, congestion control, topology changes.
+Checked: tests/test_network.py; tests/test_theory.py (processor sharing on a link).
+Source of the loopback default: half the median HTTP/1.1 keep-alive round trip of 1 kB between two processes of a busy
+2-core machine, 1.5 ms, measured by the project's founders. Handshakes: TCP and TLS 1.3 take one round trip each
+(RFC 9293, RFC 8446).
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from ..sim.engine.distributions import DurationDist
+from ..sim.engine.draws import Stream
+from ..sim.engine.link import Link as SharedLink
+from ..sim.engine.spec import Bandwidth, Count, Duration, Name, Size, Spec
+from .context import BYTES, MESSAGES
+from .serializer import Serializer
+
+if TYPE_CHECKING:
+    from ..sim.engine.branch import Branch
+    from .system import System
+
+LOOPBACK = "0.75 ms"
+
+
+class Node(Spec):
+    """A place where components run."""
+
+
+class LinkSpec(Spec):
+    """A link `between` two nodes, the same both ways, or one way only with `from` and `to`."""
+
+    between: tuple[Name, Name] | None = None
+    source: Name | None = None
+    target: Name | None = None
+    latency: DurationDist = DurationDist.model_validate("0 s")
+    bandwidth: Bandwidth | None = None
+    overhead: Duration = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _directions(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            data = dict(data)
+            for written, field in (("from", "source"), ("to", "target")):
+                if written in data:
+                    data[field] = data.pop(written)
+            both, one_way = "between" in data, "source" in data and "target" in data
+            if both == one_way or both != ("source" not in data and "target" not in data):
+                raise ValueError("must say `between: [a, b]`, or `from: a` and `to: b`")
+        return data
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The two nodes."""
+        if self.between is not None:
+            return self.between
+        assert self.source is not None and self.target is not None
+        return self.source, self.target
+
+
+class Network(Spec):
+    """Nodes and links. Without it everything is on one node.
+
+    `header` is added to each message; a new connection costs `handshakes` round trips; `loopback` is the one-way latency
+    between two processes of one node.
+    """
+
+    nodes: dict[Name, Node] = {}
+    links: tuple[LinkSpec, ...] = ()
+    header: Size = 0.0
+    handshakes: Count = 2
+    loopback: DurationDist = DurationDist.model_validate(LOOPBACK)
+
+
+@dataclass(slots=True)
+class Hop:
+    """One link of a route, in one direction: its latency of this message, and its bandwidth if that is shared."""
+
+    name: str
+    latency: Stream[float]
+    overhead: float
+    shared: SharedLink | None
+
+
+class Channel:
+    """How messages get from one component to another, for one caller.
+
+    `contended` tells which method to call: `stream` (a generator) where a link's bandwidth is shared, else `send`.
+    Draws are those of the caller's `ordinal`-th call.
+    """
+
+    __slots__ = (
+        "codec", "connect_account", "contended", "decode_account", "encode_account", "header", "hops", "round_trips",
+        "transit_account", "transmit_accounts",
+    )  # fmt: skip
+
+    def __init__(
+        self, system: "System", peer: str, hops: list[Hop], codec: Serializer | None, header: float, round_trips: int
+    ) -> None:
+        ledger = system.ledger
+        self.hops = hops
+        self.codec = codec
+        self.header = header
+        self.round_trips = round_trips
+        self.contended = any(hop.shared is not None for hop in hops)
+        self.encode_account = ledger.account("serialization", peer, "encode")
+        self.decode_account = ledger.account("serialization", peer, "decode")
+        self.connect_account = ledger.account("communication", peer, "connect")
+        self.transit_account = ledger.account("communication", peer, "transit")
+        self.transmit_accounts = [
+            -1 if hop.shared is None else ledger.account("communication", hop.name, "transmit") for hop in hops
+        ]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a message never takes any time."""
+        return not self.contended and (self.codec is None or (self.codec.encode.is_free and self.codec.decode.is_free)) and all(
+            hop.latency.constant == 0 and not hop.overhead for hop in self.hops
+        )
+
+    def _encode(self, branch: "Branch", size: float) -> float:
+        """Encode a payload; return the bytes on the wire."""
+        facts = branch.task.facts
+        codec = self.codec
+        wire = size + self.header
+        if codec is not None:
+            wire = size * codec.expansion + self.header
+            branch.add(self.encode_account, codec.encode.seconds(size), size)
+        facts[MESSAGES] += 1
+        facts[BYTES] += wire
+        return wire
+
+    def _connect(self, branch: "Branch", one_way: float) -> None:
+        if self.round_trips:
+            branch.task.facts[MESSAGES] += 2 * self.round_trips
+            branch.add(self.connect_account, 2 * self.round_trips * one_way)
+
+    def send(self, branch: "Branch", size: float, ordinal: int) -> None:
+        """Send `size` bytes of payload over links without contention: local time passes."""
+        wire = self._encode(branch, size)
+        index, lane = branch.task.index, branch.lane
+        delay = 0.0
+        for hop in self.hops:
+            delay += hop.latency.draw(index, ordinal, lane) + hop.overhead
+        self._connect(branch, delay)
+        branch.add(self.transit_account, delay, wire)
+        if self.codec is not None:
+            branch.add(self.decode_account, self.codec.decode.seconds(size), size)
+
+    def stream(self, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
+        """Send `size` bytes of payload; where bandwidth is shared, the transfer competes for it."""
+        wire = self._encode(branch, size)
+        index, lane = branch.task.index, branch.lane
+        delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
+        self._connect(branch, sum(delays))
+        for hop, delay, account in zip(self.hops, delays, self.transmit_accounts, strict=True):
+            branch.add(self.transit_account, delay, wire)
+            if hop.shared is not None and wire:
+                wait = branch.wait
+                hop.shared.transfer(wait, branch.time, wire)
+                yield
+                branch.book(account, wait.arrived, branch.sim._now, wire)
+        if self.codec is not None:
+            branch.add(self.decode_account, self.codec.decode.seconds(size), size)

@@ -1,0 +1,91 @@
+"""Runtimes: how state and control move between components, as named policies.
+
+No preset holds a duration. A policy decides what is sent, how often a boundary is crossed and who waits for what; the
+times come from the scenario's links, serializers, models and orchestrator. So what one runtime saves against another is
+a difference of bytes, crossings, tokens and waits that both ledgers count.
+
+Leaves out: GPU-resident coordination, host CPU as a finite resource, speculation.
+Checked: tests/test_runtime.py.
+"""
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from ..sim.engine.spec import Name, Spec
+
+State = Literal["full", "delta", "resident"]
+Kv = Literal["discard", "keep"]
+Connection = Literal["new", "persistent", "in-process"]
+Placement = Literal["external", "own", "co-located"]
+Tools = Literal["synchronous", "overlapped"]
+Notification = Literal["polling", "event"]
+Dispatch = Literal["every-step", "every-task", "none"]
+
+
+class Runtime(Spec):
+    """The policies of a runtime; `preset` gives those that are not written."""
+
+    preset: str
+    state: State
+    """What a model call carries: the `full` prompt each time; the `delta` since this agent's last call, to a server
+    that restores the session; or the delta to a server where the state is `resident` and nothing is restored."""
+    kv: Kv
+    """What the model server does with a task's KV cache between calls: `discard` it, or `keep` it."""
+    connection: Connection
+    """`new` for each call (handshakes first), `persistent`, or `in-process`: no crossing between components of one node."""
+    codec: Name | None
+    """The serializer of every message that leaves a process; null when nothing is encoded."""
+    placement: Placement
+    """Where agents run: at the `external` orchestrator, on their `own` node, or `co-located` with their model."""
+    tools: Tools
+    """Tool calls of one step one after the other, or `overlapped`."""
+    notification: Notification
+    """How the end of a call is noticed: at the next tick of `polling`, or at once by `event`."""
+    dispatch: Dispatch
+    """How often the orchestrator's own work is done."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: Any) -> Any:
+        if isinstance(data, str):
+            data = {"preset": data}
+        if not isinstance(data, dict) or not isinstance(data.get("preset", DEFAULT), str):
+            raise ValueError(f"must be the name of a runtime or a mapping of policies; the names are {_names()}")
+        preset = data.get("preset", DEFAULT)
+        if preset not in PRESETS:
+            from ..sim.engine.errors import did_you_mean
+
+            raise ValueError(f"no runtime is named `{preset}`{did_you_mean(preset, PRESETS)}; the names are {_names()}")
+        return {"preset": preset, **PRESETS[preset], **data}
+
+
+DEFAULT = "external-orchestrator"
+
+PRESETS: dict[str, dict[str, str | None]] = {
+    # Nothing but the physics: links, queues and work that the scenario declares. For theory and bounds.
+    "ideal": {
+        "state": "resident", "kv": "keep", "connection": "in-process", "codec": None, "placement": "co-located",
+        "tools": "synchronous", "notification": "event", "dispatch": "none",
+    },
+    "stateless-api": {
+        "state": "full", "kv": "discard", "connection": "new", "codec": "json", "placement": "external",
+        "tools": "synchronous", "notification": "event", "dispatch": "every-step",
+    },
+    "external-orchestrator": {
+        "state": "full", "kv": "discard", "connection": "persistent", "codec": "json", "placement": "external",
+        "tools": "synchronous", "notification": "polling", "dispatch": "every-step",
+    },
+    "session-state": {
+        "state": "delta", "kv": "keep", "connection": "persistent", "codec": "json", "placement": "external",
+        "tools": "synchronous", "notification": "event", "dispatch": "every-step",
+    },
+    "agent-native": {
+        "state": "resident", "kv": "keep", "connection": "in-process", "codec": "binary", "placement": "co-located",
+        "tools": "overlapped", "notification": "event", "dispatch": "every-task",
+    },
+}  # fmt: skip
+
+
+def _names() -> str:
+    return ", ".join(f"`{name}`" for name in PRESETS)

@@ -1,0 +1,178 @@
+"""A service: what tools, retrievers and memories have in common when an agent calls them.
+
+A call is: invoke (dispatch, marshalling, spawn, parse), the request's way there, waiting for a free slot or a rate limit,
+execution, the response's way back, and noticing that it is done. The waiting is queueing at the service; invoke and
+execution are the category `tool`, told apart by name.
+
+Leaves out: cancelling a call, back-off between attempts.
+Checked: tests/test_tools.py; tests/test_theory.py (losses, machine repair).
+"""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import model_validator
+
+from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
+from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, TimePerByte
+from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
+from .line import cross
+
+if TYPE_CHECKING:
+    from ..sim.engine.branch import Branch
+    from .line import Line
+    from .system import System
+
+ZERO_TIME = DurationDist.model_validate("0 s")
+ZERO_SIZE = SizeDist.model_validate("0 B")
+
+
+class TaskFailed(Exception):
+    """A task cannot go on; its text is the reason that results count it under."""
+
+
+class Errors(Spec):
+    """How often a call ends in an error: `rate`, or `after_error` right after this agent's last call was one."""
+
+    rate: Share
+    after_error: Share | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_share(cls, data: Any) -> Any:
+        return data if isinstance(data, dict | Errors) else {"rate": data}
+
+
+class ServiceSpec(Spec):
+    """What any service may say.
+
+    `latency` is the service's own work, plus `per_byte` of request and response. At most `concurrency` calls are under
+    way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
+    what a call adds to the context, by default the response at the context's bytes per token. A call that fails is tried
+    up to `attempts` times.
+    """
+
+    node: Name | None = None
+    latency: DurationDist
+    per_byte: TimePerByte = 0.0
+    concurrency: PositiveCount | None = None
+    queue_limit: Count | None = None
+    rate: Rate | None = None
+    burst: PositiveCount = 1
+    invoke: DurationDist = ZERO_TIME
+    request: SizeDist = ZERO_SIZE
+    response: SizeDist = ZERO_SIZE
+    result: TokensDist | None = None
+    errors: Errors | None = None
+    attempts: PositiveCount = 1
+    price: Money = 0.0
+
+    @model_validator(mode="after")
+    def _queue_needs_servers(self) -> "ServiceSpec":
+        if self.queue_limit is not None and self.concurrency is None:
+            raise ValueError("`queue_limit` needs `concurrency`: without a limit on calls under way nothing ever waits")
+        return self
+
+
+class Service:
+    """A service as the agents of one system call it."""
+
+    def __init__(self, system: "System", kind: str, name: str, spec: ServiceSpec) -> None:
+        self.system = system
+        self.name = name
+        self.spec = spec
+        self.node = system.node_of(spec.node)
+        path = f"{kind}.{name}"
+        self.path = path
+        self.callee = system.ledger.callee()
+        self.pool = system.pool(path, spec.concurrency, spec.queue_limit)
+        if self.pool is None and spec.rate is not None:
+            self.pool = system.pool(path, None, None, unlimited=True)
+        if spec.rate is not None and self.pool is not None:
+            system.limit(self.pool, f"{path}.rate", spec.rate, spec.burst)
+        account = system.ledger.account
+        self.invoke_account = account("tool", name, "tool.invoke")
+        self.execute_account = account("tool", name, "tool.execute")
+        self.queue_account = account("queueing", path)
+        self.recovery_account = account("recovery", path)
+        self.call_account = account("structure", name, "execute_tool")
+        if self.pool is not None:
+            system.book_waits(self.pool, self.queue_account, self.execute_account)
+        self.latency = system.stream(f"{path}/latency", spec.latency)
+        self.invoke = system.stream(f"{path}/invoke", spec.invoke)
+        self.request = system.stream(f"{path}/request", spec.request)
+        self.response = system.stream(f"{path}/response", spec.response)
+        self.result = None if spec.result is None else system.stream(f"{path}/result", spec.result)
+        self.failing = system.draws.uniform(f"{path}/error") if spec.errors is not None else None
+
+    def latency_of(self, branch: "Branch", ordinal: int, size: float) -> float:
+        """Return the seconds of the service's own work on a call that moves `size` bytes."""
+        return self.latency.draw(branch.task.index, ordinal, branch.lane) + self.spec.per_byte * size
+
+    def call(self, branch: "Branch", line: "Line") -> Generator[None, Any, None]:
+        """Call the service until it succeeds or its attempts are used up, then take in the result."""
+        branch.task.facts[TOOL_CALLS] += 1
+        for attempt in range(1, self.spec.attempts + 1):
+            retried = attempt < self.spec.attempts
+            before = branch.parts[:] if retried else None
+            first = 0 if branch.spans is None else len(branch.spans)
+            refused = yield from self._attempt(branch, line)
+            if not refused and not branch.state.last_error:
+                return
+            if before is not None:
+                branch.task.facts[RETRIES] += 1
+                branch.lose(before, first, self.recovery_account)
+        if refused:
+            raise TaskFailed(f"{self.path}: queue full")
+
+    def _attempt(self, branch: "Branch", line: "Line") -> Generator[None, Any, bool]:
+        """One attempt; return whether the service refused it. `state.last_error` tells whether it failed."""
+        index, lane, state = branch.task.index, branch.lane, branch.state
+        ordinal = branch.calls[self.callee]
+        branch.calls[self.callee] = ordinal + 1
+        span = branch.open_span()
+        began = branch.time
+        branch.add(self.invoke_account, self.invoke.draw(index, ordinal, lane))
+        request = self.request.draw(index, ordinal, lane)
+        response = self.response.draw(index, ordinal, lane)
+        yield from cross(line.request, branch, request, ordinal)
+        submitted = branch.time
+        work = self.latency_of(branch, ordinal, request + response)
+        refused = False
+        if self.pool is None:
+            branch.add(self.execute_account, work, response)
+        else:
+            wait = branch.wait
+            if self.pool.use(wait, branch.time, work):
+                yield
+            refused = wait.rejected
+            branch.book(self.queue_account, wait.arrived, wait.started)
+            branch.book(self.execute_account, wait.started, wait.ended, response)
+            wait.rejected = False
+        if not refused:
+            branch.task.facts[COST] += self.spec.price
+            line.notice(branch, submitted)
+            self._outcome(branch, ordinal)
+            yield from cross(line.response, branch, response, ordinal)
+            if not state.last_error or self.spec.attempts == 1:
+                state.tokens += self._tokens(branch, ordinal, response)
+        branch.close_span(span, self.call_account, began)
+        return refused
+
+    def _outcome(self, branch: "Branch", ordinal: int) -> None:
+        state = branch.state
+        if self.failing is None or self.spec.errors is None:
+            state.last_error = False
+            return
+        errors = self.spec.errors
+        rate = errors.after_error if state.last_error and errors.after_error is not None else errors.rate
+        state.last_error = self.failing.draw(branch.task.index, ordinal, branch.lane) < rate
+        if state.last_error:
+            branch.task.facts[TOOL_ERRORS] += 1
+
+    def _tokens(self, branch: "Branch", ordinal: int, response: float) -> float:
+        if self.result is not None:
+            return float(round(self.result.draw(branch.task.index, ordinal, branch.lane)))
+        return float(round(response / self.system.bytes_per_token))
+
+

@@ -1,0 +1,233 @@
+"""`simulate(scenario, seed)`: run one replication, from the first arrival to the last end.
+
+Leaves out: statistics (`sim.analysis`), replications.
+Checked: tests/test_simulate.py, tests/test_theory.py.
+"""
+
+import gc
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+from ..sim.analysis.result import ResourceInfo, Result
+from ..sim.engine.branch import Branch
+from ..sim.engine.draws import Stream
+from ..sim.engine.ledger import DONE, FAILED, Task
+from .agent_step import AgentProcess
+from .arrivals import Batch, open_arrivals
+from .scenario import Scenario
+from .service import TaskFailed
+from .steps import EvaluatorProcess, Flow, ForkProcess, HumanProcess, Process, ServiceProcess, WorkflowProcess
+from .system import System
+from .workflow import AgentStep, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, ToolStep, Workflow, WorkflowStep
+
+PROCESSES: dict[type, Callable[..., Process]] = {
+    AgentStep: AgentProcess,
+    EvaluatorStep: EvaluatorProcess,
+    ToolStep: ServiceProcess,
+    RetrieverStep: ServiceProcess,
+    HumanStep: HumanProcess,
+    WorkflowStep: WorkflowProcess,
+    ForkStep: ForkProcess,
+}
+
+
+def simulate(scenario: Scenario, seed: int | None = None, replication: int = 0, spans: str = "none") -> Result:
+    """Run one replication of a scenario.
+
+    `spans` is 'all', 'sampled' or 'none': for which tasks the ledger keeps each span. The same scenario, seed and
+    replication give the same result, whatever else runs.
+    """
+    seed = scenario.seed if seed is None else seed
+    system = System(scenario, seed, replication, spans)
+    load = Load(system)
+    collecting = gc.isenabled()
+    gc.disable()  # nothing in a run forms cycles that outlive their task, and looking for them costs a third of the time
+    try:
+        load.run()
+    finally:
+        if collecting:
+            gc.enable()
+    return Result.of(
+        system.ledger,
+        scenario=scenario.name,
+        seed=seed,
+        replication=replication,
+        classes=tuple(scenario.all_classes),
+        horizon=scenario.workload.horizon is not None,
+        doubts=tuple(scenario.doubts()),
+        resources=tuple(ResourceInfo(*resource) for resource in system.capacities),
+    )
+
+
+def put_together(system: System, spec: Workflow, path: str, flows: dict[str, Flow]) -> Flow:
+    """Make the processes of a workflow's steps."""
+    flow = Flow(system, path, flows)
+    for name, step in spec.steps.items():
+        flow.steps[name] = PROCESSES[type(step)](system, flow, name, step)
+    flow.start = flow.steps[spec.start]
+    return flow
+
+
+class Load:
+    """The tasks of a run: they arrive, run their workflow, and end."""
+
+    _ok = True
+    _value = None
+
+    def __init__(self, system: System) -> None:
+        scenario = system.scenario
+        self.system = system
+        self.sim, self.ledger, self.draws = system.sim, system.ledger, system.draws
+        self.flows: dict[str, Flow] = {}
+        for name, spec in scenario.workflows.items():
+            self.flows[name] = put_together(system, spec, f"workflows.{name}", self.flows)
+        main = put_together(system, scenario.workflow, "workflow", self.flows)
+        self._link([main, *self.flows.values()])
+        classes = scenario.all_classes
+        self.entries = [main if group.workflow is None else self.flows[group.workflow] for group in classes.values()]
+        self.group = system.draws.choice("workload/class", [group.weight for group in classes.values()])
+        self.requests: list[Stream[float]] = [
+            system.stream(f"workload/request/{name}", group.request or scenario.workload.request)
+            for name, group in classes.items()
+        ]
+        self.workload = scenario.workload
+        self.limit = scenario.workload.tasks
+        self.on_end: Callable[[Task], None] | None = None
+        self.ledger.clips = self.workload.horizon is not None or self.workload.drain is not None
+
+    def _link(self, flows: list[Flow]) -> None:
+        for flow in flows:
+            for step in flow.steps.values():
+                step.link()
+        for flow in flows:
+            for step in flow.steps.values():
+                if isinstance(step, AgentProcess):
+                    step.control.connect()
+
+    def run(self) -> None:
+        """Run until all tasks have ended, or to the horizon."""
+        workload = self.workload
+        source: Any
+        if workload.users is None:
+            source = OpenSource(self, open_arrivals(workload, self.draws))
+        else:
+            source = ClosedSource(self)
+        source.start()
+        self.sim.run(until=workload.horizon)
+        if workload.horizon is None and workload.drain is not None and self.ledger.live:
+            pass
+        self.ledger.finish(self.sim.now if workload.horizon is not None else None)
+
+    def arrive(self, index: int, request: float | None = None, replayed: float | None = None) -> None:
+        """A task arrives now, and starts."""
+        group = self.group.draw(index, 0)
+        task = self.ledger.open(index, group, self.sim.now)
+        state = self.system.context()
+        state.tokens = float(round(self.requests[group].draw(index, 0))) if request is None else request
+        state.held[0] = state.tokens
+        if replayed is not None:
+            state.replayed = replayed
+        branch = Branch(task, 0, self.sim.now, state)
+        task.trunk = branch
+        branch.start(self._trunk(branch, self.entries[group]))
+
+    def _trunk(self, branch: Branch, flow: Flow) -> Generator[None, Any, None]:
+        failure: str | None = None
+        try:
+            yield from flow.walk(branch, flow.start)
+        except TaskFailed as failed:
+            failure = str(failed)
+        branch.settle()
+        yield
+        self.ledger.close(branch, DONE if failure is None else FAILED, failure)
+        self.draws.finish(branch.task.index)
+        if self.on_end is not None:
+            self.on_end(branch.task)
+        yield  # over: nobody continues it
+
+
+class OpenSource:
+    """Arrivals that do not depend on the system."""
+
+    _ok = True
+    _value = None
+
+    def __init__(self, load: Load, batches: Iterator[Batch]) -> None:
+        self.load = load
+        self.batches = batches
+        self.index = 0
+        self.callbacks: Any = None
+        self._calls = (self._arrive,)
+        self.batch = Batch([], None, None)
+        self.place = -1
+
+    def start(self) -> None:
+        """Schedule the first arrival."""
+        self._next()
+
+    def _next(self) -> None:
+        """Schedule the next arrival, if there is one."""
+        limit = self.load.limit
+        if limit is not None and self.index >= limit:
+            return
+        self.place += 1
+        while self.place >= len(self.batch.times):
+            batch = next(self.batches, None)
+            if batch is None:
+                return
+            self.batch, self.place = batch, 0
+        self.callbacks = self._calls
+        self.load.sim.schedule_at(self.batch.times[self.place], self)
+
+    def _arrive(self, _event: object) -> None:
+        batch, place = self.batch, self.place
+        request = None if batch.request is None else batch.request[place]
+        output = None if batch.output is None else batch.output[place]
+        index = self.index
+        self.index = index + 1
+        self.load.arrive(index, request, output)
+        self._next()
+
+
+class ClosedSource:
+    """A fixed number of users: each thinks, submits a task, waits for its end, and thinks again.
+
+    The tasks of user u are u, u + users, u + 2 users ...: a user meets the same tasks whatever the system does.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        closed = load.workload.arrivals.closed
+        assert closed is not None
+        self.users = closed.users
+        self.think = load.system.stream("workload/think", closed.think)
+        self.together = closed.start == "together"
+        self.issued = 0
+        load.on_end = self._ended
+
+    def start(self) -> None:
+        """Every user begins: at once, or after a first think time."""
+        for user in range(self.users):
+            self._submit(user, 0.0 if self.together else self.think.draw(user, 0))
+
+    def _submit(self, index: int, after: float) -> None:
+        limit = self.load.limit
+        if limit is not None and self.issued >= limit:
+            return
+        self.issued += 1
+        self.load.sim.schedule_at(self.load.sim.now + after, _Arrival(self.load, index))
+
+    def _ended(self, task: Task) -> None:
+        following = task.index + self.users
+        self._submit(following, self.think.draw(following, 0))
+
+
+class _Arrival:
+    """The event of one user's next task."""
+
+    __slots__ = ("callbacks",)
+    _ok = True
+    _value = None
+
+    def __init__(self, load: Load, index: int) -> None:
+        self.callbacks: Any = (lambda _event: load.arrive(index),)

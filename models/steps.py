@@ -1,0 +1,258 @@
+"""The steps of a workflow as processes: what a task does at each, in which order, and where it goes next.
+
+A step's `run` is a generator that takes a branch through the step and returns the next one (None at the end). A `Flow`
+walks from step to step.
+
+Leaves out: what a call of a model or a service does (`model_call`, `service`).
+Checked: tests/test_steps.py.
+"""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from ..sim.engine.branch import Branch, Join
+from ..sim.engine.draws import Stream, lane
+from ..sim.engine.ledger import STRUCTURE
+from .context import STEPS, STRAGGLER_EXCESS, Context
+from .service import Service, TaskFailed
+from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
+
+if TYPE_CHECKING:
+    from .system import System
+
+Walk = Generator[None, Any, "Process | None"]
+
+
+class Process:
+    """A step put together. `next` is the only step that may follow, unless `ways` chooses among several."""
+
+    def __init__(self, system: "System", flow: "Flow", name: str, spec: Step) -> None:
+        self.system = system
+        self.flow = flow
+        self.name = name
+        self.path = f"{flow.path}.{name}"
+        self.max_steps = system.scenario.max_steps
+        self.next: Process | None = None
+        self.ways: Stream[int] | None = None
+        self.targets: list[Process | None] = []
+        self.step_account = system.ledger.account(STRUCTURE, name, "step")
+        self.skip = system.draws.uniform(f"{self.path}/skip") if spec.skip else None
+        self.skip_share = spec.skip
+        self.slot = system.ledger.callee()
+        self.spec = spec
+
+    def link(self) -> None:
+        """Resolve what comes next, once all steps of the flow exist."""
+        after = self.spec.next
+        if isinstance(after, str):
+            self.next = self.flow.target(after)
+            return
+        self.targets = [self.flow.target(name) for name in after]
+        self.ways = self.system.draws.choice(f"{self.path}/next", list(after.values()))
+
+    def enter(self, branch: Branch) -> int:
+        """Count a visit, and return its ordinal."""
+        visit = branch.calls[self.slot]
+        branch.calls[self.slot] = visit + 1
+        return visit
+
+    def passes(self, branch: Branch, visit: int) -> bool:
+        """Whether this visit skips the step."""
+        return self.skip is not None and self.skip.draw(branch.task.index, visit, branch.lane) < self.skip_share
+
+    def count(self, branch: Branch) -> None:
+        """Count a step of the task, within the bound on all of them."""
+        facts = branch.task.facts
+        facts[STEPS] += 1
+        if facts[STEPS] > self.max_steps:
+            raise TaskFailed(f"more than {self.max_steps} steps")
+
+    def onward(self, branch: Branch, visit: int) -> "Process | None":
+        """Return the step after this visit."""
+        if self.ways is None:
+            return self.next
+        return self.targets[self.ways.draw(branch.task.index, visit, branch.lane)]
+
+    def run(self, branch: Branch) -> Walk:
+        """Take the branch through the step; return the next."""
+        raise NotImplementedError
+
+
+class Flow:
+    """A workflow put together."""
+
+    def __init__(self, system: "System", path: str, flows: dict[str, "Flow"]) -> None:
+        self.system = system
+        self.path = path
+        self.flows = flows  # the named workflows; filled while they are made
+        self.steps: dict[str, Process] = {}
+        self.start: Process | None = None
+
+    def target(self, name: str) -> Process | None:
+        """Return the step of that name; None for the end."""
+        return None if name == DONE else self.steps[name]
+
+    def begin_at(self, name: str) -> Process | None:
+        """Return where a branch named `name` begins: a step of this flow, or the start of another workflow."""
+        return self.steps[name] if name in self.steps else self.flows[name].start
+
+    def walk(self, branch: Branch, step: Process | None) -> Generator[None, Any, None]:
+        """Take a branch from `step` to the end."""
+        while step is not None:
+            step = yield from step.run(branch)
+
+
+class EvaluatorProcess(Process):
+    """Judge, and go on or go back."""
+
+    spec: EvaluatorStep
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: EvaluatorStep) -> None:
+        super().__init__(system, flow, name, spec)
+        judge = system.scenario.evaluators[spec.evaluator]
+        path = f"evaluators.{spec.evaluator}"
+        server = None if judge.model is None else system.servers[judge.model]
+        home = system.home(judge.node, server)
+        self.call = None if server is None else system.call(path, home, server, judge.prompt, judge.output)
+        self.latency = None if judge.latency is None else system.stream(f"{path}/latency", judge.latency)
+        self.judge_account = system.ledger.account("tool", spec.evaluator, "tool.execute")
+        self.verdict = system.draws.uniform(f"{path}/accept/{self.path}")
+        self.accept = judge.accept
+        self.most = spec.at_most
+
+    def link(self) -> None:
+        self.accepted = self.flow.target(self.spec.accepted)
+        self.rejected = self.flow.target(self.spec.rejected)
+
+    def run(self, branch: Branch) -> Walk:
+        visit = self.enter(branch)
+        if self.passes(branch, visit):
+            return self.accepted
+        self.count(branch)
+        outer, began = branch.open_span(), branch.time
+        if self.call is not None:
+            yield from self.call.perform(branch)
+        elif self.latency is not None:
+            branch.add(self.judge_account, self.latency.draw(branch.task.index, visit, branch.lane))
+        branch.close_span(outer, self.step_account, began)
+        if self.verdict.draw(branch.task.index, visit, branch.lane) < self.accept:
+            return self.accepted
+        if visit + 1 >= self.most:
+            raise TaskFailed(f"{self.path}: rejected {self.most} times")
+        return self.rejected
+
+
+class ServiceProcess(Process):
+    """A direct call of a tool or a retriever."""
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: ToolStep | RetrieverStep) -> None:
+        super().__init__(system, flow, name, spec)
+        if isinstance(spec, ToolStep):
+            self.most = spec.at_most
+            self.service = system.service("tools", spec.tool, system.scenario.tools[spec.tool])
+        else:
+            self.most = None
+            self.service = retriever(system, spec.retriever)
+        self.line = system.line(self.path, system.home(None, None), self.service.path, self.service.node)
+
+    def run(self, branch: Branch) -> Walk:
+        visit = self.enter(branch)
+        if self.most is not None and visit >= self.most:
+            raise TaskFailed(f"{self.path}: more than {self.most} visits")
+        if not self.passes(branch, visit):
+            self.count(branch)
+            outer, began = branch.open_span(), branch.time
+            yield from self.service.call(branch, self.line)
+            branch.close_span(outer, self.step_account, began)
+        return self.onward(branch, visit)
+
+
+class HumanProcess(Process):
+    """Wait for a person."""
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: HumanStep) -> None:
+        super().__init__(system, flow, name, spec)
+        self.latency = system.stream(f"{self.path}/human", spec.human)
+        self.account = system.ledger.account("human", name)
+
+    def run(self, branch: Branch) -> Walk:
+        visit = self.enter(branch)
+        if not self.passes(branch, visit):
+            self.count(branch)
+            branch.add(self.account, self.latency.draw(branch.task.index, visit, branch.lane))
+        return self.onward(branch, visit)
+        yield  # a generator, like every step
+
+
+class WorkflowProcess(Process):
+    """Another workflow, in place."""
+
+    spec: WorkflowStep
+
+    def run(self, branch: Branch) -> Walk:
+        visit = self.enter(branch)
+        if not self.passes(branch, visit):
+            inner = self.flow.flows[self.spec.workflow]
+            yield from inner.walk(branch, inner.start)
+        return self.onward(branch, visit)
+
+
+class ForkProcess(Process):
+    """Parallel branches, and their join."""
+
+    spec: ForkStep
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: ForkStep) -> None:
+        super().__init__(system, flow, name, spec)
+        self.copies = None if spec.copies is None else system.stream(f"{self.path}/copies", spec.copies)
+
+    def run(self, branch: Branch) -> Walk:
+        visit = self.enter(branch)
+        if self.passes(branch, visit):
+            return self.onward(branch, visit)
+        names = self.spec.fork
+        if self.copies is not None:
+            names = names * max(0, round(self.copies.draw(branch.task.index, visit, branch.lane)))
+        if names:
+            starts = [self.flow.begin_at(name) for name in names]
+            join = Join(branch, self.spec.needed(len(starts)), self.spec.rest == "cancel")
+            yield from in_parallel(branch, join, self.slot, visit, [self._walk(start) for start in starts])
+        return self.onward(branch, visit)
+
+    def _walk(self, start: "Process | None") -> Any:
+        return lambda child: self.flow.walk(child, start)
+
+
+def in_parallel(branch: Branch, join: Join, fork: int, visit: int, walks: list[Any]) -> Generator[None, Any, None]:
+    """Run each of `walks` (a function from a branch to its generator) as a parallel branch, and wait for the join."""
+    children: list[Context] = []
+    for position, walk in enumerate(walks):
+        state = branch.state.fork()
+        children.append(state)
+        child = branch.fork(lane(branch.lane, fork, visit, position), state)
+        join.add(child, _child(child, walk(child), join))
+    yield
+    if branch.task.failure is not None:
+        raise TaskFailed(branch.task.failure)
+    ends = join.ends[: join.needed]
+    branch.task.facts[STRAGGLER_EXCESS] += max(ends) - sum(ends) / len(ends)
+    arrived = [child.state for child in join.branches if child.time in ends] if join.needed < len(walks) else children
+    branch.state.join(arrived)
+
+
+def _child(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Generator[None, Any, None]:
+    try:
+        yield from walk
+    except TaskFailed as failed:
+        branch.task.failure = branch.task.failure or str(failed)
+    join.arrive(branch)
+    yield  # over: nobody continues it
+
+
+def retriever(system: "System", name: str) -> Service:
+    """Return the service of a retriever, whose passages say what a lookup adds to the context."""
+    spec = system.scenario.retrievers[name]
+    service = system.service("retrievers", name, spec)
+    if spec.tokens is not None:
+        service.result = system.draws.stream(f"retrievers.{name}/result", spec.tokens)
+    return service

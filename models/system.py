@@ -1,0 +1,190 @@
+"""A system: a scenario put together and ready to run, with its simulation, ledger, draws and components.
+
+Checked: tests/test_simulate.py.
+"""
+
+from typing import Any
+
+from ..sim.engine.distributions import AnyDraw
+from ..sim.engine.draws import Draws, Stream
+from ..sim.engine.fifo import FifoPool
+from ..sim.engine.ledger import Ledger
+from ..sim.engine.limiter import Limiter
+from ..sim.engine.link import Link
+from ..sim.engine.pool import Pool
+from ..sim.engine.simulation import Simulation
+from .context import FACTS, Context
+from .line import Line
+from .memory import Memory
+from .model_call import ModelCall, ModelServer
+from .network import Channel, Hop, LinkSpec
+from .scenario import Scenario
+from .service import Service, ServiceSpec
+from .workflow import ForkStep
+
+LOCAL = ""  # the node of components that name none
+
+
+class System:
+    """The components of one replication of a scenario, and how to make more of them.
+
+    `pool`, `stream`, `channel` and `line` are how components get what they need; each is made once, under its path.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, replication: int, spans: str) -> None:
+        self.scenario = scenario
+        self.runtime = scenario.runtime
+        self.bytes_per_token = scenario.context.bytes_per_token
+        self.sim = Simulation()
+        self.ledger = Ledger(self.sim, FACTS, spans)
+        self.draws = Draws(seed, replication)
+        self.cancels = _cancels(scenario)
+        self.capacities: list[tuple[str, str, int | None]] = []  # kind, name and capacity of each resource of the ledger
+        self.homes: list[str] = [self.node_of(scenario.orchestrator.node)]
+        self.prompts: list[float] = []  # of each caller of a model
+        self._calls: dict[str, ModelCall] = {}
+        self._services: dict[str, Service] = {}
+        self._graph = self._routes()
+        self._links: dict[tuple[str, str], Link | None] = {}
+        self.servers = {
+            name: ModelServer(self, index, name, spec) for index, (name, spec) in enumerate(scenario.models.items())
+        }
+        self.memories = list(scenario.memories)
+
+    def context(self) -> Context:
+        """Return the state with which a task begins."""
+        return Context(len(self.servers), len(self.prompts), len(self.memories), len(self.homes))
+
+    # Places
+
+    def node_of(self, name: str | None) -> str:
+        """Return the node of a component: the one it names, else that of the orchestrator."""
+        if name is not None:
+            return name
+        return self.scenario.orchestrator.node or LOCAL
+
+    def home(self, own: str | None, server: ModelServer | None) -> int:
+        """Return the index of the node where a caller runs, as the runtime places it."""
+        placement = self.runtime.placement
+        if placement == "external":
+            node = self.node_of(None)
+        elif placement == "co-located" and own is None and server is not None:
+            node = server.node
+        else:
+            node = self.node_of(own)
+        if node not in self.homes:
+            self.homes.append(node)
+        return self.homes.index(node)
+
+    # Draws and resources
+
+    def stream(self, name: str, distribution: AnyDraw) -> Stream[float]:
+        """Return the stream of draws of a distribution."""
+        return self.draws.stream(name, distribution.sampler)
+
+    def pool(self, name: str, capacity: int | None, queue_limit: int | None, unlimited: bool = False) -> Any:
+        """Return a pool, or None where nothing can ever wait (no capacity given, and not `unlimited` for a rate limit)."""
+        if capacity is None and not unlimited:
+            return None
+        kind = Pool if self.cancels else FifoPool
+        pool = kind(self.sim, name, capacity, queue_limit)
+        self.ledger.resources.append(pool)
+        self.capacities.append(("pool", name, capacity))
+        return pool
+
+    def limit(self, pool: Pool | FifoPool, name: str, rate: float, burst: float, by_size: bool = False) -> None:
+        """Put a rate limit before a pool."""
+        pool.limits.append(Limiter(name, rate, burst, by_size))
+
+    def book_waits(self, pool: Any, queue_account: int, service_account: int) -> None:
+        """Tell where a wait that the end of the run cuts off is booked."""
+        if isinstance(pool, Pool):
+            pool.queue_account, pool.service_account = queue_account, service_account
+
+    # The network
+
+    def _routes(self) -> Any:
+        import networkx as nx
+
+        graph: nx.DiGraph[str] = nx.DiGraph()
+        graph.add_nodes_from(self.scenario.network.nodes)
+        for link in self.scenario.network.links:
+            a, b = link.ends
+            cost = link.latency.mean + link.overhead
+            for source, target in [(a, b)] + ([(b, a)] if link.between is not None else []):
+                if not graph.has_edge(source, target) or cost < graph.edges[source, target]["cost"]:
+                    graph.add_edge(source, target, cost=cost, link=link)
+        return graph
+
+    def _shared(self, source: str, target: str, link: LinkSpec) -> Link | None:
+        """Return the bandwidth of one direction of a link, shared by all who use it; None where it has no limit."""
+        key = (source, target)
+        if key not in self._links:
+            made = None
+            if link.bandwidth is not None:
+                name = f"network.{source}->{target}"
+                made = Link(self.sim, name, link.bandwidth)
+                made.service_account = self.ledger.account("communication", name, "transmit")
+                self.ledger.resources.append(made)
+                self.capacities.append(("link", name, 1))
+            self._links[key] = made
+        return self._links[key]
+
+    def channel(self, name: str, source: str, target: str, peer: str, connects: bool = False) -> Channel | None:
+        """Return the way from one node to another for the messages called `name`, or None where it costs nothing."""
+        import networkx as nx
+
+        runtime, network = self.runtime, self.scenario.network
+        if source == target:
+            if runtime.connection == "in-process":
+                return None
+            hops = [Hop("loopback", self.stream(f"network.loopback/{name}", network.loopback), 0.0, None)]
+        else:
+            route = nx.shortest_path(self._graph, source, target, weight="cost")
+            hops = []
+            for a, b in zip(route, route[1:], strict=False):
+                link = self._graph.edges[a, b]["link"]
+                latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
+                hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link)))
+        codec = None if runtime.codec is None else self.scenario.all_serializers[runtime.codec]
+        handshakes = network.handshakes if connects and runtime.connection == "new" else 0
+        channel = Channel(self, peer, hops, codec, network.header, handshakes)
+        return None if channel.is_free else channel
+
+    def line(self, caller: str, home: int, peer: str, node: str) -> Line:
+        """Return the line of a caller to a component."""
+        short = peer.split(".", 1)[1]
+        request = self.channel(f"{caller}->{peer}", self.homes[home], node, short, connects=True)
+        response = self.channel(f"{peer}->{caller}", node, self.homes[home], short)
+        poll = self.scenario.orchestrator.poll_interval if self.runtime.notification == "polling" else None
+        return Line(request, response, poll, self.ledger.account("orchestration", short, "poll"))
+
+    # Components
+
+    def call(self, path: str, home: int, server: ModelServer, prompt: float, output: Any) -> ModelCall:
+        """Return how the caller at `path` calls a model; the same caller always gets the same."""
+        if path not in self._calls:
+            line = self.line(path, home, server.path, server.node)
+            stream = None if output == "trace" else self.stream(f"{path}/output", output)
+            self._calls[path] = ModelCall(self, path, len(self.prompts), server, line, prompt, stream)
+            self.prompts.append(prompt)
+        return self._calls[path]
+
+    def service(self, kind: str, name: str, spec: ServiceSpec) -> Service:
+        """Return the service of a tool, retriever or memory, made once."""
+        path = f"{kind}.{name}"
+        if path not in self._services:
+            self._services[path] = Service(self, kind, name, spec)
+        return self._services[path]
+
+    def memory(self, name: str) -> tuple[int, Memory]:
+        """Return the place of a memory in `Context.memory`, and what it says."""
+        return self.memories.index(name), self.scenario.memories[name]
+
+
+def _cancels(scenario: Scenario) -> bool:
+    """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
+    flows = [scenario.workflow, *scenario.workflows.values()]
+    return any(
+        isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel" for flow in flows for step in flow.steps.values()
+    )
