@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EXPORTS`
     from .models.scenario import Scenario as Scenario
     from .models.scenario import load as load
-    from .models.simulation import run as run
-    from .models.simulation import simulate as simulate
+    from .models.simulate import simulate as simulate
     from .sim.analysis.result import Result as Result
     from .sim.engine.ledger import Ledger as Ledger
 
@@ -25,8 +24,7 @@ _EXPORTS: dict[str, str] = {
     "Result": "sim.analysis.result",
     "Scenario": "models.scenario",
     "load": "models.scenario",
-    "run": "models.simulation",
-    "simulate": "models.simulation",
+    "simulate": "models.simulate",
 }
 
 # For a source tree that was never installed; a test holds it to pyproject.toml.

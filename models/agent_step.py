@@ -12,6 +12,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch, Join
+from ..sim.engine.draws import Stream
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.pool import Pool
 from .line import Line, cross
@@ -55,12 +56,20 @@ class AgentProcess(Process):
         self.demand = server.speed**spec.elasticity
         self.rounding = system.draws.uniform(f"{self.path}/demand")
         self.open_ended = isinstance(spec.tools, Markov) and "repeat" not in spec.model_fields_set
+        self.turn_slot = system.ledger.callee()
         self.replanning = system.draws.uniform(f"{self.path}/replan") if spec.replan else None
 
     def link(self) -> None:
         super().link()
         self.replans = [(total, self.flow.target(name)) for total, name in zip(accumulate(self.spec.replan.values()), self.spec.replan, strict=True)]
         self.agent_account = self.system.ledger.account("structure", self.spec.agent, "invoke_agent")
+
+    def connect(self) -> None:
+        """Last touch, once every home of an agent is known."""
+        self.control.connect()
+        bare = not (self.control.matters or self.slots or self.before or self.after or self.skip or self.replanning)
+        if bare and self.tools is None and self.turns is None and self.ways is None and self.call.direct:
+            self.plain = self.call
 
     def run(self, branch: Branch) -> Walk:
         """A hot loop: one pass is one step of the task."""
@@ -69,7 +78,6 @@ class AgentProcess(Process):
             return self.onward(branch, visit)
         left = 1 if self.turns is None and not self.open_ended else self._turns(branch, visit)
         call, control, tools = self.call, self.control, self.tools
-        turn = 0
         over = False
         while left > 0 and not over:
             left -= 1
@@ -95,11 +103,11 @@ class AgentProcess(Process):
                 self._give(branch)
             branch.close_span(outer, self.agent_account, began)
             if self.replanning is not None:
-                draw = self.replanning.draw(branch.task.index, visit * self.most + turn, branch.lane)
+                draw = self.replanning.draw(branch.index, branch.calls[self.turn_slot], branch.lane)
+                branch.calls[self.turn_slot] += 1
                 for total, target in self.replans:
                     if draw < total:
                         return target
-            turn += 1
         if self.ways is None:
             return self.next
         return self.onward(branch, visit)
@@ -108,10 +116,10 @@ class AgentProcess(Process):
         """Return how many turns the loop takes at most."""
         if self.open_ended or self.turns is None:
             return self.most
-        wanted = self.turns.draw(branch.task.index, visit, branch.lane)
+        wanted = self.turns.draw(branch.index, visit, branch.lane)
         if self.demand != 1.0:
             # Rounded by chance, so that the mean number of turns is what the elasticity says.
-            wanted = int(wanted * self.demand + self.rounding.draw(branch.task.index, visit, branch.lane))
+            wanted = int(wanted * self.demand + self.rounding.draw(branch.index, visit, branch.lane))
         return min(int(wanted), self.most)
 
     def _take(self, branch: Branch) -> Script:
@@ -122,13 +130,13 @@ class AgentProcess(Process):
         slots.pool.take(wait, branch.time)
         yield
         branch.book(slots.queue_account, wait.arrived, branch.sim.now)
-        branch.held.append(slots.pool)
+        branch.held = [*(branch.held or ()), slots.pool]
 
     def _give(self, branch: Branch) -> None:
         """Free the slot when the clock has come to the branch's local time."""
         slots = self.slots
         assert slots is not None
-        branch.held.remove(slots.pool)
+        branch.held = [pool for pool in branch.held or () if pool is not slots.pool]
         slots.pool.give_at(branch.time)
 
 
@@ -177,9 +185,9 @@ class Control:
             yield from cross(self.channels[state.home], branch, (state.tokens - known) * self.per_token, ordinal)
             state.home = self.home
             state.held[self.home] = state.tokens
-        if self.dispatch is None or (self.every_task and (ordinal or branch.task.facts[0] > 1)):
+        if self.dispatch is None or (self.every_task and (ordinal or branch.facts[0] > 1)):
             return
-        seconds = self.dispatch.draw(branch.task.index, ordinal, branch.lane)
+        seconds = self.dispatch.draw(branch.index, ordinal, branch.lane)
         if self.pool is None:
             branch.add(self.account, seconds)
             return
@@ -209,7 +217,8 @@ class ToolUse:
         self.overlapped = system.runtime.tools == "overlapped"
         self.slot = system.ledger.callee()
         self.count = system.stream(f"{step.path}/calls", spec.calls)
-        self.choice = system.draws.uniform(f"{step.path}/tool")
+        self.draws, self.path = system.draws, step.path
+        self.chances: list[Stream[float]] = []  # of the first call of a turn, the second ...
         self.lines: dict[str, tuple[Service, Line]] = {}
         choices = spec.tools.markov if isinstance(spec.tools, Markov) else {START: spec.tools or {}}
         self.markov = isinstance(spec.tools, Markov)
@@ -224,7 +233,7 @@ class ToolUse:
     def use(self, branch: Branch) -> Generator[None, Any, bool]:
         """Make the calls of one turn; return whether the agent chose to end its loop."""
         turn = branch.calls[self.slot]
-        count = int(self.count.draw(branch.task.index, turn, branch.lane))
+        count = int(self.count.draw(branch.index, turn, branch.lane))
         branch.calls[self.slot] = turn + 1
         chosen, over = self._choose(branch, turn, count)
         if self.overlapped and len(chosen) > 1:
@@ -240,6 +249,11 @@ class ToolUse:
         service, line = self.lines[name]
         return lambda child: service.call(child, line)
 
+    def _chance(self, number: int) -> Stream[float]:
+        while number >= len(self.chances):
+            self.chances.append(self.draws.uniform(f"{self.path}/tool/{len(self.chances)}"))
+        return self.chances[number]
+
     def _choose(self, branch: Branch, turn: int, count: int) -> tuple[list[str], bool]:
         """Return the tools of this turn, and whether the loop ends."""
         state = branch.state
@@ -247,7 +261,7 @@ class ToolUse:
         for number in range(count):
             row = self.row_names[state.last_tool] if self.markov and state.last_tool >= 0 else START
             names, cumulative = self.rows[row]
-            draw = self.choice.draw(branch.task.index, turn * 64 + min(number, 63), branch.lane)
+            draw = self._chance(number).draw(branch.index, turn, branch.lane)
             name = names[bisect_right(cumulative, draw * cumulative[-1])]
             if name == END:
                 state.last_tool = -1

@@ -6,7 +6,7 @@ That is exact, loses nothing where rates change, and couples scenarios that diff
 is drawn apart from the arrivals.
 
 Leaves out: when to stop, which the run decides; think times after a closed workload's first.
-Checked: tests/test_workload.py (counts against the integral of the rate, dispersion, coupling), with z-scores.
+Checked: tests/test_arrivals.py (counts against the integral of the rate, dispersion, coupling), with z-scores.
 Source: Çinlar, Introduction to Stochastic Processes, 1975, 4.7 (inversion of the cumulative rate).
 """
 
@@ -21,7 +21,8 @@ import numpy as np
 from numpy.random import Generator, Philox
 
 from ..sim.engine.draws import Draws
-from .workload import Bursty, Mmpp, Ramp, Rates, Renewal, Trace, Workload
+from .patterns import Bursty, Mmpp, Ramp, Rates, Renewal
+from .workload import Trace, Workload
 
 __all__ = ["BATCH", "Batch", "first_arrivals", "open_arrivals"]
 

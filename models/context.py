@@ -22,28 +22,24 @@ class Context:
     that agent's last call (its prompt included, 0 before the first); `known[agent]` tokens of context at that call.
     """
 
-    __slots__ = (
-        "base", "cached", "carried", "held", "home", "known", "last_error", "last_tool", "memory", "new", "ordinal",
-        "output", "prompted", "received", "replayed", "reused", "seen", "share", "submitted", "tokens", "visits",
-    )  # fmt: skip
+    # Defaults on the class, so that beginning a task sets only what differs.
+    tokens = 0.0
+    base = 0.0  # tokens when this branch began: what lies above is its own
+    home = 0  # where control is
+    last_tool = -1
+    last_error = False
+    replayed = 0.0  # output tokens of a call, replayed from a trace
+    # The model call under way: tokens, the share of its time that is context, when it reached the server.
+    new = carried = reused = output = received = share = submitted = 0.0
+    ordinal = 0
 
     def __init__(self, servers: int, callers: int, memories: int, homes: int) -> None:
-        self.tokens = 0.0
-        self.base = 0.0  # tokens when this branch began: what lies above is its own
         self.seen = [0.0] * servers
         self.cached = [0.0] * callers
         self.known = [0.0] * callers
         self.prompted = [False] * callers
         self.memory = [0.0] * memories  # bytes
         self.held = [0.0] * homes  # tokens of context that each home has
-        self.home = 0  # where control is
-        self.visits: dict[int, int] = {}
-        self.last_tool = -1
-        self.last_error = False
-        self.replayed = 0.0  # output tokens of a call, replayed from a trace
-        # The model call under way: tokens, share of its time that is context, when it reached the server.
-        self.new = self.carried = self.reused = self.output = self.received = self.share = self.submitted = 0.0
-        self.ordinal = 0
 
     def fork(self) -> "Context":
         """Return the context of a parallel branch: a copy, which then grows on its own."""

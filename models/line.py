@@ -31,7 +31,7 @@ class Line:
         if self.poll is None:
             return
         ticks = max(1, math.ceil((branch.time - submitted) / self.poll - 1e-9))
-        branch.task.facts[MESSAGES] += 2 * (ticks - 1)  # the polls that found nothing
+        branch.facts[MESSAGES] += 2 * (ticks - 1)  # the polls that found nothing
         branch.add(self.poll_account, max(0.0, submitted + ticks * self.poll - branch.time))
 
 

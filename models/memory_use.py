@@ -46,7 +46,7 @@ class MemoryUse:
     def read(self, branch: Branch) -> Script:
         """Recall: the whole memory is gone through."""
         ordinal = self._ordinal(branch)
-        recalled = float(round(self.recall.draw(branch.task.index, ordinal, branch.lane)))
+        recalled = float(round(self.recall.draw(branch.index, ordinal, branch.lane)))
         held = branch.state.memory[self.index]
         yield from self._operate(branch, ordinal, self.reading, held, 0.0, recalled * self.per_token)
         branch.state.tokens += recalled
@@ -54,7 +54,7 @@ class MemoryUse:
     def write(self, branch: Branch) -> Script:
         """Add an entry."""
         ordinal = self._ordinal(branch)
-        entry = self.entry.draw(branch.task.index, ordinal, branch.lane)
+        entry = self.entry.draw(branch.index, ordinal, branch.lane)
         yield from self._operate(branch, ordinal, self.writing, entry, entry, 0.0)
         branch.state.memory[self.index] += entry
 
@@ -71,7 +71,7 @@ class MemoryUse:
         outer, began = branch.open_span(), branch.time
         yield from cross(self.line.request, branch, sent, ordinal)
         submitted = branch.time
-        seconds = latency.draw(branch.task.index, ordinal, branch.lane)
+        seconds = latency.draw(branch.index, ordinal, branch.lane)
         if self.bandwidth is not None:
             seconds += touched / self.bandwidth
         if store.pool is None:

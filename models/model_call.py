@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.draws import Stream
 from .api import Api
-from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS
+from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
 from .line import Line, cross
 from .llm import Llm
+from .serializer import Law
 from .service import TaskFailed
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class ModelServer:
             self.new, self.reused, self.output = spec.new, spec.cached, spec.output
             self.tokenize = 0.0
             self.hit = spec.cache_hit
-            self.restore = None
+            self.restore = Law()
             limits = spec.limits
             limited = limits.requests is not None or limits.tokens is not None
             self.pool = system.pool(self.path, limits.concurrency, None, unlimited=limited)
@@ -76,8 +77,9 @@ class ModelCall:
     """
 
     __slots__ = (
-        "assemble", "assemble_account", "call_account", "callee", "direct", "factor", "full", "index", "infer_account",
-        "line", "output", "overhead", "per_token", "pool", "prompt", "restores", "server",
+        "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "index", "infer_account",
+        "limited", "line", "output", "overhead", "per_token", "pool", "prompt", "queue_account", "request", "response", "restores",
+        "server", "speed", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -85,8 +87,11 @@ class ModelCall:
     ) -> None:
         self.server = server
         self.pool: Any = server.pool
+        self.limited = isinstance(server.spec, Api)
         self.line = line
+        self.request, self.response = line.request, line.response
         self.direct = line.direct
+        self.tokens = system.has_tokens
         self.index = index  # of the caller among those that have a prompt of their own
         self.callee = system.ledger.callee()
         self.prompt = prompt
@@ -97,66 +102,97 @@ class ModelCall:
         self.full = system.runtime.state == "full"
         self.per_token = system.bytes_per_token
         self.assemble = system.scenario.orchestrator.assemble if self.full else 0.0
-        self.restores = system.runtime.state == "delta" and server.restore is not None and not server.restore.is_free
+        self.restores = system.runtime.state == "delta" and not server.restore.is_free
         account = system.ledger.account
         self.assemble_account = account("context", path, "assemble prompt")
         self.call_account = account("structure", server.name, "chat")
+        self.speed = server.speed
+        self.bare = not (self.tokens or self.restores or self.factor or line.poll or self.pool is None)
+        self.queue_account = server.queue_account
         self.infer_account = server.infer_account
 
     def begin(self, branch: "Branch") -> bool:
-        """Build the prompt, send it over a free or uncontended line, and arrive. Return whether the script must yield."""
-        size = self._prepare(branch)
-        request = self.line.request
-        if request is not None:
-            request.send(branch, size, branch.state.ordinal)
-        return self._enter(branch)
+        """Build the prompt, send it over a line without contention, and arrive (hot). Return whether the script must yield."""
+        if not self.bare:
+            size = self._prepare(branch) if self.tokens else self._number(branch)
+            if self.request is not None:
+                self.request.send(branch, size, branch.state.ordinal)
+            return self._enter(branch)
+        # No tokens and no more than a service time: `_number` and `_enter`, inlined.
+        calls = branch.calls
+        callee = self.callee
+        branch.state.ordinal = ordinal = calls[callee]
+        calls[callee] = ordinal + 1
+        branch.facts[LLM_CALLS] += 1
+        if self.request is not None:
+            self.request.send(branch, 0.0, ordinal)
+        seconds = self.overhead.draw(branch.index, ordinal, branch.lane) / self.speed
+        return self.pool.use(branch.wait, branch.time, seconds)  # type: ignore[no-any-return]
 
     def finish(self, branch: "Branch") -> None:
-        """Book the call, and bring the answer back."""
-        size = self._leave(branch)
-        response = self.line.response
-        if response is not None:
-            response.send(branch, size, branch.state.ordinal)
+        """Book the call, and bring the answer back (hot)."""
+        wait = branch.wait
+        if branch.spans is None and not self.tokens and not wait.rejected:  # `_leave`, for a call without tokens
+            parts = branch.parts
+            started = wait.started
+            branch.time = ended = wait.ended
+            parts[self.queue_account] += started - wait.arrived
+            parts[self.infer_account] += ended - started
+            size = 0.0
+        else:
+            size = self._leave(branch)
+        if self.line.poll is not None:
+            self.line.notice(branch, branch.state.submitted)
+        if self.response is not None:
+            self.response.send(branch, size, branch.state.ordinal)
 
     def perform(self, branch: "Branch") -> Generator[None, Any, None]:
-        """The whole call, where links on the way are shared."""
-        size = self._prepare(branch)
+        """The whole call, over whatever line."""
+        if self.direct:
+            if self.begin(branch):
+                yield
+            self.finish(branch)
+            return
+        size = self._prepare(branch) if self.tokens else self._number(branch)
         ordinal = branch.state.ordinal
-        yield from cross(self.line.request, branch, size, ordinal)
+        yield from cross(self.request, branch, size, ordinal)
         if self._enter(branch):
             yield
         size = self._leave(branch)
-        yield from cross(self.line.response, branch, size, ordinal)
+        self.line.notice(branch, branch.state.submitted)
+        yield from cross(self.response, branch, size, ordinal)
+
+    def _number(self, branch: "Branch") -> float:
+        """Count the call, and give it its ordinal; 0 bytes."""
+        calls = branch.calls
+        branch.state.ordinal = ordinal = calls[self.callee]
+        calls[self.callee] = ordinal + 1
+        branch.facts[LLM_CALLS] += 1
+        return 0.0
 
     def _prepare(self, branch: "Branch") -> float:
         """Work out the tokens of the call (hot); return the bytes of its request."""
-        state = branch.state
-        task = branch.task
-        ordinal = branch.calls[self.callee]
-        branch.calls[self.callee] = ordinal + 1
-        state.ordinal = ordinal
-        server = self.server
-        index = self.index
-        output = state.replayed if self.output is None else float(round(self.output.draw(task.index, ordinal, branch.lane)))
+        self._number(branch)
+        state, task = branch.state, branch.task
+        server, index, prompt = self.server, self.index, self.prompt
+        if self.output is None:
+            output = state.replayed
+        else:
+            output = float(round(self.output.draw(task.index, state.ordinal, branch.lane)))
         tokens = state.tokens
-        prompt = self.prompt
         total = prompt + tokens
         new = tokens - state.seen[server.index]
+        received = total if self.full else tokens - state.known[index]
         if not state.prompted[index]:
             new += prompt
+            if not self.full:
+                received += prompt
         cached = state.cached[index]
         if server.hit != 1.0:
             cached = float(int(cached * server.hit))
         carried = total - new - cached
-        if self.full:
-            received = total
-        else:
-            received = tokens - state.known[index]
-            if not state.prompted[index]:
-                received += prompt
         state.new, state.carried, state.reused, state.output, state.received = new, carried, cached, output, received
         facts = task.facts
-        facts[LLM_CALLS] += 1
         facts[NEW_TOKENS] += new
         facts[CARRIED_TOKENS] += carried
         facts[CACHED_TOKENS] += cached
@@ -166,42 +202,45 @@ class ModelCall:
         return received * self.per_token
 
     def _enter(self, branch: "Branch") -> bool:
-        """Arrive at the server (hot): its service is known, and how much of it is context."""
-        state = branch.state
-        server = self.server
-        task = branch.task
+        """Arrive at the server (hot): the service is known, and how much of it is context."""
+        state, task = branch.state, branch.task
         if self.restores:
-            seconds = server.spec.restore.seconds(state.known[self.index] * self.per_token)  # type: ignore[union-attr]
-            branch.add(server.restore_account, seconds)
-        fixed = self.overhead.draw(task.index, state.ordinal, branch.lane)
-        carry = state.carried * server.new + state.reused * server.reused
-        seconds = fixed + carry + state.new * server.new + state.output * server.output
-        if server.tokenize:
-            again = max(0.0, state.received - state.new) * server.tokenize
-            carry += again
-            seconds += again + min(state.new, state.received) * server.tokenize
-        state.share = carry / seconds if carry else 0.0
-        seconds /= server.speed
+            seconds = self.server.restore.seconds(state.known[self.index] * self.per_token)
+            branch.add(self.server.restore_account, seconds)
+        seconds = self.overhead.draw(task.index, state.ordinal, branch.lane)
+        if self.tokens:
+            seconds = self._work(state, seconds)
+        seconds /= self.speed
         if self.factor is not None:
             seconds *= self.factor.draw(task.index, state.ordinal, branch.lane)
-        pool = self.pool
         wait = branch.wait
-        state.submitted = branch.time
-        if pool is None:
-            wait.arrived = wait.started = branch.time
-            wait.ended = branch.time + seconds
-            return False
-        wait.size = state.new + state.carried + state.reused + state.output
-        return bool(pool.use(wait, branch.time, seconds))
+        state.submitted = at = branch.time
+        if self.pool is not None:
+            if self.limited:
+                wait.size = state.new + state.carried + state.reused + state.output
+            return bool(self.pool.use(wait, at, seconds))
+        wait.arrived = wait.started = at
+        wait.ended = at + seconds
+        return False
+
+    def _work(self, state: Context, fixed: float) -> float:
+        """Return the seconds of a call at speed 1; `state.share` of them carry context."""
+        server = self.server
+        carry = state.carried * server.new + state.reused * server.reused
+        first = fixed + state.new * server.new + state.output * server.output
+        if server.tokenize:
+            carry += max(0.0, state.received - state.new) * server.tokenize
+            first += min(state.new, state.received) * server.tokenize
+        seconds = carry + first
+        state.share = carry / seconds if carry else 0.0
+        return seconds
 
     def _leave(self, branch: "Branch") -> float:
         """Book waiting and service, and remember what the server has processed; return the bytes of the answer."""
-        state = branch.state
-        server = self.server
-        wait = branch.wait
+        state, server, wait = branch.state, self.server, branch.wait
         started, ended = wait.started, wait.ended
         outer = branch.open_span()
-        branch.book(server.queue_account, wait.arrived, started)
+        branch.book(self.queue_account, wait.arrived, started)
         if wait.rejected:
             wait.rejected = False
             raise TaskFailed(f"{server.path}: queue full")
@@ -212,7 +251,7 @@ class ModelCall:
         branch.book(self.infer_account, started, ended, state.new + state.output)
         branch.close_span(outer, self.call_account, wait.arrived, state.output)
         if server.priced:
-            branch.task.facts[COST] += (
+            branch.facts[COST] += (
                 (state.new + state.carried) * server.price
                 + state.reused * server.reused_price
                 + state.output * server.output_price
@@ -223,5 +262,4 @@ class ModelCall:
         state.known[index] = tokens
         state.cached[index] = self.prompt + tokens
         state.prompted[index] = True
-        self.line.notice(branch, state.submitted)
         return state.output * self.per_token

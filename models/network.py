@@ -98,8 +98,8 @@ class Channel:
     """
 
     __slots__ = (
-        "codec", "connect_account", "contended", "decode_account", "encode_account", "header", "hops", "round_trips",
-        "transit_account", "transmit_accounts",
+        "codec", "connect_account", "contended", "decode_account", "encode_account", "fixed", "header", "hops",
+        "latencies", "round_trips", "transit_account", "transmit_accounts",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +110,8 @@ class Channel:
         self.codec = codec
         self.header = header
         self.round_trips = round_trips
+        self.latencies = tuple(hop.latency for hop in hops if hop.latency.constant is None)
+        self.fixed = sum(hop.overhead + (hop.latency.constant or 0.0) for hop in hops)
         self.contended = any(hop.shared is not None for hop in hops)
         self.encode_account = ledger.account("serialization", peer, "encode")
         self.decode_account = ledger.account("serialization", peer, "decode")
@@ -128,7 +130,7 @@ class Channel:
 
     def _encode(self, branch: "Branch", size: float) -> float:
         """Encode a payload; return the bytes on the wire."""
-        facts = branch.task.facts
+        facts = branch.facts
         codec = self.codec
         wire = size + self.header
         if codec is not None:
@@ -139,28 +141,41 @@ class Channel:
         return wire
 
     def _connect(self, branch: "Branch", one_way: float) -> None:
-        if self.round_trips:
-            branch.task.facts[MESSAGES] += 2 * self.round_trips
-            branch.add(self.connect_account, 2 * self.round_trips * one_way)
+        branch.facts[MESSAGES] += 2 * self.round_trips
+        branch.add(self.connect_account, 2 * self.round_trips * one_way)
 
     def send(self, branch: "Branch", size: float, ordinal: int) -> None:
-        """Send `size` bytes of payload over links without contention: local time passes."""
-        wire = self._encode(branch, size)
-        index, lane = branch.task.index, branch.lane
-        delay = 0.0
-        for hop in self.hops:
-            delay += hop.latency.draw(index, ordinal, lane) + hop.overhead
-        self._connect(branch, delay)
-        branch.add(self.transit_account, delay, wire)
-        if self.codec is not None:
-            branch.add(self.decode_account, self.codec.decode.seconds(size), size)
+        """Send `size` bytes of payload over links without contention (hot): local time passes."""
+        codec = self.codec
+        if codec is not None:
+            wire = self._encode(branch, size)
+        else:
+            wire = size + self.header
+            facts = branch.facts
+            facts[MESSAGES] += 1
+            if wire:
+                facts[BYTES] += wire
+        delay = self.fixed
+        for latency in self.latencies:
+            delay += latency.draw(branch.index, ordinal, branch.lane)
+        if self.round_trips:
+            self._connect(branch, delay)
+        if branch.spans is None:  # `Branch.add`, inlined
+            start = branch.time
+            branch.time = end = start + delay
+            branch.parts[self.transit_account] += end - start
+        else:
+            branch.add(self.transit_account, delay, wire)
+        if codec is not None:
+            branch.add(self.decode_account, codec.decode.seconds(size), size)
 
     def stream(self, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
         """Send `size` bytes of payload; where bandwidth is shared, the transfer competes for it."""
         wire = self._encode(branch, size)
-        index, lane = branch.task.index, branch.lane
+        index, lane = branch.index, branch.lane
         delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
-        self._connect(branch, sum(delays))
+        if self.round_trips:
+            self._connect(branch, sum(delays))
         for hop, delay, account in zip(self.hops, delays, self.transmit_accounts, strict=True):
             branch.add(self.transit_account, delay, wire)
             if hop.shared is not None and wire:

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from ..sim.engine.distributions import AnyDraw, TokensDist
 from ..sim.engine.errors import did_you_mean
 from ..sim.engine.source import Document, load as load_document
-from ..sim.engine.spec import BytesPerToken, Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems
+from ..sim.engine.spec import BytesPerToken, Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems, validate
 from .agent import Agent
 from .api import Api
 from .evaluator import Evaluator

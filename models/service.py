@@ -107,11 +107,11 @@ class Service:
 
     def latency_of(self, branch: "Branch", ordinal: int, size: float) -> float:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
-        return self.latency.draw(branch.task.index, ordinal, branch.lane) + self.spec.per_byte * size
+        return self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
 
     def call(self, branch: "Branch", line: "Line") -> Generator[None, Any, None]:
         """Call the service until it succeeds or its attempts are used up, then take in the result."""
-        branch.task.facts[TOOL_CALLS] += 1
+        branch.facts[TOOL_CALLS] += 1
         for attempt in range(1, self.spec.attempts + 1):
             retried = attempt < self.spec.attempts
             before = branch.parts[:] if retried else None
@@ -120,14 +120,14 @@ class Service:
             if not refused and not branch.state.last_error:
                 return
             if before is not None:
-                branch.task.facts[RETRIES] += 1
+                branch.facts[RETRIES] += 1
                 branch.lose(before, first, self.recovery_account)
         if refused:
             raise TaskFailed(f"{self.path}: queue full")
 
     def _attempt(self, branch: "Branch", line: "Line") -> Generator[None, Any, bool]:
         """One attempt; return whether the service refused it. `state.last_error` tells whether it failed."""
-        index, lane, state = branch.task.index, branch.lane, branch.state
+        index, lane, state = branch.index, branch.lane, branch.state
         ordinal = branch.calls[self.callee]
         branch.calls[self.callee] = ordinal + 1
         span = branch.open_span()
@@ -150,7 +150,7 @@ class Service:
             branch.book(self.execute_account, wait.started, wait.ended, response)
             wait.rejected = False
         if not refused:
-            branch.task.facts[COST] += self.spec.price
+            branch.facts[COST] += self.spec.price
             line.notice(branch, submitted)
             self._outcome(branch, ordinal)
             yield from cross(line.response, branch, response, ordinal)
@@ -166,13 +166,13 @@ class Service:
             return
         errors = self.spec.errors
         rate = errors.after_error if state.last_error and errors.after_error is not None else errors.rate
-        state.last_error = self.failing.draw(branch.task.index, ordinal, branch.lane) < rate
+        state.last_error = self.failing.draw(branch.index, ordinal, branch.lane) < rate
         if state.last_error:
-            branch.task.facts[TOOL_ERRORS] += 1
+            branch.facts[TOOL_ERRORS] += 1
 
     def _tokens(self, branch: "Branch", ordinal: int, response: float) -> float:
         if self.result is not None:
-            return float(round(self.result.draw(branch.task.index, ordinal, branch.lane)))
+            return float(round(self.result.draw(branch.index, ordinal, branch.lane)))
         return float(round(response / self.system.bytes_per_token))
 
 

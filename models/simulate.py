@@ -11,9 +11,10 @@ from typing import Any
 from ..sim.analysis.result import ResourceInfo, Result
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
+from ..sim.engine.simulation import Call
 from ..sim.engine.ledger import DONE, FAILED, Task
 from .agent_step import AgentProcess
-from .arrivals import Batch, open_arrivals
+from .arrivals import Batch, first_arrivals, open_arrivals
 from .scenario import Scenario
 from .service import TaskFailed
 from .steps import EvaluatorProcess, Flow, ForkProcess, HumanProcess, Process, ServiceProcess, WorkflowProcess
@@ -92,6 +93,7 @@ class Load:
         ]
         self.workload = scenario.workload
         self.limit = scenario.workload.tasks
+        self.draining = False
         self.on_end: Callable[[Task], None] | None = None
         self.ledger.clips = self.workload.horizon is not None or self.workload.drain is not None
 
@@ -102,7 +104,7 @@ class Load:
         for flow in flows:
             for step in flow.steps.values():
                 if isinstance(step, AgentProcess):
-                    step.control.connect()
+                    step.connect()
 
     def run(self) -> None:
         """Run until all tasks have ended, or to the horizon."""
@@ -114,9 +116,13 @@ class Load:
             source = ClosedSource(self)
         source.start()
         self.sim.run(until=workload.horizon)
-        if workload.horizon is None and workload.drain is not None and self.ledger.live:
-            pass
-        self.ledger.finish(self.sim.now if workload.horizon is not None else None)
+        self.ledger.finish(self.sim.now if self.ledger.clips else None)
+
+    def arrivals_over(self) -> None:
+        """No task will arrive any more: the tasks under way have until the end of `drain`."""
+        if self.workload.drain is not None and not self.draining:
+            self.draining = True
+            self.sim.stop_at(self.sim.now + self.workload.drain)
 
     def arrive(self, index: int, request: float | None = None, replayed: float | None = None) -> None:
         """A task arrives now, and starts."""
@@ -140,7 +146,7 @@ class Load:
         branch.settle()
         yield
         self.ledger.close(branch, DONE if failure is None else FAILED, failure)
-        self.draws.finish(branch.task.index)
+        self.draws.finish(branch.index)
         if self.on_end is not None:
             self.on_end(branch.task)
         yield  # over: nobody continues it
@@ -169,11 +175,13 @@ class OpenSource:
         """Schedule the next arrival, if there is one."""
         limit = self.load.limit
         if limit is not None and self.index >= limit:
+            self.load.arrivals_over()
             return
         self.place += 1
         while self.place >= len(self.batch.times):
             batch = next(self.batches, None)
             if batch is None:
+                self.load.arrivals_over()
                 return
             self.batch, self.place = batch, 0
         self.callbacks = self._calls
@@ -201,33 +209,24 @@ class ClosedSource:
         assert closed is not None
         self.users = closed.users
         self.think = load.system.stream("workload/think", closed.think)
-        self.together = closed.start == "together"
         self.issued = 0
         load.on_end = self._ended
 
     def start(self) -> None:
-        """Every user begins: at once, or after a first think time."""
-        for user in range(self.users):
-            self._submit(user, 0.0 if self.together else self.think.draw(user, 0))
+        """Every user submits a first task, when the workload says."""
+        for user, when in enumerate(first_arrivals(self.load.workload, self.load.draws)):
+            self._submit(user, when)
 
     def _submit(self, index: int, after: float) -> None:
         limit = self.load.limit
         if limit is not None and self.issued >= limit:
+            self.load.arrivals_over()
             return
         self.issued += 1
-        self.load.sim.schedule_at(self.load.sim.now + after, _Arrival(self.load, index))
+        self.load.sim.schedule_at(self.load.sim.now + after, Call(lambda _event: self.load.arrive(index)))
 
     def _ended(self, task: Task) -> None:
         following = task.index + self.users
         self._submit(following, self.think.draw(following, 0))
 
 
-class _Arrival:
-    """The event of one user's next task."""
-
-    __slots__ = ("callbacks",)
-    _ok = True
-    _value = None
-
-    def __init__(self, load: Load, index: int) -> None:
-        self.callbacks: Any = (lambda _event: load.arrive(index),)

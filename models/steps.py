@@ -18,6 +18,7 @@ from .service import Service, TaskFailed
 from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
 
 if TYPE_CHECKING:
+    from .model_call import ModelCall
     from .system import System
 
 Walk = Generator[None, Any, "Process | None"]
@@ -40,6 +41,7 @@ class Process:
         self.skip_share = spec.skip
         self.slot = system.ledger.callee()
         self.spec = spec
+        self.plain: ModelCall | None = None  # its only act, where the step is nothing but one model call
 
     def link(self) -> None:
         """Resolve what comes next, once all steps of the flow exist."""
@@ -58,11 +60,11 @@ class Process:
 
     def passes(self, branch: Branch, visit: int) -> bool:
         """Whether this visit skips the step."""
-        return self.skip is not None and self.skip.draw(branch.task.index, visit, branch.lane) < self.skip_share
+        return self.skip is not None and self.skip.draw(branch.index, visit, branch.lane) < self.skip_share
 
     def count(self, branch: Branch) -> None:
         """Count a step of the task, within the bound on all of them."""
-        facts = branch.task.facts
+        facts = branch.facts
         facts[STEPS] += 1
         if facts[STEPS] > self.max_steps:
             raise TaskFailed(f"more than {self.max_steps} steps")
@@ -71,7 +73,7 @@ class Process:
         """Return the step after this visit."""
         if self.ways is None:
             return self.next
-        return self.targets[self.ways.draw(branch.task.index, visit, branch.lane)]
+        return self.targets[self.ways.draw(branch.index, visit, branch.lane)]
 
     def run(self, branch: Branch) -> Walk:
         """Take the branch through the step; return the next."""
@@ -97,9 +99,20 @@ class Flow:
         return self.steps[name] if name in self.steps else self.flows[name].start
 
     def walk(self, branch: Branch, step: Process | None) -> Generator[None, Any, None]:
-        """Take a branch from `step` to the end."""
+        """Take a branch from `step` to the end (hot)."""
         while step is not None:
-            step = yield from step.run(branch)
+            call = step.plain
+            if call is not None and branch.spans is None:  # `AgentProcess.run`, without a generator for it
+                facts = branch.facts
+                facts[STEPS] += 1
+                if facts[STEPS] > step.max_steps:
+                    raise TaskFailed(f"more than {step.max_steps} steps")
+                if call.begin(branch):
+                    yield
+                call.finish(branch)
+                step = step.next
+            else:
+                step = yield from step.run(branch)
 
 
 class EvaluatorProcess(Process):
@@ -133,9 +146,9 @@ class EvaluatorProcess(Process):
         if self.call is not None:
             yield from self.call.perform(branch)
         elif self.latency is not None:
-            branch.add(self.judge_account, self.latency.draw(branch.task.index, visit, branch.lane))
+            branch.add(self.judge_account, self.latency.draw(branch.index, visit, branch.lane))
         branch.close_span(outer, self.step_account, began)
-        if self.verdict.draw(branch.task.index, visit, branch.lane) < self.accept:
+        if self.verdict.draw(branch.index, visit, branch.lane) < self.accept:
             return self.accepted
         if visit + 1 >= self.most:
             raise TaskFailed(f"{self.path}: rejected {self.most} times")
@@ -179,7 +192,7 @@ class HumanProcess(Process):
         visit = self.enter(branch)
         if not self.passes(branch, visit):
             self.count(branch)
-            branch.add(self.account, self.latency.draw(branch.task.index, visit, branch.lane))
+            branch.add(self.account, self.latency.draw(branch.index, visit, branch.lane))
         return self.onward(branch, visit)
         yield  # a generator, like every step
 
@@ -212,7 +225,7 @@ class ForkProcess(Process):
             return self.onward(branch, visit)
         names = self.spec.fork
         if self.copies is not None:
-            names = names * max(0, round(self.copies.draw(branch.task.index, visit, branch.lane)))
+            names = names * max(0, round(self.copies.draw(branch.index, visit, branch.lane)))
         if names:
             starts = [self.flow.begin_at(name) for name in names]
             join = Join(branch, self.spec.needed(len(starts)), self.spec.rest == "cancel")
@@ -235,7 +248,7 @@ def in_parallel(branch: Branch, join: Join, fork: int, visit: int, walks: list[A
     if branch.task.failure is not None:
         raise TaskFailed(branch.task.failure)
     ends = join.ends[: join.needed]
-    branch.task.facts[STRAGGLER_EXCESS] += max(ends) - sum(ends) / len(ends)
+    branch.facts[STRAGGLER_EXCESS] += max(ends) - sum(ends) / len(ends)
     arrived = [child.state for child in join.branches if child.time in ends] if join.needed < len(walks) else children
     branch.state.join(arrived)
 

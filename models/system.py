@@ -3,6 +3,7 @@
 Checked: tests/test_simulate.py.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..sim.engine.distributions import AnyDraw
@@ -25,6 +26,14 @@ from .workflow import ForkStep
 LOCAL = ""  # the node of components that name none
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The tasks that an agent may have under way at once."""
+
+    pool: Pool
+    queue_account: int
+
+
 class System:
     """The components of one replication of a scenario, and how to make more of them.
 
@@ -38,12 +47,14 @@ class System:
         self.sim = Simulation()
         self.ledger = Ledger(self.sim, FACTS, spans)
         self.draws = Draws(seed, replication)
+        self.has_tokens = has_tokens(scenario)
         self.cancels = _cancels(scenario)
         self.capacities: list[tuple[str, str, int | None]] = []  # kind, name and capacity of each resource of the ledger
         self.homes: list[str] = [self.node_of(scenario.orchestrator.node)]
         self.prompts: list[float] = []  # of each caller of a model
         self._calls: dict[str, ModelCall] = {}
         self._services: dict[str, Service] = {}
+        self._shared_pools: dict[str, Any] = {}
         self._graph = self._routes()
         self._links: dict[tuple[str, str], Link | None] = {}
         self.servers = {
@@ -92,9 +103,29 @@ class System:
         self.capacities.append(("pool", name, capacity))
         return pool
 
+    def event_loop(self) -> Any:
+        """Return the pool of the orchestrator's event loops, shared by all agents; None without a limit."""
+        name = "orchestrator"
+        if name not in self._shared_pools:
+            self._shared_pools[name] = self.pool(name, self.scenario.orchestrator.concurrency, None)
+        return self._shared_pools[name]
+
+    def agent_slots(self, path: str, concurrency: int | None) -> "Slots | None":
+        """Return the slots of an agent, shared by its steps; None without a limit."""
+        if concurrency is None:
+            return None
+        if path not in self._shared_pools:
+            pool = Pool(self.sim, path, concurrency)
+            self.ledger.resources.append(pool)
+            self.capacities.append(("pool", path, concurrency))
+            slots = Slots(pool, self.ledger.account("queueing", path))
+            pool.queue_account = pool.service_account = slots.queue_account
+            self._shared_pools[path] = slots
+        return self._shared_pools[path]
+
     def limit(self, pool: Pool | FifoPool, name: str, rate: float, burst: float, by_size: bool = False) -> None:
         """Put a rate limit before a pool."""
-        pool.limits.append(Limiter(name, rate, burst, by_size))
+        pool.limit(Limiter(name, rate, burst, by_size))
 
     def book_waits(self, pool: Any, queue_account: int, service_account: int) -> None:
         """Tell where a wait that the end of the run cuts off is booked."""
@@ -180,6 +211,25 @@ class System:
     def memory(self, name: str) -> tuple[int, Memory]:
         """Return the place of a memory in `Context.memory`, and what it says."""
         return self.memories.index(name), self.scenario.memories[name]
+
+
+def has_tokens(scenario: Scenario) -> bool:
+    """Whether a task of this scenario can ever carry a token; where none can, calls need not count them."""
+    drawn = [scenario.workload.request, *(group.request for group in scenario.classes.values())]
+    drawn += [memory.recall for memory in scenario.memories.values()]
+    callers = [*scenario.agents.values(), *scenario.evaluators.values()]
+    services = [*scenario.tools.values(), *scenario.retrievers.values()]
+    return (
+        scenario.workload.arrivals.trace is not None
+        or any(draw is not None and not _is_zero(draw) for draw in drawn)
+        or any(caller.prompt or caller.output == "trace" or not _is_zero(caller.output) for caller in callers)
+        or any(not _is_zero(service.response if service.result is None else service.result) for service in services)
+        or any(retriever.tokens for retriever in scenario.retrievers.values())
+    )
+
+
+def _is_zero(draw: Any) -> bool:
+    return bool(draw.is_constant and draw.mean == 0)
 
 
 def _cancels(scenario: Scenario) -> bool:

@@ -6,7 +6,7 @@ A file with the columns of Mooncake's traces (timestamp, input_length, output_le
 authors say; any other counts seconds unless the caller says otherwise.
 
 Leaves out: files without a header, Parquet, JSON arrays, hash_ids and every other column.
-Checked: tests/test_workload.py, on the real traces where they are at hand.
+Checked: tests/test_trace_file.py, on the real traces where they are at hand.
 Source: github.com/Azure/AzurePublicDataset (AzureLLMInferenceTrace); github.com/kvcache-ai/Mooncake (traces).
 """
 

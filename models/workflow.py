@@ -173,9 +173,8 @@ AnyStep = Annotated[
     | Annotated[ForkStep, Tag("fork")],
     Discriminator(
         _kind,
-        custom_error_type="value_error",
+        custom_error_type="step_kind",
         custom_error_message="must have exactly one of " + ", ".join(f"`{kind}`" for kind in KINDS),
-        custom_error_context={},
     ),
 ]
 

@@ -36,7 +36,7 @@ def test_a_path_is_read_into_steps(text: Any, steps: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", "a[", "a[]", "a[x]", "a]", "[0]", "a[0]b", "a[-1]"])
 def test_a_malformed_path_is_refused(text: str) -> None:
     """The error shows what a path looks like."""
-    with pytest.raises(ScenarioError, match="must be names joined by dots, such as `models.llm.replicas`"):
+    with pytest.raises(ScenarioError, match="must be names joined by dots, such as"):
         paths.parse_path(text)
 
 

@@ -119,7 +119,7 @@ class Everything(Spec):
     name: Name
     latency: Draw[Duration] = Draw[Duration](constant="0 s")
     arrivals: Arrivals | None = None
-    models: dict[Name, Annotated[Llm | Api, Field(discriminator="kind")]] = {}
+    models: dict[Name, Annotated[Llm | Api, Field(discriminator="kind")]] = Field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     pairs: tuple[tuple[Name, Share], ...] = ()
     runtime: Name | Runtime = "ideal"

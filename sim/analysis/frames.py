@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.ledger import CATEGORIES, STATUSES, STRUCTURE, Ledger, Span
-from .result import ARRIVAL, CLASS, END, OVERLAPPED, STATUS, TASK, Result
+from .result import ARRIVAL, CLASS, END, NOT_COORDINATION, OVERLAPPED, STATUS, TASK, Result
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pandas as pd
+    import pyarrow as pa
 
 
-def tasks_table(results: Sequence[Result]) -> pyarrow.Table:
+def tasks_table(results: Sequence[Result]) -> pa.Table:
     """Return the tasks in view of all results, one row a task; accounts are `category/component/name_s`."""
     import pyarrow as pa
 
     return pa.concat_tables([_tasks(result) for result in results])
 
 
-def spans_table(results: Sequence[Result]) -> pyarrow.Table:
+def spans_table(results: Sequence[Result]) -> pa.Table:
     """Return the kept spans of all results, one row a span; `parent` 0 is the task."""
     import pyarrow as pa
 
@@ -44,7 +45,13 @@ def spans_table(results: Sequence[Result]) -> pyarrow.Table:
     return pa.table(columns)
 
 
-def _tasks(result: Result) -> pyarrow.Table:
+def frame(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a data frame."""
+    found: pd.DataFrame = table.to_pandas()
+    return found
+
+
+def _tasks(result: Result) -> pa.Table:
     """Return one result's tasks."""
     import pyarrow as pa
 
@@ -62,7 +69,7 @@ def _tasks(result: Result) -> pyarrow.Table:
     for category in CATEGORIES:
         wanted = [first + i for i, account in enumerate(result.accounts) if account.category == category]
         columns[f"{category}_s"] = rows[:, wanted].sum(axis=1)
-    columns["coordination_s"] = sum(columns[f"{name}_s"] for name in CATEGORIES if name not in ("inference", "human"))
+    columns["coordination_s"] = sum(columns[f"{name}_s"] for name in CATEGORIES if name not in NOT_COORDINATION)
     columns["overlapped_s"] = rows[:, OVERLAPPED]
     columns |= {name: rows[:, len(Ledger.HEAD) + i] for i, name in enumerate(result.facts)}
     for i, account in enumerate(result.accounts):
@@ -71,7 +78,7 @@ def _tasks(result: Result) -> pyarrow.Table:
     return pa.table(columns)
 
 
-def _named(codes: np.ndarray, names: Sequence[str]) -> pyarrow.DictionaryArray:
+def _named(codes: np.ndarray, names: Sequence[str]) -> pa.DictionaryArray:
     import pyarrow as pa
 
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(list(names), pa.string()))

@@ -23,7 +23,7 @@ from .spans import materialize
 from .statistics import Array, check_share
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas as pd
 
 TASK, CLASS, ARRIVAL, END, STATUS, OVERLAPPED = range(len(Ledger.HEAD))
 BUSY, PRESENT, ARRIVALS, COMPLETIONS, REJECTIONS, WAITED = range(6)  # of a resource's totals
@@ -36,11 +36,11 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class ResourceInfo:
-    """What a resource is: `kind` is pool, link or limiter; `capacity` servers, bytes/s or 1/s, infinite for no limit."""
+    """What a resource is: `kind` is pool, link or limiter; `capacity` servers, bytes/s or 1/s, None for no limit."""
 
     kind: str
     name: str
-    capacity: float
+    capacity: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +165,14 @@ class Result:
     @property
     def done(self) -> Mask:
         """Which of the tasks in view were done."""
-        return self.status == DONE
+        done: Mask = self.status == DONE
+        return done
 
     @property
     def finished(self) -> Mask:
         """Which of the tasks in view were done or failed."""
-        return self.status != UNFINISHED
+        finished: Mask = self.status != UNFINISHED
+        return finished
 
     @property
     def unfinished(self) -> int:
@@ -189,24 +191,24 @@ class Result:
         return self.elapsed[self.done]
 
     @property
-    def task_classes(self) -> npt.NDArray[np.intp]:
+    def task_classes(self) -> Array:
         """The class of each task that was done, an index into `classes`."""
-        return self.tasks[self.done, CLASS].astype(np.intp)
+        return self._column(CLASS)
 
     @property
     def overlapped(self) -> Array:
         """Seconds of work beside the critical path, per task."""
-        return self.tasks[self.done, OVERLAPPED]
+        return self._column(OVERLAPPED)
 
     def fact(self, name: str) -> Array:
         """Return what was counted under `name`, per task; all zeros when nothing is counted under that name."""
         if name not in self.facts:
             return np.zeros(np.count_nonzero(self.done))
-        return self.tasks[self.done, len(Ledger.HEAD) + self.facts.index(name)]
+        return self._column(len(Ledger.HEAD) + self.facts.index(name))
 
     def account(self, index: int) -> Array:
         """Return the seconds in one account, per task."""
-        return self.tasks[self.done, self._first_account + index]
+        return self._column(self._first_account + index)
 
     def category(self, name: str) -> Array:
         """Return the seconds in one category, per task."""
@@ -282,15 +284,16 @@ class Result:
     def window(self) -> tuple[float, float]:
         """The stretch of time (s) over which rates and resources are observed.
 
-        It ends with the last arrival, since what follows is only draining; but with the run if a horizon ended it, or if
-        most tasks ended after the last arrival (a burst).
+        It ends with the last arrival, since what follows is only draining; but with the last task if most tasks ended
+        after the last arrival (a burst), or if a horizon cut tasks off.
         """
         tasks = self.tasks
-        if self.horizon or not len(tasks):
+        if not len(tasks):
             return self.start, max(self.start, self.end)
-        last = float(tasks[-1, ARRIVAL])
-        steady = 2 * np.count_nonzero(tasks[:, END] <= last) >= len(tasks)
-        return self.start, last if steady and last > self.start else self.end
+        last, end = float(tasks[-1, ARRIVAL]), float(tasks[:, END].max())
+        steady = 2 * np.count_nonzero(tasks[:, END] <= last) >= len(tasks) and last > self.start
+        cut_off = self.horizon and not self.finished.all()
+        return self.start, last if steady and not cut_off else end
 
     def number_in_system(self, times: Array) -> Array:
         """Return how many tasks were in the system at each of `times`, warm-up included."""
@@ -306,17 +309,17 @@ class Result:
 
     # -- tables
 
-    def to_frame(self) -> pandas.DataFrame:
+    def to_frame(self) -> pd.DataFrame:
         """Return the tasks in view as a table, one row a task; names carry units, as in `total_s`."""
-        from .frames import tasks_table
+        from .frames import frame, tasks_table
 
-        return tasks_table([self]).to_pandas()
+        return frame(tasks_table([self]))
 
-    def spans_frame(self) -> pandas.DataFrame:
+    def spans_frame(self) -> pd.DataFrame:
         """Return the kept spans as a table, one row a span."""
-        from .frames import spans_table
+        from .frames import frame, spans_table
 
-        return spans_table([self]).to_pandas()
+        return frame(spans_table([self]))
 
     # -- inside
 
@@ -324,10 +327,15 @@ class Result:
     def _first_account(self) -> int:
         return len(Ledger.HEAD) + len(self.facts)
 
+    def _column(self, index: int) -> Array:
+        column: Array = self.tasks[self.done, index]
+        return column
+
     def _sum(self, accounts: list[int]) -> Array:
         first = self._first_account
-        total: Array = self.tasks[:, [first + i for i in accounts]].sum(axis=1)[self.done]
-        return total
+        seconds: Array = self.tasks[:, [first + i for i in accounts]].sum(axis=1)
+        done: Array = seconds[self.done]
+        return done
 
     def _some(self) -> Array:
         times = self.response_times

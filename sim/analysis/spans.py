@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..engine.ledger import STATUSES, Account, Span, Task
+from ..engine.ledger import STATUSES, STRUCTURE, Account, Span, Task
 
 TRUNK = 0  # the lane of a task's trunk
 
@@ -29,6 +29,8 @@ def materialize(task: Task, accounts: Sequence[Account]) -> list[Span]:
     for position, entry in enumerate(raw):
         lane, parent, account, start, end, size = entry[:6]
         known = accounts[account]
+        if end <= start and known.category != STRUCTURE:
+            continue  # lies wholly behind the end of the run
         spans.append(
             Span(
                 task=task.index,
@@ -52,19 +54,23 @@ def materialize(task: Task, accounts: Sequence[Account]) -> list[Span]:
 def critical_lanes(edges: Iterable[tuple[int, int, float]]) -> set[int]:
     """Return the lanes on the critical path: the trunk, and what released a join of such a lane.
 
-    `edges` are (releasing lane, released lane, time) in order of time, so that walking backwards meets the outer first.
+    `edges` are (releasing lane, released lane, time): the walk goes backwards along them.
     """
-    critical = {TRUNK}
-    for releasing, released, _ in reversed(list(edges)):
-        if released in critical:
-            critical.add(releasing)
+    releasers: dict[int, list[int]] = {}
+    for releasing, released, _ in edges:
+        releasers.setdefault(released, []).append(releasing)
+    critical, ahead = {TRUNK}, [TRUNK]
+    while ahead:
+        found = [lane for lane in releasers.get(ahead.pop(), []) if lane not in critical]
+        critical.update(found)
+        ahead += found
     return critical
 
 
 def _lost(task: Task, raw: Sequence[tuple[Any, ...]], parents: dict[int, int]) -> list[bool]:
     """Tell for each entry whether its work was lost: it lies in a lost range of its lane, or inside a span that does."""
     lost = [False] * len(raw)
-    for lane, first, end in task.lost:
+    for lane, first, end, _account in task.lost:
         for position in range(first, min(end, len(raw))):
             lost[position] |= raw[position][0] == lane
     ids = {entry[6] for entry, gone in zip(raw, lost, strict=True) if gone and len(entry) > 6}

@@ -60,11 +60,13 @@ class Branch:
     `calls` counts the calls of each component in this lane: the ordinal of a draw. `state` belongs to the model.
     """
 
-    __slots__ = ("calls", "held", "join", "lane", "ledger", "parts", "sim", "span", "spans", "state", "task", "time", "wait")
+    __slots__ = ("calls", "facts", "held", "index", "join", "lane", "ledger", "parts", "sim", "span", "spans", "state", "task", "time", "wait")
 
     def __init__(self, task: "Task", lane: int, time: float, state: Any) -> None:
         ledger = task.ledger
         self.task = task
+        self.index = task.index
+        self.facts = task.facts
         self.ledger: Ledger = ledger
         self.sim: Simulation = ledger.sim
         self.lane = lane
@@ -74,7 +76,7 @@ class Branch:
         self.spans = task.spans
         self.span = 0  # id of the enclosing span
         self.state = state
-        self.held: list[Any] = []  # pools of which it holds a server
+        self.held: list[Any] | None = None  # pools of which it holds a server
         self.join: Join | None = None  # where it waits for branches of its own
         self.wait: Wait
 
@@ -124,7 +126,7 @@ class Branch:
                 parts[account] = seconds
         parts[recovery] += lost
         if self.spans is not None:
-            self.task.lost.append((self.lane, first_span, len(self.spans)))
+            self.task.lost.append((self.lane, first_span, len(self.spans), recovery))
 
     def fork(self, lane: int, state: Any) -> "Branch":
         """Return a parallel branch of the same task that begins now, in local time."""
@@ -138,6 +140,11 @@ class Branch:
         wait.callbacks = (wait.resume,)
         self.sim.schedule_at(self.time, wait)
 
+    @property
+    def over(self) -> bool:
+        """Whether its script has come to its end."""
+        return self.wait.resume is _nothing
+
     def end(self) -> None:
         """The script is over: let go of it, so that no cycle of references keeps it in memory."""
         self.wait = Wait(_nothing)
@@ -147,7 +154,7 @@ class Branch:
         wait = self.wait
         if wait.holder is not None:
             wait.holder.cancel(wait)
-        for pool in self.held:
+        for pool in self.held or ():
             pool.give()
         if wait.callbacks is not None:
             wait.callbacks = ()
@@ -204,7 +211,7 @@ class Join:
         for other in self.branches:
             if other is branch:
                 continue
-            over = other.wait.resume is _nothing
+            over = other.over
             if over or self.cancels:
                 task.overlap(other.parts)
             if not over and self.cancels:

@@ -12,6 +12,8 @@ Source: Kiefer and Wolfowitz, Trans. AMS 78 (1955).
 from collections import deque
 from heapq import heapreplace, heappush
 
+import numpy as np
+
 from .branch import Wait
 from .limiter import Limiter
 from .simulation import NORMAL, Simulation
@@ -24,8 +26,8 @@ class FifoPool:
     """
 
     __slots__ = (
-        "arrivals", "busy_seconds", "capacity", "ends", "free", "left", "limits", "line", "name", "present_seconds",
-        "queue_limit", "rejections", "sim", "waited", "_arriving", "_heap", "_ids",
+        "ahead", "arrivals", "busy_seconds", "capacity", "free", "left", "limits", "line", "log", "name",
+        "present_seconds", "queue_limit", "rejections", "sim", "simple", "waited", "_arrival", "_heap", "_ids",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, name: str, capacity: int | None, queue_limit: int | None = None) -> None:
@@ -36,7 +38,9 @@ class FifoPool:
         self.free = [float("-inf")] * (capacity or 0)  # a heap: when each server comes free
         self.limits: list[Limiter] = []
         self.line: deque[float] = deque()  # starts of those in line; kept only where the queue is limited
-        self.ends: list[float] = []  # ends of services that may still be under way
+        self.simple = capacity is not None and queue_limit is None  # no queue limit, no rate limit
+        self.log: list[float] = []  # arrival, start and end of each service since the last `totals`
+        self.ahead = np.zeros((0, 3))  # of services that had not ended then
         self.left = 0
         self.arrivals = 0
         self.rejections = 0
@@ -45,7 +49,7 @@ class FifoPool:
         self.present_seconds = 0.0
         self._heap = sim._queue
         self._ids = sim._eid
-        self._arriving = (self._on_arrival,)  # bound once, not once per event
+        self._arrival = self._arrive  # bound once, not once per event
 
     def use(self, wait: Wait, at: float, service: float) -> bool:
         """Arrive at time `at`, wait for a server, hold it for `service` seconds. Return whether the script must yield.
@@ -55,60 +59,73 @@ class FifoPool:
         """
         wait.service = service
         if at > self.sim._now:
-            wait.callbacks = self._arriving
+            wait.callbacks = (self._arrival, wait.resume)
             heappush(self._heap, (at, NORMAL, next(self._ids), wait))  # type: ignore[misc]
             return True
-        self._serve(wait, at)
+        self._arrive(wait)
         return False
 
-    def _on_arrival(self, wait: Wait) -> None:
-        self._serve(wait, self.sim._now)
-        wait.resume(wait)
-
-    def _serve(self, wait: Wait, now: float) -> None:
-        """Hot: the customer arrives, and its times are known."""
-        wait.arrived = now
+    def _arrive(self, wait: Wait) -> None:
+        """The customer arrives, and its times are known (hot)."""
+        wait.arrived = now = self.sim._now
         free = self.free
-        ready = now
-        for limit in self.limits:
-            ready = limit.admit(ready, wait.size)
-        start = free[0] if free else ready
-        if start <= ready:
-            start = ready
-        elif self.queue_limit is not None and self._is_full(now):
-            self.rejections += 1
-            wait.rejected = True
-            wait.started = wait.ended = now
-            return
-        elif self.queue_limit is not None:
-            self.line.append(start)
+        if self.simple:
+            start = free[0]
+            if start < now:
+                start = now
+        else:
+            start = self._start(wait, now)
+            if wait.rejected:
+                return
         wait.started = start
         wait.ended = end = start + wait.service
         if free:
             heapreplace(free, end)
-        self.ends.append(end)
-        self.arrivals += 1
-        self.waited += start - now
-        self.busy_seconds += end - start
-        self.present_seconds += end - now
+        self.log += (now, start, end)
 
-    def _is_full(self, now: float) -> bool:
-        line = self.line
-        while line and line[0] <= now:
-            line.popleft()
-        return len(line) >= (self.queue_limit or 0)
+    def _start(self, wait: Wait, now: float) -> float:
+        """Return when the service starts, behind rate limits and a limited queue; or reject."""
+        ready = now
+        for limit in self.limits:
+            ready = limit.admit(ready, wait.size)
+        start = self.free[0] if self.free else ready
+        if start <= ready:
+            return ready
+        if self.queue_limit is not None:
+            line = self.line
+            while line and line[0] <= now:
+                line.popleft()
+            if len(line) >= self.queue_limit:
+                self.rejections += 1
+                wait.rejected = True
+                wait.started = wait.ended = now
+            else:
+                line.append(start)
+        return start
+
+    def limit(self, limiter: Limiter) -> None:
+        """Put a rate limit before the pool."""
+        self.limits.append(limiter)
+        self.simple = False
 
     def totals(self, now: float) -> tuple[float, ...]:
         """Server-seconds busy, customer-seconds present, arrivals, completions, rejections, seconds waited; up to `now`.
 
-        A server that comes free after `now` is busy until then, so what was booked ahead is taken off again.
+        Services that end after `now` count up to it; so do the waits before them.
         """
-        ahead = [end for end in self.ends if end > now]
-        self.left += len(self.ends) - len(ahead)
-        self.ends = ahead
+        log = np.array(self.log).reshape(-1, 3)
+        self.log = []
+        self.arrivals += len(log)
+        self.waited += float((log[:, 1] - log[:, 0]).sum())
+        log = np.concatenate([self.ahead, log])
+        over = log[:, 2] <= now
+        done, self.ahead = log[over], log[~over]
+        self.left += len(done)
+        self.busy_seconds += float((done[:, 2] - done[:, 1]).sum())
+        self.present_seconds += float((done[:, 2] - done[:, 0]).sum())
         return (
-            self.busy_seconds - sum(end - now for end in (self.free or ahead) if end > now),
-            self.present_seconds - sum(ahead) + now * len(ahead),
+            self.busy_seconds + float(np.maximum(0.0, now - self.ahead[:, 1]).sum()),
+            self.present_seconds + float((now - self.ahead[:, 0]).sum()),
             self.arrivals,
             self.left,
             self.rejections,

@@ -87,9 +87,11 @@ class Task:
         self.overlapped: list[float] | None = None
         self.failure: str | None = None
         self.status = UNFINISHED
-        self.spans: list[tuple[Any, ...]] | None = [] if ledger.keeps_spans(index) else None
+        keeps = ledger.clips or ledger.keeps_spans(index)
+        self.spans: list[tuple[Any, ...]] | None = [] if keeps else None
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
-        self.lost: list[tuple[int, int, int]] = []  # lane, first and last position of spans whose work was lost
+        # Lane, first and last position of spans whose work was lost, and the account that has it now.
+        self.lost: list[tuple[int, int, int, int]] = []
         self.trunk: Branch
         self._ids = 0
 
@@ -129,6 +131,7 @@ class Ledger:
     facts: tuple[str, ...]
     spans: str = "none"
     sample: int = 100
+    clips: bool = False  # the end of the run may cut tasks off: their spans are needed until they end
     accounts: list[Account] = field(default_factory=list)
     callees: int = 0
     live: dict[int, Task] = field(default_factory=dict)
@@ -183,6 +186,7 @@ class Ledger:
         self._integrate(branch.time)
         del self.live[task.index]
         self.ended += 1
+        self.unfinished += status == UNFINISHED
         if failure is not None:
             task.failure = failure
             self.failures[failure] = self.failures.get(failure, 0) + 1
@@ -190,8 +194,8 @@ class Ledger:
         self._pending.append(
             [task.index, task.group, task.arrival, branch.time, status, overlapped, *task.facts, *branch.parts]
         )
-        if task.spans is not None:
-            task.status = status
+        task.status = status
+        if self.keeps_spans(task.index):
             self.kept.append(task)
         if len(self._pending) >= BLOCK:
             self._flush()
@@ -251,15 +255,48 @@ class Ledger:
             self._last, self.arrived, self.ended, self._task_seconds, [r.totals(self._last) for r in self.resources]
         )
 
-    def finish(self, rows_of_unfinished: list[tuple[Branch, float]]) -> None:
-        """End of the run: the unfinished trunks, each with the time up to which it is accounted for."""
-        for branch, end in rows_of_unfinished:
-            branch.time = end
-            self.close(branch, UNFINISHED)
-        self.unfinished = len(rows_of_unfinished)
+    def finish(self, horizon: float | None) -> None:
+        """End of the run. With a `horizon` the tasks under way are cut off there, and accounted for up to it."""
+        for task in list(self.live.values()):
+            if horizon is None:
+                raise ConservationError(f"task {task.index} never ended: its branch waits for {task.trunk.wait.holder}")
+            task.trunk.parts = self._cut(task, horizon)
+            task.trunk.time = horizon
+            self.close(task.trunk, UNFINISHED)
         self._flush()
         if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
             self.snapshots.append(self.snapshot())
+
+    def _cut(self, task: Task, horizon: float) -> list[float]:
+        """Return the parts of an unfinished task up to `horizon`, and clip its spans there.
+
+        Branches may have run ahead of the horizon, so the parts are summed anew from the spans of the critical path so
+        far: the lanes that released joins, then at each open join the first branch that is still under way.
+        """
+        assert task.spans is not None
+        branch = task.trunk
+        critical = {branch.lane}
+        while branch.join is not None:
+            child = next(child for child in branch.join.branches if not child.over)
+            task.edges.append((child.lane, branch.lane, horizon))  # so that its spans are critical too
+            branch = child
+            critical.add(branch.lane)
+        for released, parent, _time in reversed(task.edges):
+            if parent in critical:
+                critical.add(released)
+        if branch.wait.holder is not None:
+            for account, start, end in branch.wait.holder.open_parts(branch.wait, horizon):
+                task.spans.append((branch.lane, branch.span, account, start, end, 0.0))
+        parts = [0.0] * len(self.accounts)
+        clipped: list[tuple[Any, ...]] = []
+        for position, (lane, parent, account, start, end, *rest) in enumerate(task.spans):
+            end = min(end, horizon)
+            clipped.append((lane, parent, account, min(start, horizon), end, *rest))
+            if lane in critical and end > start and self.accounts[account].category != STRUCTURE:
+                lost = [to for at, first, last, to in task.lost if at == lane and first <= position < last]
+                parts[lost[0] if lost else account] += end - start
+        task.spans = clipped
+        return parts
 
     @property
     def columns(self) -> tuple[str, ...]:

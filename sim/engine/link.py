@@ -11,18 +11,7 @@ Source: Parekh and Gallager, IEEE/ACM Trans. Networking 1 (1993), for the virtua
 from heapq import heapify, heappop, heappush
 
 from .branch import Wait
-from .simulation import Simulation
-
-
-class _Timer:
-    """The next end of a transfer, as an event; one that was overtaken does nothing."""
-
-    __slots__ = ("callbacks",)
-    _ok = True
-    _value = None
-
-    def __init__(self, callback: object) -> None:
-        self.callbacks = (callback,)
+from .simulation import Call, Simulation
 
 
 class Link:
@@ -32,6 +21,7 @@ class Link:
         self.sim = sim
         self.name = name
         self.bandwidth = bandwidth
+        self.service_account = -1  # where an unfinished transfer is booked
         self.virtual = 0.0  # bytes each transfer under way has been served since the link was last idle
         self.last = 0.0
         self.active: list[tuple[float, int, Wait]] = []
@@ -42,13 +32,26 @@ class Link:
         self.completions = 0
         self.carried_bytes = 0.0
         self._sequence = 0
-        self._timer: _Timer | None = None
+        self._timer: Call | None = None
         self._on_arrival = (self._arrive,)
 
     @property
     def present(self) -> int:
         """How many transfers are under way."""
         return len(self.active) - self.cancelled
+
+    def totals(self, now: float) -> tuple[float, ...]:
+        """Seconds busy, transfer-seconds present, arrivals, completions, rejections (none), seconds waited (none)."""
+        ahead = now - self.last
+        present = self.present
+        return (
+            self.busy_area + (ahead if present else 0.0), self.present_area + ahead * present,
+            self.arrivals, self.completions, 0, 0.0,
+        )  # fmt: skip
+
+    def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
+        """Return (account, start, end) of a transfer still under way at `now`."""
+        return [(self.service_account, wait.arrived, now)]
 
     def transfer(self, wait: Wait, at: float, size: float) -> None:
         """Begin at time `at` to send `size` bytes; the branch goes on when the last byte is through.
@@ -89,7 +92,7 @@ class Link:
     def _rearm(self) -> None:
         """Put the next end into the event queue, in place of the one that was there."""
         if self._timer is not None:
-            self._timer.callbacks = ()  # type: ignore[assignment]
+            self._timer.cancel()
         active = self.active
         while active and active[0][2].holder is not self:
             heappop(active)
@@ -97,7 +100,7 @@ class Link:
         if not active:
             self._timer = None
             return
-        self._timer = _Timer(self._end)
+        self._timer = Call(self._end)
         remaining = max(0.0, active[0][0] - self.virtual)
         self.sim.schedule_at(self.sim._now + remaining * self.present / self.bandwidth, self._timer)
 

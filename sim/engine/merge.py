@@ -4,7 +4,7 @@ Mappings merge field by field; null deletes; lists, scalars and one-of mappings 
 `kind` replaces what it patches; one that leaves `kind` out changes the fields of what is there.
 Each value keeps the place where it was written.
 Leaves out: finding and reading files (`source`), and any knowledge of the specs, but for the runtime's preset.
-Checked: tests/test_source.py.
+Checked: tests/test_extends.py.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from typing import Any
 
 from .branch import Wait
 from .limiter import Limiter
-from .simulation import NORMAL, Simulation
+from .simulation import NORMAL, Call, Simulation
 
 
 class Pool:
@@ -88,9 +88,26 @@ class Pool:
             self._arrive(wait)
         return True
 
+    def limit(self, limiter: Limiter) -> None:
+        """Put a rate limit before the pool."""
+        self.limits.append(limiter)
+
     def take(self, wait: Wait, at: float) -> None:
         """Arrive at time `at` and wait for a server; the branch goes on when it has one, and must `give` it back."""
         self.use(wait, at, -1.0)
+
+    def give_at(self, when: float) -> None:
+        """Give back a server at time `when`."""
+        if when > self.sim._now:
+            self.sim.schedule_at(when, Call(lambda _event: self.give()))
+        else:
+            self.give()
+
+    def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
+        """Return (account, start, end) of a wait, and a service, still under way at `now`."""
+        if wait.callbacks is self._finishing:
+            return [(self.queue_account, wait.arrived, wait.started), (self.service_account, wait.started, now)]
+        return [(self.queue_account, wait.arrived, now)]
 
     def give(self) -> None:
         """Give back a server that was taken."""
@@ -102,6 +119,7 @@ class Pool:
         for limit in self.limits:
             now = limit.admit(now, wait.size)
         if now > wait.arrived:
+            wait.holder = self
             wait.callbacks = self._admitting
             self.sim.schedule_at(now, wait)
         else:
@@ -173,6 +191,8 @@ class Pool:
     def cancel(self, wait: Wait) -> None:
         """Take `wait` out, from the line or from service, in constant time."""
         wait.holder = None
+        if wait.callbacks is self._admitting:  # held back by a rate limit, not yet in line
+            return
         if wait.callbacks is not None:  # in service: its end lies in the event queue
             self._leave(self.sim._now)
             self.completions -= 1

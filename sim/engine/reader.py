@@ -223,6 +223,21 @@ def _syntax(error: Any, builder: _Builder) -> Problem:
     return Problem("", message, place.file, place.line, place.column, place.source)
 
 
+# What the parser says, and the same in our words; True when it is about the place where its context opened.
+_SAYINGS = (
+    ("mapping values are not allowed", "a `:` is not expected here; check the indentation, or put the text in quotes", False),
+    ("could not find expected", "expected `name: value`; there is no `:` after this", True),
+    ("sequence entries are not allowed", "a `-` is not expected here; begin the list on a line of its own", False),
+    ("mapping keys are not allowed", "a `?` is not expected here; put the text in quotes", False),
+    ("document start", "does not belong to what stands above; check the brackets and the indentation", False),
+    ("chomping or indentation", "after `|` or `>` the text begins on the next line", False),
+    ("unknown escape character", "no such escape; in double quotes, write a backslash twice", False),
+    ("while scanning an anchor", "expected a name after `&`; put the text in quotes", False),
+    ("while scanning an alias", "expected a name after `*`; put the text in quotes", False),
+    ("while parsing a block", "does not fit the indentation of the lines above", False),
+)  # fmt: skip
+
+
 def _told(problem: str, context: str, builder: _Builder, mark: Any) -> tuple[str, bool]:
     """Return the message, and whether it is about the place where a quote or bracket opens."""
     line = builder.lines[mark.line] if mark.line < len(builder.lines) else ""
@@ -231,8 +246,6 @@ def _told(problem: str, context: str, builder: _Builder, mark: Any) -> tuple[str
         return "a tab stands here; indent with spaces", False
     if "cannot start any token" in problem:
         return f"text may not begin with `{here}`; put it in quotes", False
-    if "mapping values are not allowed" in problem:
-        return "a `:` is not expected here; check the indentation, or put the text in quotes", False
     if "unexpected end of stream" in problem and "scalar" in context:
         return "the quote that opens here is never closed", True
     if "parsing a flow" in context:
@@ -241,10 +254,11 @@ def _told(problem: str, context: str, builder: _Builder, mark: Any) -> tuple[str
         if "stream end" in problem:
             return f"the bracket `{opening}` that opens here is never closed", True
         return f"expected `,` or `{closing}` here, inside brackets", False
-    if "parsing a block" in context and "block end" in problem:
-        return "does not fit the indentation of the lines above", False
     if "node content" in problem:
         return f"expected a value here; got `{here}`" if here else "expected a value here", False
+    for saying, message, opening_is_meant in _SAYINGS:
+        if saying in f"{context}: {problem}":
+            return message, opening_is_meant
     return "is not YAML: " + shorten(problem.replace("'", "`").replace("\x00", "the end")), False
 
 

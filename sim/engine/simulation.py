@@ -8,12 +8,14 @@ Leaves out: running until an event (give a time, or let the queue run empty).
 Checked: tests/test_engine.py, against SimPy's own loop on the same processes.
 """
 
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import Any, Protocol
 
 import simpy
 from simpy.core import StopSimulation
 
+LAST = 9  # after everything else of an instant
 NORMAL = 1  # SimPy's ordinary priority among events of one instant
 
 
@@ -23,6 +25,21 @@ class Schedulable(Protocol):
     callbacks: Any
     _ok: bool
     _value: Any
+
+
+class Call:
+    """An event that calls `callback` once; `cancel` makes it do nothing."""
+
+    __slots__ = ("callbacks",)
+    _ok = True
+    _value = None
+
+    def __init__(self, callback: Callable[[Any], Any]) -> None:
+        self.callbacks: Any = (callback,)
+
+    def cancel(self) -> None:
+        """Let it come to nothing."""
+        self.callbacks = ()
 
 
 class Simulation(simpy.Environment):
@@ -39,13 +56,15 @@ class Simulation(simpy.Environment):
         heappush(self._queue, (when, NORMAL, next(self._eid), event))  # type: ignore[misc]
 
     def run(self, until: Any = None) -> None:
-        """Process events until none is left, or until the next one lies after `until` (seconds).
+        """Process events until none is left, or all up to time `until` (seconds) are done.
 
         A hot loop: everything is a local name, and SimPy's `step` is inlined.
         """
-        queue, pop, limit = self._queue, heappop, float("inf") if until is None else float(until)
+        queue, pop = self._queue, heappop
+        if until is not None:
+            self.stop_at(float(until))
         try:
-            while queue and queue[0][0] <= limit:
+            while queue:
                 self._now, _, _, event = pop(queue)
                 callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
                 for callback in callbacks:
@@ -54,5 +73,11 @@ class Simulation(simpy.Environment):
                     raise event._value
         except StopSimulation:
             return
-        if until is not None and self._now < limit < float("inf"):
-            self._now = limit
+
+    def stop_at(self, when: float) -> None:
+        """End the run at time `when`, after the events of that instant."""
+        heappush(self._queue, (when, LAST, next(self._eid), Call(_stop)))  # type: ignore[misc]
+
+
+def _stop(_event: object) -> None:
+    raise StopSimulation

@@ -3,7 +3,7 @@
 Here: files, `extends:`, overrides, and finding a place. A text under the key `file` becomes a path from the working
 directory, whichever file wrote it.
 Leaves out: YAML itself (`reader`), merging (`merge`), what the fields mean (`spec`), and writing YAML.
-Checked: tests/test_source.py.
+Checked: tests/test_source.py, tests/test_extends.py.
 """
 
 from __future__ import annotations

@@ -1,0 +1,222 @@
+"""Run replications of a scenario: a fixed number, or as many as a precision needs; in this process or in many.
+
+A replication is a pure function of (scenario, seed, number), so results do not depend on how many workers there are or
+who ends first. `simulate` is an argument: any model will do.
+
+Leaves out: clusters; resuming from a run folder (pass `finished` to go on from results in memory).
+Checked: tests/test_replicate.py.
+Source: the sequential procedure is Law, Simulation Modeling and Analysis, 5th ed., 9.4.1.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol, TypeVar
+
+from ..engine.errors import CoordsimError
+from .result import Result
+from .slo import Objective, parse_metric
+from .statistics import Estimate, Precision, precision
+from .summarize import Cut, summarize
+from .summary import Reached, Summary
+
+S_contra = TypeVar("S_contra", contravariant=True)
+
+LEAST = 5  # replications before their spread is believed
+DEFAULT_PRECISION = 0.05
+STEERING = ("response_time_mean", "response_time_p95", "coordination_share")
+
+
+class Simulate(Protocol[S_contra]):
+    """What runs one replication; it must be picklable when there are several workers."""
+
+    def __call__(self, scenario: S_contra, seed: int, replication: int, spans: str) -> Result:
+        """Run it, keeping `spans`: 'all', 'sampled' or 'none'."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that decides which numbers come out, beside the scenario and the seed.
+
+    `replications` is a number, or 'auto' for as many as `precision` needs: a relative error (0.05 when not given) of
+    the mean and p95 of T_total, the share of coordination, and what `objectives` speak of. With both, the number is the
+    least. `warmup` is as in `summarize`. The first `span_replications` keep `spans`: they are examples, not statistics.
+    """
+
+    replications: int | Literal["auto"] = 10
+    precision: float | None = None
+    max_replications: int = 200
+    warmup: Cut = "auto"
+    objectives: tuple[Objective, ...] = ()
+    confidence: float = 0.95
+    spans: str = "none"
+    span_replications: int = 1
+
+    def __post_init__(self) -> None:
+        if self.replications != "auto" and self.replications < 1:
+            raise ValueError(f"`replications` must be at least 1 or 'auto', but got {self.replications}")
+        if self.precision is not None and not 0 < self.precision < math.inf:
+            raise ValueError(f"`precision` must be a share above 0, such as 0.05, but got {self.precision}")
+        if self.max_replications < LEAST:
+            raise ValueError(f"`max_replications` must be at least {LEAST}, but got {self.max_replications}")
+
+    @property
+    def target(self) -> float | None:
+        """The relative error to reach; None for a fixed number of replications."""
+        return self.precision or (DEFAULT_PRECISION if self.replications == "auto" else None)
+
+    @property
+    def first_round(self) -> int:
+        """How many replications run before anything is looked at."""
+        if self.replications == "auto":
+            return LEAST
+        return self.replications if self.target is None else max(LEAST, self.replications)
+
+    def spans_of(self, replication: int) -> str:
+        """Return what spans a replication keeps."""
+        return self.spans if replication < self.span_replications else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: `planned` may still grow, and `estimate` is of mean T_total after a round, else None."""
+
+    done: int
+    planned: int
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """The replications of a scenario, and their summary."""
+
+    results: tuple[Result, ...]
+    summary: Summary
+
+
+class Interrupted(CoordsimError):
+    """The user stopped the run; `results` are the replications that were complete, in order."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self.results = tuple(results)
+        super().__init__(f"interrupted; {len(self.results)} replications were complete")
+
+
+class WorkerError(CoordsimError):
+    """A worker process died, most often for want of memory."""
+
+
+def replicate(
+    simulate: Simulate[S_contra],
+    scenario: S_contra,
+    *,
+    seed: int,
+    settings: Settings | None = None,
+    workers: int = 1,
+    progress: Callable[[Progress], None] | None = None,
+    finished: Sequence[Result] = (),
+) -> Run:
+    """Run the replications, `workers` at a time, and sum them up.
+
+    `progress` is called after every replication and every round. `finished` are results to go on from.
+    Raises Interrupted on a keyboard interrupt, after stopping the workers, and WorkerError when one dies.
+    """
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1, but got {workers}")
+    chosen = settings or Settings()
+    tell = progress or (lambda _progress: None)
+    results = list(finished)
+    planned = max(chosen.first_round, len(results))
+    while True:
+        for result in _round(simulate, scenario, seed, chosen, range(len(results), planned), workers, results):
+            results.append(result)
+            tell(Progress(len(results), planned))
+        summary = summarize(results, confidence=chosen.confidence, warmup=chosen.warmup, objectives=chosen.objectives)
+        found = _how_precise(summary, chosen)
+        tell(Progress(len(results), planned, summary.metrics["response_time_mean"]))
+        if found is None or found.reached or planned >= chosen.max_replications:
+            return Run(tuple(results), summary if found is None else _told(summary, found))
+        planned = min(planned + found.more, chosen.max_replications)
+
+
+def _how_precise(summary: Summary, settings: Settings) -> Precision | None:
+    """Return how far the metrics that steer are from the target; None when there is no target or nothing to steer by."""
+    if settings.target is None:
+        return None
+    estimates = {name: summary.metrics[name] for name in STEERING}
+    # The greatest of many values keeps growing with their number: nothing to wait for.
+    estimates |= {one.metric: one.estimate for one in summary.objectives if parse_metric(one.metric).statistic != "max"}
+    known = {name: one for name, one in estimates.items() if not math.isnan(one.value)}
+    return precision(known, settings.target) if known else None
+
+
+def _told(summary: Summary, found: Precision) -> Summary:
+    """Return the summary that says what precision was reached."""
+    reached = Reached(found.target, found.reached, found.worst, found.relative_error)
+    told = replace(summary, precision=reached)
+    if found.reached:
+        return told
+    warning = (
+        f"a precision of {100 * found.target:g} % was not reached in {summary.replications} replications: {found.worst} is "
+        f"known within {100 * found.relative_error:.2g} %; try `coordsim run SCENARIO --precision "
+        f"{100 * found.relative_error:.2g}%`, or longer replications"
+    )
+    return replace(told, warnings=(*summary.warnings, warning))
+
+
+def _round(
+    simulate: Simulate[S_contra],
+    scenario: S_contra,
+    seed: int,
+    settings: Settings,
+    numbers: range,
+    workers: int,
+    so_far: Sequence[Result],
+) -> Iterator[Result]:
+    """Yield the results of replications `numbers`, in order. `so_far` are those that the caller holds."""
+    jobs = [(scenario, seed, number, settings.spans_of(number)) for number in numbers]
+    try:
+        if workers == 1 or len(jobs) == 1:
+            for job in jobs:
+                yield simulate(*job)
+        else:
+            yield from _parallel(simulate, jobs, min(workers, len(jobs)))
+    except KeyboardInterrupt:
+        raise Interrupted(so_far) from None
+
+
+def _parallel(simulate: Any, jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    # One thread a worker: more only compete for the cores.
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all", max_nbytes=None)
+        try:
+            with closing(pool(delayed(_in_worker)(simulate, job) for job in jobs)) as results:
+                yield from results
+        except TerminatedWorkerError as error:
+            raise WorkerError(
+                f"a worker process died: {error}; most often for want of memory: try fewer workers, or `spans` none"
+            ) from error
+        except KeyboardInterrupt:
+            _kill_workers()
+            raise
+
+
+def _in_worker(simulate: Any, job: tuple[Any, ...]) -> Result:
+    # A keyboard interrupt reaches every process of the terminal; the one that started the workers ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    result: Result = simulate(*job)
+    return result
+
+
+def _kill_workers() -> None:
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown(wait=True, kill_workers=True)

@@ -1,0 +1,275 @@
+"""What a run says, in numbers with intervals, counts and doubts: frozen, and written to and read from JSON.
+
+The JSON has the fields of `Summary` by name. Numbers are not rounded. An estimate is
+`{value, low, high, confidence, n, method}`; what JSON cannot say is null: a `value` that was not observed, an end of an
+interval that is not known (`low` then stands for minus and `high` for plus infinity). A capacity without limit is null.
+
+    coordsim_summary   1, the version of this format
+    scenario, seed, replications, confidence
+    tasks              {arrived, done, failed, unfinished, observed}: over all replications
+    metrics            {name: estimate}; `unit_of` tells the unit
+    categories         {category: {seconds, share}} of mean T_total; the seconds sum to its mean, the shares to 1
+    components         [{category, component, name, seconds, share}], a row per account of the ledger
+    classes            {task class: {name: estimate}}
+    resources          [{kind, name, capacity, metrics}]
+    facts              {name: estimate}: counts per task that ended
+    failures           {reason: tasks}
+    samples            {name: [number of each replication]}, of every metric and category: what a paired comparison needs
+    warmup             {mode, seconds, tasks, trusted}
+    little             {observed, expected}: the self-check by Little's law
+    stability          [settled, grows or unknown], one a replication
+    objectives         [{metric, threshold, sense, estimate, verdict}], and `verdict` on all of them (null: none)
+    precision          {target, reached, worst, relative_error}, or null when none was asked for
+    largest, warnings, doubts: sentences; `doubts` are what the models say about their own numbers
+
+Leaves out: rounding and units, which are the report's.
+Checked: tests/test_summary.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal, TypeVar, cast
+
+from ..engine.errors import CoordsimError
+from .slo import Sense, Verdict
+from .statistics import Estimate, LittlesLaw
+
+VERSION = 1
+KEY = "coordsim_summary"
+
+T = TypeVar("T")
+
+
+class SummaryError(CoordsimError):
+    """A summary that cannot be read: not one, damaged, or of another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """How many tasks there were in all replications; `observed` were neither cut off as warm-up nor unfinished."""
+
+    arrived: int
+    done: int
+    failed: int
+    unfinished: int
+    observed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of T_total: mean seconds a task, and the share of all seconds."""
+
+    seconds: Estimate
+    share: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """The part of T_total in one account of the ledger."""
+
+    category: str
+    component: str
+    name: str
+    seconds: Estimate
+    share: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a resource did; `metrics` are those its kind has (see `measure.resource`)."""
+
+    kind: str
+    name: str
+    capacity: float | None
+    metrics: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """What was cut off: tasks that arrived in the first `seconds` (a mean over replications), `tasks` of each.
+
+    `mode` is auto (MSER-5), fixed or none. Not `trusted`: no steady part was found, and nothing was cut.
+    """
+
+    mode: Literal["auto", "fixed", "none"]
+    seconds: float
+    tasks: float
+    trusted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An objective, the estimate it is about, and the verdict."""
+
+    metric: str
+    threshold: float
+    sense: Sense
+    estimate: Estimate
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How near the replications came to the precision asked for: the relative error of the `worst` metric."""
+
+    target: float
+    reached: bool
+    worst: str
+    relative_error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All replications of one scenario, summed up. The fields are explained above."""
+
+    scenario: str
+    seed: int
+    replications: int
+    confidence: float
+    tasks: Tasks
+    metrics: Mapping[str, Estimate]
+    categories: Mapping[str, Part]
+    components: tuple[Component, ...]
+    classes: Mapping[str, Mapping[str, Estimate]]
+    resources: tuple[Resource, ...]
+    facts: Mapping[str, Estimate]
+    failures: Mapping[str, int]
+    samples: Mapping[str, tuple[float, ...]]
+    warmup: Warmup
+    little: LittlesLaw
+    stability: tuple[str, ...]
+    objectives: tuple[Judged, ...]
+    verdict: Verdict | None
+    precision: Reached | None
+    largest: str
+    warnings: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {KEY: VERSION, **_write(self)}
+
+    @classmethod
+    def from_dict(cls, data: object) -> Summary:
+        """Read what `to_dict` wrote. Raises SummaryError when it is damaged or of another version."""
+        checked = _checked(data)
+        try:
+            return _read(checked)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            what = f"`{error.args[0]}` is missing" if isinstance(error, KeyError) else str(error)
+            raise SummaryError(f"the summary is damaged: {what}; run the scenario again") from error
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit of a metric: 's', '1/s', 'share', or '' for a plain number.
+
+    >>> unit_of("response_time_p95"), unit_of("throughput"), unit_of("coordination_share"), unit_of("queue_length")
+    ('s', '1/s', 'share', '')
+    """
+    if metric in ("throughput", "goodput", "arrival_rate"):
+        return "1/s"
+    if metric in ("success", "attainment", "utilization", "offered", "rejected") or metric.endswith("_share"):
+        return "share"
+    return "s" if metric == "waiting_time" or metric.startswith(_SECONDS) else ""
+
+
+_SECONDS = ("response_time_", "coordination_", "straggler_excess_", "overlapped_")
+
+
+def _checked(data: object) -> dict[str, Any]:
+    if not isinstance(data, dict) or not isinstance(data.get(KEY), int) or data[KEY] < 1:
+        raise SummaryError(f"not a summary: it must be a mapping with `{KEY}: {VERSION}`")
+    if data[KEY] > VERSION:
+        raise SummaryError(
+            f"the summary has version {data[KEY]}, and this coordsim reads up to {VERSION}; install a newer coordsim"
+        )
+    return cast(dict[str, Any], data)
+
+
+def _write(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _write(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _write(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_write(one) for one in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _read(data: dict[str, Any]) -> Summary:
+    given = {field.name: data[field.name] for field in fields(Summary)}
+    precision = given["precision"]
+    return Summary(
+        **given
+        | {
+            "tasks": _plain(Tasks, given["tasks"]),
+            "metrics": _each(given["metrics"], _estimate),
+            "categories": _each(given["categories"], _part),
+            "components": tuple(_component(one) for one in given["components"]),
+            "classes": _each(given["classes"], _estimates),
+            "resources": tuple(_resource(one) for one in given["resources"]),
+            "facts": _estimates(given["facts"]),
+            "failures": dict(given["failures"]),
+            "samples": _each(given["samples"], lambda values: tuple(_number(one) for one in values)),
+            "warmup": _plain(Warmup, given["warmup"]),
+            "little": LittlesLaw(_number(given["little"]["observed"]), _number(given["little"]["expected"])),
+            "stability": tuple(given["stability"]),
+            "objectives": tuple(_judged(one) for one in given["objectives"]),
+            "precision": None if precision is None else _reached(precision),
+            "warnings": tuple(given["warnings"]),
+            "doubts": tuple(given["doubts"]),
+        }
+    )
+
+
+def _each(data: Mapping[str, Any], read: Callable[[Any], T]) -> dict[str, T]:
+    return {name: read(one) for name, one in data.items()}
+
+
+def _plain(cls: type[T], data: Mapping[str, Any]) -> T:
+    return cls(**{field.name: data[field.name] for field in fields(cast(Any, cls))})
+
+
+def _number(value: float | None, missing: float = math.nan) -> float:
+    return missing if value is None else float(value)
+
+
+def _estimate(data: Mapping[str, Any]) -> Estimate:
+    return Estimate(
+        _number(data["value"]),
+        _number(data["low"], -math.inf),
+        _number(data["high"], math.inf),
+        data["confidence"],
+        data["n"],
+        data["method"],
+    )
+
+
+def _estimates(data: Mapping[str, Any]) -> dict[str, Estimate]:
+    return _each(data, _estimate)
+
+
+def _part(data: Mapping[str, Any]) -> Part:
+    return Part(_estimate(data["seconds"]), _estimate(data["share"]))
+
+
+def _component(data: Mapping[str, Any]) -> Component:
+    part = _part(data)
+    return Component(data["category"], data["component"], data["name"], part.seconds, part.share)
+
+
+def _resource(data: Mapping[str, Any]) -> Resource:
+    return Resource(data["kind"], data["name"], data["capacity"], _estimates(data["metrics"]))
+
+
+def _judged(data: Mapping[str, Any]) -> Judged:
+    return Judged(data["metric"], data["threshold"], data["sense"], _estimate(data["estimate"]), data["verdict"])
+
+
+def _reached(data: Mapping[str, Any]) -> Reached:
+    return Reached(data["target"], data["reached"], data["worst"], _number(data["relative_error"], math.inf))
