@@ -126,14 +126,17 @@ class Load:
 
     def arrive(self, index: int, request: float | None = None, replayed: float | None = None) -> None:
         """A task arrives now, and starts."""
+        now = self.sim.now
         group = self.group.draw(index, 0)
-        task = self.ledger.open(index, group, self.sim.now)
+        task = self.ledger.open(index, group, now)
         state = self.system.context()
-        state.tokens = float(round(self.requests[group].draw(index, 0))) if request is None else request
-        state.held[0] = state.tokens
+        if request is None and self.system.has_tokens:
+            request = round(self.requests[group].draw(index, 0))
+        if request:
+            state.tokens = state.held[0] = float(request)
         if replayed is not None:
             state.replayed = replayed
-        branch = Branch(task, 0, self.sim.now, state)
+        branch = Branch(task, 0, now, state)
         task.trunk = branch
         branch.start(self._trunk(branch, self.entries[group]))
 

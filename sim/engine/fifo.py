@@ -26,8 +26,8 @@ class FifoPool:
     """
 
     __slots__ = (
-        "ahead", "arrivals", "busy_seconds", "capacity", "free", "left", "limits", "line", "log", "name",
-        "present_seconds", "queue_limit", "rejections", "sim", "simple", "waited", "_arrival", "_heap", "_ids",
+        "ahead", "arrivals", "busy_seconds", "capacity", "free", "limits", "line", "name", "queue_limit", "rejections",
+        "served", "sim", "simple", "waited", "_arriving", "_heap", "_ids",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, name: str, capacity: int | None, queue_limit: int | None = None) -> None:
@@ -37,19 +37,17 @@ class FifoPool:
         self.queue_limit = queue_limit
         self.free = [float("-inf")] * (capacity or 0)  # a heap: when each server comes free
         self.limits: list[Limiter] = []
-        self.line: deque[float] = deque()  # starts of those in line; kept only where the queue is limited
         self.simple = capacity is not None and queue_limit is None  # no queue limit, no rate limit
-        self.log: list[float] = []  # arrival, start and end of each service since the last `totals`
-        self.ahead = np.zeros((0, 3))  # of services that had not ended then
-        self.left = 0
+        self.line: deque[float] = deque()  # starts that may lie ahead, in order: who is in line
+        self.served: list[float] = []  # service times since the last `totals`
+        self.ahead: list[tuple[float, float]] = []  # services that may not have ended, where servers may stand idle
         self.arrivals = 0
         self.rejections = 0
         self.waited = 0.0
         self.busy_seconds = 0.0
-        self.present_seconds = 0.0
         self._heap = sim._queue
         self._ids = sim._eid
-        self._arrival = self._arrive  # bound once, not once per event
+        self._arriving = (self._on_arrival,)  # bound once, not once per event
 
     def use(self, wait: Wait, at: float, service: float) -> bool:
         """Arrive at time `at`, wait for a server, hold it for `service` seconds. Return whether the script must yield.
@@ -59,75 +57,84 @@ class FifoPool:
         """
         wait.service = service
         if at > self.sim._now:
-            wait.callbacks = (self._arrival, wait.resume)
+            wait.callbacks = self._arriving
             heappush(self._heap, (at, NORMAL, next(self._ids), wait))  # type: ignore[misc]
             return True
-        self._arrive(wait)
+        self._arrive(wait, at)
         return False
-
-    def _arrive(self, wait: Wait) -> None:
-        """The customer arrives, and its times are known (hot)."""
-        wait.arrived = now = self.sim._now
-        free = self.free
-        if self.simple:
-            start = free[0]
-            if start < now:
-                start = now
-        else:
-            start = self._start(wait, now)
-            if wait.rejected:
-                return
-        wait.started = start
-        wait.ended = end = start + wait.service
-        if free:
-            heapreplace(free, end)
-        self.log += (now, start, end)
-
-    def _start(self, wait: Wait, now: float) -> float:
-        """Return when the service starts, behind rate limits and a limited queue; or reject."""
-        ready = now
-        for limit in self.limits:
-            ready = limit.admit(ready, wait.size)
-        start = self.free[0] if self.free else ready
-        if start <= ready:
-            return ready
-        if self.queue_limit is not None:
-            line = self.line
-            while line and line[0] <= now:
-                line.popleft()
-            if len(line) >= self.queue_limit:
-                self.rejections += 1
-                wait.rejected = True
-                wait.started = wait.ended = now
-            else:
-                line.append(start)
-        return start
 
     def limit(self, limiter: Limiter) -> None:
         """Put a rate limit before the pool."""
         self.limits.append(limiter)
         self.simple = False
 
+    def _on_arrival(self, wait: Wait) -> None:
+        self._arrive(wait, self.sim._now)
+        wait.resume(wait)
+
+    def _arrive(self, wait: Wait, now: float) -> None:
+        """The customer arrives, and its times are known (hot)."""
+        wait.arrived = now
+        free = self.free
+        if self.simple:
+            start = free[0]
+        else:
+            start = self._start(wait, now)
+            if wait.rejected:
+                return
+        if start > now:
+            self.waited += start - now
+            self.line.append(start)
+        else:
+            start = now
+        service = wait.service
+        wait.started = start
+        wait.ended = end = start + service
+        if free:
+            heapreplace(free, end)
+        self.served.append(service)
+        if not self.simple:
+            self.ahead.append((start, end))
+
+    def _start(self, wait: Wait, now: float) -> float:
+        """Return when the service starts, behind rate limits and a limited queue; or reject."""
+        ready = now
+        for limit in self.limits:
+            ready = limit.admit(ready, wait.size)
+        start = max(ready, self.free[0]) if self.free else ready
+        if self.queue_limit is not None and start > now:
+            self._shorten(now)
+            if len(self.line) >= self.queue_limit:
+                self.rejections += 1
+                wait.rejected = True
+                wait.started = wait.ended = now
+        return start
+
+    def _shorten(self, now: float) -> None:
+        """Take those out of the line whose service has begun."""
+        line = self.line
+        while line and line[0] <= now:
+            line.popleft()
+
     def totals(self, now: float) -> tuple[float, ...]:
         """Server-seconds busy, customer-seconds present, arrivals, completions, rejections, seconds waited; up to `now`.
 
-        Services that end after `now` count up to it; so do the waits before them.
+        What was booked ahead of `now` is taken off: a server that comes free later is busy until then, but for those
+        in line, whose services have not begun.
         """
-        log = np.array(self.log).reshape(-1, 3)
-        self.log = []
-        self.arrivals += len(log)
-        self.waited += float((log[:, 1] - log[:, 0]).sum())
-        log = np.concatenate([self.ahead, log])
-        over = log[:, 2] <= now
-        done, self.ahead = log[over], log[~over]
-        self.left += len(done)
-        self.busy_seconds += float((done[:, 2] - done[:, 1]).sum())
-        self.present_seconds += float((done[:, 2] - done[:, 0]).sum())
-        return (
-            self.busy_seconds + float(np.maximum(0.0, now - self.ahead[:, 1]).sum()),
-            self.present_seconds + float((now - self.ahead[:, 0]).sum()),
-            self.arrivals,
-            self.left,
-            self.rejections,
-            self.waited,
-        )
+        self._shorten(now)
+        self.arrivals += len(self.served)
+        self.busy_seconds += sum(self.served)
+        self.served = []
+        if self.simple:
+            ends = [end for end in self.free if end > now]
+            later = sum(ends) - now * len(ends)
+            serving = len(ends)
+        else:
+            self.ahead = [(start, end) for start, end in self.ahead if end > now]
+            later = sum(end - max(start, now) for start, end in self.ahead)
+            serving = sum(start <= now for start, end in self.ahead)
+        busy = self.busy_seconds - later
+        queued = self.waited - (sum(self.line) - now * len(self.line))
+        left = self.arrivals - len(self.line) - serving
+        return busy, queued + busy, self.arrivals, left, self.rejections, self.waited

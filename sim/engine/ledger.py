@@ -87,8 +87,7 @@ class Task:
         self.overlapped: list[float] | None = None
         self.failure: str | None = None
         self.status = UNFINISHED
-        keeps = ledger.clips or ledger.keeps_spans(index)
-        self.spans: list[tuple[Any, ...]] | None = [] if keeps else None
+        self.spans: list[tuple[Any, ...]] | None = [] if ledger.clips or ledger.keeps_spans(index) else None
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
