@@ -18,6 +18,7 @@ from ..sim.engine.pool import Pool
 from .line import Line, cross
 from .memory_use import MemoryUse
 from .network import Channel
+from .plain_call import compiled
 from .service import Service
 from .steps import Flow, Process, Walk, in_parallel, retriever
 from .workflow import END, NONE, START, AgentStep, Markov
@@ -62,14 +63,14 @@ class AgentProcess(Process):
     def link(self) -> None:
         super().link()
         self.replans = [(total, self.flow.target(name)) for total, name in zip(accumulate(self.spec.replan.values()), self.spec.replan, strict=True)]
-        self.agent_account = self.system.ledger.account("structure", self.spec.agent, "invoke_agent")
+        self.act_account = self.system.ledger.account("structure", self.spec.agent, "invoke_agent")
 
     def connect(self) -> None:
         """Last touch, once every home of an agent is known."""
         self.control.connect()
         bare = not (self.control.matters or self.slots or self.before or self.after or self.skip or self.replanning)
-        if bare and self.tools is None and self.turns is None and self.ways is None and self.call.direct:
-            self.plain = self.call
+        if bare and self.tools is None and self.turns is None and self.ways is None:
+            self.plain = compiled(self.call)
 
     def run(self, branch: Branch) -> Walk:
         """A hot loop: one pass is one step of the task."""
@@ -101,7 +102,7 @@ class AgentProcess(Process):
                 over = yield from tools.use(branch)
             if self.slots is not None:
                 self._give(branch)
-            branch.close_span(outer, self.agent_account, began)
+            branch.close_span(outer, self.act_account, began)
             if self.replanning is not None:
                 draw = self.replanning.draw(branch.index, branch.calls[self.turn_slot], branch.lane)
                 branch.calls[self.turn_slot] += 1

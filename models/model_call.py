@@ -59,6 +59,7 @@ class ModelServer:
             if self.pool is not None and limits.tokens is not None:
                 system.limit(self.pool, f"{self.path}.tokens", limits.tokens, limits.tokens, by_size=True)
         self.speed = spec.speed
+        self.refuses = self.pool is None or self.pool.queue_limit is not None or bool(self.pool.limits)
         self.priced = bool(self.price or self.reused_price or self.output_price)
         account = system.ledger.account
         self.queue_account = account("queueing", self.path)
@@ -107,40 +108,20 @@ class ModelCall:
         self.assemble_account = account("context", path, "assemble prompt")
         self.call_account = account("structure", server.name, "chat")
         self.speed = server.speed
-        self.bare = not (self.tokens or self.restores or self.factor or line.poll or self.pool is None)
+        self.bare = not (self.tokens or self.restores or self.factor or line.poll or server.refuses)
         self.queue_account = server.queue_account
         self.infer_account = server.infer_account
 
     def begin(self, branch: "Branch") -> bool:
         """Build the prompt, send it over a line without contention, and arrive (hot). Return whether the script must yield."""
-        if not self.bare:
-            size = self._prepare(branch) if self.tokens else self._number(branch)
-            if self.request is not None:
-                self.request.send(branch, size, branch.state.ordinal)
-            return self._enter(branch)
-        # No tokens and no more than a service time: `_number` and `_enter`, inlined.
-        calls = branch.calls
-        callee = self.callee
-        branch.state.ordinal = ordinal = calls[callee]
-        calls[callee] = ordinal + 1
-        branch.facts[LLM_CALLS] += 1
+        size = self._prepare(branch) if self.tokens else self._number(branch)
         if self.request is not None:
-            self.request.send(branch, 0.0, ordinal)
-        seconds = self.overhead.draw(branch.index, ordinal, branch.lane) / self.speed
-        return self.pool.use(branch.wait, branch.time, seconds)  # type: ignore[no-any-return]
+            self.request.send(branch, size, branch.state.ordinal)
+        return self._enter(branch)
 
     def finish(self, branch: "Branch") -> None:
         """Book the call, and bring the answer back (hot)."""
-        wait = branch.wait
-        if branch.spans is None and not self.tokens and not wait.rejected:  # `_leave`, for a call without tokens
-            parts = branch.parts
-            started = wait.started
-            branch.time = ended = wait.ended
-            parts[self.queue_account] += started - wait.arrived
-            parts[self.infer_account] += ended - started
-            size = 0.0
-        else:
-            size = self._leave(branch)
+        size = self._leave(branch)
         if self.line.poll is not None:
             self.line.notice(branch, branch.state.submitted)
         if self.response is not None:

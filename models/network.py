@@ -160,12 +160,11 @@ class Channel:
             delay += latency.draw(branch.index, ordinal, branch.lane)
         if self.round_trips:
             self._connect(branch, delay)
-        if branch.spans is None:  # `Branch.add`, inlined
-            start = branch.time
-            branch.time = end = start + delay
-            branch.parts[self.transit_account] += end - start
-        else:
-            branch.add(self.transit_account, delay, wire)
+        start = branch.time  # `Branch.add`, inlined
+        branch.time = end = start + delay
+        branch.parts[self.transit_account] += end - start
+        if branch.spans is not None and delay:
+            branch.spans.append((branch.lane, branch.span, self.transit_account, start, end, wire))
         if codec is not None:
             branch.add(self.decode_account, codec.decode.seconds(size), size)
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import Stream, lane
 from ..sim.engine.ledger import STRUCTURE
-from .context import STEPS, STRAGGLER_EXCESS, Context
+from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_EXCESS, Context
 from .service import Service, TaskFailed
 from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
 
 if TYPE_CHECKING:
-    from .model_call import ModelCall
+    from .plain_call import PlainCall
     from .system import System
 
 Walk = Generator[None, Any, "Process | None"]
@@ -41,7 +41,8 @@ class Process:
         self.skip_share = spec.skip
         self.slot = system.ledger.callee()
         self.spec = spec
-        self.plain: ModelCall | None = None  # its only act, where the step is nothing but one model call
+        self.act_account = self.step_account  # of the span around what the step does
+        self.plain: PlainCall | None = None  # what the step does, where that is so little
 
     def link(self) -> None:
         """Resolve what comes next, once all steps of the flow exist."""
@@ -99,20 +100,66 @@ class Flow:
         return self.steps[name] if name in self.steps else self.flows[name].start
 
     def walk(self, branch: Branch, step: Process | None) -> Generator[None, Any, None]:
-        """Take a branch from `step` to the end (hot)."""
+        """Take a branch from `step` to the end.
+
+        The hot loop of the program: a step that is a `PlainCall` runs here, flat; every other step runs itself.
+        """
+        index, lane, facts, calls, parts, spans = branch.index, branch.lane, branch.facts, branch.calls, branch.parts, branch.spans
         while step is not None:
-            call = step.plain
-            if call is not None and branch.spans is None:  # `AgentProcess.run`, without a generator for it
-                facts = branch.facts
-                facts[STEPS] += 1
-                if facts[STEPS] > step.max_steps:
-                    raise TaskFailed(f"more than {step.max_steps} steps")
-                if call.begin(branch):
-                    yield
-                call.finish(branch)
-                step = step.next
-            else:
+            plain = step.plain
+            if plain is None:
                 step = yield from step.run(branch)
+                continue
+            (
+                callee, request, request_fixed, request_account, service, speed, use, queue_account, infer_account,
+                response, response_fixed, response_account, call_account,
+            ) = plain  # fmt: skip
+            facts[STEPS] += 1
+            if facts[STEPS] > step.max_steps:
+                raise TaskFailed(f"more than {step.max_steps} steps")
+            facts[LLM_CALLS] += 1
+            ordinal = calls[callee]
+            calls[callee] = ordinal + 1
+            began = at = branch.time
+            if request_account >= 0:
+                at = began + (request_fixed + request(index, ordinal, lane))
+                parts[request_account] += at - began
+                facts[MESSAGES] += 1
+            wait = branch.wait
+            if use(wait, at, service(index, ordinal, lane) / speed):
+                yield
+            started = wait.started
+            ended = over = wait.ended
+            parts[queue_account] += started - at
+            parts[infer_account] += ended - started
+            if response_account >= 0:
+                over = ended + (response_fixed + response(index, ordinal, lane))
+                parts[response_account] += over - ended
+                facts[MESSAGES] += 1
+            branch.time = over
+            if spans is not None:
+                self._record(branch, step, began, at, started, ended, over)
+            step = step.next
+
+    def _record(
+        self, branch: Branch, step: Process, began: float, at: float, started: float, ended: float, over: float
+    ) -> None:
+        """Keep the spans of a `PlainCall`: a step that holds the way there, the call, and the way back."""
+        plain = step.plain
+        assert plain is not None and branch.spans is not None
+        lane, outer, task = branch.lane, branch.span, branch.task
+        own, call = task.next_id(), task.next_id()
+        add = branch.spans.append
+        if at > began:
+            add((lane, own, plain.request_account, began, at, 0.0))
+        if started > at:
+            add((lane, call, plain.queue_account, at, started, 0.0))
+        if ended > started:
+            add((lane, call, plain.infer_account, started, ended, 0.0))
+        add((lane, own, plain.call_account, at, ended, 0.0, call))
+        if over > ended:
+            add((lane, own, plain.response_account, ended, over, 0.0))
+        add((lane, outer, step.act_account, began, over, 0.0, own))
 
 
 class EvaluatorProcess(Process):

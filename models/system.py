@@ -64,7 +64,8 @@ class System:
 
     def context(self) -> Context:
         """Return the state with which a task begins."""
-        return Context(len(self.servers), len(self.prompts), len(self.memories), len(self.homes))
+        servers, callers = (len(self.servers), len(self.prompts)) if self.has_tokens else (0, 0)
+        return Context(servers, callers, len(self.memories), len(self.homes))
 
     # Places
 

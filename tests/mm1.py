@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from coordsim.sim.analysis.result import ResourceInfo, Result
 from coordsim.sim.engine.branch import Branch
 from coordsim.sim.engine.draws import Draws, Sampler

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from coordsim.sim.analysis.result import (
     ARRIVALS,
     BUSY,
@@ -264,7 +265,9 @@ def test_tables_name_units_and_hold_every_task_and_span() -> None:
     assert len(frame) == len(result.tasks)
     assert set(frame["status"]) == {"done", "failed"}
     assert set(frame["class"]) == {"class 0", "class 1"}
-    assert frame["total_s"].to_numpy() == pytest.approx(frame[[f"{name}_s" for name in CATEGORIES]].sum(axis=1).to_numpy())
+    assert frame["total_s"].to_numpy() == pytest.approx(
+        frame[[f"{name}_s" for name in CATEGORIES]].sum(axis=1).to_numpy()
+    )
     assert frame["coordination_s"].to_numpy() == pytest.approx((frame["total_s"] - frame["inference_s"]).to_numpy())
     assert "tool/search/tool.execute_s" in frame.columns
     assert not [name for name in frame.columns if STRUCTURE in name]

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 from ..engine.errors import CoordsimError
 from .result import Result
@@ -24,19 +26,15 @@ from .statistics import Estimate, Precision, precision
 from .summarize import Cut, summarize
 from .summary import Reached, Summary
 
-S_contra = TypeVar("S_contra", contravariant=True)
+S = TypeVar("S")
 
 LEAST = 5  # replications before their spread is believed
 DEFAULT_PRECISION = 0.05
 STEERING = ("response_time_mean", "response_time_p95", "coordination_share")
 
 
-class Simulate(Protocol[S_contra]):
-    """What runs one replication; it must be picklable when there are several workers."""
-
-    def __call__(self, scenario: S_contra, seed: int, replication: int, spans: str) -> Result:
-        """Run it, keeping `spans`: 'all', 'sampled' or 'none'."""
-        ...
+Simulate = Callable[[S, int, int, str], Result]
+"""Runs one replication: takes scenario, seed, number and which spans to keep ('all', 'sampled' or 'none')."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +110,8 @@ class WorkerError(CoordsimError):
 
 
 def replicate(
-    simulate: Simulate[S_contra],
-    scenario: S_contra,
+    simulate: Simulate[S],
+    scenario: S,
     *,
     seed: int,
     settings: Settings | None = None,
@@ -129,19 +127,44 @@ def replicate(
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1, but got {workers}")
     chosen = settings or Settings()
-    tell = progress or (lambda _progress: None)
     results = list(finished)
-    planned = max(chosen.first_round, len(results))
+
+    def run(numbers: range) -> Generator[Result, None, None]:
+        jobs = [(scenario, seed, number, chosen.spans_of(number)) for number in numbers]
+        if min(workers, len(jobs)) > 1:
+            return _parallel(simulate, jobs, min(workers, len(jobs)))
+        return (simulate(*job) for job in jobs)
+
+    try:
+        summary = _rounds(run, chosen, results, progress or (lambda _progress: None))
+    except KeyboardInterrupt:
+        if workers > 1:
+            _end_workers()
+        raise Interrupted(results) from None
+    return Run(tuple(results), summary)
+
+
+def _rounds(
+    run: Callable[[range], Generator[Result, None, None]],
+    settings: Settings,
+    results: list[Result],
+    tell: Callable[[Progress], None],
+) -> Summary:
+    """Add replications to `results`, round by round, until they are enough; return their summary."""
+    planned = max(settings.first_round, len(results))
     while True:
-        for result in _round(simulate, scenario, seed, chosen, range(len(results), planned), workers, results):
-            results.append(result)
-            tell(Progress(len(results), planned))
-        summary = summarize(results, confidence=chosen.confidence, warmup=chosen.warmup, objectives=chosen.objectives)
-        found = _how_precise(summary, chosen)
+        with closing(run(range(len(results), planned))) as fresh:
+            for result in fresh:
+                results.append(result)
+                tell(Progress(len(results), planned))
+        summary = summarize(
+            results, confidence=settings.confidence, warmup=settings.warmup, objectives=settings.objectives
+        )
+        found = _how_precise(summary, settings)
         tell(Progress(len(results), planned, summary.metrics["response_time_mean"]))
-        if found is None or found.reached or planned >= chosen.max_replications:
-            return Run(tuple(results), summary if found is None else _told(summary, found))
-        planned = min(planned + found.more, chosen.max_replications)
+        if found is None or found.reached or planned >= settings.max_replications:
+            return summary if found is None else _told(summary, found)
+        planned = min(planned + found.more, settings.max_replications)
 
 
 def _how_precise(summary: Summary, settings: Settings) -> Precision | None:
@@ -169,54 +192,37 @@ def _told(summary: Summary, found: Precision) -> Summary:
     return replace(told, warnings=(*summary.warnings, warning))
 
 
-def _round(
-    simulate: Simulate[S_contra],
-    scenario: S_contra,
-    seed: int,
-    settings: Settings,
-    numbers: range,
-    workers: int,
-    so_far: Sequence[Result],
-) -> Iterator[Result]:
-    """Yield the results of replications `numbers`, in order. `so_far` are those that the caller holds."""
-    jobs = [(scenario, seed, number, settings.spans_of(number)) for number in numbers]
-    try:
-        if workers == 1 or len(jobs) == 1:
-            for job in jobs:
-                yield simulate(*job)
-        else:
-            yield from _parallel(simulate, jobs, min(workers, len(jobs)))
-    except KeyboardInterrupt:
-        raise Interrupted(so_far) from None
-
-
-def _parallel(simulate: Any, jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Result]:
+def _parallel(
+    simulate: Simulate[S], jobs: Sequence[tuple[S, int, int, str]], workers: int
+) -> Generator[Result, None, None]:
+    """Yield the results in order. Whoever stops early closes the generator, and that ends the workers."""
     from joblib import Parallel, delayed, parallel_config
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     # One thread a worker: more only compete for the cores.
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all", max_nbytes=None)
-        try:
-            with closing(pool(delayed(_in_worker)(simulate, job) for job in jobs)) as results:
-                yield from results
-        except TerminatedWorkerError as error:
-            raise WorkerError(
-                f"a worker process died: {error}; most often for want of memory: try fewer workers, or `spans` none"
-            ) from error
-        except KeyboardInterrupt:
-            _kill_workers()
-            raise
+        results = pool(delayed(_in_worker)(simulate, job) for job in jobs)
+    try:
+        for result in results:  # noqa: UP028  # `yield from` would close `results` before its warning can be silenced
+            yield result
+    except BrokenExecutor as error:
+        raise WorkerError(
+            f"a worker process died, most often for want of memory; try fewer workers ({error})"
+        ) from error
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that some results were not used: they were not asked for any more
+            results.close()
 
 
-def _in_worker(simulate: Any, job: tuple[Any, ...]) -> Result:
+def _in_worker(simulate: Simulate[S], job: tuple[S, int, int, str]) -> Result:
     # A keyboard interrupt reaches every process of the terminal; the one that started the workers ends them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    result: Result = simulate(*job)
-    return result
+    return simulate(*job)
 
 
-def _kill_workers() -> None:
+def _end_workers() -> None:
+    """Kill the worker processes, which otherwise wait a while for more work."""
     from joblib.externals.loky import get_reusable_executor
 
-    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)

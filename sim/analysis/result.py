@@ -299,13 +299,14 @@ class Result:
         """Return how many tasks were in the system at each of `times`, warm-up included."""
         arrived = np.searchsorted(self.rows[:, ARRIVAL], times, side="right")
         ended = np.searchsorted(np.sort(self.rows[:, END]), times, side="right")
-        return self.stride * (arrived - ended).astype(np.float64)
+        return np.asarray(self.stride * (arrived - ended), dtype=np.float64)
 
     def totals(self, resource: int, column: int, times: Array) -> Array:
         """Return a column of a resource's totals at each of `times`, in a straight line from snapshot to snapshot."""
         when = np.array([0.0, *(snapshot.time for snapshot in self.snapshots)])
         level = np.array([0.0, *(snapshot.resources[resource][column] for snapshot in self.snapshots)])
-        return np.interp(times, when, level)
+        found: Array = np.interp(times, when, level)
+        return found
 
     # -- tables
 

