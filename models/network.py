@@ -164,7 +164,7 @@ class Channel:
         branch.time = end = start + delay
         branch.parts[self.transit_account] += end - start
         if branch.spans is not None and delay:
-            branch.spans.append((branch.lane, branch.span, self.transit_account, start, end, wire))
+            branch.spans += (branch.lane, branch.span, self.transit_account, start, end, wire, 0)
         if codec is not None:
             branch.add(self.decode_account, codec.decode.seconds(size), size)
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
+from ..sim.engine.branch import ENTRY, Branch
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
 from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, TimePerByte
 from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
 from .line import cross
 
 if TYPE_CHECKING:
-    from ..sim.engine.branch import Branch
     from .line import Line
     from .system import System
 
@@ -115,7 +115,7 @@ class Service:
         for attempt in range(1, self.spec.attempts + 1):
             retried = attempt < self.spec.attempts
             before = branch.parts[:] if retried else None
-            first = 0 if branch.spans is None else len(branch.spans)
+            first = 0 if branch.spans is None else len(branch.spans) // ENTRY
             refused = yield from self._attempt(branch, line)
             if not refused and not branch.state.last_error:
                 return

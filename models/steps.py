@@ -147,19 +147,18 @@ class Flow:
         """Keep the spans of a `PlainCall`: a step that holds the way there, the call, and the way back."""
         plain = step.plain
         assert plain is not None and branch.spans is not None
-        lane, outer, task = branch.lane, branch.span, branch.task
+        lane, outer, task, spans = branch.lane, branch.span, branch.task, branch.spans
         own, call = task.next_id(), task.next_id()
-        add = branch.spans.append
         if at > began:
-            add((lane, own, plain.request_account, began, at, 0.0))
+            spans += (lane, own, plain.request_account, began, at, 0.0, 0)
         if started > at:
-            add((lane, call, plain.queue_account, at, started, 0.0))
+            spans += (lane, call, plain.queue_account, at, started, 0.0, 0)
         if ended > started:
-            add((lane, call, plain.infer_account, started, ended, 0.0))
-        add((lane, own, plain.call_account, at, ended, 0.0, call))
+            spans += (lane, call, plain.infer_account, started, ended, 0.0, 0)
+        spans += (lane, own, plain.call_account, at, ended, 0.0, call)
         if over > ended:
-            add((lane, own, plain.response_account, ended, over, 0.0))
-        add((lane, outer, step.act_account, began, over, 0.0, own))
+            spans += (lane, own, plain.response_account, ended, over, 0.0, 0)
+        spans += (lane, outer, step.act_account, began, over, 0.0, own)
 
 
 class EvaluatorProcess(Process):

@@ -17,6 +17,7 @@ from coordsim.sim.engine.ledger import DONE, FAILED, Ledger
 from coordsim.sim.engine.simulation import Simulation
 
 POOL = "models.llm"
+STRAGGLER = 0.25  # seconds of straggler excess that every task claims, half of it coordination
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,9 @@ def exponential(mean: float) -> Sampler:
 def simulate(queue: Queue, seed: int, replication: int = 0, spans: str = "none") -> Result:
     """Run one replication."""
     sim = Simulation()
-    ledger = Ledger(sim, ("steps", "straggler_excess"), spans, sample=10, clips=queue.horizon is not None)
+    ledger = Ledger(
+        sim, ("steps", "straggler_excess", "straggler_coordination"), spans, sample=10, clips=queue.horizon is not None
+    )
     pool = FifoPool(sim, POOL, queue.servers)
     ledger.resources.append(pool)
     draws = Draws(seed, replication)
@@ -83,7 +86,7 @@ def simulate(queue: Queue, seed: int, replication: int = 0, spans: str = "none")
         branch.close_span(outer, step, began)
         branch.settle()
         yield
-        task.facts[0] += 1
+        task.facts[:] = [1, STRAGGLER, STRAGGLER / 2]
         failed = failing.draw(task.index, 0) < queue.fails
         ledger.close(branch, FAILED if failed else DONE, "broken" if failed else None)
         yield

@@ -50,6 +50,8 @@ def holds(estimate: Estimate, truth: float) -> bool:
         ("response_time_p99", 1 + 2 * math.log(100)),
         ("coordination_mean", 2.0),
         ("coordination_share", 2 / 3),
+        ("straggler_excess_mean", 0.25),
+        ("coordination_without_stragglers_mean", 1.875),
         ("coordination_without_tool_execute_mean", 1.25),
         ("coordination_without_tool_execute_share", 1.25 / 3),
         ("throughput", 0.5),

@@ -5,7 +5,8 @@ batches: slower to trust, and `Estimate.method` says so. Every input is one arra
 or of time.
 
 Leaves out: what the arrays mean (`measure`).
-Checked: tests/test_summary.py, by the share of intervals that hold the true value of an M/M/1 queue.
+Checked: tests/test_summary.py, against the closed forms of an M/M/1 queue, and by the share of intervals for a ratio that
+hold it.
 Source: the ratio of two means over one run is linearised, and the batch means of its residuals give the interval (Law,
 Simulation Modeling and Analysis, 5th ed., 9.5.3; Cochran, Sampling Techniques, 3rd ed., 6.4).
 """

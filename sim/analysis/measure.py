@@ -24,7 +24,9 @@ from .statistics import Array
 
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 STRETCHES = 160  # of the window: five in each of 32 batches
-STRAGGLER_EXCESS = "straggler_excess"  # the fact that holds it (s per task)
+# Facts (s per task): at each join the last branch minus the mean branch, and of that the part that is coordination.
+STRAGGLER_EXCESS = "straggler_excess"
+STRAGGLER_COORDINATION = "straggler_coordination"
 
 Measures = dict[str, Measured]
 
@@ -44,7 +46,9 @@ def headline(runs: Sequence[Result], by: Estimator, objectives: Sequence[Objecti
     found["overlapped_mean"] = by.mean([run.overlapped for run in runs])
     if STRAGGLER_EXCESS in runs[0].facts:
         found["straggler_excess_mean"] = by.mean([run.fact(STRAGGLER_EXCESS) for run in runs])
-        without = [run.coordination - run.fact(STRAGGLER_EXCESS) for run in runs]
+    # The excess itself may be inference, so it cannot be taken off T_coordination.
+    if STRAGGLER_COORDINATION in runs[0].facts:
+        without = [run.coordination - run.fact(STRAGGLER_COORDINATION) for run in runs]
         found["coordination_without_stragglers_mean"] = by.mean(without)
     useful = [run.coordination_without_tool_execute for run in runs]
     found["coordination_without_tool_execute_mean"] = by.mean(useful)

@@ -82,11 +82,15 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: `planned` may still grow, and `estimate` is of mean T_total after a round, else None."""
+    """How far a run is: `planned` may still grow, and `estimate` is of mean T_total after a round, else None.
+
+    `latest` is the replication that ended just now; None after a round.
+    """
 
     done: int
     planned: int
     estimate: Estimate | None = None
+    latest: Result | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,7 +160,7 @@ def _rounds(
         with closing(run(range(len(results), planned))) as fresh:
             for result in fresh:
                 results.append(result)
-                tell(Progress(len(results), planned))
+                tell(Progress(len(results), planned, latest=result))
         summary = summarize(
             results, confidence=settings.confidence, warmup=settings.warmup, objectives=settings.objectives
         )

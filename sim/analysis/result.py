@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..engine.ledger import CATEGORIES, DONE, STRUCTURE, UNFINISHED, Account, Ledger, Snapshot, Span
-from .spans import materialize
+from .spans import RawTask, Spans
 from .statistics import Array, check_share
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Result:
     failures: dict[str, int]
     snapshots: tuple[Snapshot, ...]
     resources: tuple[ResourceInfo, ...]
-    spans: tuple[Span, ...]
+    spans: Spans
     events: int
     end: float
     horizon: bool
@@ -139,7 +139,7 @@ class Result:
             failures=dict(sorted(ledger.failures.items())),
             snapshots=tuple(ledger.snapshots),
             resources=tuple(resources),
-            spans=tuple(span for task in _in_order(ledger) for span in materialize(task, accounts)),
+            spans=Spans([RawTask.of(task) for task in _in_order(ledger)], accounts),
             events=ledger.sim.scheduled,
             end=float(ledger.sim.now),
             horizon=horizon,
@@ -261,7 +261,7 @@ class Result:
         check_share("q", q)
         times, rows = self._some(), self.tasks[self.done]
         distance = np.abs(times - np.quantile(times, q))
-        with_spans = np.isin(rows[:, TASK], np.array([span.task for span in self.spans]))
+        with_spans = np.isin(rows[:, TASK], np.array(self.spans.tasks))
         if with_spans.any():
             distance = np.where(with_spans, distance, np.inf)
         row = rows[int(np.argmin(distance))]
@@ -275,7 +275,7 @@ class Result:
             float(row[END]),
             {account: seconds for account, seconds in parts if account.category != STRUCTURE},
             dict(zip(self.facts, facts, strict=True)),
-            tuple(span for span in self.spans if span.task == task),
+            self.spans.of(task),
         )
 
     # -- time

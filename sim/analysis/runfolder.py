@@ -48,10 +48,14 @@ class RunFolderError(CoordsimError):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a run came from, as far as it is to be written down: the command line, and a time if there shall be one."""
+    """Where a run came from, as far as it is to be written down: the command line, and a time if there shall be one.
+
+    `interrupted` tells that the user stopped it, and only the replications that were complete are here.
+    """
 
     command: str = ""
     created: str | None = None
+    interrupted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +160,7 @@ def manifest(run: Run, scenario_yaml: str, source: Source) -> dict[str, Any]:
         },
         "command": source.command,
     }
+    said |= {"interrupted": True} if source.interrupted else {}
     return said if source.created is None else said | {"created": source.created}
 
 

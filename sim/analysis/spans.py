@@ -7,35 +7,96 @@ Checked: tests/test_result.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, overload
 
-from ..engine.ledger import STATUSES, STRUCTURE, Account, Span, Task
+from ..engine.ledger import STATUSES, STRUCTURE, Account, Span, Task, entries
+
+
+class RawTask(NamedTuple):
+    """What a ledger kept of a task, free of what lives only while it runs."""
+
+    task: int
+    status: int
+    spans: list[Any]
+    edges: list[tuple[int, int, float]]
+    lost: list[tuple[int, int, int, int]]
+
+    @classmethod
+    def of(cls, task: Task) -> RawTask:
+        """Take it from a task that has ended."""
+        return cls(task.index, task.status, task.spans or [], task.edges, task.lost)
+
+
+class Spans(Sequence[Span]):
+    """The spans of the tasks that were kept, made when somebody looks at them: a run keeps millions of raw entries."""
+
+    def __init__(self, raw: Sequence[RawTask], accounts: Sequence[Account]) -> None:
+        self._raw = {one.task: one for one in raw}
+        self._accounts = tuple(accounts)
+        self._made: tuple[Span, ...] | None = None
+
+    @property
+    def tasks(self) -> list[int]:
+        """The tasks whose spans are here, in order."""
+        return list(self._raw)
+
+    def of(self, task: int) -> tuple[Span, ...]:
+        """Return the spans of one task; none if they were not kept."""
+        return tuple(materialize(self._raw[task], self._accounts)) if task in self._raw else ()
+
+    def _all(self) -> tuple[Span, ...]:
+        if self._made is None:
+            self._made = tuple(span for task in self._raw for span in self.of(task))
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> Span: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Span, ...]: ...
+    def __getitem__(self, index: int | slice) -> Span | tuple[Span, ...]:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all()) if self._raw else 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spans) and (self._raw, self._accounts) == (other._raw, other._accounts)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return self._raw, self._accounts
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self._raw, self._accounts = state
+        self._made = None
+
 
 TRUNK = 0  # the lane of a task's trunk
 
 
-def materialize(task: Task, accounts: Sequence[Account]) -> list[Span]:
+def materialize(task: RawTask, accounts: Sequence[Account]) -> list[Span]:
     """Return the spans of a task in order of start, parents before what they enclose.
 
     `status` is the task's. A parent that was still open when the run ended is replaced by the task.
     """
-    raw = task.spans or []
+    raw = list(entries(task.spans))
     critical = critical_lanes(task.edges)
-    parents = {entry[6]: entry[1] for entry in raw if len(entry) > 6}
+    parents = {entry[6]: entry[1] for entry in raw if entry[6]}
     lost = _lost(task, raw, parents)
     status = STATUSES[task.status]
     fresh = max((*parents, *(entry[1] for entry in raw)), default=0)
     spans = []
     for position, entry in enumerate(raw):
-        lane, parent, account, start, end, size = entry[:6]
+        lane, parent, account, start, end, size, own = entry
         known = accounts[account]
         if end <= start and known.category != STRUCTURE:
             continue  # lies wholly behind the end of the run
         spans.append(
             Span(
-                task=task.index,
+                task=task.task,
                 lane=lane,
-                id=entry[6] if len(entry) > 6 else fresh + 1 + position,
+                id=own or fresh + 1 + position,
                 parent=parent if parent in parents else 0,
                 name=known.name,
                 category=known.category,
@@ -67,13 +128,13 @@ def critical_lanes(edges: Iterable[tuple[int, int, float]]) -> set[int]:
     return critical
 
 
-def _lost(task: Task, raw: Sequence[tuple[Any, ...]], parents: dict[int, int]) -> list[bool]:
+def _lost(task: RawTask, raw: Sequence[tuple[Any, ...]], parents: dict[int, int]) -> list[bool]:
     """Tell for each entry whether its work was lost: it lies in a lost range of its lane, or inside a span that does."""
     lost = [False] * len(raw)
     for lane, first, end, _account in task.lost:
         for position in range(first, min(end, len(raw))):
             lost[position] |= raw[position][0] == lane
-    ids = {entry[6] for entry, gone in zip(raw, lost, strict=True) if gone and len(entry) > 6}
+    ids = {entry[6] for entry, gone in zip(raw, lost, strict=True) if gone and entry[6]}
     if ids:
         for position, entry in enumerate(raw):
             parent = entry[1]

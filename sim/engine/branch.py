@@ -19,6 +19,7 @@ from .simulation import Simulation
 if TYPE_CHECKING:
     from .ledger import Ledger, Task
 
+ENTRY = 7  # numbers per entry of `Branch.spans`
 Script = Generator[None, Any, None]
 
 
@@ -57,6 +58,8 @@ class Branch:
 
     `time` is local time (s), never before the clock while the branch runs. `parts` holds seconds per account of the
     ledger on this branch's own path. `lane` names the branch to the random streams (0 for the task's trunk).
+    `spans`, where they are kept, is one flat list for the task (a tuple each would be work for the garbage collector):
+    lane, id of the enclosing span, account, start, end, size, and the id of a span that encloses others, else 0.
     `calls` counts the calls of each component in this lane: the ordinal of a draw. `state` belongs to the model.
     """
 
@@ -93,14 +96,14 @@ class Branch:
             self.time = end = start + duration
             self.parts[account] += end - start
             if self.spans is not None:
-                self.spans.append((self.lane, self.span, account, start, end, size))
+                self.spans += (self.lane, self.span, account, start, end, size, 0)
 
     def book(self, account: int, start: float, end: float, size: float = 0.0) -> None:
         """Book the time from `start` to `end`, as its user measured it; local time is then `end`."""
         if end > start:
             self.parts[account] += end - start
             if self.spans is not None:
-                self.spans.append((self.lane, self.span, account, start, end, size))
+                self.spans += (self.lane, self.span, account, start, end, size, 0)
         self.time = end
 
     def open_span(self) -> int:
@@ -113,7 +116,7 @@ class Branch:
     def close_span(self, outer: int, account: int, began: float, size: float = 0.0) -> None:
         """End the span opened last: it lasted from `began` until local time."""
         if self.spans is not None:
-            self.spans.append((self.lane, outer, account, began, self.time, size, self.span))
+            self.spans += (self.lane, outer, account, began, self.time, size, self.span)
             self.span = outer
 
     def lose(self, before: list[float], first_span: int, recovery: int) -> None:
@@ -126,7 +129,7 @@ class Branch:
                 parts[account] = seconds
         parts[recovery] += lost
         if self.spans is not None:
-            self.task.lost.append((self.lane, first_span, len(self.spans), recovery))
+            self.task.lost.append((self.lane, first_span, len(self.spans) // ENTRY, recovery))
 
     def fork(self, lane: int, state: Any) -> "Branch":
         """Return a parallel branch of the same task that begins now, in local time."""

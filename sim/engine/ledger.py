@@ -14,13 +14,13 @@ Checked: tests/test_ledger.py; every scenario of the tests runs under the law.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .branch import Branch
+from .branch import ENTRY, Branch
 from .errors import ConservationError
 from .simulation import Simulation
 
@@ -72,6 +72,11 @@ class Span:
     status: str
 
 
+def entries(spans: list[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the entries of a flat list of spans, as `Branch` describes them."""
+    return zip(*[iter(spans)] * ENTRY, strict=True)
+
+
 class Task:
     """One task while it runs: what its branches share."""
 
@@ -89,7 +94,7 @@ class Task:
         self.overlapped: list[float] | None = None
         self.failure: str | None = None
         self.status = UNFINISHED
-        self.spans: list[tuple[Any, ...]] | None = [] if ledger.clips or ledger.keeps_spans(index) else None
+        self.spans: list[Any] | None = [] if ledger.clips or ledger.keeps_spans(index) else None
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
@@ -125,7 +130,8 @@ class Snapshot:
 class Ledger:
     """The accounts of a run and its tasks.
 
-    `spans` is 'all', 'sampled' (every `sample`-th task) or 'none'. `facts` names what else is counted per task.
+    `spans` is 'all', 'sampled' (every `sample`-th task), 'task 42' (only that one) or 'none'. `facts` names what else is
+    counted per task.
     """
 
     sim: Simulation
@@ -152,8 +158,13 @@ class Ledger:
     _task_seconds: float = 0.0
     _last: float = 0.0
     _index: dict[Account, int] = field(default_factory=dict)
+    _only: int = -1  # the task whose spans are kept
 
     HEAD = ("task", "class", "arrival", "end", "status", "overlapped")
+
+    def __post_init__(self) -> None:
+        if self.spans.startswith("task "):
+            self._only = int(self.spans.removeprefix("task "))
 
     def account(self, category: str, component: str, name: str = "") -> int:
         """Return the number of an account, opening it if it is new; only before the first task."""
@@ -172,7 +183,7 @@ class Ledger:
 
     def keeps_spans(self, index: int) -> bool:
         """Whether the spans of task `index` are kept."""
-        return self.spans == "all" or (self.spans == "sampled" and index % self.sample == 0)
+        return self.spans == "all" or (self.spans == "sampled" and index % self.sample == 0) or index == self._only
 
     def open(self, index: int, group: int, arrival: float) -> Task:
         """A task arrives (now)."""
@@ -206,6 +217,7 @@ class Ledger:
         if not self.ended % self._snapshot_every:
             self._snapshot()
         branch.end()
+        del task.trunk  # a task and its trunk refer to each other; a run frees its memory without looking for cycles
 
     def _integrate(self, now: float) -> None:
         self._task_seconds += (self.arrived - self.ended) * (now - self._last)
@@ -290,12 +302,12 @@ class Ledger:
                 critical.add(released)
         if branch.wait.holder is not None:
             for account, start, end in branch.wait.holder.open_parts(branch.wait, horizon):
-                task.spans.append((branch.lane, branch.span, account, start, end, 0.0))
+                task.spans += (branch.lane, branch.span, account, start, end, 0.0, 0)
         parts = [0.0] * len(self.accounts)
-        clipped: list[tuple[Any, ...]] = []
-        for position, (lane, parent, account, start, end, *rest) in enumerate(task.spans):
+        clipped: list[Any] = []
+        for position, (lane, parent, account, start, end, size, own) in enumerate(entries(task.spans)):
             end = min(end, horizon)
-            clipped.append((lane, parent, account, min(start, horizon), end, *rest))
+            clipped += (lane, parent, account, min(start, horizon), end, size, own)
             if lane in critical and end > start and self.accounts[account].category != STRUCTURE:
                 lost = [to for at, first, last, to in task.lost if at == lane and first <= position < last]
                 parts[lost[0] if lost else account] += end - start

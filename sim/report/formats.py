@@ -1,0 +1,69 @@
+"""The four formats of a result: a table for people, JSON, CSV and Markdown.
+
+JSON is `Summary.to_dict`. CSV is tidy: a number a row, with `metric, component, unit, value, low, high, n`; an end of an
+interval that is not known, and a value that was not observed, is empty. Numbers in both are not rounded.
+
+Leaves out: HTML.
+Checked: tests/test_report.py, tests/test_cli.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ..analysis.statistics import Estimate
+from ..analysis.summary import Summary
+from .numbers import unit_of
+from .tables import objective_unit
+
+COLUMNS = ("metric", "component", "unit", "value", "low", "high", "n")
+
+Row = tuple[str, str, str, Estimate]
+
+
+def to_json(summary: Summary, **more: Any) -> str:
+    """Return the summary as JSON; `more` is added at the top level."""
+    return json.dumps({**summary.to_dict(), **more}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_csv(summary: Summary) -> str:
+    """Return every estimate of the summary as a row of a long table, and the counts of tasks."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for metric, component, unit, one in _rows(summary):
+        writer.writerow((metric, component, unit, _number(one.value), _number(one.low), _number(one.high), one.n))
+    for name in ("arrived", "done", "failed", "unfinished", "observed"):
+        writer.writerow((f"tasks_{name}", "", "tasks", getattr(summary.tasks, name), "", "", summary.replications))
+    for reason, count in summary.failures.items():
+        writer.writerow(("failures", reason, "tasks", count, "", "", summary.replications))
+    return out.getvalue()
+
+
+def _rows(summary: Summary) -> Iterator[Row]:
+    for name, one in summary.metrics.items():
+        yield name, "", unit_of(name), one
+    for name, part in summary.categories.items():
+        yield "category_mean", name, "s", part.seconds
+        yield "category_share", name, "share", part.share
+    for account in summary.components:
+        path = f"{account.category}/{account.component}/{account.name}"
+        yield "account_mean", path, "s", account.seconds
+        yield "account_share", path, "share", account.share
+    for task_class, metrics in summary.classes.items():
+        yield from ((name, f"classes.{task_class}", unit_of(name), one) for name, one in metrics.items())
+    for resource in summary.resources:
+        yield from ((name, resource.name, unit_of(name), one) for name, one in resource.metrics.items())
+    for name, one in summary.facts.items():
+        yield f"{name}_per_task", "", unit_of(name), one
+    for judged in summary.objectives:
+        yield f"slo_{judged.metric}", judged.verdict, objective_unit(judged), judged.estimate
+
+
+def _number(value: float) -> str:
+    return repr(float(value)) if math.isfinite(value) else ""

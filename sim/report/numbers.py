@@ -1,0 +1,124 @@
+"""Numbers for people: value and interval in one unit, with digits only as far as the interval lets them mean something.
+
+Leaves out: parsing (`engine.units`), and estimating.
+Checked: tests/test_report.py.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..analysis.statistics import Estimate
+from ..analysis.summary import unit_of as unit_of_metric
+from ..engine import units
+from ..engine.units import Dimension
+
+NOTHING = "–"
+_DIMENSIONS = {
+    "s": units.DURATION,
+    "1/s": units.RATE,
+    "share": units.SHARE,
+    "B": units.SIZE,
+    "tokens": units.TOKENS,
+    "USD": units.MONEY,
+    "": units.NUMBER,
+}
+_MOST_DIGITS = 4
+_SKEW = 0.05  # of the interval: beyond it ± would say something else than the two ends
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An estimate as text: `value` with its unit, and `error`, such as `± 0.04` or `[99.2, 100]`, in the same unit."""
+
+    value: str
+    error: str
+
+    @property
+    def text(self) -> str:
+        """Both in one piece."""
+        return f"{self.value} {self.error}".strip()
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a metric or a fact: 's', '1/s', 'share', 'B', 'tokens', 'USD', or '' for a plain number.
+
+    >>> unit_of("carried_tokens"), unit_of("bytes"), unit_of("cost"), unit_of("response_time_p95"), unit_of("steps")
+    ('tokens', 'B', 'USD', 's', '')
+    """
+    if name.endswith("_tokens"):
+        return "tokens"
+    return {"bytes": "B", "cost": "USD", "straggler_excess": "s"}.get(name) or unit_of_metric(name)
+
+
+def show(estimate: Estimate | None, unit: str) -> Shown:
+    """Return an estimate in the unit that fits its value.
+
+    >>> show(Estimate(0.0123, 0.0119, 0.0127, 0.95, 10, "t"), "s").text
+    '12.3 ms ± 0.4'
+    """
+    if estimate is None or math.isnan(estimate.value):
+        return Shown(NOTHING, "")
+    dimension = _DIMENSIONS[unit]
+    suffix, size = _rung(abs(estimate.value) or (estimate.half_width if estimate.resolved else 0.0), dimension)
+    places = _places(estimate, size)
+    value = f"{dimension.dollar}{fixed(estimate.value / size, places)}{suffix}"
+    if not estimate.resolved:
+        return Shown(value, _bound(estimate, size, places))
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    if abs(above - below) > _SKEW * (above + below):
+        return Shown(value, f"[{fixed(estimate.low / size, places)}, {fixed(estimate.high / size, places)}]")
+    return Shown(value, f"± {fixed(estimate.half_width / size, places)}" if estimate.half_width else "exactly")
+
+
+def plain(value: float, unit: str, digits: int = 3) -> str:
+    """Return a number that has no interval.
+
+    >>> plain(0.25, "s"), plain(0.5, "share"), plain(12000, "")
+    ('250 ms', '50 %', '12k')
+    """
+    return NOTHING if math.isnan(value) else units.format(value, _DIMENSIONS[unit], digits)
+
+
+def fixed(value: float, places: int) -> str:
+    """Return a number with `places` decimals; a negative number of places rounds to tens, hundreds ...
+
+    >>> fixed(3.14159, 2), fixed(123456.0, -3)
+    ('3.14', '123,000')
+    """
+    rounded = round(value, places) + 0.0
+    return f"{rounded:,.{max(places, 0)}f}"
+
+
+def _rung(magnitude: float, dimension: Dimension) -> tuple[str, float]:
+    """Return suffix and size of the largest unit that the magnitude reaches."""
+    if not magnitude:
+        return next((suffix, float(size)) for suffix, size in dimension.ladder if size == 1)
+    if not dimension.floor:
+        return dimension.ladder[0][0], float(dimension.ladder[0][1])
+    chosen = dimension.ladder[0]
+    for rung in dimension.ladder:
+        # As rounded for reading: 999.96 ms is 1.000 s.
+        if float(f"{magnitude / float(rung[1]):.{_MOST_DIGITS - 1}e}") >= dimension.floor:
+            chosen = rung
+    return chosen[0], float(chosen[1])
+
+
+def _places(estimate: Estimate, size: float) -> int:
+    """Return after how many decimals the interval stops."""
+    value = abs(estimate.value) / size
+    if not value:
+        half = estimate.half_width / size if estimate.resolved else 0.0
+        return max(0, -math.floor(math.log10(half / 2))) if half else 0
+    digits = estimate.digits
+    if estimate.half_width == 0:  # known exactly: as many as it takes to write it
+        digits = len(f"{value:.{_MOST_DIGITS}g}".replace(".", "").lstrip("0")) if value < 1e4 else _MOST_DIGITS
+    return min(digits, _MOST_DIGITS) - 1 - math.floor(math.log10(value))
+
+
+def _bound(estimate: Estimate, size: float, places: int) -> str:
+    """Return what is known of an interval that has no end on one side or both."""
+    if estimate.high < math.inf:
+        return f"≤ {fixed(estimate.high / size, places)}"
+    return f"≥ {fixed(estimate.low / size, places)}" if estimate.low > -math.inf else "± ?"

@@ -1,0 +1,277 @@
+"""What a report says: the answer, where the time goes, resources, work per task, service, and the self-check.
+
+Leaves out: how it looks (`layout`), and warnings, which go beside the report.
+Checked: tests/test_report.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..analysis.statistics import Estimate
+from ..analysis.summary import Component, Judged, Part, Resource, Summary
+from ..engine import units
+from .layout import Report, Table, bar
+from .numbers import plain, show, unit_of
+
+BAR = 24
+MOST_COMPONENTS = 8
+CHANCES = ("mean", "p50", "p95", "p99")
+FACTS = {
+    "steps": "steps",
+    "llm_calls": "model calls",
+    "tool_calls": "tool calls",
+    "tool_errors": "tool errors",
+    "retries": "retries",
+    "new_tokens": "tokens, new",
+    "carried_tokens": "tokens, prefilled again",
+    "cached_tokens": "tokens, from cache",
+    "output_tokens": "tokens, output",
+    "messages": "messages",
+    "bytes": "sent",
+    "cost": "cost",
+    "straggler_excess": "straggler excess",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a summary does not hold: the question of the scenario, and its runtime in words."""
+
+    question: str = ""
+    runtime: str = ""
+
+
+def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] = ()) -> Report:
+    """Return the report of a summary; `blocks` are put after its tables."""
+    tables = [_times(summary), _categories(summary), _components(summary), _resources(summary), _work(summary)]
+    tables += [_service(summary), _objectives(summary), _failures(summary)]
+    return Report(
+        _heading(summary, about),
+        answer(summary),
+        tuple(table for table in tables if table is not None and table.rows),
+        tuple(_notes(summary)),
+        blocks,
+    )
+
+
+def counted(estimate: Estimate, summary: Summary) -> str:
+    """Return '95 %, 10 replications'."""
+    noun = "replication" if summary.replications == 1 else "replications"
+    return f"{100 * estimate.confidence:g} %, {summary.replications} {noun}"
+
+
+def answer(summary: Summary) -> str:
+    """Return the sentence that names the largest part of T_total.
+
+    The share's interval is in percentage points.
+    """
+    parts = {name: part for name, part in summary.categories.items() if part.share.value > 0}
+    total = summary.metrics["response_time_mean"]
+    if not parts or math.isnan(total.value):
+        return "No task was done, so T_total has no parts."
+    name = max(parts, key=lambda one: parts[one].share.value)
+    part = parts[name]
+    seconds = f"{show(part.seconds, 's').value} of {show(total, 's').value}"
+    return f"The largest part of T_total is {name}: {seconds} ({show(part.share, 'share').text}, {counted(total, summary)})."
+
+
+def _heading(summary: Summary, about: About) -> tuple[str, ...]:
+    tasks, warmup = summary.tasks, summary.warmup
+    what = f"{summary.scenario}: {about.question}" if about.question else summary.scenario
+    replications = f"{summary.replications} replication{'' if summary.replications == 1 else 's'}"
+    became = [f"{tasks.done:,} done", f"{tasks.failed:,} failed", f"{tasks.unfinished:,} unfinished"]
+    how = [f"runtime {about.runtime}"] if about.runtime else []
+    how += [f"seed {summary.seed}", replications, f"{tasks.arrived:,} tasks ({', '.join(became)})"]
+    if warmup.tasks:
+        cut = f"warm-up of {units.format(warmup.seconds, units.DURATION, 2)} ({warmup.tasks:,.0f} tasks) cut off each"
+        how.append(cut + (" (MSER-5)" if warmup.mode == "auto" else ""))
+    return what, "; ".join(how)
+
+
+def _times(summary: Summary) -> Table:
+    """T_total of all tasks, and of each class where there are several."""
+    named = {"all tasks": summary.metrics}
+    if len(summary.classes) > 1:
+        named |= dict(summary.classes)
+    rows = [
+        (name, *(show(metrics.get(f"response_time_{one}"), "s").text for one in CHANCES))
+        for name, metrics in named.items()
+    ]
+    return Table("T_total", ("", *CHANCES), "<<<<<", tuple(rows))
+
+
+def _categories(summary: Summary) -> Table:
+    present = {name: part for name, part in summary.categories.items() if part.seconds.value > 0}
+    rows = [_part(name, part) for name, part in present.items()]
+    metrics = summary.metrics
+    whole = metrics["response_time_mean"]
+    coordination = Part(metrics["coordination_mean"], metrics["coordination_share"])
+    useful = [metrics.get(f"coordination_without_tool_execute_{one}") for one in ("mean", "share")]
+    if present:
+        rows.append(_part("T_coordination", coordination, drawn=False))
+        if useful[0] is not None and useful[1] is not None:
+            rows.append(_part("  without tool.execute", Part(useful[0], useful[1]), drawn=False))
+        rows += [
+            (f"  {text}", *_two(metrics[name], "s"), "", "", "")
+            for name, text in _STRAGGLERS.items()
+            if name in metrics and metrics["straggler_excess_mean"].value > 0
+        ]
+        rows.append(("T_total", *_two(whole, "s"), "", "", ""))
+    absent = [name for name in summary.categories if name not in present]
+    note = f"nothing in: {', '.join(absent)}" if absent and present else ""
+    columns = ("category", "mean", "", "share", "", "")
+    return Table("Where the time goes (mean per task, on the critical path)", columns, "<><><<", tuple(rows), note)
+
+
+_STRAGGLERS = {"coordination_without_stragglers_mean": "without straggler excess"}
+
+
+def _part(name: str, part: Part, drawn: bool = True) -> tuple[str, ...]:
+    picture = bar(part.share.value, BAR) if drawn else ""
+    return (name, *_two(part.seconds, "s"), *_two(part.share, "share"), picture)
+
+
+def _two(estimate: Estimate, unit: str) -> tuple[str, str]:
+    shown = show(estimate, unit)
+    return shown.value, shown.error
+
+
+def _components(summary: Summary) -> Table:
+    found = sorted(summary.components, key=lambda one: (-_zero(one.seconds), one.category, one.component, one.name))
+    shown = [one for one in found if one.seconds.value > 0]
+    rows = [
+        (one.component, _doing(one), one.category, *_two(one.seconds, "s"), *_two(one.share, "share"))
+        for one in shown[:MOST_COMPONENTS]
+    ]
+    left = len(shown) - len(rows)
+    note = f"and {left} smaller" if left else ""
+    columns = ("component", "doing", "category", "mean", "", "share", "")
+    return Table("The largest components", columns, "<<<><><", tuple(rows), note)
+
+
+def _doing(one: Component) -> str:
+    return "" if one.name == one.category else one.name
+
+
+def _zero(estimate: Estimate) -> float:
+    return 0.0 if math.isnan(estimate.value) else estimate.value
+
+
+def _resources(summary: Summary) -> Table:
+    rows = tuple(_resource(one) for one in summary.resources)
+    columns = ("resource", "kind", "capacity", "utilization", "mean wait", "queue length", "refused")
+    kept = [i for i in range(len(columns)) if i < 4 or any(row[i] for row in rows)]
+    return Table(
+        "Resources",
+        tuple(columns[i] for i in kept),
+        "".join("<<><<<<"[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in rows),
+    )
+
+
+def _resource(one: Resource) -> tuple[str, ...]:
+    def text(metric: str, unit: str) -> str:
+        return show(one.metrics[metric], unit).text if metric in one.metrics else ""
+
+    refused = one.metrics.get("rejected")
+    capacity = "" if one.kind == "link" else "no limit" if one.capacity is None else f"{one.capacity:g}"
+    return (
+        one.name,
+        one.kind,
+        capacity,
+        text("utilization", "share"),
+        text("waiting_time", "s"),
+        text("queue_length", ""),
+        text("rejected", "share") if refused is not None and refused.value > 0 else "",
+    )
+
+
+def _work(summary: Summary) -> Table:
+    rows = [
+        (FACTS.get(name, name.replace("_", " ")), *_two(estimate, unit_of(name)))
+        for name, estimate in sorted(summary.facts.items(), key=lambda item: _place(item[0]))
+        if estimate.value > 0
+    ]
+    overlapped = summary.metrics.get("overlapped_mean")
+    if overlapped is not None and overlapped.value > 0:
+        rows.append(("overlapped work", *_two(overlapped, "s")))
+    return Table("Work per task", ("", "mean", ""), "<><", tuple(rows))
+
+
+def _place(name: str) -> int:
+    order = list(FACTS)
+    return order.index(name) if name in order else len(order)
+
+
+def _service(summary: Summary) -> Table:
+    names = {
+        "success": "success",
+        "attainment": "SLO attainment",
+        "arrival_rate": "arrival rate",
+        "throughput": "throughput",
+        "goodput": "goodput",
+        "number_in_system": "number in system",
+    }
+    rows = [
+        (text, *_two(summary.metrics[name], unit_of(name)))
+        for name, text in names.items()
+        if name in summary.metrics and (summary.objectives or name not in ("attainment", "goodput"))
+    ]
+    return Table("Service", ("", "mean", ""), "<><", tuple(rows))
+
+
+def _objectives(summary: Summary) -> Table | None:
+    if not summary.objectives:
+        return None
+    rows = [_objective(one) for one in summary.objectives]
+    if len(rows) > 1:
+        rows.append(("all", "", "", "", summary.verdict or ""))
+    return Table("SLO", ("objective", "", "found", "", "verdict"), "<<><<", tuple(rows))
+
+
+def _objective(one: Judged) -> tuple[str, ...]:
+    unit = objective_unit(one)
+    sense = {"<=": "≤", ">=": "≥"}[one.sense]
+    return (one.metric, f"{sense} {plain(one.threshold, unit, 4)}", *_two(one.estimate, unit), one.verdict)
+
+
+def objective_unit(one: Judged) -> str:
+    """Return the unit of an objective's threshold."""
+    quantity, _, statistic = one.metric.rpartition("_")
+    if not quantity and statistic[0] in "pm":  # p95, mean, max: of the response time
+        return "s"
+    return unit_of(quantity or statistic) or ("s" if quantity in _SECONDS else "")
+
+
+_SECONDS = frozenset(
+    "response_time coordination inference communication serialization tool context recovery synchronization "
+    "orchestration queueing human".split()
+)
+
+
+def _failures(summary: Summary) -> Table | None:
+    if not summary.failures:
+        return None
+    most = sorted(summary.failures.items(), key=lambda item: (-item[1], item[0]))
+    rows = tuple((reason, f"{count:,}") for reason, count in most[:MOST_COMPONENTS])
+    left = sum(count for _, count in most[MOST_COMPONENTS:])
+    return Table("Why tasks failed", ("reason", "tasks"), "<>", rows, f"and {left:,} for other reasons" if left else "")
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    yield f"± is the {100 * summary.confidence:g} % interval{_from(summary)}."
+    if summary.precision is not None:
+        found = summary.precision
+        word = "reached" if found.reached else "not reached"
+        yield (
+            f"Precision of {100 * found.target:g} % {word}: the worst, {found.worst}, is known within "
+            f"{100 * found.relative_error:.2g} %."
+        )
+    yield f"{summary.little.statement}."
+
+
+def _from(summary: Summary) -> str:
+    return f" over {summary.replications} replications" if summary.replications > 1 else ", from batches of one long run"
