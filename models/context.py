@@ -7,11 +7,11 @@ Checked: tests/test_context.py.
 
 FACTS = (
     "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
-    "cached_tokens", "output_tokens", "cost", "straggler_excess",
+    "cached_tokens", "output_tokens", "cost", "straggler_excess", "straggler_coordination",
 )  # fmt: skip
 (
     STEPS, LLM_CALLS, TOOL_CALLS, TOOL_ERRORS, RETRIES, MESSAGES, BYTES, NEW_TOKENS, CARRIED_TOKENS,
-    CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS,
+    CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS, STRAGGLER_COORDINATION,
 ) = range(len(FACTS))  # fmt: skip
 
 

@@ -186,7 +186,8 @@ class ModelCall:
         """Arrive at the server (hot): the service is known, and how much of it is context."""
         state, task = branch.state, branch.task
         if self.restores:
-            seconds = self.server.restore.seconds(state.known[self.index] * self.per_token)
+            known = state.known[self.index] if self.tokens else 0.0
+            seconds = self.server.restore.seconds(known * self.per_token)
             branch.add(self.server.restore_account, seconds)
         seconds = self.overhead.draw(task.index, state.ordinal, branch.lane)
         if self.tokens:
@@ -237,6 +238,8 @@ class ModelCall:
                 + state.reused * server.reused_price
                 + state.output * server.output_price
             )
+        if not self.tokens:
+            return 0.0  # nobody can carry any: the state has no places for them
         index = self.index
         state.tokens = tokens = state.tokens + state.output
         state.seen[server.index] = tokens

@@ -25,7 +25,6 @@ class PlainCall(NamedTuple):
     request_fixed: float
     request_account: int
     service: Draw
-    speed: float
     use: Callable[[Wait, float, float], bool]
     queue_account: int
     infer_account: int
@@ -40,7 +39,7 @@ def compiled(call: ModelCall) -> PlainCall | None:
     if not call.bare or not (_is_plain(call.request) and _is_plain(call.response)):
         return None
     return PlainCall(
-        call.callee, *_way(call.request), call.overhead.draw, call.speed, call.pool.use,
+        call.callee, *_way(call.request), _at_speed(call.overhead.draw, call.speed), call.pool.use,
         call.queue_account, call.infer_account, *_way(call.response), call.call_account,
     )  # fmt: skip
 
@@ -58,6 +57,10 @@ def _way(channel: Channel | None) -> tuple[Draw, float, int]:
         return _nothing, 0.0, -1
     draw = channel.latencies[0].draw if channel.latencies else _nothing
     return draw, channel.fixed, channel.transit_account
+
+
+def _at_speed(draw: Draw, speed: float) -> Draw:
+    return draw if speed == 1.0 else lambda task, ordinal, lane: draw(task, ordinal, lane) / speed
 
 
 def _nothing(_task: int, _ordinal: int, _lane: int) -> float:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import Stream, lane
 from ..sim.engine.ledger import STRUCTURE
-from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_EXCESS, Context
+from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS
 from .service import Service, TaskFailed
 from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
 
@@ -88,6 +88,7 @@ class Flow:
         self.system = system
         self.path = path
         self.flows = flows  # the named workflows; filled while they are made
+        self.max_steps = system.scenario.max_steps
         self.steps: dict[str, Process] = {}
         self.start: Process | None = None
 
@@ -104,19 +105,22 @@ class Flow:
 
         The hot loop of the program: a step that is a `PlainCall` runs here, flat; every other step runs itself.
         """
-        index, lane, facts, calls, parts, spans = branch.index, branch.lane, branch.facts, branch.calls, branch.parts, branch.spans
+        index, lane, facts, calls, parts, spans = (
+            branch.index, branch.lane, branch.facts, branch.calls, branch.parts, branch.spans,
+        )  # fmt: skip
+        wait, most = branch.wait, self.max_steps
         while step is not None:
             plain = step.plain
             if plain is None:
                 step = yield from step.run(branch)
                 continue
             (
-                callee, request, request_fixed, request_account, service, speed, use, queue_account, infer_account,
+                callee, request, request_fixed, request_account, service, use, queue_account, infer_account,
                 response, response_fixed, response_account, call_account,
             ) = plain  # fmt: skip
             facts[STEPS] += 1
-            if facts[STEPS] > step.max_steps:
-                raise TaskFailed(f"more than {step.max_steps} steps")
+            if facts[STEPS] > most:
+                raise TaskFailed(f"more than {most} steps")
             facts[LLM_CALLS] += 1
             ordinal = calls[callee]
             calls[callee] = ordinal + 1
@@ -125,8 +129,7 @@ class Flow:
                 at = began + (request_fixed + request(index, ordinal, lane))
                 parts[request_account] += at - began
                 facts[MESSAGES] += 1
-            wait = branch.wait
-            if use(wait, at, service(index, ordinal, lane) / speed):
+            if use(wait, at, service(index, ordinal, lane)):
                 yield
             started = wait.started
             ended = over = wait.ended
@@ -284,27 +287,29 @@ class ForkProcess(Process):
 
 def in_parallel(branch: Branch, join: Join, fork: int, visit: int, walks: list[Any]) -> Generator[None, Any, None]:
     """Run each of `walks` (a function from a branch to its generator) as a parallel branch, and wait for the join."""
-    children: list[Context] = []
     for position, walk in enumerate(walks):
-        state = branch.state.fork()
-        children.append(state)
-        child = branch.fork(lane(branch.lane, fork, visit, position), state)
+        child = branch.fork(lane(branch.lane, fork, visit, position), branch.state.fork())
         join.add(child, _child(child, walk(child), join))
     yield
-    if branch.task.failure is not None:
-        raise TaskFailed(branch.task.failure)
-    ends = join.ends[: join.needed]
-    branch.facts[STRAGGLER_EXCESS] += max(ends) - sum(ends) / len(ends)
-    arrived = [child.state for child in join.branches if child.time in ends] if join.needed < len(walks) else children
-    branch.state.join(arrived)
+    if join.failure is not None:
+        raise TaskFailed(join.failure)
+    arrived = join.arrived
+    last = arrived[-1]
+    branch.facts[STRAGGLER_EXCESS] += last.time - sum(child.time for child in arrived) / len(arrived)
+    useful = branch.ledger.useful
+    coordination = [sum(child.parts) - sum(child.parts[account] for account in useful) for child in arrived]
+    branch.facts[STRAGGLER_COORDINATION] += coordination[-1] - sum(coordination) / len(coordination)
+    # In the order of the branches, not of their ends: what the context becomes must not depend on who was faster.
+    branch.state.join([child.state for child in join.branches if child in arrived])
 
 
 def _child(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Generator[None, Any, None]:
+    failure = None
     try:
         yield from walk
     except TaskFailed as failed:
-        branch.task.failure = branch.task.failure or str(failed)
-    join.arrive(branch)
+        failure = str(failed)
+    join.arrive(branch, failure)
     yield  # over: nobody continues it
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.ledger import CATEGORIES, STATUSES, STRUCTURE, Ledger, Span
-from .result import ARRIVAL, CLASS, END, NOT_COORDINATION, OVERLAPPED, STATUS, TASK, Result
+from .result import ARRIVAL, CLASS, END, NO_COORDINATION, OVERLAPPED, STATUS, TASK, Result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def _tasks(result: Result) -> pa.Table:
     for category in CATEGORIES:
         wanted = [first + i for i, account in enumerate(result.accounts) if account.category == category]
         columns[f"{category}_s"] = rows[:, wanted].sum(axis=1)
-    columns["coordination_s"] = sum(columns[f"{name}_s"] for name in CATEGORIES if name not in NOT_COORDINATION)
+    columns["coordination_s"] = sum(columns[f"{name}_s"] for name in CATEGORIES if name not in NO_COORDINATION)
     columns["overlapped_s"] = rows[:, OVERLAPPED]
     columns |= {name: rows[:, len(Ledger.HEAD) + i] for i, name in enumerate(result.facts)}
     for i, account in enumerate(result.accounts):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.ledger import CATEGORIES, DONE, STRUCTURE, UNFINISHED, Account, Ledger, Snapshot, Span
+from ..engine.ledger import CATEGORIES, DONE, NO_COORDINATION, STRUCTURE, UNFINISHED, Account, Ledger, Snapshot, Span
 from .spans import RawTask, Spans
 from .statistics import Array, check_share
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 TASK, CLASS, ARRIVAL, END, STATUS, OVERLAPPED = range(len(Ledger.HEAD))
 BUSY, PRESENT, ARRIVALS, COMPLETIONS, REJECTIONS, WAITED = range(6)  # of a resource's totals
-NOT_COORDINATION = ("inference", "human")
 TOOL_EXECUTE = "tool.execute"
 COHORT = 0.01  # share of the tasks that stands for a percentile
 
@@ -349,7 +348,7 @@ _EXECUTE = ("tool", TOOL_EXECUTE)
 
 
 def _is_coordination(account: Account) -> bool:
-    return account.category not in NOT_COORDINATION and account.category != STRUCTURE
+    return account.category not in NO_COORDINATION and account.category != STRUCTURE
 
 
 def _in_order(ledger: Ledger) -> list[Any]:

@@ -150,12 +150,19 @@ class Branch:
 
     def end(self) -> None:
         """The script is over: let go of it, so that no cycle of references keeps it in memory."""
-        self.wait = Wait(_nothing)
+        self.wait.resume = _nothing
 
     def cancel(self) -> None:
         """Give back whatever the branch waits for or is served by, and never run it again."""
+        if self.join is not None:
+            for child in self.join.branches:
+                if not child.over:
+                    child.cancel()
+                    self.task.overlap(child.parts)
         wait = self.wait
         if wait.holder is not None:
+            for account, start, end in wait.holder.open_parts(wait, self.sim._now):
+                self.parts[account] += end - start  # what it got until now was work all the same
             wait.holder.cancel(wait)
         for pool in self.held or ():
             pool.give()
@@ -167,18 +174,21 @@ class Branch:
 class Join:
     """Where branches of one task meet: releases the parent when `needed` of them have arrived.
 
-    The branch that releases is on the critical path; what the others did is overlapped work. With `cancels`, those that
-    come later are cancelled at the release, else they run on and nobody waits for them.
+    The branch that releases is on the critical path; what the others did is overlapped work. A branch that failed does
+    not count; when too few are left, it releases the parent with `failure`. With `cancels`, those still under way are
+    cancelled at the release, else they run on and nobody waits for them.
     """
 
-    __slots__ = ("branches", "cancels", "ends", "needed", "parent", "released")
+    __slots__ = ("arrived", "branches", "cancels", "failed", "failure", "needed", "parent", "released")
 
     def __init__(self, parent: Branch, needed: int, cancels: bool = False) -> None:
         self.parent = parent
         self.needed = needed
         self.cancels = cancels
         self.branches: list[Branch] = []
-        self.ends: list[float] = []  # local end times in order of arrival (s)
+        self.arrived: list[Branch] = []  # up to the release, without those that failed
+        self.failed = 0
+        self.failure: str | None = None
         self.released: Branch | None = None
         parent.join = self
 
@@ -187,18 +197,24 @@ class Join:
         self.branches.append(child)
         child.start(script)
 
-    def arrive(self, branch: Branch) -> None:
+    def arrive(self, branch: Branch, failure: str | None = None) -> None:
         """`branch` is over at its local time: meet the others there. Its script yields after the call and ends."""
         wait = branch.wait
-        wait.callbacks = (lambda _event: self._meet(branch),)
+        wait.callbacks = (lambda _event: self._meet(branch, failure),)
         branch.sim.schedule_at(branch.time, wait)
 
-    def _meet(self, branch: Branch) -> None:
+    def _meet(self, branch: Branch, failure: str | None) -> None:
         branch.end()
-        self.ends.append(branch.time)
         if self.released is not None:
             branch.task.overlap(branch.parts)  # after the release: work nobody waited for
-        elif len(self.ends) == self.needed:
+            return
+        if failure is None:
+            self.arrived.append(branch)
+        else:
+            self.failed += 1
+            if len(self.branches) - self.failed < self.needed:
+                self.failure = failure
+        if self.failure is not None or len(self.arrived) == self.needed:
             self._release(branch)
 
     def _release(self, branch: Branch) -> None:
@@ -214,11 +230,10 @@ class Join:
         for other in self.branches:
             if other is branch:
                 continue
-            over = other.over
-            if over or self.cancels:
-                task.overlap(other.parts)
-            if not over and self.cancels:
+            if self.cancels and not other.over:
                 other.cancel()
+            if other.over:
+                task.overlap(other.parts)
         if parent.spans is not None:
             task.edges.append((branch.lane, parent.lane, branch.time))
         parent.wait.resume(None)

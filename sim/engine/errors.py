@@ -24,7 +24,9 @@ __all__ = [
     "show",
 ]
 
-_SHOWN = 60  # characters of a value or a source line that an error repeats
+_SHOWN = 60  # characters of a value that an error repeats
+_LINE = 90  # characters of a source line that an error repeats
+_LISTED = 20  # mistakes that a report lists: who made more has made them all in one way
 
 
 class CoordsimError(Exception):
@@ -64,18 +66,21 @@ class InputError(CoordsimError):
         super().__init__(self.problems, self.subject)
 
     def __str__(self) -> str:
-        """Return the report: a headline, then two lines a mistake at most."""
-        count = len(self.problems)
+        """Return the report: a headline, a line for each mistake, and below those of one line that line itself."""
+        count, listed = len(self.problems), self.problems[:_LISTED]
         lines = [f"{self.subject} has {count} mistake{'' if count == 1 else 's'}"]
-        positions = [problem.position(self.subject) for problem in self.problems]
+        positions = [problem.position(self.subject) for problem in listed]
+        sources = [_excerpt(problem.source, problem.column) for problem in listed]
         width = max((len(position) for position in positions), default=0)
-        indent = f"  {'':<{width}}  " if width else "  "
-        for problem, position in zip(self.problems, positions, strict=True):
-            start = f"  {position:<{width}}  " if width else "  "
-            text = f"{problem.path}: {problem.message}" if problem.path else problem.message
-            lines.append(start + text)
-            if problem.source.strip():
-                lines.append(f"{indent}| {shorten(problem.source.strip())}")
+        for place, problem in enumerate(listed):
+            start = f"  {positions[place]:<{width}}  " if width else "  "
+            lines.append(start + (f"{problem.path}: {problem.message}" if problem.path else problem.message))
+            below = listed[place + 1] if place + 1 < len(listed) else None
+            is_last = below is None or (below.file, below.line) != (problem.file, problem.line)
+            if sources[place] and (is_last or sources[place + 1] != sources[place]):
+                lines.append(f"{'':<{len(start)}}| {sources[place]}")
+        if count > _LISTED:
+            lines.append(f"  and {count - _LISTED} more")
         return "\n".join(lines)
 
 
@@ -111,6 +116,16 @@ def shorten(text: str, limit: int = _SHOWN) -> str:
     """Return `text` in at most `limit` characters, on one line, without control characters."""
     clean = "".join(char if char.isprintable() else "\ufffd" for char in text[: limit + 1])
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _excerpt(line: str, column: int) -> str:
+    """Return a source line without its indentation; of a long one the part around `column`."""
+    text = line.strip()
+    at = column - 1 - (len(line) - len(line.lstrip()))
+    if len(text) > _LINE and at > _LINE * 2 // 3:
+        start = min(at - _LINE // 2, len(text) - _LINE)
+        text = "…" + text[start + 1 :]
+    return shorten(text, _LINE)
 
 
 def show(value: object) -> str:

@@ -69,7 +69,24 @@ class FifoPool:
         self.simple = False
 
     def _on_arrival(self, wait: Wait) -> None:
-        self._arrive(wait, self.sim._now)
+        """The customer arrives, and the branch goes on (hot)."""
+        now = self.sim._now
+        if not self.simple:
+            self._arrive(wait, now)
+        else:  # `_arrive`, inlined
+            wait.arrived = now
+            free = self.free
+            start = free[0]
+            if start > now:
+                self.waited += start - now
+                self.line.append(start)
+            else:
+                start = now
+            service = wait.service
+            wait.started = start
+            wait.ended = end = start + service
+            heapreplace(free, end)
+            self.served.append(service)
         wait.resume(wait)
 
     def _arrive(self, wait: Wait, now: float) -> None:

@@ -36,6 +36,7 @@ CATEGORIES = (
     "queueing",
     "human",
 )
+NO_COORDINATION = ("inference", "human")
 STRUCTURE = "structure"  # spans that only group others: a step, a call
 ROWS = 1 << 17  # tasks kept as rows; 60 columns make 63 MB
 BLOCK = 512  # tasks turned into arrays, and checked, at a time
@@ -157,6 +158,7 @@ class Ledger:
     _pack: Callable[..., bytes] | None = None
     _task_seconds: float = 0.0
     _last: float = 0.0
+    _useful: list[int] | None = None
     _index: dict[Account, int] = field(default_factory=dict)
     _only: int = -1  # the task whose spans are kept
 
@@ -175,6 +177,13 @@ class Ledger:
             self._index[key] = len(self.accounts)
             self.accounts.append(key)
         return self._index[key]
+
+    @property
+    def useful(self) -> list[int]:
+        """The accounts that are no coordination: inference, and waiting for people."""
+        if self._useful is None:
+            self._useful = [i for i, one in enumerate(self.accounts) if one.category in NO_COORDINATION]
+        return self._useful
 
     def callee(self) -> int:
         """Return a slot of `Branch.calls` for one more component that is called."""

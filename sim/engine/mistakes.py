@@ -15,22 +15,27 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from .errors import did_you_mean, show
+from .errors import did_you_mean, nearest, show
 from .paths import Key, parse_path
 
-__all__ = ["Mistake", "SpecProblem", "SpecProblems", "mistakes"]
+__all__ = ["Mistake", "SpecProblem", "SpecProblems", "bare", "member_of", "members_of", "mistakes"]
 
+_MISSING = "required field is missing"
 _SHOWN_FIELDS = 12
 _LISTS = (list, tuple, set, frozenset, Sequence)
 _YES_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
 class SpecProblem(ValueError):
-    """A mistake that a validator found: `path` is relative to the spec whose validator raises."""
+    """A mistake that a validator found: `path` is relative to the spec whose validator raises.
 
-    def __init__(self, path: str | Sequence[Key], message: str) -> None:
+    With `at_key` the key at the path is at fault, and not its value.
+    """
+
+    def __init__(self, path: str | Sequence[Key], message: str, at_key: bool = False) -> None:
         self.path: tuple[Key, ...] = parse_path(path) if path else ()
         self.message = message
+        self.at_key = at_key
         super().__init__(self.path, message)
 
     def __str__(self) -> str:
@@ -57,6 +62,7 @@ class Mistake:
     path: tuple[Key, ...]
     message: str
     at_key: bool = False
+    meant: str | None = None  # the field that a misspelt key was meant to be
 
 
 @dataclass(slots=True)
@@ -77,23 +83,29 @@ def mistakes(cls: type[BaseModel], error: ValidationError, data: Any) -> list[Mi
     for details in error.errors(include_url=False):
         place = _walk(cls, details["loc"], data)
         found.append((place, _told(dict(details), place)))
-    return _of_likely_branches(found)
+    return _without_misspelt(_of_likely_branches(found))
+
+
+def _without_misspelt(found: list[Mistake]) -> list[Mistake]:
+    """Return the mistakes without the fields that are missing because they are misspelt beside."""
+    meant = {(*mistake.path[:-1], mistake.meant) for mistake in found if mistake.meant}
+    return [mistake for mistake in found if not (mistake.message.startswith(_MISSING) and mistake.path in meant)]
 
 
 def _walk(cls: type[BaseModel], loc: tuple[Key, ...], data: Any) -> _Place:
     """Follow pydantic's location through annotations and data."""
     place = _Place((), cls, data)
     for step in loc:
-        place.annotation = _bare(place.annotation)
+        place.annotation = bare(place.annotation)
         if step == "[key]":
             place.is_key = True
-        elif len(members := _members(place.annotation)) > 1:
-            member = _member(members, step)
+        elif len(members := members_of(place.annotation)) > 1:
+            member = member_of(members, step)
             place.branches += ((place.path, str(step), member, place.value),)
             place.annotation = member
         else:
             _descend(place, step)
-    place.annotation = _bare(place.annotation)
+    place.annotation = bare(place.annotation)
     return place
 
 
@@ -142,43 +154,45 @@ def _item_annotation(kind: Any, arguments: tuple[Any, ...], step: int) -> Any:
     return arguments[step] if fixed and step < len(arguments) else arguments[0]
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """Return an annotation without Annotated, without a type alias and without `| None`."""
     while True:
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
         elif hasattr(annotation, "__value__"):
             annotation = annotation.__value__
-        elif len(members := _members(annotation)) == 1 and members[0] is not annotation:
+        elif len(members := members_of(annotation)) == 1 and members[0] is not annotation:
             annotation = members[0]
         else:
             return annotation
 
 
-def _members(annotation: Any) -> list[Any]:
+def members_of(annotation: Any) -> list[Any]:
     """Return the members of a union but None; the annotation alone when it is no union."""
     if get_origin(annotation) in (Union, types.UnionType):
         return [member for member in get_args(annotation) if member is not type(None)]
     return [annotation]
 
 
-def _member(members: list[Any], tag: Key) -> Any:
+def member_of(members: list[Any], tag: Key) -> Any:
     """Return the member of a union that pydantic calls `tag`: a model's name, the value of `kind`, or `list[str]`."""
     for member in members:
-        bare = _bare(member)
+        plain = bare(member)
         names = [part.tag for part in get_args(member)[1:] if isinstance(part, Tag)]
-        if isinstance(bare, type) and issubclass(bare, BaseModel):
-            names += [bare.__name__, *_literals_of(bare)]
-            if tag in names or f" {bare.__name__}]" in str(tag):
+        if get_origin(plain) is Literal and str(tag).startswith("literal["):
+            return member
+        if isinstance(plain, type) and issubclass(plain, BaseModel):
+            names += [plain.__name__, *_literals_of(plain)]
+            if tag in names or f" {plain.__name__}]" in str(tag):
                 return member
-        elif tag in names or str(tag).startswith(f"{getattr(get_origin(bare), '__name__', None)}["):
+        elif tag in names or str(tag).startswith(f"{getattr(get_origin(plain), '__name__', None)}["):
             return member
     return Any
 
 
 def _literals_of(model: type[BaseModel]) -> list[Any]:
     """Return the values of a model's Literal fields, of which `kind` is one."""
-    annotations = [_bare(info.annotation) for info in model.model_fields.values()]
+    annotations = [bare(info.annotation) for info in model.model_fields.values()]
     return [value for found in annotations if get_origin(found) is Literal for value in get_args(found)]
 
 
@@ -188,40 +202,48 @@ def _told(details: dict[str, Any], place: _Place) -> list[Mistake]:
     context: dict[str, Any] = details.get("ctx") or {}
     cause = context.get("error")
     if isinstance(cause, SpecProblems):
-        return [Mistake((*place.path, *one.path), one.message) for one in cause.problems]
+        return [Mistake((*place.path, *one.path), one.message, one.at_key) for one in cause.problems]
     if isinstance(cause, SpecProblem):
-        return [Mistake((*place.path, *cause.path), cause.message)]
+        return [Mistake((*place.path, *cause.path), cause.message, cause.at_key)]
     if cause is not None:
         return [Mistake(place.path, str(cause), place.is_key)]
     if kind == "missing":
-        return [Mistake(place.path, "required field is missing", at_key=True)]
+        return [Mistake(place.path, f"{_MISSING}{_example(place)}", at_key=True)]
     if kind == "extra_forbidden":
-        return [Mistake(place.path, _no_such_field(place), at_key=True)]
+        return [_no_such_field(place)]
     if kind in ("union_tag_not_found", "union_tag_invalid"):
         return [_wrong_kind(context, place)]
     if kind in ("literal_error", "enum"):
         return [Mistake(place.path, _choice(place, given), place.is_key)]
-    message = f"{_rule(kind, context, place)}; got {show(given)}{_remedy(kind, given)}"
+    counted = kind in ("too_short", "too_long") and context.get("actual_length")
+    message = f"{_rule(kind, context, place)}; got {counted or show(given)}{_remedy(kind, given)}"
     return [Mistake(place.path, message, place.is_key)]
 
 
-def _no_such_field(place: _Place) -> str:
+def _example(place: _Place) -> str:
+    """Return '; write `seed: 1`' for a missing field that has an example, or ''."""
+    info = place.owner.model_fields.get(str(place.path[-1])) if place.owner and place.path else None
+    return f"; write `{place.path[-1]}: {info.examples[0]}`" if info and info.examples else ""
+
+
+def _no_such_field(place: _Place) -> Mistake:
     """Return what is wrong with an unknown key, with the one that was meant or all that are allowed."""
-    owner = place.owner
+    owner, name = place.owner, place.path[-1]
     names = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
-    name = place.path[-1]
+    hint = did_you_mean(name, names)
     if getattr(owner, "is_one_of", False):
-        return f"no such choice among {_listed(names)}{did_you_mean(name, names)}"
-    meant = did_you_mean(name, names)
-    if meant or not names:
-        return f"no such field{meant}"
-    return f"no such field; the fields here are {_listed(names)}"
+        message = f"no such choice among {_listed(names)}{hint}"
+    elif hint or not names:
+        message = f"no such field{hint}"
+    else:
+        message = f"no such field; the fields here are {_listed(names)}"
+    return Mistake(place.path, message, at_key=True, meant=nearest(name, names))
 
 
 def _wrong_kind(context: dict[str, Any], place: _Place) -> Mistake:
     """Return the mistake of a missing or unknown `kind`."""
     discriminator = str(context.get("discriminator", "")).strip("'")
-    tags = [tag for member in _members(place.annotation) for tag in _tags(_bare(member), discriminator)]
+    tags = [tag for member in members_of(place.annotation) for tag in _tags(bare(member), discriminator)]
     path = (*place.path, discriminator) if discriminator.isidentifier() else place.path
     if "tag" in context:
         given = context["tag"]
@@ -233,7 +255,7 @@ def _wrong_kind(context: dict[str, Any], place: _Place) -> Mistake:
 def _tags(member: Any, discriminator: str) -> list[str]:
     """Return the values that `kind` may have in one member of a union."""
     info = getattr(member, "model_fields", {}).get(discriminator)
-    return [str(value) for value in get_args(_bare(info.annotation))] if info else []
+    return [str(value) for value in get_args(bare(info.annotation))] if info else []
 
 
 def _choice(place: _Place, given: Any) -> str:
@@ -333,10 +355,11 @@ def _likely(by_tag: dict[str, list[tuple[_Place, list[Mistake]]]], depth: int) -
         # A member whose `kind` does not match is not what was meant, however few its other mistakes are.
         return min(chosen, key=lambda group: sum(100 if _is_kind(told) else 1 for _, told in group))
     place = chosen[0][0][0]
-    rules = [re.fullmatch(r"must be (.*?); got (.*)", group[0][1][0].message) for group in chosen]
+    rules = [re.fullmatch(r"must be (.*?); got .*?(; did you mean .*)?", group[0][1][0].message) for group in chosen]
     if len(chosen) > 1 and all(rules):
         options = dict.fromkeys(rule.group(1) for rule in rules if rule)
-        message = f"must be {', or '.join(options)}; got {show(value)}"
+        hint = next((rule.group(2) for rule in rules if rule and rule.group(2)), "")
+        message = f"must be {', or '.join(options)}; got {show(value)}{hint}"
         return [(place, [Mistake(place.branches[depth][0], message)])]
     return chosen[0]
 
@@ -348,10 +371,13 @@ def _is_kind(told: list[Mistake]) -> bool:
 
 def _fits(member: Any, value: Any) -> bool:
     """Whether a member of a union has the shape of `value`: mapping, list or scalar."""
-    bare = _bare(member)
-    kind = get_origin(bare) or bare
+    plain = bare(member)
+    kind = get_origin(plain) or plain
     is_model = isinstance(kind, type) and issubclass(kind, BaseModel | Mapping)
     if isinstance(value, Mapping):
         return is_model
+    if isinstance(value, str | int | float) and getattr(kind, "is_one_of", False):
+        from_scalar: Any = getattr(kind, "from_scalar", None)
+        return from_scalar(value) is not None
     is_list = isinstance(kind, type) and issubclass(kind, _LISTS) and not issubclass(kind, str)
     return is_list if isinstance(value, list | tuple) else not is_model and not is_list

@@ -7,7 +7,7 @@ Checked: tests/test_spec.py.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -27,6 +27,7 @@ from pydantic_core import CoreSchema, core_schema
 from . import units
 from .errors import InputError, Problem, ScenarioError, show
 from .mistakes import Mistake, SpecProblem, SpecProblems, mistakes
+from .partial import partial
 from .source import Document
 from .units import Dimension
 
@@ -321,28 +322,38 @@ Name = Annotated[str, Identifier()]
 T = TypeVar("T", bound=BaseModel)
 
 
-def validate(cls: type[T], document: Document, error: type[InputError] = ScenarioError) -> T:
+def validate(
+    cls: type[T],
+    document: Document,
+    error: type[InputError] = ScenarioError,
+    across: Callable[[T], Iterable[SpecProblem]] | None = None,
+) -> T:
     """Return the spec that `document` describes.
 
+    `across` names the mistakes between parts. A validator of `cls` raises them for a spec whose every part is valid; here
+    they come together with the mistakes inside of parts, as far as the valid ones tell.
     Raises `error` with every mistake, each where it was written; a missing field is cited at the field that lacks it.
     """
     try:
         return cls.model_validate(document.data)
     except ValidationError as refused:
         found = mistakes(cls, refused, document.data)
-    problems = [_located(mistake, document) for mistake in found]
-    raise error(_sorted(problems, document), document.name)
+    if across is not None:
+        found += [Mistake(one.path, one.message, one.at_key) for one in across(partial(cls, document.data))]
+    raise error(_located(found, document), document.name)
 
 
-def _located(mistake: Mistake, document: Document) -> Problem:
-    """Return a mistake with the place where it was written."""
-    return document.problem(mistake.path, mistake.message, key=mistake.at_key)
+def _located(found: list[Mistake], document: Document) -> list[Problem]:
+    """Return the mistakes with their places, the document's own file first, by line.
 
-
-def _sorted(problems: list[Problem], document: Document) -> list[Problem]:
-    """Return the problems of the document's own file first, by line; what an alias repeats is told once."""
+    What an alias repeats is told once: the same of one place, under the same name where the name is what matters.
+    """
     once: dict[tuple[object, ...], Problem] = {}
-    for problem in problems:
-        known = (problem.file, problem.line, problem.column, problem.message)
+    for mistake in found:
+        problem = document.problem(mistake.path, mistake.message, key=mistake.at_key)
+        if mistake.at_key and len(mistake.path) == 1 and mistake.path[0] not in document.data:
+            problem = Problem(problem.path, problem.message, document.name)  # no line is at fault for what it lacks
+        name = mistake.path[-1:] if mistake.at_key else ()
+        known = (problem.file, problem.line, problem.column, problem.message, name)
         once.setdefault(known if problem.line else (*known, problem.path), problem)
     return sorted(once.values(), key=lambda one: (one.file != document.name, one.file, one.line, one.column))

@@ -69,7 +69,9 @@ def show(estimate: Estimate | None, unit: str) -> Shown:
     below, above = estimate.value - estimate.low, estimate.high - estimate.value
     if abs(above - below) > _SKEW * (above + below):
         return Shown(value, f"[{fixed(estimate.low / size, places)}, {fixed(estimate.high / size, places)}]")
-    return Shown(value, f"± {fixed(estimate.half_width / size, places)}" if estimate.half_width else "exactly")
+    if not estimate.half_width:
+        return Shown(value, "± 0" if estimate.value else "")
+    return Shown(value, f"± {fixed(estimate.half_width / size, places)}")
 
 
 def plain(value: float, unit: str, digits: int = 3) -> str:
@@ -93,7 +95,8 @@ def fixed(value: float, places: int) -> str:
 
 def _rung(magnitude: float, dimension: Dimension) -> tuple[str, float]:
     """Return suffix and size of the largest unit that the magnitude reaches."""
-    if not magnitude:
+    # No k for counts: `4.1k ± 0.3` would leave open of what the error is.
+    if not magnitude or (dimension.prefixed and magnitude >= 1):
         return next((suffix, float(size)) for suffix, size in dimension.ladder if size == 1)
     if not dimension.floor:
         return dimension.ladder[0][0], float(dimension.ladder[0][1])

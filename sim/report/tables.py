@@ -10,9 +10,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..analysis.statistics import Estimate
+from ..analysis.slo import RESPONSE_TIME, parse_metric
+from ..analysis.statistics import Estimate, LittlesLaw
 from ..analysis.summary import Component, Judged, Part, Resource, Summary
 from ..engine import units
+from ..engine.ledger import CATEGORIES
 from .layout import Report, Table, bar
 from .numbers import plain, show, unit_of
 
@@ -240,16 +242,8 @@ def _objective(one: Judged) -> tuple[str, ...]:
 
 def objective_unit(one: Judged) -> str:
     """Return the unit of an objective's threshold."""
-    quantity, _, statistic = one.metric.rpartition("_")
-    if not quantity and statistic[0] in "pm":  # p95, mean, max: of the response time
-        return "s"
-    return unit_of(quantity or statistic) or ("s" if quantity in _SECONDS else "")
-
-
-_SECONDS = frozenset(
-    "response_time coordination inference communication serialization tool context recovery synchronization "
-    "orchestration queueing human".split()
-)
+    quantity = parse_metric(one.metric).quantity
+    return "s" if quantity in (RESPONSE_TIME, "coordination", *CATEGORIES) else unit_of(quantity)
 
 
 def _failures(summary: Summary) -> Table | None:
@@ -270,7 +264,14 @@ def _notes(summary: Summary) -> Iterator[str]:
             f"Precision of {100 * found.target:g} % {word}: the worst, {found.worst}, is known within "
             f"{100 * found.relative_error:.2g} %."
         )
-    yield f"{summary.little.statement}."
+    yield _self_check(summary.little)
+
+
+def _self_check(little: LittlesLaw) -> str:
+    """Return what Little's law says, on whole runs: both sides are counted apart, so a gap is a mistake somewhere."""
+    gap = 100 * abs(little.gap)
+    found = f"{little.observed:.4g} tasks in the system on average, arrival rate × mean time is {little.expected:.4g}"
+    return f"Little's law: {found} ({'they agree' if gap < 1e-6 else f'{gap:.2g} % apart'})."
 
 
 def _from(summary: Summary) -> str:

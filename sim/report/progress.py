@@ -1,0 +1,60 @@
+"""How far a run is, as a bar on a terminal: replications, time left, and the interval of p95 as it shrinks.
+
+Leaves out: anything where the stream is no terminal.
+Checked: tests/test_cli.py.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from ..analysis.replicate import Progress
+from ..analysis.statistics import mean_interval
+from .numbers import show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """A progress bar to call with each `Progress`; it leaves nothing behind."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress as Rich, TextColumn, TimeRemainingColumn
+
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("replications, left", style="progress.elapsed"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[p95]}", markup=False),
+        ]
+        self._rich = Rich(*columns, console=console, transient=True)
+        self._task = self._rich.add_task(name, total=None, p95="")
+        self._p95: list[float] = []
+
+    def __call__(self, progress: Progress) -> None:
+        """Show how far the run is."""
+        latest = progress.latest
+        if latest is not None and latest.response_times.size:
+            self._p95.append(float(np.quantile(latest.response_times, 0.95)))
+        self._rich.update(self._task, completed=progress.done, total=progress.planned, p95=self._interval())
+
+    def _interval(self) -> str:
+        known = [one for one in self._p95 if math.isfinite(one)]
+        return f"p95 {show(mean_interval(known), 's').text}" if known else ""
+
+    def __enter__(self) -> Self:
+        self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rich.stop()
