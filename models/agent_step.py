@@ -20,7 +20,7 @@ from .memory_use import MemoryUse
 from .network import Channel
 from .plain_call import compiled
 from .service import Service
-from .steps import Flow, Process, Walk, in_parallel, retriever
+from .steps import Flow, Process, Walk, fork_number, in_parallel, retriever
 from .workflow import END, NONE, START, AgentStep, Markov
 
 if TYPE_CHECKING:
@@ -41,28 +41,35 @@ class AgentProcess(Process):
         server = system.servers[agent.model]
         self.home = system.home(agent.node, server)
         self.call = system.call(path, self.home, server, agent.prompt, agent.output)
-        self.control = Control(system, path, self.home)
+        # Shared by the agent's steps: each would count its calls from 0, and draw the same numbers again.
+        self.control: Control = system.once(f"{path}/control", lambda: Control(system, path, self.home))
         self.slots = system.agent_slots(path, agent.concurrency)
         self.before: list[Callable[[Branch], Script]] = []
         self.after: list[Callable[[Branch], Script]] = []
         if agent.retriever is not None:
             self.before.append(Lookup(system, path, self.home, retriever(system, agent.retriever)).run)
         if agent.memory is not None:
-            memory = MemoryUse(system, path, self.home, agent.memory)
+            store = agent.memory
+            memory: MemoryUse = system.once(f"{path}/memory", lambda: MemoryUse(system, path, self.home, store))
             self.before += memory.before
             self.after += memory.after
         self.tools = None if spec.tools is None else ToolUse(system, self, path, spec)
-        self.turns = None if spec.repeat.is_constant and spec.repeat.mean == 1 else system.stream(f"{self.path}/repeat", spec.repeat)
-        self.most = spec.at_most or system.scenario.max_steps
         self.demand = server.speed**spec.elasticity
+        once = spec.repeat.is_constant and spec.repeat.mean == 1 and self.demand == 1.0
+        self.turns = None if once else system.stream(f"{self.path}/repeat", spec.repeat)
+        self.most = spec.at_most or system.scenario.max_steps
         self.rounding = system.draws.uniform(f"{self.path}/demand")
         self.open_ended = isinstance(spec.tools, Markov) and "repeat" not in spec.model_fields_set
         self.turn_slot = system.ledger.callee()
         self.replanning = system.draws.uniform(f"{self.path}/replan") if spec.replan else None
 
     def link(self) -> None:
+        """Resolve what comes next, also by replanning."""
         super().link()
-        self.replans = [(total, self.flow.target(name)) for total, name in zip(accumulate(self.spec.replan.values()), self.spec.replan, strict=True)]
+        self.replans = [
+            (total, self.flow.target(name))
+            for total, name in zip(accumulate(self.spec.replan.values()), self.spec.replan, strict=True)
+        ]
         self.act_account = self.system.ledger.account("structure", self.spec.agent, "invoke_agent")
 
     def connect(self) -> None:
@@ -73,35 +80,17 @@ class AgentProcess(Process):
             self.plain = compiled(self.call)
 
     def run(self, branch: Branch) -> Walk:
-        """A hot loop: one pass is one step of the task."""
+        """Take the turns of one visit; each is one step of the task."""
         visit = self.enter(branch)
         if self.skip is not None and self.passes(branch, visit):
             return self.onward(branch, visit)
         left = 1 if self.turns is None and not self.open_ended else self._turns(branch, visit)
-        call, control, tools = self.call, self.control, self.tools
         over = False
         while left > 0 and not over:
             left -= 1
             self.count(branch)
             outer, began = branch.open_span(), branch.time
-            if control.matters:
-                yield from control.arrive(branch)
-            if self.slots is not None:
-                yield from self._take(branch)
-            for act in self.before:
-                yield from act(branch)
-            if call.direct:
-                if call.begin(branch):
-                    yield
-                call.finish(branch)
-            else:
-                yield from call.perform(branch)
-            for act in self.after:
-                yield from act(branch)
-            if tools is not None:
-                over = yield from tools.use(branch)
-            if self.slots is not None:
-                self._give(branch)
+            over = yield from self._turn(branch)
             branch.close_span(outer, self.act_account, began)
             if self.replanning is not None:
                 draw = self.replanning.draw(branch.index, branch.calls[self.turn_slot], branch.lane)
@@ -109,9 +98,29 @@ class AgentProcess(Process):
                 for total, target in self.replans:
                     if draw < total:
                         return target
-        if self.ways is None:
-            return self.next
         return self.onward(branch, visit)
+
+    def _turn(self, branch: Branch) -> Generator[None, Any, bool]:
+        """One inference and the coordination around it; return whether the agent chose to end its loop."""
+        call = self.call
+        if self.control.matters:
+            yield from self.control.arrive(branch)
+        if self.slots is not None:
+            yield from self._take(branch)
+        for act in self.before:
+            yield from act(branch)
+        if not call.direct:
+            yield from call.perform(branch)
+        else:
+            if call.begin(branch):
+                yield
+            call.finish(branch)
+        for act in self.after:
+            yield from act(branch)
+        over = False if self.tools is None else (yield from self.tools.use(branch))
+        if self.slots is not None:
+            self._give(branch)
+        return over
 
     def _turns(self, branch: Branch, visit: int) -> int:
         """Return how many turns the loop takes at most."""
@@ -169,9 +178,12 @@ class Control:
     def connect(self) -> None:
         """Make the channels from every other home, once all homes are known."""
         homes = self.system.homes
+        if self.channels:
+            return
         here = homes[self.home]
         self.channels = [
-            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff") for home in homes
+            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff")
+            for home in homes
         ]
         self.matters = self.dispatch is not None or any(channel is not None for channel in self.channels)
 
@@ -217,6 +229,7 @@ class ToolUse:
     def __init__(self, system: "System", step: Process, path: str, spec: AgentStep) -> None:
         self.overlapped = system.runtime.tools == "overlapped"
         self.slot = system.ledger.callee()
+        self.fork = fork_number(f"{step.path}/tools")
         self.count = system.stream(f"{step.path}/calls", spec.calls)
         self.draws, self.path = system.draws, step.path
         self.chances: list[Stream[float]] = []  # of the first call of a turn, the second ...
@@ -224,10 +237,11 @@ class ToolUse:
         choices = spec.tools.markov if isinstance(spec.tools, Markov) else {START: spec.tools or {}}
         self.markov = isinstance(spec.tools, Markov)
         self.rows = {row: (list(weights), _cumulative(weights)) for row, weights in choices.items()}
-        self.index = {name: number for number, name in enumerate(choices)}
-        self.row_names = list(choices)
-        home = system.home(system.scenario.agents[spec.agent].node, system.servers[system.scenario.agents[spec.agent].model])
-        for name in {name for weights in choices.values() for name in weights} - {NONE, END}:
+        home = system.home(
+            system.scenario.agents[spec.agent].node, system.servers[system.scenario.agents[spec.agent].model]
+        )
+        called = dict.fromkeys(name for weights in choices.values() for name in weights if name not in (NONE, END))
+        for name in called:  # in the order they are written: a set's order differs from process to process
             service = system.service("tools", name, system.scenario.tools[name])
             self.lines[name] = service, system.line(path, home, service.path, service.node)
 
@@ -239,7 +253,7 @@ class ToolUse:
         chosen, over = self._choose(branch, turn, count)
         if self.overlapped and len(chosen) > 1:
             walks = [self._walk(name) for name in chosen]
-            yield from in_parallel(branch, Join(branch, len(walks)), self.slot, turn, walks)
+            yield from in_parallel(branch, Join(branch, len(walks)), self.fork, turn, walks)
         else:
             for name in chosen:
                 service, line = self.lines[name]
@@ -260,17 +274,19 @@ class ToolUse:
         state = branch.state
         chosen: list[str] = []
         for number in range(count):
-            row = self.row_names[state.last_tool] if self.markov and state.last_tool >= 0 else START
+            row = (
+                state.last_tool if state.last_tool in self.rows else START
+            )  # another agent's tool may have no row here
             names, cumulative = self.rows[row]
             draw = self._chance(number).draw(branch.index, turn, branch.lane)
             name = names[bisect_right(cumulative, draw * cumulative[-1])]
             if name == END:
-                state.last_tool = -1
+                state.last_tool = START
                 return chosen, True
             if name != NONE:
                 chosen.append(name)
                 if self.markov:
-                    state.last_tool = self.index[name]
+                    state.last_tool = name
         return chosen, False
 
 

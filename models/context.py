@@ -26,7 +26,7 @@ class Context:
     tokens = 0.0
     base = 0.0  # tokens when this branch began: what lies above is its own
     home = 0  # where control is
-    last_tool = -1
+    last_tool = ""
     last_error = False
     replayed = 0.0  # output tokens of a call, replayed from a trace
     # The model call under way: tokens, the share of its time that is context, when it reached the server.
@@ -70,5 +70,7 @@ class Context:
         for agent in range(len(self.prompted)):
             self.prompted[agent] = self.prompted[agent] or any(child.prompted[agent] for child in children)
         for memory in range(len(self.memory)):
-            self.memory[memory] += sum(child.memory[memory] - self.memory[memory] for child in children)
+            before = self.memory[memory]  # a branch that summarized has less than that: then the shortest is kept
+            kept = min((child.memory[memory] for child in children), default=before)
+            self.memory[memory] = min(kept, before) + sum(max(0.0, child.memory[memory] - before) for child in children)
         self.tokens += sum(max(0.0, child.tokens - base) for child in children)

@@ -19,7 +19,9 @@ class Line:
 
     __slots__ = ("direct", "poll", "poll_account", "request", "response")
 
-    def __init__(self, request: Channel | None, response: Channel | None, poll: float | None, poll_account: int) -> None:
+    def __init__(
+        self, request: Channel | None, response: Channel | None, poll: float | None, poll_account: int
+    ) -> None:
         self.request = request
         self.response = response
         self.poll = poll

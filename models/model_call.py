@@ -84,7 +84,14 @@ class ModelCall:
     )  # fmt: skip
 
     def __init__(
-        self, system: "System", path: str, index: int, server: ModelServer, line: Line, prompt: float, output: Stream[float] | None
+        self,
+        system: "System",
+        path: str,
+        index: int,
+        server: ModelServer,
+        line: Line,
+        prompt: float,
+        output: Stream[float] | None,
     ) -> None:
         self.server = server
         self.pool: Any = server.pool
@@ -99,7 +106,11 @@ class ModelCall:
         self.output = output  # None: the tokens of the trace
         self.overhead = system.stream(f"{server.path}/overhead/{path}", server.spec.overhead)
         residual = server.spec.residual if isinstance(server.spec, Api) else None
-        self.factor = None if residual is None or residual.is_constant else system.stream(f"{server.path}/residual/{path}", residual)
+        self.factor = (
+            None
+            if residual is None or residual.is_constant
+            else system.stream(f"{server.path}/residual/{path}", residual)
+        )
         self.full = system.runtime.state == "full"
         self.per_token = system.bytes_per_token
         self.assemble = system.scenario.orchestrator.assemble if self.full else 0.0
@@ -154,7 +165,8 @@ class ModelCall:
     def _prepare(self, branch: "Branch") -> float:
         """Work out the tokens of the call (hot); return the bytes of its request."""
         self._number(branch)
-        state, task = branch.state, branch.task
+        state: Context = branch.state
+        task = branch.task
         server, index, prompt = self.server, self.index, self.prompt
         if self.output is None:
             output = state.replayed
@@ -219,7 +231,8 @@ class ModelCall:
 
     def _leave(self, branch: "Branch") -> float:
         """Book waiting and service, and remember what the server has processed; return the bytes of the answer."""
-        state, server, wait = branch.state, self.server, branch.wait
+        state: Context = branch.state
+        server, wait = self.server, branch.wait
         started, ended = wait.started, wait.ended
         outer = branch.open_span()
         branch.book(self.queue_account, wait.arrived, started)

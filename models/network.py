@@ -62,7 +62,8 @@ class LinkSpec(Spec):
         """The two nodes."""
         if self.between is not None:
             return self.between
-        assert self.source is not None and self.target is not None
+        assert self.source is not None
+        assert self.target is not None
         return self.source, self.target
 
 
@@ -124,8 +125,10 @@ class Channel:
     @property
     def is_free(self) -> bool:
         """Whether a message never takes any time."""
-        return not self.contended and (self.codec is None or (self.codec.encode.is_free and self.codec.decode.is_free)) and all(
-            hop.latency.constant == 0 and not hop.overhead for hop in self.hops
+        return (
+            not self.contended
+            and (self.codec is None or (self.codec.encode.is_free and self.codec.decode.is_free))
+            and all(hop.latency.constant == 0 and not hop.overhead for hop in self.hops)
         )
 
     def _encode(self, branch: "Branch", size: float) -> float:

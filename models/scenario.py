@@ -14,7 +14,19 @@ from pydantic import Field, PrivateAttr, model_validator
 from ..sim.engine.distributions import AnyDraw, TokensDist
 from ..sim.engine.errors import did_you_mean
 from ..sim.engine.source import Document, load as load_document
-from ..sim.engine.spec import BytesPerToken, Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems, validate
+from ..sim.engine.spec import (
+    BytesPerToken,
+    Count,
+    Factor,
+    Name,
+    PositiveCount,
+    Share,
+    Spec,
+    SpecProblem,
+    SpecProblems,
+    validate,
+)
+from . import slo
 from .agent import Agent
 from .api import Api
 from .evaluator import Evaluator
@@ -26,7 +38,19 @@ from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
 from .serializer import Serializer, defaults
 from .tool import Tool
-from .workflow import END, NONE, START, AgentStep, EvaluatorStep, Markov, RetrieverStep, ToolStep, Workflow, WorkflowStep, ForkStep
+from .workflow import (
+    END,
+    NONE,
+    START,
+    AgentStep,
+    EvaluatorStep,
+    Markov,
+    RetrieverStep,
+    ToolStep,
+    Workflow,
+    WorkflowStep,
+    ForkStep,
+)
 from .workload import Workload
 
 SCHEMA_VERSION = 1
@@ -80,7 +104,7 @@ class Scenario(Spec):
 
     @model_validator(mode="after")
     def _references(self) -> Self:
-        problems = list(_dangling(self))
+        problems = [*_dangling(self), *slo.problems(self.slo)]
         if problems:
             raise SpecProblems(problems)
         return self
@@ -165,7 +189,9 @@ def _migrated(document: Document) -> Document:
             if version > SCHEMA_VERSION
             else f"no such version was ever released; write `coordsim: {SCHEMA_VERSION}`"
         )
-        problem = document.problem(("coordsim",), f"this coordsim reads scenario version {SCHEMA_VERSION}, got {version}; {remedy}")
+        problem = document.problem(
+            ("coordsim",), f"this coordsim reads scenario version {SCHEMA_VERSION}, got {version}; {remedy}"
+        )
         raise ScenarioError([problem], document.name)
     return document
 
@@ -212,13 +238,16 @@ def _dangling(scenario: Scenario) -> Iterator[SpecProblem]:
         yield from check(("evaluators", name, "model"), evaluator.model, "models", scenario.models)
     for name, memory in scenario.memories.items():
         if memory.summarize is not None:
-            yield from check(("memories", name, "summarize", "model"), memory.summarize.model, "models", scenario.models)
+            yield from check(
+                ("memories", name, "summarize", "model"), memory.summarize.model, "models", scenario.models
+            )
     yield from check(("runtime", "codec"), scenario.runtime.codec, "serializers", scenario.all_serializers)
     for name, group in scenario.classes.items():
         yield from check(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
     if scenario.runtime.notification == "polling" and scenario.orchestrator.poll_interval is None:
         yield SpecProblem(
-            ("runtime",), "polls for the end of calls (`notification: polling`), so `orchestrator.poll_interval` is needed"
+            ("runtime",),
+            "polls for the end of calls (`notification: polling`), so `orchestrator.poll_interval` is needed",
         )
     yield from _dangling_in_workflows(scenario, check)
     yield from _unrouted(scenario)
@@ -245,7 +274,9 @@ def _unrouted(scenario: Scenario) -> Iterator[SpecProblem]:
     for node, component in used.items():
         start = home if home in graph else next(iter(graph))
         if node != start and not (nx.has_path(graph, start, node) and nx.has_path(graph, node, start)):
-            yield SpecProblem(("network", "links"), f"no route between `{start}` and `{node}` (of {component}) and back; add a link")
+            yield SpecProblem(
+                ("network", "links"), f"no route between `{start}` and `{node}` (of {component}) and back; add a link"
+            )
 
 
 def _dangling_in_workflows(scenario: Scenario, check: Any) -> Iterator[SpecProblem]:
@@ -281,11 +312,18 @@ def _dangling_tools(scenario: Scenario, here: Path, step: AgentStep, check: Any)
                 if name not in (NONE, END):
                     yield from check((*here, "tools", "markov", row, name), name, "tools", tools)
                     if name in tools and name not in rows:
-                        yield SpecProblem((*here, "tools", "markov", row, name), f"leads to `{name}`, which has no row; add one")
+                        yield SpecProblem(
+                            (*here, "tools", "markov", row, name), f"leads to `{name}`, which has no row; add one"
+                        )
         if START not in rows:
-            yield SpecProblem((*here, "tools", "markov"), f"has no row `{START}`, the choice before any tool was called")
+            yield SpecProblem(
+                (*here, "tools", "markov"), f"has no row `{START}`, the choice before any tool was called"
+            )
         if not any(END in weights for weights in rows.values()) and "repeat" not in step.model_fields_set:
-            yield SpecProblem((*here, "tools", "markov"), f"never chooses `{END}`, and the step has no `repeat`: say when the loop is over")
+            yield SpecProblem(
+                (*here, "tools", "markov"),
+                f"never chooses `{END}`, and the step has no `repeat`: say when the loop is over",
+            )
     elif step.tools is not None:
         for name in step.tools:
             if name != NONE:

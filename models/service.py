@@ -9,9 +9,9 @@ Checked: tests/test_tools.py; tests/test_theory.py (losses, machine repair).
 """
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ..sim.engine.branch import ENTRY, Branch
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 ZERO_TIME = DurationDist.model_validate("0 s")
 ZERO_SIZE = SizeDist.model_validate("0 B")
+MOST_ATTEMPTS = 100
+# A retry draws at the ordinal of its call plus this, so that retries leave the draws of later calls as they were.
+ATTEMPTS_APART = 1 << 12
 
 
 class TaskFailed(Exception):
@@ -64,7 +67,7 @@ class ServiceSpec(Spec):
     response: SizeDist = ZERO_SIZE
     result: TokensDist | None = None
     errors: Errors | None = None
-    attempts: PositiveCount = 1
+    attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 1
     price: Money = 0.0
 
     @model_validator(mode="after")
@@ -112,11 +115,13 @@ class Service:
     def call(self, branch: "Branch", line: "Line") -> Generator[None, Any, None]:
         """Call the service until it succeeds or its attempts are used up, then take in the result."""
         branch.facts[TOOL_CALLS] += 1
-        for attempt in range(1, self.spec.attempts + 1):
-            retried = attempt < self.spec.attempts
+        number = branch.calls[self.callee]
+        branch.calls[self.callee] = number + 1
+        for attempt in range(self.spec.attempts):
+            retried = attempt + 1 < self.spec.attempts
             before = branch.parts[:] if retried else None
             first = 0 if branch.spans is None else len(branch.spans) // ENTRY
-            refused = yield from self._attempt(branch, line)
+            refused = yield from self._attempt(branch, line, number + attempt * ATTEMPTS_APART, retried)
             if not refused and not branch.state.last_error:
                 return
             if before is not None:
@@ -125,11 +130,12 @@ class Service:
         if refused:
             raise TaskFailed(f"{self.path}: queue full")
 
-    def _attempt(self, branch: "Branch", line: "Line") -> Generator[None, Any, bool]:
-        """One attempt; return whether the service refused it. `state.last_error` tells whether it failed."""
+    def _attempt(self, branch: "Branch", line: "Line", ordinal: int, retried: bool) -> Generator[None, Any, bool]:
+        """One attempt; return whether the service refused it. `state.last_error` tells whether it failed.
+
+        `retried` tells that another one follows if it does; what the last one returns is for the agent, error or not.
+        """
         index, lane, state = branch.index, branch.lane, branch.state
-        ordinal = branch.calls[self.callee]
-        branch.calls[self.callee] = ordinal + 1
         span = branch.open_span()
         began = branch.time
         branch.add(self.invoke_account, self.invoke.draw(index, ordinal, lane))
@@ -154,7 +160,7 @@ class Service:
             line.notice(branch, submitted)
             self._outcome(branch, ordinal)
             yield from cross(line.response, branch, response, ordinal)
-            if not state.last_error or self.spec.attempts == 1:
+            if not (state.last_error and retried):
                 state.tokens += self._tokens(branch, ordinal, response)
         branch.close_span(span, self.call_account, began)
         return refused
@@ -174,5 +180,3 @@ class Service:
         if self.result is not None:
             return float(round(self.result.draw(branch.index, ordinal, branch.lane)))
         return float(round(response / self.system.bytes_per_token))
-
-

@@ -11,8 +11,8 @@ from typing import Any
 from ..sim.analysis.result import ResourceInfo, Result
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
-from ..sim.engine.simulation import Call
 from ..sim.engine.ledger import DONE, FAILED, Task
+from ..sim.engine.simulation import Call
 from .agent_step import AgentProcess
 from .arrivals import Batch, first_arrivals, open_arrivals
 from .scenario import Scenario
@@ -109,11 +109,8 @@ class Load:
     def run(self) -> None:
         """Run until all tasks have ended, or to the horizon."""
         workload = self.workload
-        source: Any
-        if workload.users is None:
-            source = OpenSource(self, open_arrivals(workload, self.draws))
-        else:
-            source = ClosedSource(self)
+        closed = workload.users is not None
+        source = ClosedSource(self) if closed else OpenSource(self, open_arrivals(workload, self.draws))
         source.start()
         self.sim.run(until=workload.horizon)
         self.ledger.finish(self.sim.now if self.ledger.clips else None)
@@ -146,6 +143,7 @@ class Load:
             yield from flow.walk(branch, flow.start)
         except TaskFailed as failed:
             failure = str(failed)
+            branch.let_go()
         branch.settle()
         yield
         self.ledger.close(branch, DONE if failure is None else FAILED, failure)
@@ -231,5 +229,3 @@ class ClosedSource:
     def _ended(self, task: Task) -> None:
         following = task.index + self.users
         self._submit(following, self.think.draw(following, 0))
-
-

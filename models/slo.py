@@ -51,7 +51,9 @@ def _dimension(quantity: str) -> units.Dimension:
         return units.DURATION
     if quantity not in FACTS:
         known = (*_TIMES, *FACTS)
-        raise ValueError(f"nothing measures `{quantity}`{did_you_mean(quantity, known) or f'; there are {_list(known)}'}")
+        raise ValueError(
+            f"nothing measures `{quantity}`{did_you_mean(quantity, known) or f'; there are {_list(known)}'}"
+        )
     return units.TOKENS if quantity.endswith("_tokens") else units.NUMBER
 
 

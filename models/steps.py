@@ -7,6 +7,7 @@ Leaves out: what a call of a model or a service does (`model_call`, `service`).
 Checked: tests/test_steps.py.
 """
 
+import hashlib
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,7 @@ class Flow:
                 continue
             (
                 callee, request, request_fixed, request_account, service, use, queue_account, infer_account,
-                response, response_fixed, response_account, call_account,
+                response, response_fixed, response_account, _call_account,
             ) = plain  # fmt: skip
             facts[STEPS] += 1
             if facts[STEPS] > most:
@@ -149,7 +150,8 @@ class Flow:
     ) -> None:
         """Keep the spans of a `PlainCall`: a step that holds the way there, the call, and the way back."""
         plain = step.plain
-        assert plain is not None and branch.spans is not None
+        assert plain is not None
+        assert branch.spans is not None
         lane, outer, task, spans = branch.lane, branch.span, branch.task, branch.spans
         own, call = task.next_id(), task.next_id()
         if at > began:
@@ -176,17 +178,19 @@ class EvaluatorProcess(Process):
         server = None if judge.model is None else system.servers[judge.model]
         home = system.home(judge.node, server)
         self.call = None if server is None else system.call(path, home, server, judge.prompt, judge.output)
-        self.latency = None if judge.latency is None else system.stream(f"{path}/latency", judge.latency)
+        self.latency = None if judge.latency is None else system.stream(f"{path}/latency/{self.path}", judge.latency)
         self.judge_account = system.ledger.account("tool", spec.evaluator, "tool.execute")
         self.verdict = system.draws.uniform(f"{path}/accept/{self.path}")
         self.accept = judge.accept
         self.most = spec.at_most
 
     def link(self) -> None:
+        """Resolve where either verdict leads."""
         self.accepted = self.flow.target(self.spec.accepted)
         self.rejected = self.flow.target(self.spec.rejected)
 
     def run(self, branch: Branch) -> Walk:
+        """Judge, and return where the verdict leads."""
         visit = self.enter(branch)
         if self.passes(branch, visit):
             return self.accepted
@@ -218,6 +222,7 @@ class ServiceProcess(Process):
         self.line = system.line(self.path, system.home(None, None), self.service.path, self.service.node)
 
     def run(self, branch: Branch) -> Walk:
+        """Make the call."""
         visit = self.enter(branch)
         if self.most is not None and visit >= self.most:
             raise TaskFailed(f"{self.path}: more than {self.most} visits")
@@ -238,12 +243,13 @@ class HumanProcess(Process):
         self.account = system.ledger.account("human", name)
 
     def run(self, branch: Branch) -> Walk:
+        """Wait."""
         visit = self.enter(branch)
         if not self.passes(branch, visit):
             self.count(branch)
             branch.add(self.account, self.latency.draw(branch.index, visit, branch.lane))
+        yield from ()  # a generator, like every step
         return self.onward(branch, visit)
-        yield  # a generator, like every step
 
 
 class WorkflowProcess(Process):
@@ -252,6 +258,7 @@ class WorkflowProcess(Process):
     spec: WorkflowStep
 
     def run(self, branch: Branch) -> Walk:
+        """Walk through the other workflow."""
         visit = self.enter(branch)
         if not self.passes(branch, visit):
             inner = self.flow.flows[self.spec.workflow]
@@ -266,9 +273,11 @@ class ForkProcess(Process):
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: ForkStep) -> None:
         super().__init__(system, flow, name, spec)
+        self.fork = fork_number(self.path)
         self.copies = None if spec.copies is None else system.stream(f"{self.path}/copies", spec.copies)
 
     def run(self, branch: Branch) -> Walk:
+        """Fork, and wait for the join."""
         visit = self.enter(branch)
         if self.passes(branch, visit):
             return self.onward(branch, visit)
@@ -278,7 +287,7 @@ class ForkProcess(Process):
         if names:
             starts = [self.flow.begin_at(name) for name in names]
             join = Join(branch, self.spec.needed(len(starts)), self.spec.rest == "cancel")
-            yield from in_parallel(branch, join, self.slot, visit, [self._walk(start) for start in starts])
+            yield from in_parallel(branch, join, self.fork, visit, [self._walk(start) for start in starts])
         return self.onward(branch, visit)
 
     def _walk(self, start: "Process | None") -> Any:
@@ -309,8 +318,14 @@ def _child(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Gene
         yield from walk
     except TaskFailed as failed:
         failure = str(failed)
+        branch.let_go()
     join.arrive(branch, failure)
     yield  # over: nobody continues it
+
+
+def fork_number(path: str) -> int:
+    """Return the number that stands for a fork in `lane`: of its path, so that other steps leave its draws alone."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
 
 
 def retriever(system: "System", name: str) -> Service:

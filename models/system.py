@@ -3,7 +3,9 @@
 Checked: tests/test_simulate.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ..sim.engine.distributions import AnyDraw
@@ -14,7 +16,9 @@ from ..sim.engine.limiter import Limiter
 from ..sim.engine.link import Link
 from ..sim.engine.pool import Pool
 from ..sim.engine.simulation import Simulation
+from .agent import Agent
 from .context import FACTS, Context
+from .evaluator import Evaluator
 from .line import Line
 from .memory import Memory
 from .model_call import ModelCall, ModelServer
@@ -49,12 +53,14 @@ class System:
         self.draws = Draws(seed, replication)
         self.has_tokens = has_tokens(scenario)
         self.cancels = _cancels(scenario)
-        self.capacities: list[tuple[str, str, int | None]] = []  # kind, name and capacity of each resource of the ledger
+        self.capacities: list[
+            tuple[str, str, int | None]
+        ] = []  # kind, name and capacity of each resource of the ledger
         self.homes: list[str] = [self.node_of(scenario.orchestrator.node)]
         self.prompts: list[float] = []  # of each caller of a model
         self._calls: dict[str, ModelCall] = {}
         self._services: dict[str, Service] = {}
-        self._shared_pools: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
         self._graph = self._routes()
         self._links: dict[tuple[str, str], Link | None] = {}
         self.servers = {
@@ -104,25 +110,28 @@ class System:
         self.capacities.append(("pool", name, capacity))
         return pool
 
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """Return what `make` made the first time that `key` was asked for: a part that several steps share."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
+
     def event_loop(self) -> Any:
         """Return the pool of the orchestrator's event loops, shared by all agents; None without a limit."""
-        name = "orchestrator"
-        if name not in self._shared_pools:
-            self._shared_pools[name] = self.pool(name, self.scenario.orchestrator.concurrency, None)
-        return self._shared_pools[name]
+        concurrency = self.scenario.orchestrator.concurrency
+        return self.once("orchestrator", lambda: self.pool("orchestrator", concurrency, None))
 
     def agent_slots(self, path: str, concurrency: int | None) -> "Slots | None":
         """Return the slots of an agent, shared by its steps; None without a limit."""
-        if concurrency is None:
-            return None
-        if path not in self._shared_pools:
-            pool = Pool(self.sim, path, concurrency)
-            self.ledger.resources.append(pool)
-            self.capacities.append(("pool", path, concurrency))
-            slots = Slots(pool, self.ledger.account("queueing", path))
-            pool.queue_account = pool.service_account = slots.queue_account
-            self._shared_pools[path] = slots
-        return self._shared_pools[path]
+        return None if concurrency is None else self.once(path, lambda: self._make_slots(path, concurrency))
+
+    def _make_slots(self, path: str, concurrency: int) -> "Slots":
+        pool = Pool(self.sim, path, concurrency)
+        self.ledger.resources.append(pool)
+        self.capacities.append(("pool", path, concurrency))
+        slots = Slots(pool, self.ledger.account("queueing", path))
+        pool.queue_account = pool.service_account = slots.queue_account
+        return slots
 
     def limit(self, pool: Pool | FifoPool, name: str, rate: float, burst: float, by_size: bool = False) -> None:
         """Put a rate limit before a pool."""
@@ -174,7 +183,7 @@ class System:
         else:
             route = nx.shortest_path(self._graph, source, target, weight="cost")
             hops = []
-            for a, b in zip(route, route[1:], strict=False):
+            for a, b in pairwise(route):
                 link = self._graph.edges[a, b]["link"]
                 latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
                 hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link)))
@@ -218,7 +227,7 @@ def has_tokens(scenario: Scenario) -> bool:
     """Whether a task of this scenario can ever carry a token; where none can, calls need not count them."""
     drawn = [scenario.workload.request, *(group.request for group in scenario.classes.values())]
     drawn += [memory.recall for memory in scenario.memories.values()]
-    callers = [*scenario.agents.values(), *scenario.evaluators.values()]
+    callers: list[Agent | Evaluator] = [*scenario.agents.values(), *scenario.evaluators.values()]
     services = [*scenario.tools.values(), *scenario.retrievers.values()]
     return (
         scenario.workload.arrivals.trace is not None
@@ -237,5 +246,7 @@ def _cancels(scenario: Scenario) -> bool:
     """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
     flows = [scenario.workflow, *scenario.workflows.values()]
     return any(
-        isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel" for flow in flows for step in flow.steps.values()
+        isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel"
+        for flow in flows
+        for step in flow.steps.values()
     )

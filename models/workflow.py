@@ -71,6 +71,7 @@ class AgentStep(Step):
         return self
 
     def targets(self) -> list[str]:
+        """Return the names of the steps that may come next."""
         return [*super().targets(), *self.replan]
 
 
@@ -90,6 +91,7 @@ class EvaluatorStep(Step):
         return data
 
     def targets(self) -> list[str]:
+        """Return the names of the steps that may come next."""
         return [self.accepted, self.rejected]
 
 
@@ -230,10 +232,18 @@ class Workflow(Spec):
         ends = nx.ancestors(graph, DONE)
         for name in self.steps:
             if name not in reached:
-                found.append(SpecProblem(("steps", name), f"is never reached from `{self.start}`; remove it, or let a step lead to it"))
+                found.append(
+                    SpecProblem(
+                        ("steps", name), f"is never reached from `{self.start}`; remove it, or let a step lead to it"
+                    )
+                )
             elif name not in ends:
                 cycle = sorted(nx.descendants(graph, name) | {name})
-                found.append(SpecProblem(("steps", name), f"never comes to `{DONE}`: {', '.join(cycle)} form a cycle without a way out"))
+                found.append(
+                    SpecProblem(
+                        ("steps", name), f"never comes to `{DONE}`: {', '.join(cycle)} form a cycle without a way out"
+                    )
+                )
         return found
 
 

@@ -11,14 +11,13 @@ from coordsim.sim.analysis.result import (
     ARRIVALS,
     BUSY,
     COMPLETIONS,
-    NOT_COORDINATION,
     PRESENT,
     WAITED,
     ResourceInfo,
     Result,
 )
 from coordsim.sim.engine.branch import Branch, Join
-from coordsim.sim.engine.ledger import CATEGORIES, STRUCTURE, Account, Ledger, Span
+from coordsim.sim.engine.ledger import CATEGORIES, NO_COORDINATION, STRUCTURE, Account, Ledger, Span
 from coordsim.sim.engine.simulation import Simulation
 
 from .mm1 import POOL, Queue, simulate
@@ -138,7 +137,7 @@ def test_categories_sum_to_t_total() -> None:
     result = simulate(Queue(tool=1.0, fails=0.1), 1)
     assert result.categories().sum(axis=1) == pytest.approx(result.response_times)
     assert sum(result.accounts_mean().values()) == pytest.approx(result.response_times.mean())
-    coordination = sum(result.category(name) for name in CATEGORIES if name not in NOT_COORDINATION)
+    coordination = sum(result.category(name) for name in CATEGORIES if name not in NO_COORDINATION)
     assert result.coordination == pytest.approx(coordination)
     assert result.coordination - result.coordination_without_tool_execute == pytest.approx(0.75)
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine.ledger import CATEGORIES, STATUSES, STRUCTURE, Ledger, Span
-from .result import ARRIVAL, CLASS, END, NO_COORDINATION, OVERLAPPED, STATUS, TASK, Result
+from ..engine.ledger import CATEGORIES, NO_COORDINATION, STATUSES, STRUCTURE, Ledger, Span
+from .result import ARRIVAL, CLASS, END, OVERLAPPED, STATUS, TASK, Result
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -102,7 +102,7 @@ def write(
     else never.
     """
     target = Path(directory)
-    _check_free(target, overwrite)
+    check_free(target, overwrite)
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,8 @@ def _coordsim_version() -> str:
         return "not installed"
 
 
-def _check_free(target: Path, overwrite: bool) -> None:
+def check_free(target: Path, overwrite: bool) -> None:
+    """Raise RunFolderError unless a run may be written to `target`."""
     if not target.exists() and not target.is_symlink():
         return
     if target.is_symlink() or not target.is_dir():

@@ -34,7 +34,19 @@ class Wait:
     abandoned (its event may still lie in the queue, and does nothing), and the branch gets a new one.
     """
 
-    __slots__ = ("arrived", "callbacks", "ended", "holder", "place", "priority", "rejected", "resume", "service", "size", "started")
+    __slots__ = (
+        "arrived",
+        "callbacks",
+        "ended",
+        "holder",
+        "place",
+        "priority",
+        "rejected",
+        "resume",
+        "service",
+        "size",
+        "started",
+    )
 
     _ok = True
     _value = None
@@ -63,7 +75,23 @@ class Branch:
     `calls` counts the calls of each component in this lane: the ordinal of a draw. `state` belongs to the model.
     """
 
-    __slots__ = ("calls", "facts", "held", "index", "join", "lane", "ledger", "parts", "sim", "span", "spans", "state", "task", "time", "wait")
+    __slots__ = (
+        "calls",
+        "facts",
+        "held",
+        "index",
+        "join",
+        "lane",
+        "ledger",
+        "parts",
+        "sim",
+        "span",
+        "spans",
+        "state",
+        "task",
+        "time",
+        "wait",
+    )
 
     def __init__(self, task: "Task", lane: int, time: float, state: Any) -> None:
         ledger = task.ledger
@@ -137,6 +165,12 @@ class Branch:
         child.span = self.span
         return child
 
+    def let_go(self) -> None:
+        """Give back, at local time, the servers that the branch holds: it failed before it could."""
+        for pool in self.held or ():
+            pool.give_at(self.time)
+        self.held = None
+
     def settle(self) -> None:
         """Sleep until the clock has reached local time; the script yields after the call."""
         wait = self.wait
@@ -153,22 +187,43 @@ class Branch:
         self.wait.resume = _nothing
 
     def cancel(self) -> None:
-        """Give back whatever the branch waits for or is served by, and never run it again."""
+        """Give back whatever the branch waits for or is served by, and never run it again.
+
+        What it did until now was work all the same, and stays in `parts`.
+        """
+        now = self.sim._now
         if self.join is not None:
             for child in self.join.branches:
                 if not child.over:
                     child.cancel()
-                    self.task.overlap(child.parts)
+                self.task.overlap(child.parts)
         wait = self.wait
         if wait.holder is not None:
-            for account, start, end in wait.holder.open_parts(wait, self.sim._now):
-                self.parts[account] += end - start  # what it got until now was work all the same
+            for account, start, end in wait.holder.open_parts(wait, now):
+                self.book(account, start, end)
             wait.holder.cancel(wait)
         for pool in self.held or ():
             pool.give()
         if wait.callbacks is not None:
             wait.callbacks = ()
+        if self.spans is not None and self.time > now:
+            self._clip(now)
         self.end()
+
+    def _clip(self, now: float) -> None:
+        """Take back what the branch booked behind `now`, having run ahead of the clock: it never came to that."""
+        spans, parts = self.spans, self.parts
+        assert spans is not None
+        for at in range(0, len(spans), ENTRY):
+            lane, _, account, start, end, _, own = spans[at : at + ENTRY]
+            if lane != self.lane or end <= now:
+                continue
+            spans[at + 3] = start = min(start, now)
+            spans[at + 4] = now
+            if not own:
+                booked = self.task.booked(lane, at // ENTRY, account)
+                parts[booked] = max(0.0, parts[booked] - (end - max(spans[at + 3], now)) if start < now else parts[booked] - (end - start))
+        self.time = now
 
 
 class Join:
@@ -206,7 +261,7 @@ class Join:
     def _meet(self, branch: Branch, failure: str | None) -> None:
         branch.end()
         if self.released is not None:
-            branch.task.overlap(branch.parts)  # after the release: work nobody waited for
+            branch.task.ran_on(branch)
             return
         if failure is None:
             self.arrived.append(branch)
@@ -234,6 +289,8 @@ class Join:
                 other.cancel()
             if other.over:
                 task.overlap(other.parts)
+            else:
+                task.running += 1
         if parent.spans is not None:
             task.edges.append((branch.lane, parent.lane, branch.time))
         parent.wait.resume(None)

@@ -10,9 +10,7 @@ Source: Kiefer and Wolfowitz, Trans. AMS 78 (1955).
 """
 
 from collections import deque
-from heapq import heapreplace, heappush
-
-import numpy as np
+from heapq import heappush, heapreplace
 
 from .branch import Wait
 from .limiter import Limiter

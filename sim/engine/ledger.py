@@ -314,8 +314,8 @@ class Ledger:
                 task.spans += (branch.lane, branch.span, account, start, end, 0.0, 0)
         parts = [0.0] * len(self.accounts)
         clipped: list[Any] = []
-        for position, (lane, parent, account, start, end, size, own) in enumerate(entries(task.spans)):
-            end = min(end, horizon)
+        for position, (lane, parent, account, start, until, size, own) in enumerate(entries(task.spans)):
+            end = min(until, horizon)
             clipped += (lane, parent, account, min(start, horizon), end, size, own)
             if lane in critical and end > start and self.accounts[account].category != STRUCTURE:
                 lost = [to for at, first, last, to in task.lost if at == lane and first <= position < last]

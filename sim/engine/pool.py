@@ -32,7 +32,12 @@ class Pool:
     )  # fmt: skip
 
     def __init__(
-        self, sim: Simulation, name: str, capacity: int | None, queue_limit: int | None = None, by_priority: bool = False
+        self,
+        sim: Simulation,
+        name: str,
+        capacity: int | None,
+        queue_limit: int | None = None,
+        by_priority: bool = False,
     ) -> None:
         self.sim = sim
         self.name = name

@@ -203,7 +203,8 @@ def _is_text(written: str) -> bool:
 
 def _tag(event: Any) -> str:
     """Return what is wrong with a tag."""
-    return f"tags such as `{shorten(str(event.tag), 40)}` are not used here; write the plain value"
+    tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+    return f"tags such as `{shorten(tag, 40)}` are not used here; write the plain value"
 
 
 def _measure(children: list[Node]) -> tuple[int, int]:
@@ -253,7 +254,11 @@ def _told(problem: str, context: str, builder: _Builder, mark: Any) -> tuple[str
         opening, closing = ("[", "]") if is_list else ("{", "}")
         if "stream end" in problem:
             return f"the bracket `{opening}` that opens here is never closed", True
-        return f"expected `,` or `{closing}` here, inside brackets", False
+        opened = builder.open[-1].start_mark if builder.open else mark
+        place = f"{opened.line + 1}:{opened.column + 1}"
+        return f"expected `,` or `{closing}` here, inside the brackets that open at {place}", False
+    if "mapping values are not allowed" in problem and ":" not in line[: mark.column]:
+        return "a `:` is not expected here; check the indentation, and the line above for a missing `:`", False
     if "node content" in problem:
         return f"expected a value here; got `{here}`" if here else "expected a value here", False
     for saying, message, opening_is_meant in _SAYINGS:

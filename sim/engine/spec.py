@@ -215,9 +215,8 @@ class Quantity:
 
     def write(self, value: float) -> str | float:
         """Return what YAML writes: `parse` gives the same float back."""
-        if self.dimension == units.NUMBER:
-            return value
-        return units.exact(value, self.dimension)
+        text = units.exact(value, self.dimension)
+        return value if self.dimension == units.NUMBER or (self.dimension.bare and text.isdigit()) else text
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
         """Parse on the way in, write with the unit on the way out."""
@@ -287,7 +286,9 @@ class Identifier:
         """Return the name; ValueError with the rule otherwise."""
         if not isinstance(value, str) or len(value) > 100 or not re.fullmatch(self.PATTERN[1:-1], value):
             rule = "must be a name: a letter, then letters, digits, `_`, `.` or `-`, 100 at most"
-            raise ValueError(f"{rule}; got {show(value)}")
+            close = re.sub(r"[^A-Za-z0-9_.-]+", "-", value).strip("-.") if isinstance(value, str) else ""
+            remedy = f"; write `{close}`" if len(close) <= 100 and re.fullmatch(self.PATTERN[1:-1], close) else ""
+            raise ValueError(f"{rule}; got {show(value)}{remedy}")
         return value
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:

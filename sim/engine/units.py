@@ -288,6 +288,8 @@ def _unknown_unit(unit: str, sizes: Sizes, dimension: Dimension) -> str:
     """Return what is wrong with `unit`, and the unit that was probably meant."""
     known = [name for name in sizes if name and name.isascii()]
     meant = _SYNONYMS.get(unit) or _SYNONYMS.get(unit.lower(), "")
+    if unit in dimension.per and sizes is dimension.units and "" in sizes:
+        return f": the slash is missing; write `/ {unit}`"
     above, slash, _ = meant.partition("/")
     fits = meant in sizes or (slash and dimension.per == _TIME and above.strip() in sizes)
     choice = meant if fits else nearest(unit, known)
@@ -303,6 +305,8 @@ def _hint(text: str) -> str:
         return ": write the number without commas"
     if re.match(r"\s*[-+]?\.?(nan|inf)", text, re.IGNORECASE):
         return ": it must be finite"
+    if re.match(r"\s*\$\s*-", text):
+        return ": it must not be negative"
     return ""
 
 

@@ -73,6 +73,16 @@ def lay_out(report: Report, width: int = WIDTH) -> list[Line]:
     return lines
 
 
+def text(lines: Sequence[Line], styled: bool = False) -> str:
+    """Return lines as text; `styled` for a terminal, with headings in bold."""
+    codes = _CODES if styled else {}
+    ends = {style: (f"\x1b[{code}m", "\x1b[0m") for style, code in codes.items()}
+    return "".join("{1}{0}{2}\n".format(line.text, *ends.get(line.style, ("", ""))) for line in lines)
+
+
+_CODES: dict[Style, str] = {"title": "1", "strong": "1;36", "faint": "2"}
+
+
 def _wrapped(texts: Sequence[str], width: int) -> Iterator[str]:
     for text in texts:
         yield from textwrap.wrap(text, width, subsequent_indent="  ") or [""]

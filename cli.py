@@ -1,0 +1,473 @@
+"""The command `coordsim`: parse, call, print.
+
+stdout holds the result, stderr the progress and warnings. Exit codes: 0 ok; 1 our mistake (a short message; set
+COORDSIM_TRACEBACK=1 for the traceback); 2 invalid input, usage, or a missing package; 3 SLO missed and 4 inconclusive, both
+with `--check-slo`; 130 interrupted; 141 nobody reads stdout any more.
+
+Leaves out: everything that is not about the command line.
+Checked: tests/test_cli.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .models.scenario import Scenario
+    from .sim.analysis.replicate import Interrupted, Progress, Run, Settings
+    from .sim.analysis.result import TaskView
+    from .sim.analysis.summary import Summary
+    from .sim.report.tables import About
+    from .sim.report.tasks import Wanted
+
+INVALID, MISSED, INCONCLUSIVE, INTERRUPTED, UNREAD = 2, 3, 4, 130, 141
+REPORT_TO = "https://github.com/coordsim/coordsim/issues"
+
+app = typer.Typer(
+    name="coordsim",
+    help="Predict where the time of an agentic AI system goes, and what coordination costs, before it is built.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(StrEnum):
+    """How a result is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    MD = "md"
+
+
+class Spans(StrEnum):
+    """Of which tasks the first replication keeps every span."""
+
+    ALL = "all"
+    SAMPLED = "sampled"
+    NONE = "none"
+
+
+ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a value, as in `models.llm.replicas=4`; null deletes.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; nothing but a bug of ours gets past it."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no `±` is no reason to fail
+    try:
+        app(args=given, prog_name="coordsim", obj=given)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else INVALID
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except Exception as error:  # noqa: BLE001  # the last resort: whatever it is, no traceback unless asked for
+        return _failed(error)
+    return 0
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
+    if version:
+        from . import __version__
+
+        _print(f"coordsim {__version__}\n")
+        raise typer.Exit
+
+
+_options.__doc__ = app.info.help
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    scenario: ScenarioName,
+    sets: Sets = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")] = None,
+    replications: Annotated[str | None, typer.Option(metavar="N|auto", help="Independent runs; auto: until --precision.")] = None,
+    precision: Annotated[str | None, typer.Option(metavar="SHARE", help="Run until mean and p95 are known within, e.g., 5%.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
+    horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
+    warmup: Annotated[str | None, typer.Option(metavar="auto|TIME", help="What to leave out at the start.")] = None,
+    spans: Annotated[Spans | None, typer.Option(help="Spans to keep for -o. Default: sampled with -o, else none.")] = None,
+    format: FormatOption = Format.TABLE,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write a run folder.")] = None,
+    overwrite: Overwrite = False,
+    show_task: Annotated[str | None, typer.Option(metavar="p99|N", help="Show one task's timeline.")] = None,
+    check_slo: Annotated[bool, typer.Option("--check-slo", help="Exit with 3 if the SLO is missed, 4 if inconclusive.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Simulate a scenario, and say where the time goes."""
+    wanted = _wanted(show_task, "--show-task", format)
+    loaded = _load(scenario, sets, _overrides(seed, tasks, horizon, warmup))
+    settings = _settings(loaded, replications, precision, spans or (Spans.SAMPLED if out else Spans.NONE))
+    if check_slo and not settings.objectives:
+        raise typer.BadParameter(f"{scenario} has no `slo` to check", param_hint="--check-slo")
+    if out is not None:
+        from .sim.analysis.runfolder import check_free
+
+        check_free(out, overwrite)
+    from .sim.analysis.replicate import Interrupted
+
+    try:
+        done = _replicate(loaded, settings, workers, quiet)
+        view = None if wanted is None else _timeline_of(loaded, done, settings, wanted)
+    except Interrupted as stop:
+        raise typer.Exit(_interrupted(stop, loaded, settings, out, overwrite, context.obj)) from None
+    if out is not None:
+        _write_run(done, loaded, out, overwrite, context.obj)
+    _report(done.summary, _about(loaded.to_data()), format, view)
+    _warn(done.summary, scenario)
+    if out is not None and not quiet:
+        _say(f"written to {out}")
+    if check_slo:
+        raise typer.Exit({"fail": MISSED, "inconclusive": INCONCLUSIVE}.get(done.summary.verdict or "", 0))
+
+
+@app.command()
+def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")], sets: Sets = None) -> None:
+    """Check scenarios: all mistakes at once; if there are none, what they hold and which queue cannot be stable."""
+    from .sim.engine.errors import InputError
+    from .sim.report.overview import overview
+
+    bad = 0
+    for name in scenarios:
+        try:
+            loaded = _load(name, sets)
+        except InputError as error:
+            bad += 1
+            _say(str(error))
+            continue
+        found = _bounds(loaded)
+        lines = [] if found is None else list(found.lines())
+        _print("\n".join([f"{name}: ok", *overview(loaded.to_data()), *lines]) + "\n")
+        for warning in [*loaded.doubts(), *([] if found is None else found.warnings)]:
+            _say(f"WARNING: {_addressed(warning, name)}")
+    if bad:
+        raise typer.Exit(INVALID)
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(metavar="RUNDIR", help="A run folder that `coordsim run -o` wrote.")],
+    task: Annotated[str | None, typer.Option(metavar="p99|N", help="Show one task's timeline.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Show a finished run again."""
+    wanted = _wanted(task, "--task", format)
+    from .sim.analysis.runfolder import read
+    from .sim.engine.source import Document
+    from .sim.report.tasks import title, view_in_folder
+
+    found = read(folder)
+    about = _about(Document.from_text(found.scenario, str(folder / "scenario.resolved.yaml")).data)
+    view = None
+    if wanted is not None:
+        seen = view_in_folder(found, wanted)
+        view = seen, title(seen.task, wanted)
+    _report(found.summary, about, format, view)
+    if found.manifest.get("interrupted"):
+        _say(f"WARNING: the run was interrupted; only {found.summary.replications} replications were complete")
+    _warn(found.summary, "SCENARIO")
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios that ship, and the question each answers."""
+    from .sim.report import shipped
+
+    found = list(shipped.questions())
+    width = max((len(name) for name, _ in found), default=0)
+    _print("".join(f"{name:<{width}}  {question}\n" for name, question in found))
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the starter.")] = Path("scenario.yaml"),
+) -> None:
+    """Write a commented scenario to start from, and the schema that lets editors check it."""
+    from .sim.report import starter
+    from .sim.report.files import write_text
+
+    schema = file.parent / starter.SCHEMA
+    write_text(file, starter.TEXT.replace("THIS_FILE", shlex.quote(file.name)))
+    text = _schema()
+    if not schema.exists():
+        write_text(schema, text)
+    elif schema.read_text(encoding="utf-8") != text:
+        _say(f"WARNING: {schema} is not of this version; try `coordsim schema -o {schema} --overwrite`")
+    _print(f"{file} is written; now try\n  coordsim run {shlex.quote(str(file))}\n")
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write it to a file.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the JSON Schema of scenarios, for editors."""
+    from .sim.report.files import write_text
+
+    if out is None:
+        _print(_schema())
+    else:
+        write_text(out, _schema(), overwrite)
+
+
+@app.command()
+def doctor() -> None:
+    """Examine this installation: versions, cores, extras, scenarios."""
+    from . import __version__
+    from .sim.report.doctor import examine
+
+    findings = list(examine(__version__))
+    width = max(len(one.name) for one in findings)
+    marks = {True: "ok", False: "BAD", None: ""}
+    _print("".join(f"{marks[one.good]:<4}{one.name:<{width}}  {one.found}\n" for one in findings))
+    if any(one.good is False for one in findings):
+        raise typer.Exit(INVALID)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From options to values
+
+
+def _load(name: str, sets: list[str] | None, more: Iterable[tuple[str, str]] = ()) -> Scenario:
+    from .models.scenario import Scenario
+    from .sim.engine.source import load
+    from .sim.report.shipped import find
+
+    document = load(find(name))
+    for text in sets or ():
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"must be a path and a value, as in `models.llm.replicas=4`; got `{text}`", param_hint="--set")
+        document = document.with_override(path.strip(), value)
+    for path, value in more:
+        if value != "null" or path.partition(".")[2] in (document.data.get("workload") or {}):
+            document = document.with_override(path, value)
+    return Scenario.of(document)
+
+
+def _overrides(seed: int | None, tasks: int | None, horizon: str | None, warmup: str | None) -> list[tuple[str, str]]:
+    """Return what the options change in the scenario; a run ends by tasks or by time, so one replaces the other."""
+    if tasks is not None and horizon is not None:
+        raise typer.BadParameter("a run ends by --tasks or by --horizon; give one of them", param_hint="--tasks")
+    found = [] if seed is None else [("seed", str(seed))]
+    if tasks is not None:
+        found += [("workload.horizon", "null"), ("workload.tasks", str(tasks))]
+    if horizon is not None:
+        found += [("workload.tasks", "null"), ("workload.horizon", horizon)]
+    return found if warmup is None else [*found, ("workload.warmup", warmup)]
+
+
+def _settings(scenario: Scenario, replications: str | None, precision: str | None, spans: Spans) -> Settings:
+    from .models.slo import objectives
+    from .sim.analysis.replicate import Settings
+
+    number: Any = scenario.replications
+    if replications == "auto" or (replications is None and precision is not None):
+        number = "auto"
+    elif replications is not None:
+        if not replications.isascii() or not replications.isdigit() or int(replications) < 1:
+            raise typer.BadParameter(f"must be `auto` or a number >= 1; got `{replications}`", param_hint="--replications")
+        number = int(replications)
+    return Settings(
+        replications=number,
+        precision=None if precision is None else _share(precision),
+        warmup=scenario.workload.warmup,
+        objectives=objectives(scenario.slo),
+        confidence=scenario.confidence,
+        spans=spans.value,
+    )
+
+
+def _share(text: str) -> float:
+    from .sim.engine import units
+
+    try:
+        share = units.parse(text, units.SHARE)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--precision") from None
+    if share == 0:
+        raise typer.BadParameter("must be above 0", param_hint="--precision")
+    return share
+
+
+def _wanted(text: str | None, option: str, format: Format) -> Wanted | None:
+    if text is None:
+        return None
+    if format is Format.CSV:
+        raise typer.BadParameter("a timeline is no table of numbers; use `--format table`, `md` or `json`", param_hint=option)
+    from .sim.report.tasks import wanted
+
+    try:
+        return wanted(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Calls
+
+
+def _replicate(scenario: Scenario, settings: Settings, workers: int | None, quiet: bool) -> Run:
+    from .models.simulate import simulate
+    from .sim.analysis.replicate import replicate
+    from .sim.report.doctor import cores
+
+    def go(progress: Callable[[Progress], None] | None) -> Run:
+        return replicate(
+            simulate, scenario, seed=scenario.seed, settings=settings, workers=workers or cores(), progress=progress
+        )
+
+    if quiet or not sys.stderr.isatty():
+        return go(None)
+    from rich.console import Console
+
+    from .sim.report.progress import Bar
+
+    with Bar(Console(stderr=True), scenario.name) as bar:
+        return go(bar)
+
+
+def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Wanted) -> tuple[TaskView, str]:
+    """Return the task asked for, of the first replication; that runs again, keeping the spans of this task alone."""
+    from .models.simulate import simulate
+    from .sim.analysis.summarize import cut_warmup
+    from .sim.report import tasks
+
+    first = cut_warmup(done.results, settings.warmup)[1][0]
+    number = tasks.pick(first, wanted)
+    again = simulate(scenario, scenario.seed, 0, f"task {number}")
+    return tasks.view_of(again, number), tasks.title(number, wanted)
+
+
+def _write_run(done: Run, scenario: Scenario, out: Path, overwrite: bool, given: Any, interrupted: bool = False) -> None:
+    from datetime import UTC, datetime
+
+    from .sim.analysis.runfolder import Source, write
+
+    source = Source(shlex.join(["coordsim", *(given or ())]), datetime.now(UTC).isoformat(timespec="seconds"), interrupted)
+    write(done, scenario.to_yaml(), out, overwrite=overwrite, source=source)
+
+
+def _interrupted(
+    stop: Interrupted, scenario: Scenario, settings: Settings, out: Path | None, overwrite: bool, given: Any
+) -> int:
+    """Say how far the run came, and keep that with -o; return the exit code."""
+    from .sim.analysis.replicate import Run
+    from .sim.analysis.summarize import summarize
+
+    count, planned = len(stop.results), settings.first_round
+    _say(f"interrupted: {count} of {max(planned, count)} replications were complete")
+    if out is not None and count:
+        summary = summarize(
+            stop.results, confidence=settings.confidence, warmup=settings.warmup, objectives=settings.objectives
+        )
+        _write_run(Run(stop.results, summary), scenario, out, overwrite, given, interrupted=True)
+        _say(f"they are in {out}; see them with `coordsim show {shlex.quote(str(out))}`")
+    return INTERRUPTED
+
+
+def _bounds(scenario: Scenario) -> Any:
+    from .models.bounds import bounds
+
+    return bounds(scenario)
+
+
+def _about(data: dict[str, Any]) -> About:
+    from .models.runtime import PRESETS
+    from .sim.report.overview import about
+
+    return about(data, PRESETS)
+
+
+def _schema() -> str:
+    import json
+
+    from .models.scenario import Scenario
+    from .sim.engine.schema import json_schema
+
+    return json.dumps(json_schema(Scenario), indent=2, ensure_ascii=False) + "\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Printing
+
+
+def _report(summary: Summary, about: About, format: Format, view: tuple[TaskView, str] | None) -> None:
+    """Print a summary, and a task's timeline with it."""
+    from .sim.report import formats, layout, tables
+    from .sim.report.timeline import timeline, to_data
+
+    if format is Format.JSON:
+        _print(formats.to_json(summary, **({} if view is None else {"task": to_data(view[0])})))
+    elif format is Format.CSV:
+        _print(formats.to_csv(summary))
+    else:
+        report = tables.report(summary, about, () if view is None else (timeline(*view),))
+        if format is Format.MD:
+            _print(layout.markdown(report))
+        else:
+            styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+            _print(layout.text(layout.lay_out(report), styled))
+
+
+def _print(text: str) -> None:
+    """Print to stdout; where nobody reads it any more (`| head`), end quietly."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go, and would fail again when the interpreter exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(UNREAD) from None
+
+
+def _warn(summary: Summary, scenario: str) -> None:
+    """Print what is doubtful on stderr."""
+    for warning in (*summary.warnings, *summary.doubts):
+        _say(f"WARNING: {_addressed(warning, scenario)}")
+
+
+def _addressed(warning: str, scenario: str) -> str:
+    """Return the warning with the user's own scenario in the commands it gives."""
+    return re.sub(r"\bSCENARIO\b", lambda _match: shlex.quote(scenario), warning)
+
+
+def _say(text: str, code: int = 0) -> int:
+    """Print to stderr; return the exit code that goes with it."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201  # this is the command
+    return code
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong, and return the exit code."""
+    from .sim.report.failures import explain
+
+    if os.environ.get("COORDSIM_TRACEBACK"):
+        import traceback
+
+        traceback.print_exception(error)
+    return _say(*explain(error))

@@ -1,0 +1,208 @@
+"""What the parts of a scenario say of one another: every name must exist, and every route that messages take.
+
+Each function yields mistakes, and works on a scenario of which only parts are valid, so that all mistakes come at once.
+Leaves out: the shape of a workflow, which `workflow` checks.
+Checked: tests/test_scenario.py, tests/data/bad.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from ..sim.engine.errors import did_you_mean
+from ..sim.engine.spec import SpecProblem
+from .workflow import (
+    DONE,
+    END,
+    NONE,
+    START,
+    AgentStep,
+    EvaluatorStep,
+    ForkStep,
+    Markov,
+    RetrieverStep,
+    ToolStep,
+    Workflow,
+    WorkflowStep,
+    listed,
+)
+
+if TYPE_CHECKING:
+    from .scenario import Scenario
+
+__all__ = ["problems"]
+
+Path = tuple[str | int, ...]
+Problems = Iterator[SpecProblem]
+
+_PLACED = ("agents", "models", "tools", "memories", "retrievers", "evaluators")  # what may name the node it runs on
+
+
+def problems(scenario: "Scenario") -> Problems:
+    """Yield every name that nothing has, every policy that lacks its number, and every route that does not exist."""
+    yield from _in_components(scenario)
+    for path, flow in _workflows(scenario):
+        yield from _in_workflow(scenario, path, flow)
+    yield from _circle(scenario)
+    yield from _in_network(scenario)
+    yield from _routes(scenario)
+
+
+def _missing(path: Path, name: str | None, kind: str, known: Collection[str], at_key: bool = False) -> Problems:
+    """Yield the mistake of a name that is not among the `known` ones of its kind."""
+    if name is None or name in known:
+        return
+    remedy = did_you_mean(name, known) or (f"; it has {listed(known)}" if known else f"; add it under `{kind}`")
+    yield SpecProblem(path, f"`{kind}` has no `{name}`{remedy}", at_key)
+
+
+def _in_components(scenario: "Scenario") -> Problems:
+    """Yield the mistakes of components that name one another, of task classes and of the runtime."""
+    models, serializers = scenario.models, scenario.all_serializers
+    for name, agent in scenario.agents.items():
+        yield from _missing(("agents", name, "model"), agent.model, "models", models)
+        yield from _missing(("agents", name, "memory"), agent.memory, "memories", scenario.memories)
+        yield from _missing(("agents", name, "retriever"), agent.retriever, "retrievers", scenario.retrievers)
+    for name, evaluator in scenario.evaluators.items():
+        yield from _missing(("evaluators", name, "model"), evaluator.model, "models", models)
+    for name, memory in scenario.memories.items():
+        if memory.summarize is not None:
+            yield from _missing(("memories", name, "summarize", "model"), memory.summarize.model, "models", models)
+    for name, group in scenario.classes.items():
+        yield from _missing(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
+    yield from _missing(("runtime", "codec"), scenario.runtime.codec, "serializers", serializers)
+    if scenario.runtime.notification == "polling" and scenario.orchestrator.poll_interval is None:
+        rule = "`notification: polling` needs `orchestrator.poll_interval`, such as `20 ms`"
+        yield SpecProblem(("runtime",), f"{rule}; or choose `notification: event`")
+
+
+def _workflows(scenario: "Scenario") -> list[tuple[Path, Workflow]]:
+    named: list[tuple[Path, Workflow]] = [(("workflows", name), flow) for name, flow in scenario.workflows.items()]
+    return [(("workflow",), scenario.workflow), *named]
+
+
+def _in_workflow(scenario: "Scenario", path: Path, flow: Workflow) -> Problems:
+    """Yield the names in the steps of a workflow that nothing has."""
+    yield from _no_step((*path, "start"), flow.start, flow.steps)
+    for name, step in flow.steps.items():
+        here = (*path, "steps", name)
+        for field, target in step.references():
+            yield from _no_step((*here, *field), target, [*flow.steps, DONE], at_key=len(field) > 1)
+        if isinstance(step, AgentStep):
+            yield from _missing((*here, "agent"), step.agent, "agents", scenario.agents)
+            yield from _in_choice(scenario, (*here, "tools"), step)
+        elif isinstance(step, EvaluatorStep):
+            yield from _missing((*here, "evaluator"), step.evaluator, "evaluators", scenario.evaluators)
+        elif isinstance(step, ToolStep):
+            yield from _missing((*here, "tool"), step.tool, "tools", scenario.tools)
+        elif isinstance(step, RetrieverStep):
+            yield from _missing((*here, "retriever"), step.retriever, "retrievers", scenario.retrievers)
+        elif isinstance(step, WorkflowStep):
+            yield from _missing((*here, "workflow"), step.workflow, "workflows", scenario.workflows)
+        elif isinstance(step, ForkStep):
+            for position, branch in enumerate(step.fork):
+                known = [*flow.steps, *scenario.workflows]
+                yield from _no_step((*here, "fork", position), branch, known, "step or workflow")
+
+
+def _no_step(
+    path: Path, name: str | None, known: Collection[str], what: str = "step", at_key: bool = False
+) -> Problems:
+    """Yield the mistake of a step that does not exist."""
+    if name is not None and name not in known:
+        remedy = did_you_mean(name, known) or f"; there are {listed(known)}"
+        yield SpecProblem(path, f"no {what} is named `{name}`{remedy}", at_key)
+
+
+def _in_choice(scenario: "Scenario", path: Path, step: AgentStep) -> Problems:
+    """Yield the mistakes in how an agent chooses tools."""
+    tools = scenario.tools
+    if not isinstance(step.tools, Markov):
+        for name in step.tools or ():
+            if name != NONE:
+                yield from _missing((*path, name), name, "tools", tools, at_key=True)
+        return
+    rows = step.tools.markov
+    here = (*path, "markov")
+    for row, weights in rows.items():
+        if row != START:
+            yield from _missing((*here, row), row, "tools", tools, at_key=True)
+        for name in weights:
+            if name not in (NONE, END):
+                yield from _missing((*here, row, name), name, "tools", tools, at_key=True)
+                if name in tools and name not in rows:
+                    message = f"leads to `{name}`, which has no row; add one"
+                    yield SpecProblem((*here, row, name), message, at_key=True)
+
+
+def _circle(scenario: "Scenario") -> Problems:
+    """Yield the first workflow that contains itself, step by step."""
+    inside: dict[str, list[str]] = {}
+    for name, flow in scenario.workflows.items():
+        parts = [step.workflow for step in flow.steps.values() if isinstance(step, WorkflowStep)]
+        for step in flow.steps.values():
+            if isinstance(step, ForkStep):
+                parts += [branch for branch in step.fork if branch not in flow.steps]
+        inside[name] = [part for part in parts if part in scenario.workflows]
+    for name in inside:
+        chain = _way(inside, name, name)
+        if chain:
+            told = " -> ".join(f"`{part}`" for part in chain)
+            yield SpecProblem(("workflows", name), f"contains itself: {told}", at_key=True)
+            return
+
+
+def _way(after: dict[str, list[str]], start: str, end: str) -> list[str]:
+    """Return the names on a shortest way of one step at least, both ends among them; none when there is no way."""
+    ways = [[start]]
+    seen: set[str] = set()
+    for way in ways:
+        for name in after[way[-1]]:
+            if name == end:
+                return [*way, name]
+            if name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+    return []
+
+
+def _in_network(scenario: "Scenario") -> Problems:
+    """Yield the nodes that are named and do not exist."""
+    nodes = scenario.network.nodes
+    for kind in _PLACED:
+        for name, part in getattr(scenario, kind).items():
+            yield from _missing((kind, name, "node"), part.node, "network.nodes", nodes)
+    yield from _missing(("orchestrator", "node"), scenario.orchestrator.node, "network.nodes", nodes)
+    for position, link in enumerate(scenario.network.links):
+        for field, name in link.named_ends():
+            yield from _missing(("network", "links", position, *field), name, "network.nodes", nodes)
+
+
+def _routes(scenario: "Scenario") -> Problems:
+    """Yield the nodes of components to which no route leads, or from which none leads back."""
+    nodes, home = scenario.network.nodes, scenario.orchestrator.node
+    used: dict[str, str] = {}
+    for kind in _PLACED:
+        for name, part in getattr(scenario, kind).items():
+            if part.node in nodes:
+                used.setdefault(part.node, f"{kind}.{name}")
+    if used and home is None:
+        node, component = next(iter(used.items()))
+        rule = f"must name a `node`, since `{component}` runs on `{node}`"
+        why = "whatever names no node runs where the orchestrator does"
+        yield SpecProblem(("orchestrator",), f"{rule}: {why}")
+    if home not in nodes:
+        return
+    after: dict[str, list[str]] = {node: [] for node in nodes}
+    for link in scenario.network.links:
+        ends = [name for _, name in link.named_ends()]
+        if len(ends) == 2 and all(name in nodes for name in ends):
+            after[ends[0]].append(ends[1])
+            if link.between is not None:
+                after[ends[1]].append(ends[0])
+    for node, component in used.items():
+        for start, end in ((home, node), (node, home)):
+            if node != home and not _way(after, start, end):
+                where = f"`{component}` runs on `{node}`, the orchestrator on `{home}`"
+                message = f"no route leads from `{start}` to `{end}` ({where}); add a link"
+                yield SpecProblem(("network", "links"), message)
+                break
