@@ -32,11 +32,9 @@ if TYPE_CHECKING:
     from .sim.report.tasks import Wanted
 
 INVALID, MISSED, INCONCLUSIVE, INTERRUPTED, UNREAD = 2, 3, 4, 130, 141
-REPORT_TO = "https://github.com/coordsim/coordsim/issues"
 
 app = typer.Typer(
     name="coordsim",
-    help="Predict where the time of an agentic AI system goes, and what coordination costs, before it is built.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -61,9 +59,12 @@ class Spans(StrEnum):
     NONE = "none"
 
 
-ScenarioName = Annotated[str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")]
+ScenarioName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")
+]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a value, as in `models.llm.replicas=4`; null deletes.")
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value, as in `models.llm.replicas=4`; null deletes."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
@@ -86,42 +87,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-@app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False) -> None:
-    if version:
+def _version(asked: bool) -> None:
+    if asked:
         from . import __version__
 
         _print(f"coordsim {__version__}\n")
         raise typer.Exit
 
 
-_options.__doc__ = app.info.help
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Predict where the time of an agentic AI system goes, and what coordination costs, before it is built."""
 
 
 @app.command()
 def run(
     context: typer.Context,
     scenario: ScenarioName,
+    *,
     sets: Sets = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")] = None,
-    replications: Annotated[str | None, typer.Option(metavar="N|auto", help="Independent runs; auto: until --precision.")] = None,
-    precision: Annotated[str | None, typer.Option(metavar="SHARE", help="Run until mean and p95 are known within, e.g., 5%.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")] = None,
+    replications: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="Independent runs; auto: until --precision.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Run until mean and p95 are known within, e.g., 5%.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")
+    ] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
     horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
     warmup: Annotated[str | None, typer.Option(metavar="auto|TIME", help="What to leave out at the start.")] = None,
-    spans: Annotated[Spans | None, typer.Option(help="Spans to keep for -o. Default: sampled with -o, else none.")] = None,
+    spans: Annotated[
+        Spans | None, typer.Option(help="Spans to keep for -o. Default: sampled with -o, else none.")
+    ] = None,
     format: FormatOption = Format.TABLE,
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write a run folder.")] = None,
     overwrite: Overwrite = False,
     show_task: Annotated[str | None, typer.Option(metavar="p99|N", help="Show one task's timeline.")] = None,
-    check_slo: Annotated[bool, typer.Option("--check-slo", help="Exit with 3 if the SLO is missed, 4 if inconclusive.")] = False,
+    check_slo: Annotated[
+        bool, typer.Option("--check-slo", help="Exit with 3 if the SLO is missed, 4 if inconclusive.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """Simulate a scenario, and say where the time goes."""
     wanted = _wanted(show_task, "--show-task", format)
-    loaded = _load(scenario, sets, _overrides(seed, tasks, horizon, warmup))
-    settings = _settings(loaded, replications, precision, spans or (Spans.SAMPLED if out else Spans.NONE))
+    from .models import options
+
+    loaded = _load(scenario, sets, options.overrides(seed, tasks, horizon, warmup))
+    kept = spans or (Spans.SAMPLED if out else Spans.NONE)
+    settings = options.settings(loaded, replications, precision, kept.value)
     if check_slo and not settings.objectives:
         raise typer.BadParameter(f"{scenario} has no `slo` to check", param_hint="--check-slo")
     if out is not None:
@@ -249,86 +269,24 @@ def doctor() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# From options to values
+# Calls
 
 
 def _load(name: str, sets: list[str] | None, more: Iterable[tuple[str, str]] = ()) -> Scenario:
-    from .models.scenario import Scenario
-    from .sim.engine.source import load
+    from .models.options import read_scenario
     from .sim.report.shipped import find
 
-    document = load(find(name))
-    for text in sets or ():
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"must be a path and a value, as in `models.llm.replicas=4`; got `{text}`", param_hint="--set")
-        document = document.with_override(path.strip(), value)
-    for path, value in more:
-        if value != "null" or path.partition(".")[2] in (document.data.get("workload") or {}):
-            document = document.with_override(path, value)
-    return Scenario.of(document)
-
-
-def _overrides(seed: int | None, tasks: int | None, horizon: str | None, warmup: str | None) -> list[tuple[str, str]]:
-    """Return what the options change in the scenario; a run ends by tasks or by time, so one replaces the other."""
-    if tasks is not None and horizon is not None:
-        raise typer.BadParameter("a run ends by --tasks or by --horizon; give one of them", param_hint="--tasks")
-    found = [] if seed is None else [("seed", str(seed))]
-    if tasks is not None:
-        found += [("workload.horizon", "null"), ("workload.tasks", str(tasks))]
-    if horizon is not None:
-        found += [("workload.tasks", "null"), ("workload.horizon", horizon)]
-    return found if warmup is None else [*found, ("workload.warmup", warmup)]
-
-
-def _settings(scenario: Scenario, replications: str | None, precision: str | None, spans: Spans) -> Settings:
-    from .models.slo import objectives
-    from .sim.analysis.replicate import Settings
-
-    number: Any = scenario.replications
-    if replications == "auto" or (replications is None and precision is not None):
-        number = "auto"
-    elif replications is not None:
-        if not replications.isascii() or not replications.isdigit() or int(replications) < 1:
-            raise typer.BadParameter(f"must be `auto` or a number >= 1; got `{replications}`", param_hint="--replications")
-        number = int(replications)
-    return Settings(
-        replications=number,
-        precision=None if precision is None else _share(precision),
-        warmup=scenario.workload.warmup,
-        objectives=objectives(scenario.slo),
-        confidence=scenario.confidence,
-        spans=spans.value,
-    )
-
-
-def _share(text: str) -> float:
-    from .sim.engine import units
-
-    try:
-        share = units.parse(text, units.SHARE)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--precision") from None
-    if share == 0:
-        raise typer.BadParameter("must be above 0", param_hint="--precision")
-    return share
+    return read_scenario(find(name), sets or (), more)
 
 
 def _wanted(text: str | None, option: str, format: Format) -> Wanted | None:
     if text is None:
         return None
     if format is Format.CSV:
-        raise typer.BadParameter("a timeline is no table of numbers; use `--format table`, `md` or `json`", param_hint=option)
+        raise typer.BadParameter("a timeline fits no CSV; use `--format table`, `md` or `json`", param_hint=option)
     from .sim.report.tasks import wanted
 
-    try:
-        return wanted(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Calls
+    return wanted(text)
 
 
 def _replicate(scenario: Scenario, settings: Settings, workers: int | None, quiet: bool) -> Run:
@@ -363,12 +321,16 @@ def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Want
     return tasks.view_of(again, number), tasks.title(number, wanted)
 
 
-def _write_run(done: Run, scenario: Scenario, out: Path, overwrite: bool, given: Any, interrupted: bool = False) -> None:
+def _write_run(
+    done: Run, scenario: Scenario, out: Path, overwrite: bool, given: Any, interrupted: bool = False
+) -> None:
     from datetime import UTC, datetime
 
     from .sim.analysis.runfolder import Source, write
 
-    source = Source(shlex.join(["coordsim", *(given or ())]), datetime.now(UTC).isoformat(timespec="seconds"), interrupted)
+    source = Source(
+        shlex.join(["coordsim", *(given or ())]), datetime.now(UTC).isoformat(timespec="seconds"), interrupted
+    )
     write(done, scenario.to_yaml(), out, overwrite=overwrite, source=source)
 
 

@@ -27,5 +27,6 @@ class Evaluator(Spec):
     @model_validator(mode="after")
     def _one_way_to_judge(self) -> "Evaluator":
         if (self.model is None) == (self.latency is None):
-            raise ValueError("must have `model` (a model judges) or `latency` (a rule judges), one of them")
+            got = "neither" if self.model is None else "both"
+            raise ValueError(f"must have `model` (a model judges) or `latency` (a rule judges); got {got}")
         return self

@@ -10,8 +10,9 @@ Checked: tests/test_memory.py.
 
 from pydantic import model_validator
 
+from ..sim.engine import units
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
-from ..sim.engine.spec import Bandwidth, Name, PositiveCount, Spec, Tokens
+from ..sim.engine.spec import Bandwidth, Name, PositiveCount, Spec, SpecProblem, Tokens
 from .service import ZERO_SIZE, ZERO_TIME, ServiceSpec
 
 
@@ -25,7 +26,8 @@ class Summarize(Spec):
     @model_validator(mode="after")
     def _shrinks(self) -> "Summarize":
         if not self.to < self.above:
-            raise ValueError(f"`to < above` must hold, but got (to={self.to:g} tokens, above={self.above:g} tokens)")
+            to, above = (units.format(tokens, units.TOKENS) for tokens in (self.to, self.above))
+            raise SpecProblem("to", f"`to < above` must hold; got {to} and {above}")
         return self
 
 

@@ -3,7 +3,7 @@
 Leaves out: host CPU shared with tokenizers and local tools.
 Checked: tests/test_runtime.py.
 Source of the default dispatch: 0.5 ms a super-step of LangGraph in steady state without a checkpointer, on a busy 2-core
-machine, measured by the project's founders.
+machine, measured for this project.
 """
 
 from ..sim.engine.distributions import DurationDist

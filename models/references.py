@@ -8,7 +8,7 @@ Checked: tests/test_scenario.py, tests/data/bad.
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from ..sim.engine.errors import did_you_mean
+from ..sim.engine.errors import did_you_mean, listed
 from ..sim.engine.spec import SpecProblem
 from .workflow import (
     DONE,
@@ -23,7 +23,6 @@ from .workflow import (
     ToolStep,
     Workflow,
     WorkflowStep,
-    listed,
 )
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def _no_step(
     path: Path, name: str | None, known: Collection[str], what: str = "step", at_key: bool = False
 ) -> Problems:
     """Yield the mistake of a step that does not exist."""
-    if name is not None and name not in known:
+    if name is not None and known and name not in known:
         remedy = did_you_mean(name, known) or f"; there are {listed(known)}"
         yield SpecProblem(path, f"no {what} is named `{name}`{remedy}", at_key)
 
@@ -189,7 +188,7 @@ def _routes(scenario: "Scenario") -> Problems:
         node, component = next(iter(used.items()))
         rule = f"must name a `node`, since `{component}` runs on `{node}`"
         why = "whatever names no node runs where the orchestrator does"
-        yield SpecProblem(("orchestrator",), f"{rule}: {why}")
+        yield SpecProblem(("orchestrator",), f"{rule}: {why}", at_key=True)
     if home not in nodes:
         return
     after: dict[str, list[str]] = {node: [] for node in nodes}

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from ..sim.engine.spec import Name, Spec
+from ..sim.engine.errors import did_you_mean, listed, show
+from ..sim.engine.spec import Name, Spec, SpecProblem
 
 State = Literal["full", "delta", "resident"]
 Kv = Literal["discard", "keep"]
@@ -48,15 +49,16 @@ class Runtime(Spec):
     @model_validator(mode="before")
     @classmethod
     def _from_preset(cls, data: Any) -> Any:
+        path = () if isinstance(data, str) else ("preset",)
         if isinstance(data, str):
             data = {"preset": data}
-        if not isinstance(data, dict) or not isinstance(data.get("preset", DEFAULT), str):
-            raise ValueError(f"must be the name of a runtime or a mapping of policies; the names are {_names()}")
+        if not isinstance(data, dict):
+            rule = f"must be one of {listed(PRESETS)}, or a mapping of policies"
+            raise ValueError(f"{rule}; got {show(data)}")
         preset = data.get("preset", DEFAULT)
-        if preset not in PRESETS:
-            from ..sim.engine.errors import did_you_mean
-
-            raise ValueError(f"no runtime is named `{preset}`{did_you_mean(preset, PRESETS)}; the names are {_names()}")
+        if not isinstance(preset, str) or preset not in PRESETS:
+            hint = did_you_mean(preset, PRESETS) if isinstance(preset, str) else ""
+            raise SpecProblem(path, f"must be one of {listed(PRESETS)}; got {show(preset)}{hint}")
         return {"preset": preset, **PRESETS[preset], **data}
 
 
@@ -85,7 +87,3 @@ PRESETS: dict[str, dict[str, str | None]] = {
         "tools": "overlapped", "notification": "event", "dispatch": "every-task",
     },
 }  # fmt: skip
-
-
-def _names() -> str:
-    return ", ".join(f"`{name}`" for name in PRESETS)

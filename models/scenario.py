@@ -9,11 +9,13 @@ import os
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
+from ..sim.analysis.slo import Objective
 from ..sim.engine.distributions import AnyDraw, TokensDist
-from ..sim.engine.errors import did_you_mean
-from ..sim.engine.source import Document, load as load_document
+from ..sim.engine.errors import ScenarioError, show
+from ..sim.engine.source import Document
+from ..sim.engine.source import load as load_document
 from ..sim.engine.spec import (
     BytesPerToken,
     Count,
@@ -22,11 +24,9 @@ from ..sim.engine.spec import (
     PositiveCount,
     Share,
     Spec,
-    SpecProblem,
     SpecProblems,
     validate,
 )
-from . import slo
 from .agent import Agent
 from .api import Api
 from .evaluator import Evaluator
@@ -35,27 +35,29 @@ from .memory import Memory
 from .network import Network
 from .orchestrator import Orchestrator
 from .retriever import Retriever
+from .references import problems
 from .runtime import DEFAULT, Runtime
 from .serializer import Serializer, defaults
+from .slo import Slo, objectives
 from .tool import Tool
-from .workflow import (
-    END,
-    NONE,
-    START,
-    AgentStep,
-    EvaluatorStep,
-    Markov,
-    RetrieverStep,
-    ToolStep,
-    Workflow,
-    WorkflowStep,
-    ForkStep,
-)
+from .workflow import Workflow
 from .workload import Workload
 
 SCHEMA_VERSION = 1
 
 Model = Annotated[Llm | Api, Field(discriminator="kind")]
+
+
+def _version(value: object) -> object:
+    """Refuse what is no version of the schema, and say which one is."""
+    if value != SCHEMA_VERSION or not isinstance(value, int) or isinstance(value, bool):
+        got = f'"{value}", a text' if isinstance(value, str) and value.strip().isdigit() else show(value)
+        rule = f"must be {SCHEMA_VERSION}, the version of the schema and not of the program"
+        raise ValueError(f"{rule}; got {got}: write `coordsim: {SCHEMA_VERSION}`")
+    return value
+
+
+Version = Annotated[Literal[1], BeforeValidator(_version)]
 
 
 class TaskClass(Spec):
@@ -75,11 +77,11 @@ class ContextSpec(Spec):
 class Scenario(Spec):
     """A scenario as a file says it, with defaults filled in."""
 
-    coordsim: Literal[1]
+    coordsim: Version = Field(examples=[SCHEMA_VERSION])
     name: Name
     question: str = ""
     notes: str = ""
-    seed: Count
+    seed: Count = Field(examples=[1])
     runtime: Runtime = Runtime.model_validate(DEFAULT)
     workload: Workload
     classes: dict[Name, TaskClass] = {}
@@ -96,7 +98,7 @@ class Scenario(Spec):
     workflow: Workflow
     workflows: dict[Name, Workflow] = {}
     max_steps: PositiveCount = 1000
-    slo: dict[str, Any] = {}
+    slo: Slo = {}
     replications: PositiveCount = 10
     confidence: Annotated[Share, Field(gt=0, lt=1)] = 0.95
 
@@ -104,15 +106,15 @@ class Scenario(Spec):
 
     @model_validator(mode="after")
     def _references(self) -> Self:
-        problems = [*_dangling(self), *slo.problems(self.slo)]
-        if problems:
-            raise SpecProblems(problems)
+        found = list(problems(self))
+        if found:
+            raise SpecProblems(found)
         return self
 
     @classmethod
     def of(cls, document: Document) -> Self:
         """Check a document. Raises ScenarioError with every mistake."""
-        scenario = validate(cls, _migrated(document))
+        scenario = validate(cls, _migrated(document), across=problems)
         scenario._document = document
         return scenario
 
@@ -162,6 +164,11 @@ class Scenario(Spec):
         """The task classes; one named `task` where the scenario has none."""
         return self.classes or {"task": TaskClass()}
 
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives that `slo` asks for, with thresholds in seconds, shares and the like."""
+        return objectives(self.slo)
+
     def doubts(self) -> list[str]:
         """Return what is legal but doubtful: distributions without moments, and the like."""
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
@@ -179,20 +186,14 @@ def load(path: str | os.PathLike[str], overrides: dict[str, str] | None = None) 
 
 
 def _migrated(document: Document) -> Document:
-    """Refuse a scenario of another schema version, with the remedy."""
-    from ..sim.engine.errors import ScenarioError
-
+    """Refuse a scenario of another schema version, of which nothing else can be said."""
     version = document.data.get("coordsim")
     if isinstance(version, int) and not isinstance(version, bool) and version != SCHEMA_VERSION:
-        remedy = (
-            "it was written for a newer coordsim: upgrade with `pip install --upgrade coordsim`"
-            if version > SCHEMA_VERSION
-            else f"no such version was ever released; write `coordsim: {SCHEMA_VERSION}`"
-        )
-        problem = document.problem(
-            ("coordsim",), f"this coordsim reads scenario version {SCHEMA_VERSION}, got {version}; {remedy}"
-        )
-        raise ScenarioError([problem], document.name)
+        remedy = f"no coordsim ever wrote it; write `coordsim: {SCHEMA_VERSION}`"
+        if version > SCHEMA_VERSION:
+            remedy = "it was written for a newer coordsim; try `pip install --upgrade coordsim`"
+        message = f"must be {SCHEMA_VERSION}, the version of the schema that this coordsim reads; got {show(version)}: {remedy}"
+        raise ScenarioError([document.problem(("coordsim",), message)], document.name)
     return document
 
 
@@ -209,138 +210,3 @@ def _distributions(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[st
     elif isinstance(value, tuple | list):
         for position, item in enumerate(value):
             yield from _distributions(item, (*path, str(position)))
-
-
-Path = tuple[str, ...]
-
-
-def _dangling(scenario: Scenario) -> Iterator[SpecProblem]:
-    """Yield every reference to something that does not exist, and every policy that lacks its number."""
-
-    def check(path: Path, name: str | None, kind: str, known: Any) -> Iterator[SpecProblem]:
-        if name is not None and name not in known:
-            hint = did_you_mean(name, list(known)) or (f"; add it under `{kind}`" if not known else "")
-            yield SpecProblem(path, f"`{kind}` has no `{name}`{hint}")
-
-    nodes = scenario.network.nodes
-    for kind in ("agents", "models", "tools", "memories", "retrievers", "evaluators"):
-        for name, part in getattr(scenario, kind).items():
-            yield from check((kind, name, "node"), part.node, "network.nodes", nodes)
-    yield from check(("orchestrator", "node"), scenario.orchestrator.node, "network.nodes", nodes)
-    for position, link in enumerate(scenario.network.links):
-        for end in link.ends:
-            yield from check(("network", "links", str(position)), end, "network.nodes", nodes)
-    for name, agent in scenario.agents.items():
-        yield from check(("agents", name, "model"), agent.model, "models", scenario.models)
-        yield from check(("agents", name, "memory"), agent.memory, "memories", scenario.memories)
-        yield from check(("agents", name, "retriever"), agent.retriever, "retrievers", scenario.retrievers)
-    for name, evaluator in scenario.evaluators.items():
-        yield from check(("evaluators", name, "model"), evaluator.model, "models", scenario.models)
-    for name, memory in scenario.memories.items():
-        if memory.summarize is not None:
-            yield from check(
-                ("memories", name, "summarize", "model"), memory.summarize.model, "models", scenario.models
-            )
-    yield from check(("runtime", "codec"), scenario.runtime.codec, "serializers", scenario.all_serializers)
-    for name, group in scenario.classes.items():
-        yield from check(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
-    if scenario.runtime.notification == "polling" and scenario.orchestrator.poll_interval is None:
-        yield SpecProblem(
-            ("runtime",),
-            "polls for the end of calls (`notification: polling`), so `orchestrator.poll_interval` is needed",
-        )
-    yield from _dangling_in_workflows(scenario, check)
-    yield from _unrouted(scenario)
-
-
-def _unrouted(scenario: Scenario) -> Iterator[SpecProblem]:
-    """Yield the nodes of components that no route reaches."""
-    import networkx as nx
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    graph.add_nodes_from(scenario.network.nodes)
-    for link in scenario.network.links:
-        a, b = link.ends
-        graph.add_edge(a, b)
-        if link.between is not None:
-            graph.add_edge(b, a)
-    used = {
-        part.node: f"{kind}.{name}"
-        for kind in ("agents", "models", "tools", "memories", "retrievers", "evaluators")
-        for name, part in getattr(scenario, kind).items()
-        if part.node in graph
-    }
-    home = scenario.orchestrator.node
-    for node, component in used.items():
-        start = home if home in graph else next(iter(graph))
-        if node != start and not (nx.has_path(graph, start, node) and nx.has_path(graph, node, start)):
-            yield SpecProblem(
-                ("network", "links"), f"no route between `{start}` and `{node}` (of {component}) and back; add a link"
-            )
-
-
-def _dangling_in_workflows(scenario: Scenario, check: Any) -> Iterator[SpecProblem]:
-    flows: list[tuple[Path, Workflow]] = [(("workflow",), scenario.workflow)]
-    flows += [(("workflows", name), flow) for name, flow in scenario.workflows.items()]
-    for path, flow in flows:
-        for problem in flow.problems(set(scenario.workflows)):
-            yield SpecProblem((*path, *problem.path), problem.message)
-        for name, step in flow.steps.items():
-            here = (*path, "steps", name)
-            if isinstance(step, AgentStep):
-                yield from check((*here, "agent"), step.agent, "agents", scenario.agents)
-                yield from _dangling_tools(scenario, here, step, check)
-            elif isinstance(step, EvaluatorStep):
-                yield from check((*here, "evaluator"), step.evaluator, "evaluators", scenario.evaluators)
-            elif isinstance(step, ToolStep):
-                yield from check((*here, "tool"), step.tool, "tools", scenario.tools)
-            elif isinstance(step, RetrieverStep):
-                yield from check((*here, "retriever"), step.retriever, "retrievers", scenario.retrievers)
-            elif isinstance(step, WorkflowStep):
-                yield from check((*here, "workflow"), step.workflow, "workflows", scenario.workflows)
-    yield from _circular(scenario)
-
-
-def _dangling_tools(scenario: Scenario, here: Path, step: AgentStep, check: Any) -> Iterator[SpecProblem]:
-    tools = scenario.tools
-    if isinstance(step.tools, Markov):
-        rows = step.tools.markov
-        for row, weights in rows.items():
-            if row != START:
-                yield from check((*here, "tools", "markov", row), row, "tools", tools)
-            for name in weights:
-                if name not in (NONE, END):
-                    yield from check((*here, "tools", "markov", row, name), name, "tools", tools)
-                    if name in tools and name not in rows:
-                        yield SpecProblem(
-                            (*here, "tools", "markov", row, name), f"leads to `{name}`, which has no row; add one"
-                        )
-        if START not in rows:
-            yield SpecProblem(
-                (*here, "tools", "markov"), f"has no row `{START}`, the choice before any tool was called"
-            )
-        if not any(END in weights for weights in rows.values()) and "repeat" not in step.model_fields_set:
-            yield SpecProblem(
-                (*here, "tools", "markov"),
-                f"never chooses `{END}`, and the step has no `repeat`: say when the loop is over",
-            )
-    elif step.tools is not None:
-        for name in step.tools:
-            if name != NONE:
-                yield from check((*here, "tools", name), name, "tools", tools)
-
-
-def _circular(scenario: Scenario) -> Iterator[SpecProblem]:
-    """Yield the workflows that contain themselves."""
-    import networkx as nx
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    for name, flow in scenario.workflows.items():
-        for step in flow.steps.values():
-            inside = [step.workflow] if isinstance(step, WorkflowStep) else []
-            if isinstance(step, ForkStep):
-                inside = [branch for branch in step.fork if branch not in flow.steps]
-            graph.add_edges_from((name, other) for other in inside if other in scenario.workflows)
-    for cycle in nx.simple_cycles(graph):
-        yield SpecProblem(("workflows", cycle[0]), f"contains itself: {' -> '.join([*cycle, cycle[0]])}")
-        return

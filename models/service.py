@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from ..sim.engine.branch import ENTRY, Branch
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
-from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, TimePerByte
+from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, SpecProblem, TimePerByte
 from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
 from .line import cross
 
@@ -73,7 +73,7 @@ class ServiceSpec(Spec):
     @model_validator(mode="after")
     def _queue_needs_servers(self) -> "ServiceSpec":
         if self.queue_limit is not None and self.concurrency is None:
-            raise ValueError("`queue_limit` needs `concurrency`: without a limit on calls under way nothing ever waits")
+            raise SpecProblem("queue_limit", "needs `concurrency`: without a limit on calls under way nothing ever waits")
         return self
 
 

@@ -1,61 +1,99 @@
 """Service level objectives as a scenario writes them: `p95: 30 s`, `success: 99 %`, `carried_tokens_mean: 4k tokens`.
 
 Leaves out: judging them (`sim.analysis.slo`).
-Checked: tests/test_cli.py.
+Checked: tests/test_scenario.py, tests/data/bad.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from ..sim.analysis.slo import RESPONSE_TIME, Objective, objective, parse_metric
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+from ..sim.analysis.slo import AT_LEAST, RESPONSE_TIME, Objective, objective, parse_metric
 from ..sim.engine import units
-from ..sim.engine.errors import did_you_mean
+from ..sim.engine.errors import did_you_mean, listed, show
 from ..sim.engine.ledger import CATEGORIES
-from ..sim.engine.spec import SpecProblem
+from ..sim.engine.spec import Quantity, SpecProblem, SpecProblems
 from .context import FACTS
+
+__all__ = ["Slo", "objectives"]
 
 _TIMES = (RESPONSE_TIME, "coordination", *CATEGORIES)
 _SPECIAL = {
     "success": units.SHARE, "attainment": units.SHARE, "goodput": units.RATE, "throughput": units.RATE,
     "bytes": units.SIZE, "cost": units.MONEY, "straggler_excess": units.DURATION,
 }  # fmt: skip
+_COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(AT_LEAST))
+# No system keeps these at 0, or every system does.
+_POSITIVE = (RESPONSE_TIME, *AT_LEAST)
 
 
-def objectives(slo: Mapping[str, object]) -> tuple[Objective, ...]:
-    """Return the objectives with their thresholds in base units. Raises SpecProblem for the first that is none."""
-    return tuple(_objective(metric, threshold) for metric, threshold in slo.items())
+def objectives(slo: Mapping[str, float]) -> tuple[Objective, ...]:
+    """Return the objectives of a scenario, thresholds in base units."""
+    return tuple(objective(metric, threshold) for metric, threshold in slo.items())
 
 
-def problems(slo: Mapping[str, object]) -> Iterator[SpecProblem]:
-    """Yield everything that is wrong with the objectives of a scenario."""
+def _thresholds(slo: Any) -> dict[str, float]:
+    """Return the thresholds in base units; SpecProblems for every one that is none."""
+    if not isinstance(slo, Mapping):
+        raise ValueError(f"must be a mapping of metrics, such as `p95: 30 s`; got {show(slo)}")
+    found: dict[str, float] = {}
+    problems = []
     for metric, threshold in slo.items():
+        quantity = _quantity(metric)
+        if quantity is None:
+            problems.append(SpecProblem((metric,), _no_such_metric(metric), at_key=True))
+            continue
         try:
-            _objective(metric, threshold)
-        except SpecProblem as problem:
-            yield problem
+            found[metric] = quantity.parse(threshold)
+        except ValueError as error:
+            problems.append(SpecProblem((metric,), str(error)))
+    if problems:
+        raise SpecProblems(problems)
+    return found
 
 
-def _objective(metric: str, threshold: object) -> Objective:
-    path = ("slo", metric)
+def _quantity(metric: str) -> Quantity | None:
+    """Return how the threshold of a metric is written; None for what is no metric."""
     try:
-        quantity = parse_metric(metric).quantity
-        return objective(metric, units.parse(threshold, _dimension(quantity)))
-    except ValueError as error:
-        raise SpecProblem(path, str(error)) from error
+        measured = parse_metric(metric).quantity
+    except ValueError:
+        return None
+    if measured in _SPECIAL:
+        dimension = _SPECIAL[measured]
+    elif measured in _TIMES:
+        dimension = units.DURATION
+    elif measured in FACTS:
+        dimension = units.TOKENS if measured.endswith("_tokens") else units.NUMBER
+    else:
+        return None
+    return Quantity(dimension, open_low=measured in _POSITIVE)
 
 
-def _dimension(quantity: str) -> units.Dimension:
-    """Return the dimension of a quantity. Raises ValueError when no task has it."""
-    if quantity in _SPECIAL:
-        return _SPECIAL[quantity]
-    if quantity in _TIMES:
-        return units.DURATION
-    if quantity not in FACTS:
-        known = (*_TIMES, *FACTS)
-        raise ValueError(
-            f"nothing measures `{quantity}`{did_you_mean(quantity, known) or f'; there are {_list(known)}'}"
-        )
-    return units.TOKENS if quantity.endswith("_tokens") else units.NUMBER
+def _no_such_metric(metric: str) -> str:
+    """Return the rule for the names of metrics, and the one that was probably meant."""
+    quantity, _, statistic = metric.rpartition("_")
+    measured = [f"{name}_{statistic}" for name in (*_TIMES, *FACTS)] if quantity else []
+    hint = did_you_mean(metric, [name for name in (*_COMMON, *measured) if _quantity(name) is not None])
+    return f"no such metric{hint}" if hint else f"no such metric; there are {listed(_COMMON)}, and `coordination_p95`, `cost_mean` and the like"
 
 
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _written(slo: dict[str, float]) -> dict[str, str | float]:
+    """Return the thresholds with their units."""
+    quantities = ((metric, threshold, _quantity(metric)) for metric, threshold in slo.items())
+    return {metric: threshold if quantity is None else quantity.write(threshold) for metric, threshold, quantity in quantities}
+
+
+Slo = Annotated[
+    dict[str, float],
+    BeforeValidator(_thresholds),
+    PlainSerializer(_written),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Objectives: a metric and its threshold, such as `p95: 30 s`, `success: 99 %`, `cost_mean: $0.02`",
+            "additionalProperties": {"type": ["string", "number"]},
+            "examples": [{"p95": "30 s", "success": "99 %"}],
+        }
+    ),
+]

@@ -7,15 +7,28 @@ Leaves out: joins across forks, signals between branches.
 Checked: tests/test_workflow.py, tests/data/bad.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from ..sim.engine.distributions import CountDist, DurationDist
-from ..sim.engine.spec import Factor, Name, PositiveCount, Share, Spec, SpecProblem
+from ..sim.engine.errors import listed, nearest, show
+from ..sim.engine.spec import Factor, Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems
 
 if TYPE_CHECKING:
     import networkx as nx
+
+Path = tuple[str | int, ...]
 
 DONE = "done"
 NONE = "none"
@@ -30,6 +43,21 @@ class Markov(Spec):
 
     markov: dict[Name, dict[Name, Weight]]
 
+    @model_validator(mode="after")
+    def _begins(self) -> "Markov":
+        if START not in self.markov:
+            raise SpecProblem("markov", f"has no row `{START}`, the weights of the first call; add one")
+        for row, weights in self.markov.items():
+            if not weights:
+                raise SpecProblem(("markov", row), f"has no weights; give one to a tool, to `{NONE}` or to `{END}`")
+        return self
+
+    def endless(self) -> str | None:
+        """Return a row that the chain can come to and from which it never comes to `end`; None when there is none."""
+        after = {row: list(weights) for row, weights in self.markov.items()}
+        come_to = _reached(after, START)
+        return next((row for row in after if row in come_to and END not in _reached(after, row)), None)
+
 
 Choice = dict[Name, Weight]
 Next = Name | Choice
@@ -41,9 +69,17 @@ class Step(Spec):
     next: Next = DONE
     skip: Share = 0.0
 
+    def references(self) -> Iterator[tuple[Path, str]]:
+        """Yield the names of the steps that may come next, each with the path of what says so."""
+        if isinstance(self.next, Mapping):
+            for name in self.next:
+                yield ("next", name), name
+        else:
+            yield ("next",), self.next
+
     def targets(self) -> list[str]:
         """Return the names of the steps that may come next."""
-        return [self.next] if isinstance(self.next, str) else list(self.next)
+        return [name for _, name in self.references()]
 
 
 class AgentStep(Step):
@@ -64,20 +100,36 @@ class AgentStep(Step):
 
     @model_validator(mode="after")
     def _some_way_out(self) -> "AgentStep":
-        if sum(self.replan.values()) > 1:
-            raise SpecProblem("replan", f"the probabilities must sum to 1 at most, got {sum(self.replan.values()):g}")
+        total = sum(self.replan.values())
+        if total > 1 + 1e-9:
+            raise SpecProblem("replan", f"must have probabilities that sum to 1 at most; got {total:g}")
         if self.elasticity and "repeat" not in self.model_fields_set:
-            raise SpecProblem("elasticity", "needs `repeat`: it scales the number of turns")
+            raise SpecProblem("elasticity", "needs `repeat`, the number of turns that it scales")
+        is_open = isinstance(self.tools, Markov) and self.at_most is None and "repeat" not in self.model_fields_set
+        if is_open and isinstance(self.tools, Markov) and (row := self.tools.endless()) is not None:
+            remedy = f"give `{END}` a weight there, or give the step `repeat` or `at_most`"
+            raise SpecProblem(("tools", "markov", row), f"never comes to `{END}`; {remedy}", at_key=True)
         return self
 
-    def targets(self) -> list[str]:
-        """Return the names of the steps that may come next."""
-        return [*super().targets(), *self.replan]
+    @model_serializer(mode="wrap")
+    def _without_what_is_open(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a `repeat` that was not given: written out, it would end a Markov chain after one turn."""
+        data: dict[str, Any] = handler(self)
+        if "repeat" not in self.model_fields_set:
+            data.pop("repeat", None)
+        return data
+
+    def references(self) -> Iterator[tuple[Path, str]]:
+        """Yield what comes next, and where the agent may replan to."""
+        yield from super().references()
+        for name in self.replan:
+            yield ("replan", name), name
 
 
 class EvaluatorStep(Step):
     """An evaluator accepts, or sends the task back to `rejected`; after `at_most` visits a rejection fails the task."""
 
+    next: SkipJsonSchema[Next] = Field(DONE, exclude=True)
     evaluator: Name
     accepted: Name = DONE
     rejected: Name
@@ -87,12 +139,13 @@ class EvaluatorStep(Step):
     @classmethod
     def _no_next(cls, data: Any) -> Any:
         if isinstance(data, dict) and "next" in data:
-            raise SpecProblem("next", "an evaluator's step goes on to `accepted` or `rejected`, it has no `next`")
+            raise SpecProblem("next", "no such field; an evaluator's step goes on to `accepted` or `rejected`", at_key=True)
         return data
 
-    def targets(self) -> list[str]:
-        """Return the names of the steps that may come next."""
-        return [self.accepted, self.rejected]
+    def references(self) -> Iterator[tuple[Path, str]]:
+        """Yield where the task goes on."""
+        yield ("accepted",), self.accepted
+        yield ("rejected",), self.rejected
 
 
 class ToolStep(Step):
@@ -135,9 +188,9 @@ class ForkStep(Step):
     @model_validator(mode="after")
     def _counts(self) -> "ForkStep":
         if self.copies is not None and len(self.fork) != 1:
-            raise SpecProblem("copies", f"needs one branch to copy, got {len(self.fork)}")
+            raise SpecProblem("copies", f"must have one branch to copy; `fork` has {len(self.fork)}")
         if self.copies is None and isinstance(self.join, int) and self.join > len(self.fork):
-            raise SpecProblem("join", f"must be <= the number of branches {len(self.fork)}, got {self.join}")
+            raise SpecProblem("join", f"must be at most the number of branches, {len(self.fork)}; got {self.join}")
         return self
 
     def needed(self, branches: int) -> int:
@@ -165,6 +218,22 @@ def _kind(data: Any) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def _one_kind(data: Any) -> Any:
+    """Refuse a step that says none of the kinds, or several."""
+    if isinstance(data, Step):
+        return data
+    if not isinstance(data, Mapping):
+        raise ValueError(f"must be a mapping with one of {listed(KINDS)}; got {show(data)}")
+    found = [kind for kind in KINDS if kind in data]
+    if len(found) == 1:
+        return data
+    known = {field for kind in KINDS.values() for field in kind.model_fields}
+    guesses = (nearest(key, KINDS) for key in data if key not in known)
+    meant = next((guess for guess in guesses if guess), None) if not found else None
+    hint = f"; did you mean `{meant}`?" if meant else ""
+    raise ValueError(f"must have exactly one of {listed(KINDS)}; got {listed(found or data) or 'an empty mapping'}{hint}")
+
+
 AnyStep = Annotated[
     Annotated[AgentStep, Tag("agent")]
     | Annotated[EvaluatorStep, Tag("evaluator")]
@@ -173,11 +242,8 @@ AnyStep = Annotated[
     | Annotated[HumanStep, Tag("human")]
     | Annotated[WorkflowStep, Tag("workflow")]
     | Annotated[ForkStep, Tag("fork")],
-    Discriminator(
-        _kind,
-        custom_error_type="step_kind",
-        custom_error_message="must have exactly one of " + ", ".join(f"`{kind}`" for kind in KINDS),
-    ),
+    Discriminator(_kind),
+    BeforeValidator(_one_kind),
 ]
 
 
@@ -200,60 +266,49 @@ class Workflow(Spec):
                 graph.add_edges_from((name, branch) for branch in step.fork if branch in self.steps)
         return graph
 
-    def problems(self, workflows: set[str]) -> list[SpecProblem]:
-        """Return what is wrong with the graph: unknown steps, steps never reached, cycles without a way out."""
-        from ..sim.engine.errors import did_you_mean
-
-        found: list[SpecProblem] = []
-
-        def unknown(path: tuple[str, ...], name: str, allowed: list[str]) -> None:
-            found.append(SpecProblem(path, f"no step is named `{name}`{did_you_mean(name, allowed)}"))
-
+    @model_validator(mode="after")
+    def _every_step_has_its_place(self) -> "Workflow":
+        """Refuse steps that are never reached and cycles without a way out. Names of no step are for `references` to tell."""
         if DONE in self.steps:
-            found.append(SpecProblem(("steps", DONE), f"`{DONE}` is the end of a workflow and cannot be a step"))
-        if self.start not in self.steps:
-            unknown(("start",), self.start, list(self.steps))
-        for name, step in self.steps.items():
-            for field, target in _references(step):
-                if target != DONE and target not in self.steps:
-                    unknown(("steps", name, *field), target, [*self.steps, DONE])
-            if isinstance(step, ForkStep):
-                for position, branch in enumerate(step.fork):
-                    if branch not in self.steps and branch not in workflows:
-                        unknown(("steps", name, "fork", str(position)), branch, [*self.steps, *workflows])
-        return found or self._reachability()
+            raise SpecProblem(("steps", DONE), f"`{DONE}` is the end of a workflow and cannot be a step", at_key=True)
+        known = {*self.steps, DONE}
+        if self.start in self.steps and all(name in known for step in self.steps.values() for name in step.targets()):
+            found = [*self._unreached(), *self._stuck()]
+            if found:
+                raise SpecProblems(found)
+        return self
 
-    def _reachability(self) -> list[SpecProblem]:
-        import networkx as nx
-
-        graph = self.graph()
-        found = []
-        reached = nx.descendants(graph, self.start) | {self.start}
-        ends = nx.ancestors(graph, DONE)
+    def _unreached(self) -> Iterator[SpecProblem]:
+        """Yield the steps to which nothing leads."""
+        after = {
+            name: [*step.targets(), *(step.fork if isinstance(step, ForkStep) else ())] for name, step in self.steps.items()
+        }
+        reached = _reached(after, self.start)
         for name in self.steps:
             if name not in reached:
-                found.append(
-                    SpecProblem(
-                        ("steps", name), f"is never reached from `{self.start}`; remove it, or let a step lead to it"
-                    )
-                )
-            elif name not in ends:
-                cycle = sorted(nx.descendants(graph, name) | {name})
-                found.append(
-                    SpecProblem(
-                        ("steps", name), f"never comes to `{DONE}`: {', '.join(cycle)} form a cycle without a way out"
-                    )
-                )
-        return found
+                message = f"is never reached from `{self.start}`; remove it, or let a step lead to it"
+                yield SpecProblem(("steps", name), message, at_key=True)
+
+    def _stuck(self) -> Iterator[SpecProblem]:
+        """Yield the steps that never come to `done`, and the branches that come to it only by forking again."""
+        after = {name: step.targets() for name, step in self.steps.items()}
+        stuck = [name for name in self.steps if DONE not in _reached(after, name)]
+        if stuck:
+            rest = f"{listed(stuck)} lead only to one another" if len(stuck) > 1 else f"`{stuck[0]}` leads only to itself"
+            yield SpecProblem(("steps", stuck[0]), f"never comes to `{DONE}`: {rest}; let one lead out", at_key=True)
+        for name, step in self.steps.items():
+            for position, branch in enumerate(step.fork if isinstance(step, ForkStep) else ()):
+                if branch in after and branch not in stuck and DONE not in _reached(after | {name: []}, branch):
+                    message = f"the branch comes to `{DONE}` only by forking again at `{name}`; let it end before"
+                    yield SpecProblem(("steps", name, "fork", position), message)
 
 
-def _references(step: Step) -> list[tuple[tuple[str, ...], str]]:
-    """Return the steps that a step leads to, each with the path of the field that says so."""
-    if isinstance(step, EvaluatorStep):
-        return [(("accepted",), step.accepted), (("rejected",), step.rejected)]
-    after: list[tuple[tuple[str, ...], str]] = (
-        [(("next",), step.next)] if isinstance(step.next, str) else [(("next", name), name) for name in step.next]
-    )
-    if isinstance(step, AgentStep):
-        after += [(("replan", name), name) for name in step.replan]
-    return after
+def _reached(after: Mapping[str, list[str]], start: str) -> set[str]:
+    """Return the names that can be reached from `start`, and itself."""
+    reached, pending = {start}, [start]
+    while pending:
+        for name in after.get(pending.pop(), ()):
+            if name not in reached:
+                reached.add(name)
+                pending.append(name)
+    return reached

@@ -215,7 +215,8 @@ class Workload(Spec):
             yield f"tasks: the trace has {rows} rows, so that many tasks arrive and not {self.tasks}; {remedy}"
         if self.horizon and self.horizon > trace.span and not trace.repeat:
             yield f"horizon: the last row of the trace arrives at {units.format(trace.span, units.DURATION)}; {remedy}"
-        if "request" in self.model_fields_set and trace.table.request is not None:
+        is_given = "request" in self.model_fields_set and not (self.request.is_constant and not self.request.mean)
+        if is_given and trace.table.request is not None:
             yield "request: the trace's column is used instead; state `tokens: false` under `trace` to use this"
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..engine.ledger import CATEGORIES, NO_COORDINATION, STATUSES, STRUCTURE, Ledger, Span
+from ..engine.ledger import CATEGORIES, NO_COORDINATION, STATUSES, Ledger, Span
 from .result import ARRIVAL, CLASS, END, OVERLAPPED, STATUS, TASK, Result
 
 if TYPE_CHECKING:
@@ -73,8 +73,7 @@ def _tasks(result: Result) -> pa.Table:
     columns["overlapped_s"] = rows[:, OVERLAPPED]
     columns |= {name: rows[:, len(Ledger.HEAD) + i] for i, name in enumerate(result.facts)}
     for i, account in enumerate(result.accounts):
-        if account.category != STRUCTURE:
-            columns[f"{account.category}/{account.component}/{account.name}_s"] = rows[:, first + i]
+        columns[f"{account.category}/{account.component}/{account.name}_s"] = rows[:, first + i]
     return pa.table(columns)
 
 

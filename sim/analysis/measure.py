@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..engine.errors import did_you_mean
-from ..engine.ledger import CATEGORIES, DONE, STRUCTURE, Ledger
+from ..engine.ledger import CATEGORIES, DONE, Ledger
 from .estimator import Estimator, Measured
 from .result import ARRIVAL, ARRIVALS, BUSY, CLASS, COMPLETIONS, END, PRESENT, REJECTIONS, STATUS, WAITED, Mask, Result
 from .slo import RESPONSE_TIME, Objective, parse_metric
@@ -92,11 +92,7 @@ def categories(runs: Sequence[Result], by: Estimator) -> dict[str, tuple[Measure
 def accounts(runs: Sequence[Result], by: Estimator) -> dict[int, tuple[Measured, Measured]]:
     """Return mean seconds and share of T_total of every account, by its number."""
     totals = [run.response_times for run in runs]
-    return {
-        index: _part([run.account(index) for run in runs], totals, by)
-        for index, account in enumerate(runs[0].accounts)
-        if account.category != STRUCTURE
-    }
+    return {index: _part([run.account(index) for run in runs], totals, by) for index in range(len(runs[0].accounts))}
 
 
 def _part(seconds: Sequence[Array], totals: Sequence[Array], by: Estimator) -> tuple[Measured, Measured]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.ledger import CATEGORIES, DONE, NO_COORDINATION, STRUCTURE, UNFINISHED, Account, Ledger, Snapshot, Span
+from ..engine.ledger import CATEGORIES, DONE, NO_COORDINATION, UNFINISHED, Account, Ledger, Snapshot, Span
 from .spans import RawTask, Spans
 from .statistics import Array, check_share
 
@@ -138,7 +138,7 @@ class Result:
             failures=dict(sorted(ledger.failures.items())),
             snapshots=tuple(ledger.snapshots),
             resources=tuple(resources),
-            spans=Spans([RawTask.of(task) for task in _in_order(ledger)], accounts),
+            spans=Spans([RawTask.of(task) for task in _in_order(ledger)], ledger.chart),
             events=ledger.sim.scheduled,
             end=float(ledger.sim.now),
             horizon=horizon,
@@ -236,7 +236,7 @@ class Result:
         """Return the mean seconds per task in each account; nan when no task was done."""
         done = self.tasks[self.done, self._first_account :]
         means = done.mean(axis=0).tolist() if len(done) else [math.nan] * len(self.accounts)
-        return {one: mean for one, mean in zip(self.accounts, means, strict=True) if one.category != STRUCTURE}
+        return {one: mean for one, mean in zip(self.accounts, means, strict=True)}
 
     def cohort(self, q: float) -> Cohort:
         """Return the hundredth of the tasks that is nearest to quantile `q` of T_total, and where their time went."""
@@ -272,7 +272,7 @@ class Result:
             self.classes[int(row[CLASS])],
             float(row[ARRIVAL]),
             float(row[END]),
-            {account: seconds for account, seconds in parts if account.category != STRUCTURE},
+            dict(parts),
             dict(zip(self.facts, facts, strict=True)),
             self.spans.of(task),
         )
@@ -348,7 +348,7 @@ _EXECUTE = ("tool", TOOL_EXECUTE)
 
 
 def _is_coordination(account: Account) -> bool:
-    return account.category not in NO_COORDINATION and account.category != STRUCTURE
+    return account.category not in NO_COORDINATION
 
 
 def _in_order(ledger: Ledger) -> list[Any]:

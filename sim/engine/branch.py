@@ -218,11 +218,10 @@ class Branch:
             lane, _, account, start, end, _, own = spans[at : at + ENTRY]
             if lane != self.lane or end <= now:
                 continue
-            spans[at + 3] = start = min(start, now)
-            spans[at + 4] = now
+            spans[at + 3], spans[at + 4] = min(start, now), now
             if not own:
                 booked = self.task.booked(lane, at // ENTRY, account)
-                parts[booked] = max(0.0, parts[booked] - (end - max(spans[at + 3], now)) if start < now else parts[booked] - (end - start))
+                parts[booked] = max(0.0, parts[booked] - (end - max(start, now)))
         self.time = now
 
 

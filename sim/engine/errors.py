@@ -20,6 +20,7 @@ __all__ = [
     "ScenarioError",
     "TraceError",
     "did_you_mean",
+    "listed",
     "nearest",
     "show",
 ]
@@ -110,6 +111,13 @@ def did_you_mean(word: object, choices: Iterable[str]) -> str:
     """Return '; did you mean `capacity`?', or '' when nothing is near."""
     choice = nearest(word, choices)
     return f"; did you mean `{choice}`?" if choice is not None else ""
+
+
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Return '`a`, `b`, `c`', shortened when there are many."""
+    given = list(names)
+    shown = ", ".join(f"`{name}`" for name in given[:most])
+    return f"{shown} and {len(given) - most} more" if len(given) > most else shown
 
 
 def shorten(text: str, limit: int = _SHOWN) -> str:

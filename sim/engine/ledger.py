@@ -78,12 +78,20 @@ def entries(spans: list[Any]) -> Iterator[tuple[Any, ...]]:
     return zip(*[iter(spans)] * ENTRY, strict=True)
 
 
+def _clip(task: "Task", horizon: float) -> None:
+    """Let the spans of a task end at the horizon, where its branches ran ahead of it."""
+    spans = task.spans or []
+    for at in range(3, len(spans), ENTRY):
+        spans[at] = min(spans[at], horizon)
+        spans[at + 1] = min(spans[at + 1], horizon)
+
+
 class Task:
     """One task while it runs: what its branches share."""
 
     __slots__ = (
         "arrival", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "status",
-        "trunk", "_ids",
+        "running", "tail", "trunk", "_ids",
     )  # fmt: skip
 
     def __init__(self, ledger: "Ledger", index: int, group: int, arrival: float) -> None:
@@ -99,8 +107,21 @@ class Task:
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
+        self.running = 0  # branches that run on though nobody waits for them
+        self.tail: tuple[Any, ...] | None = None  # end, status and parts, once the trunk is over
         self.trunk: Branch
         self._ids = 0
+
+    def booked(self, lane: int, position: int, account: int) -> int:
+        """Return the account that has the time of the span at `position`: its own, or that of lost work."""
+        return next((to for at, first, last, to in self.lost if at == lane and first <= position < last), account)
+
+    def ran_on(self, branch: Branch) -> None:
+        """A branch that nobody waited for is over: its work was beside the critical path."""
+        self.overlap(branch.parts)
+        self.running -= 1
+        if self.tail is not None and not self.running:
+            self.ledger.complete(self)
 
     def overlap(self, parts: list[float]) -> None:
         """Keep the parts of a branch that was not on the critical path."""
@@ -141,9 +162,11 @@ class Ledger:
     sample: int = 100
     clips: bool = False  # the end of the run may cut tasks off: their spans are needed until they end
     accounts: list[Account] = field(default_factory=list)
+    groups: list[Account] = field(default_factory=list)  # of spans that only group others: numbers -1, -2 ...
     callees: int = 0
     live: dict[int, Task] = field(default_factory=dict)
     kept: list[Task] = field(default_factory=list)  # tasks whose spans are kept
+    lingering: dict[int, Task] = field(default_factory=dict)  # ended, but some of their branches run on
     failures: dict[str, int] = field(default_factory=dict)
     arrived: int = 0
     ended: int = 0
@@ -174,8 +197,12 @@ class Ledger:
         if key not in self._index:
             if category != STRUCTURE and category not in CATEGORIES:
                 raise ValueError(f"`category` must be one of {CATEGORIES}, but got {category!r}")
-            self._index[key] = len(self.accounts)
-            self.accounts.append(key)
+            if category == STRUCTURE:
+                self.groups.append(key)
+                self._index[key] = -len(self.groups)
+            else:
+                self._index[key] = len(self.accounts)
+                self.accounts.append(key)
         return self._index[key]
 
     @property
@@ -184,6 +211,11 @@ class Ledger:
         if self._useful is None:
             self._useful = [i for i, one in enumerate(self.accounts) if one.category in NO_COORDINATION]
         return self._useful
+
+    @property
+    def chart(self) -> tuple[Account, ...]:
+        """Every account, so that its number is its index: the groups come last, backwards."""
+        return (*self.accounts, *reversed(self.groups))
 
     def callee(self) -> int:
         """Return a slot of `Branch.calls` for one more component that is called."""
@@ -212,13 +244,12 @@ class Ledger:
         if failure is not None:
             task.failure = failure
             self.failures[failure] = self.failures.get(failure, 0) + 1
-        overlapped = 0.0 if task.overlapped is None else sum(task.overlapped)
-        if self._pack is None:
-            self._pack = struct.Struct(f"{len(self.columns)}d").pack  # four times as fast as an array from lists
-        self._pending += self._pack(
-            task.index, task.group, task.arrival, branch.time, status, overlapped, *task.facts, *branch.parts
-        )
         task.status = status
+        if task.running:
+            task.tail = (branch.time, status, branch.parts)
+            self.lingering[task.index] = task
+        else:
+            self._write(task, branch.time, status, branch.parts)
         if self.keeps_spans(task.index):
             self.kept.append(task)
         if not self.ended % BLOCK:
@@ -227,6 +258,18 @@ class Ledger:
             self._snapshot()
         branch.end()
         del task.trunk  # a task and its trunk refer to each other; a run frees its memory without looking for cycles
+
+    def complete(self, task: Task) -> None:
+        """The last branch of an ended task is over."""
+        assert task.tail is not None
+        self._write(task, *task.tail)
+        del self.lingering[task.index]
+
+    def _write(self, task: Task, end: float, status: int, parts: list[float]) -> None:
+        overlapped = 0.0 if task.overlapped is None else sum(task.overlapped)
+        if self._pack is None:
+            self._pack = struct.Struct(f"{len(self.columns)}d").pack  # four times as fast as an array from lists
+        self._pending += self._pack(task.index, task.group, task.arrival, end, status, overlapped, *task.facts, *parts)
 
     def _integrate(self, now: float) -> None:
         self._task_seconds += (self.arrived - self.ended) * (now - self._last)
@@ -288,6 +331,10 @@ class Ledger:
             task.trunk.parts = self._cut(task, horizon)
             task.trunk.time = horizon
             self.close(task.trunk, UNFINISHED)
+        for task in list(self.lingering.values()):
+            if horizon is not None:
+                _clip(task, horizon)
+            self.complete(task)
         self._flush()
         if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
             self.snapshots.append(self.snapshot())
@@ -313,14 +360,10 @@ class Ledger:
             for account, start, end in branch.wait.holder.open_parts(branch.wait, horizon):
                 task.spans += (branch.lane, branch.span, account, start, end, 0.0, 0)
         parts = [0.0] * len(self.accounts)
-        clipped: list[Any] = []
-        for position, (lane, parent, account, start, until, size, own) in enumerate(entries(task.spans)):
-            end = min(until, horizon)
-            clipped += (lane, parent, account, min(start, horizon), end, size, own)
-            if lane in critical and end > start and self.accounts[account].category != STRUCTURE:
-                lost = [to for at, first, last, to in task.lost if at == lane and first <= position < last]
-                parts[lost[0] if lost else account] += end - start
-        task.spans = clipped
+        _clip(task, horizon)
+        for position, (lane, _, account, start, end, _, _) in enumerate(entries(task.spans)):
+            if lane in critical and end > start and account >= 0:
+                parts[task.booked(lane, position, account)] += end - start
         return parts
 
     @property

@@ -15,13 +15,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from .errors import did_you_mean, nearest, show
+from .errors import did_you_mean, listed, nearest, show
 from .paths import Key, parse_path
 
 __all__ = ["Mistake", "SpecProblem", "SpecProblems", "bare", "member_of", "members_of", "mistakes"]
 
 _MISSING = "required field is missing"
-_SHOWN_FIELDS = 12
 _LISTS = (list, tuple, set, frozenset, Sequence)
 _YES_NO = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -232,11 +231,11 @@ def _no_such_field(place: _Place) -> Mistake:
     names = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
     hint = did_you_mean(name, names)
     if getattr(owner, "is_one_of", False):
-        message = f"no such choice among {_listed(names)}{hint}"
+        message = f"no such choice among {listed(names)}{hint}"
     elif hint or not names:
         message = f"no such field{hint}"
     else:
-        message = f"no such field; the fields here are {_listed(names)}"
+        message = f"no such field; the fields here are {listed(names)}"
     return Mistake(place.path, message, at_key=True, meant=nearest(name, names))
 
 
@@ -248,8 +247,8 @@ def _wrong_kind(context: dict[str, Any], place: _Place) -> Mistake:
     if "tag" in context:
         given = context["tag"]
         meant = did_you_mean(given, tags)
-        return Mistake(path, f"must be one of {_listed(tags)}; got {show(given)}{meant}")
-    return Mistake(path, f"required field is missing: one of {_listed(tags)}", at_key=True)
+        return Mistake(path, f"must be one of {listed(tags)}; got {show(given)}{meant}")
+    return Mistake(path, f"required field is missing: one of {listed(tags)}", at_key=True)
 
 
 def _tags(member: Any, discriminator: str) -> list[str]:
@@ -264,14 +263,8 @@ def _choice(place: _Place, given: Any) -> str:
     if isinstance(place.annotation, type) and issubclass(place.annotation, enum.Enum):
         values = tuple(member.value for member in place.annotation)
     names = [str(value) for value in values]
-    rule = f"must be one of {_listed(names)}" if len(names) > 1 else f"must be {_listed(names)}"
+    rule = f"must be one of {listed(names)}" if len(names) > 1 else f"must be {listed(names)}"
     return f"{rule}; got {show(given)}{did_you_mean(given, names) if isinstance(given, str) else ''}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Return '`a`, `b`, `c`', shortened when there are many."""
-    shown = ", ".join(f"`{name}`" for name in names[:_SHOWN_FIELDS])
-    return f"{shown} and {len(names) - _SHOWN_FIELDS} more" if len(names) > _SHOWN_FIELDS else shown
 
 
 def _rule(kind: str, context: Mapping[str, Any], place: _Place) -> str:
@@ -313,7 +306,7 @@ def _rule(kind: str, context: Mapping[str, Any], place: _Place) -> str:
 def _must_be_mapping(annotation: Any) -> str:
     """Return 'must be a mapping with the fields `a`, `b`'."""
     names = [info.alias or name for name, info in getattr(annotation, "model_fields", {}).items()]
-    return f"must be a mapping with fields such as {_listed(names[:4])}" if names else "must be a mapping"
+    return f"must be a mapping with fields such as {listed(names[:4])}" if names else "must be a mapping"
 
 
 def _remedy(kind: str, given: Any) -> str:
@@ -353,7 +346,11 @@ def _likely(by_tag: dict[str, list[tuple[_Place, list[Mistake]]]], depth: int) -
     value = chosen[0][0][0].branches[depth][3]
     if isinstance(value, Mapping | list) and fitting:
         # A member whose `kind` does not match is not what was meant, however few its other mistakes are.
-        return min(chosen, key=lambda group: sum(100 if _is_kind(told) else 1 for _, told in group))
+        # And one whose required fields are all there is meant, however many its other mistakes are.
+        def unlikely(group: list[tuple[_Place, list[Mistake]]]) -> tuple[bool, int]:
+            return not _is_named(*group[0][0].branches[depth][2:]), sum(100 if _is_kind(told) else 1 for _, told in group)
+
+        return min(chosen, key=unlikely)
     place = chosen[0][0][0]
     rules = [re.fullmatch(r"must be (.*?); got .*?(; did you mean .*)?", group[0][1][0].message) for group in chosen]
     if len(chosen) > 1 and all(rules):
@@ -367,6 +364,15 @@ def _likely(by_tag: dict[str, list[tuple[_Place, list[Mistake]]]], depth: int) -
 def _is_kind(told: list[Mistake]) -> bool:
     """Whether mistakes are about the field that names a kind."""
     return any(mistake.path[-1:] == ("kind",) for mistake in told)
+
+
+def _is_named(member: Any, value: Any) -> bool:
+    """Whether a member of a union is a spec whose required fields are all in `value`."""
+    plain = bare(member)
+    if not (isinstance(plain, type) and issubclass(plain, BaseModel) and isinstance(value, Mapping)):
+        return False
+    required = [info.alias or name for name, info in plain.model_fields.items() if info.is_required()]
+    return bool(required) and all(name in value for name in required)
 
 
 def _fits(member: Any, value: Any) -> bool:

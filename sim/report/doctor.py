@@ -33,7 +33,9 @@ class Finding:
 def examine(version: str) -> Iterator[Finding]:
     """Yield what is found; `version` is coordsim's own."""
     yield Finding("coordsim", version, True)
-    yield Finding("python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})", True)
+    yield Finding(
+        "python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})", True
+    )
     yield Finding("cores", str(cores()), True)
     for name in REQUIRED:
         found = _version(name)
@@ -43,7 +45,9 @@ def examine(version: str) -> Iterator[Finding]:
         has = ", ".join(f"{name} {_version(name)}" for name in packages)
         yield Finding(f"[{extra}]", f"not installed; try `pip install 'coordsim[{extra}]'`" if missing else has)
     count = len(shipped.names())
-    yield Finding("scenarios", f"{count} ship" if count else f"none found in {shipped.folder()}; install again", count > 0)
+    yield Finding(
+        "scenarios", f"{count} ship" if count else f"none found in {shipped.folder()}; install again", count > 0
+    )
 
 
 def cores() -> int:

@@ -62,7 +62,9 @@ def bar(share: float, width: int) -> str:
 
 def lay_out(report: Report, width: int = WIDTH) -> list[Line]:
     """Return the report as lines of plain text, `width` wide where it can be."""
-    lines = [Line(part, "title" if not position else "") for position, part in enumerate(_wrapped(report.heading, width))]
+    lines = [
+        Line(part, "title" if not position else "") for position, part in enumerate(_wrapped(report.heading, width))
+    ]
     lines += [Line(""), *(Line(part, "strong") for part in textwrap.wrap(report.answer, width))]
     for table in report.tables:
         lines += [Line(""), *_table(table, width)]

@@ -29,7 +29,9 @@ def overview(data: Mapping[str, Any]) -> Iterator[str]:
     parts += [_count(len(data["slo"]), "objective")] if data.get("slo") else []
     yield f"  {', '.join(parts)}; runtime {data['runtime']['preset']}; seed {data['seed']}"
     workload = data["workload"]
-    ends = f"{workload['tasks']} tasks" if workload.get("tasks") else f"{workload.get('horizon', 'the end of the trace')}"
+    ends = (
+        f"{workload['tasks']} tasks" if workload.get("tasks") else f"{workload.get('horizon', 'the end of the trace')}"
+    )
     yield f"  arrivals: {', '.join(name for name in workload['arrivals'])}; a run ends after {ends}"
 
 

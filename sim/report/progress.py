@@ -25,7 +25,8 @@ class Bar(AbstractContextManager["Bar"]):
     """A progress bar to call with each `Progress`; it leaves nothing behind."""
 
     def __init__(self, console: Console, name: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress as Rich, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Rich
 
         columns = [
             TextColumn("{task.description}", markup=False),

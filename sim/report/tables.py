@@ -48,7 +48,7 @@ class About:
 
 def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] = ()) -> Report:
     """Return the report of a summary; `blocks` are put after its tables."""
-    tables = [_times(summary), _categories(summary), _components(summary), _resources(summary), _work(summary)]
+    tables: list[Table | None] = [_times(summary), _categories(summary), _components(summary), _resources(summary), _work(summary)]
     tables += [_service(summary), _objectives(summary), _failures(summary)]
     return Report(
         _heading(summary, about),
@@ -275,4 +275,6 @@ def _self_check(little: LittlesLaw) -> str:
 
 
 def _from(summary: Summary) -> str:
-    return f" over {summary.replications} replications" if summary.replications > 1 else ", from batches of one long run"
+    return (
+        f" over {summary.replications} replications" if summary.replications > 1 else ", from batches of one long run"
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from ..analysis.result import CLASS, END, TASK, Result, TaskView
 from ..analysis.runfolder import RunFolder
 from ..engine.errors import CoordsimError
-from ..engine.ledger import CATEGORIES, STRUCTURE, Account, Ledger, Span
+from ..engine.ledger import CATEGORIES, Account, Ledger, Span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ class Wanted:
 
 
 def wanted(text: str) -> Wanted:
-    """Read `p99`, `p99.9`, `max` or a task's number. Raises ValueError.
+    """Read `p99`, `p99.9`, `max` or a task's number. Raises TaskError.
 
     >>> wanted("p99").q, wanted("12").number
     (0.99, 12)
@@ -49,7 +49,7 @@ def wanted(text: str) -> Wanted:
         return Wanted(text, q=1.0)
     match = _QUANTILE.fullmatch(text)
     if match is None:
-        raise ValueError(f"must be a percentile of T_total such as `p99`, `max`, or a task's number; got `{text}`")
+        raise TaskError(f"a task is named by a percentile of T_total such as `p99`, `max`, or its number; got `{text}`")
     return Wanted(text, q=float(f"{match[1]}e-2"))
 
 
@@ -74,7 +74,7 @@ def view_of(result: Result, task: int) -> TaskView:
     row = result.rows[np.flatnonzero(result.rows[:, TASK] == task)[0]].tolist()
     head = len(Ledger.HEAD)
     facts, seconds = row[head : head + len(result.facts)], row[head + len(result.facts) :]
-    parts = {one: value for one, value in zip(result.accounts, seconds, strict=True) if one.category != STRUCTURE}
+    parts = {one: value for one, value in zip(result.accounts, seconds, strict=True)}
     spans = tuple(span for span in result.spans if span.task == task)
     group = result.classes[int(row[CLASS])]
     return TaskView(task, group, row[2], row[END], parts, dict(zip(result.facts, facts, strict=True)), spans)
@@ -121,7 +121,17 @@ def _view(row: pd.Series[Any], spans: pd.DataFrame) -> TaskView:
     """Return a row of the table of tasks and its spans as they were before they were written."""
     accounts: dict[Account, float] = {}
     facts: dict[str, float] = {}
-    plain = {"replication", "task", "class", "status", "coordination_s", "overlapped_s", "arrival_s", "end_s", "total_s"}
+    plain = {
+        "replication",
+        "task",
+        "class",
+        "status",
+        "coordination_s",
+        "overlapped_s",
+        "arrival_s",
+        "end_s",
+        "total_s",
+    }
     plain |= {f"{category}_s" for category in CATEGORIES}
     for column, value in row.items():
         name = str(column)
@@ -132,7 +142,13 @@ def _view(row: pd.Series[Any], spans: pd.DataFrame) -> TaskView:
         elif name not in plain:
             facts[name] = float(value)
     return TaskView(
-        int(row["task"]), str(row["class"]), float(row["arrival_s"]), float(row["end_s"]), accounts, facts, _spans(spans)
+        int(row["task"]),
+        str(row["class"]),
+        float(row["arrival_s"]),
+        float(row["end_s"]),
+        accounts,
+        facts,
+        _spans(spans),
     )
 
 

@@ -138,7 +138,9 @@ def _sum(view: TaskView) -> tuple[str, ...]:
     gap = abs(total - view.response_time)
     # The ledger's own tolerance.
     same = gap <= 1e-9 * view.response_time + 8 * math.ulp(view.end)
-    verdict = "= T_total" if same else f"≠ T_total {view.response_time!r} s; this is a mistake of coordsim: please report it"
+    verdict = (
+        "= T_total" if same else f"≠ T_total {view.response_time!r} s; this is a mistake of coordsim: please report it"
+    )
     return (f"  {added}", f"  = {_time(total)} {verdict}") if added else (f"  0 s {verdict}",)
 
 
