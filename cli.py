@@ -198,15 +198,11 @@ def show(
     wanted = _wanted(task, "--task", format)
     from .sim.analysis.runfolder import read
     from .sim.engine.source import Document
-    from .sim.report.tasks import title, view_in_folder
+    from .sim.report.tasks import view_in_folder
 
     found = read(folder)
     about = _about(Document.from_text(found.scenario, str(folder / "scenario.resolved.yaml")).data)
-    view = None
-    if wanted is not None:
-        seen = view_in_folder(found, wanted)
-        view = seen, title(seen.task, wanted)
-    _report(found.summary, about, format, view)
+    _report(found.summary, about, format, None if wanted is None else view_in_folder(found, wanted))
     if found.manifest.get("interrupted"):
         _say(f"WARNING: the run was interrupted; only {found.summary.replications} replications were complete")
     _warn(found.summary, "SCENARIO")
@@ -353,7 +349,10 @@ def _interrupted(
 
 
 def _bounds(scenario: Scenario) -> Any:
-    from .models.bounds import bounds
+    try:
+        from .models.bounds import bounds
+    except ModuleNotFoundError:
+        return None
 
     return bounds(scenario)
 

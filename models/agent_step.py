@@ -46,11 +46,14 @@ class AgentProcess(Process):
         self.slots = system.agent_slots(path, agent.concurrency)
         self.before: list[Callable[[Branch], Script]] = []
         self.after: list[Callable[[Branch], Script]] = []
+        self.lookup: Lookup | None = None
+        self.memory: MemoryUse | None = None
         if agent.retriever is not None:
-            self.before.append(Lookup(system, path, self.home, retriever(system, agent.retriever)).run)
+            self.lookup = Lookup(system, path, self.home, retriever(system, agent.retriever))
+            self.before.append(self.lookup.run)
         if agent.memory is not None:
             store = agent.memory
-            memory: MemoryUse = system.once(f"{path}/memory", lambda: MemoryUse(system, path, self.home, store))
+            self.memory = memory = system.once(f"{path}/memory", lambda: MemoryUse(system, path, self.home, store))
             self.before += memory.before
             self.after += memory.after
         self.tools = None if spec.tools is None else ToolUse(system, self, path, spec)
@@ -109,7 +112,7 @@ class AgentProcess(Process):
             yield from self._take(branch)
         for act in self.before:
             yield from act(branch)
-        if not call.direct:
+        if not call.direct or branch.lane:
             yield from call.perform(branch)
         else:
             if call.begin(branch):
@@ -119,6 +122,9 @@ class AgentProcess(Process):
             yield from act(branch)
         over = False if self.tools is None else (yield from self.tools.use(branch))
         if self.slots is not None:
+            if self.system.cancels and branch.time > branch.sim.now:
+                branch.settle()  # so that a branch cancelled until then gives its slot back
+                yield
             self._give(branch)
         return over
 
@@ -172,6 +178,7 @@ class Control:
         if runtime.dispatch != "none" and not (orchestrator.dispatch.is_constant and not orchestrator.dispatch.mean):
             self.dispatch = system.stream(f"orchestrator/dispatch/{path}", orchestrator.dispatch)
             self.pool = system.event_loop()
+            system.book_waits(self.pool, self.queue_account, self.account)
         self.channels: list[Channel | None] = []  # from each home to this one
         self.matters = True
 
@@ -198,8 +205,9 @@ class Control:
             yield from cross(self.channels[state.home], branch, (state.tokens - known) * self.per_token, ordinal)
             state.home = self.home
             state.held[self.home] = state.tokens
-        if self.dispatch is None or (self.every_task and (ordinal or branch.facts[0] > 1)):
+        if self.dispatch is None or (self.every_task and branch.task.dispatched):
             return
+        branch.task.dispatched = True
         seconds = self.dispatch.draw(branch.index, ordinal, branch.lane)
         if self.pool is None:
             branch.add(self.account, seconds)

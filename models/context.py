@@ -32,6 +32,9 @@ class Context:
     # The model call under way: tokens, the share of its time that is context, when it reached the server.
     new = carried = reused = output = received = share = submitted = 0.0
     ordinal = 0
+    parent: "Context | None" = None  # of a parallel branch: the context it began with
+    # What the joins on the critical path of this branch cost: last minus mean of their branches (s), in all and in coordination.
+    excess = excess_coordination = 0.0
 
     def __init__(self, servers: int, callers: int, memories: int, homes: int) -> None:
         self.seen = [0.0] * servers
@@ -44,6 +47,7 @@ class Context:
     def fork(self) -> "Context":
         """Return the context of a parallel branch: a copy, which then grows on its own."""
         child = Context(0, 0, 0, 0)
+        child.parent = self
         child.tokens = child.base = self.tokens
         for name in ("seen", "cached", "known", "prompted", "memory", "held"):
             setattr(child, name, getattr(self, name)[:])
@@ -51,9 +55,25 @@ class Context:
         child.replayed = self.replayed
         return child
 
+    def claim(self, server: int, caller: int) -> tuple[float, bool]:
+        """Return the tokens that `server` has seen, and whether the caller's prompt is new to it, parallel branches included.
+
+        What this branch shares with those beside it, it is now the first to send: for them it will be carried.
+        """
+        seen, fresh = self.seen[server], not self.prompted[caller]
+        branch, above = self, self.parent
+        while above is not None:
+            seen = max(seen, min(above.seen[server], branch.base))
+            above.seen[server] = max(above.seen[server], branch.base)
+            fresh = fresh and not above.prompted[caller]
+            above.prompted[caller] = True
+            branch, above = above, above.parent
+        return seen, fresh
+
     def replace(self, tokens: float, server: int, prompts: list[float]) -> None:
         """A summary of `tokens`, written by `server`, takes the place of the context; callers' `prompts` stay cached."""
         self.tokens = tokens
+        self.parent = None  # nothing is left in common with the branches beside it
         self.cached = [min(cached, prompt) for cached, prompt in zip(self.cached, prompts, strict=True)]
         self.seen = [0.0] * len(self.seen)
         self.seen[server] = tokens
@@ -74,3 +94,5 @@ class Context:
             kept = min((child.memory[memory] for child in children), default=before)
             self.memory[memory] = min(kept, before) + sum(max(0.0, child.memory[memory] - before) for child in children)
         self.tokens += sum(max(0.0, child.tokens - base) for child in children)
+        if children:
+            self.last_error = children[-1].last_error  # calls made at once follow one another, too

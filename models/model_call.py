@@ -80,7 +80,7 @@ class ModelCall:
     __slots__ = (
         "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "index", "infer_account",
         "limited", "line", "output", "overhead", "per_token", "pool", "prompt", "queue_account", "request", "response", "restores",
-        "server", "speed", "tokens",
+        "server", "speed", "splits", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +108,7 @@ class ModelCall:
         residual = server.spec.residual if isinstance(server.spec, Api) else None
         self.factor = (
             None
-            if residual is None or residual.is_constant
+            if residual is None or (residual.is_constant and residual.mean == 1)
             else system.stream(f"{server.path}/residual/{path}", residual)
         )
         self.full = system.runtime.state == "full"
@@ -122,6 +122,7 @@ class ModelCall:
         self.bare = not (self.tokens or self.restores or self.factor or line.poll or server.refuses)
         self.queue_account = server.queue_account
         self.infer_account = server.infer_account
+        self.splits = system.cancels  # a call that is cut off must tell its context from its inference
 
     def begin(self, branch: "Branch") -> bool:
         """Build the prompt, send it over a line without contention, and arrive (hot). Return whether the script must yield."""
@@ -140,6 +141,9 @@ class ModelCall:
 
     def perform(self, branch: "Branch") -> Generator[None, Any, None]:
         """The whole call, over whatever line."""
+        if branch.lane and self.tokens and branch.time > branch.sim._now:
+            branch.settle()  # parallel branches claim tokens as new in the order of the clock
+            yield
         if self.direct:
             if self.begin(branch):
                 yield
@@ -174,12 +178,11 @@ class ModelCall:
             output = float(round(self.output.draw(task.index, state.ordinal, branch.lane)))
         tokens = state.tokens
         total = prompt + tokens
-        new = tokens - state.seen[server.index]
-        received = total if self.full else tokens - state.known[index]
-        if not state.prompted[index]:
-            new += prompt
-            if not self.full:
-                received += prompt
+        seen, fresh = state.seen[server.index], not state.prompted[index]
+        received = total if self.full else tokens - state.known[index] + prompt * fresh
+        if state.parent is not None:
+            seen, fresh = state.claim(server.index, index)
+        new = tokens - seen + prompt * fresh
         cached = state.cached[index]
         if server.hit != 1.0:
             cached = float(int(cached * server.hit))
@@ -197,7 +200,7 @@ class ModelCall:
     def _enter(self, branch: "Branch") -> bool:
         """Arrive at the server (hot): the service is known, and how much of it is context."""
         state, task = branch.state, branch.task
-        if self.restores:
+        if self.restores and (state.prompted[self.index] if self.tokens else state.ordinal):  # there is a session
             known = state.known[self.index] if self.tokens else 0.0
             seconds = self.server.restore.seconds(known * self.per_token)
             branch.add(self.server.restore_account, seconds)
@@ -210,6 +213,8 @@ class ModelCall:
         wait = branch.wait
         state.submitted = at = branch.time
         if self.pool is not None:
+            if self.splits:
+                wait.split = (self.server.carry_account, state.share, self.infer_account)
             if self.limited:
                 wait.size = state.new + state.carried + state.reused + state.output
             return bool(self.pool.use(wait, at, seconds))
@@ -234,6 +239,7 @@ class ModelCall:
         state: Context = branch.state
         server, wait = self.server, branch.wait
         started, ended = wait.started, wait.ended
+        wait.split = None
         outer = branch.open_span()
         branch.book(self.queue_account, wait.arrived, started)
         if wait.rejected:

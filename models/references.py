@@ -70,8 +70,8 @@ def _in_components(scenario: "Scenario") -> Problems:
         yield from _missing(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
     yield from _missing(("runtime", "codec"), scenario.runtime.codec, "serializers", serializers)
     if scenario.runtime.notification == "polling" and scenario.orchestrator.poll_interval is None:
-        rule = "`notification: polling` needs `orchestrator.poll_interval`, such as `20 ms`"
-        yield SpecProblem(("runtime",), f"{rule}; or choose `notification: event`")
+        rule = f"polls for the end of calls (preset `{scenario.runtime.preset}`), which needs `orchestrator.poll_interval`"
+        yield SpecProblem(("runtime",), f"{rule}, such as `20 ms`; or choose `notification: event`", at_key=True)
 
 
 def _workflows(scenario: "Scenario") -> list[tuple[Path, Workflow]]:
@@ -155,7 +155,7 @@ def _way(after: dict[str, list[str]], start: str, end: str) -> list[str]:
     ways = [[start]]
     seen: set[str] = set()
     for way in ways:
-        for name in after[way[-1]]:
+        for name in after.get(way[-1], ()):
             if name == end:
                 return [*way, name]
             if name not in seen:
@@ -191,17 +191,23 @@ def _routes(scenario: "Scenario") -> Problems:
         yield SpecProblem(("orchestrator",), f"{rule}: {why}", at_key=True)
     if home not in nodes:
         return
-    after: dict[str, list[str]] = {node: [] for node in nodes}
+    after = _neighbours(scenario)
+    for node, component in used.items():
+        ways = ((home, node), (node, home)) if node != home else ()
+        missing = next(((start, end) for start, end in ways if not _way(after, start, end)), None)
+        if missing:
+            where = f"`{component}` runs on `{node}`, the orchestrator on `{home}`"
+            message = f"no route leads from `{missing[0]}` to `{missing[1]}` ({where}); add a link"
+            yield SpecProblem(("network", "links"), message)
+
+
+def _neighbours(scenario: "Scenario") -> dict[str, list[str]]:
+    """Return the nodes to which a link leads from each node."""
+    after: dict[str, list[str]] = {node: [] for node in scenario.network.nodes}
     for link in scenario.network.links:
-        ends = [name for _, name in link.named_ends()]
-        if len(ends) == 2 and all(name in nodes for name in ends):
+        ends = [name for _, name in link.named_ends() if name in after]
+        if len(ends) == 2:
             after[ends[0]].append(ends[1])
             if link.between is not None:
                 after[ends[1]].append(ends[0])
-    for node, component in used.items():
-        for start, end in ((home, node), (node, home)):
-            if node != home and not _way(after, start, end):
-                where = f"`{component}` runs on `{node}`, the orchestrator on `{home}`"
-                message = f"no route leads from `{start}` to `{end}` ({where}); add a link"
-                yield SpecProblem(("network", "links"), message)
-                break
+    return after

@@ -8,13 +8,24 @@ Leaves out: GPU-resident coordination, host CPU as a finite resource, speculatio
 Checked: tests/test_runtime.py.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from ..sim.engine.errors import did_you_mean, listed, show
+from ..sim.engine.schema import or_scalar
 from ..sim.engine.spec import Name, Spec, SpecProblem
 
+NO_CODEC = "none"
 State = Literal["full", "delta", "resident"]
 Kv = Literal["discard", "keep"]
 Connection = Literal["new", "persistent", "in-process"]
@@ -27,7 +38,10 @@ Dispatch = Literal["every-step", "every-task", "none"]
 class Runtime(Spec):
     """The policies of a runtime; `preset` gives those that are not written."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     preset: str
+    """The runtime whose policies hold where none is written here."""
     state: State
     """What a model call carries: the `full` prompt each time; the `delta` since this agent's last call, to a server
     that restores the session; or the delta to a server where the state is `resident` and nothing is restored."""
@@ -35,8 +49,8 @@ class Runtime(Spec):
     """What the model server does with a task's KV cache between calls: `discard` it, or `keep` it."""
     connection: Connection
     """`new` for each call (handshakes first), `persistent`, or `in-process`: no crossing between components of one node."""
-    codec: Name | None
-    """The serializer of every message that leaves a process; null when nothing is encoded."""
+    codec: Annotated[Name | None, BeforeValidator(lambda name: None if name == NO_CODEC else name)]
+    """The serializer of every message that leaves a process; `none` when nothing is encoded."""
     placement: Placement
     """Where agents run: at the `external` orchestrator, on their `own` node, or `co-located` with their model."""
     tools: Tools
@@ -60,6 +74,22 @@ class Runtime(Spec):
             hint = did_you_mean(preset, PRESETS) if isinstance(preset, str) else ""
             raise SpecProblem(path, f"must be one of {listed(PRESETS)}; got {show(preset)}{hint}")
         return {"preset": preset, **PRESETS[preset], **data}
+
+
+    @model_serializer(mode="wrap")
+    def _with_codec(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write `codec: none`, since a codec that is left out is that of the preset."""
+        return {**handler(self), "codec": self.codec or NO_CODEC}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Say that a name may stand for the mapping, and that no policy must be written."""
+        written = handler(schema)
+        target = handler.resolve_ref_schema(written)
+        target.pop("required", None)
+        target["properties"]["preset"] = {"enum": list(PRESETS), "default": DEFAULT}
+        or_scalar(target, {"enum": list(PRESETS)})
+        return written
 
 
 DEFAULT = "external-orchestrator"

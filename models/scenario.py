@@ -6,8 +6,9 @@ Checked: tests/test_scenario.py, tests/data/bad.
 
 import hashlib
 import os
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
@@ -34,8 +35,8 @@ from .llm import Llm
 from .memory import Memory
 from .network import Network
 from .orchestrator import Orchestrator
-from .retriever import Retriever
 from .references import problems
+from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
 from .serializer import Serializer, defaults
 from .slo import Slo, objectives
@@ -50,7 +51,7 @@ Model = Annotated[Llm | Api, Field(discriminator="kind")]
 
 def _version(value: object) -> object:
     """Refuse what is no version of the schema, and say which one is."""
-    if value != SCHEMA_VERSION or not isinstance(value, int) or isinstance(value, bool):
+    if isinstance(value, bool) or not (isinstance(value, int) and value == SCHEMA_VERSION):
         got = f'"{value}", a text' if isinstance(value, str) and value.strip().isdigit() else show(value)
         rule = f"must be {SCHEMA_VERSION}, the version of the schema and not of the program"
         raise ValueError(f"{rule}; got {got}: write `coordsim: {SCHEMA_VERSION}`")
@@ -76,6 +77,8 @@ class ContextSpec(Spec):
 
 class Scenario(Spec):
     """A scenario as a file says it, with defaults filled in."""
+
+    may_extend: ClassVar[bool] = True
 
     coordsim: Version = Field(examples=[SCHEMA_VERSION])
     name: Name
@@ -128,31 +131,31 @@ class Scenario(Spec):
         import json
 
         document = self._document or Document.from_data(self.to_data(), self.name)
-        text = value if isinstance(value, str) else json.dumps(value)
+        given = value.to_data() if isinstance(value, Spec) else value
+        text = given if isinstance(given, str) else json.dumps(given)
         return type(self).of(document.with_override(path, text))
 
     def to_data(self) -> dict[str, Any]:
-        """Return plain data that loads to an equal scenario, with every default written out."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """Return plain data that loads to an equal scenario from any folder, with every default written out."""
+        data: dict[str, Any] = _with_files(super().to_data(), os.path.abspath)
+        return data
 
     def to_yaml(self) -> str:
         """Return the resolved scenario as YAML."""
-        from io import StringIO
-
-        from ruamel.yaml import YAML
-
-        yaml = YAML(typ="safe", pure=True)
-        yaml.default_flow_style = False
-        yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-        yaml.width = 120
-        out = StringIO()
-        yaml.dump(self.to_data(), out)
-        return out.getvalue()
+        return _yaml(self.to_data())
 
     @property
     def hash(self) -> str:
-        """Return the SHA-256 of the resolved scenario."""
-        return hashlib.sha256(self.to_yaml().encode()).hexdigest()
+        """Return the SHA-256 of the resolved scenario and of what is in the files that it names, wherever they lie."""
+        return hashlib.sha256(_yaml(_with_files(super().to_data(), _digest)).encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, however they were written."""
+        return self is other or (isinstance(other, Scenario) and self.to_data() == other.to_data())
+
+    def __hash__(self) -> int:
+        """Return a hash for sets and caches."""
+        return hash(self.to_yaml())
 
     @property
     def all_serializers(self) -> dict[str, Serializer]:
@@ -195,6 +198,40 @@ def _migrated(document: Document) -> Document:
         message = f"must be {SCHEMA_VERSION}, the version of the schema that this coordsim reads; got {show(version)}: {remedy}"
         raise ScenarioError([document.problem(("coordsim",), message)], document.name)
     return document
+
+
+def _yaml(data: dict[str, Any]) -> str:
+    """Return data as YAML, in the order it has."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    yaml.width = 120
+    out = StringIO()
+    yaml.dump(data, out)
+    return out.getvalue()
+
+
+def _with_files(data: Any, change: Callable[[str], str]) -> Any:
+    """Return data with every text under the key `file` changed."""
+    if isinstance(data, dict):
+        return {
+            name: change(value) if name == "file" and isinstance(value, str) else _with_files(value, change)
+            for name, value in data.items()
+        }
+    return [_with_files(item, change) for item in data] if isinstance(data, list) else data
+
+
+def _digest(file: str) -> str:
+    """Return the SHA-256 of a file, or its name once it is gone."""
+    try:
+        with Path(file).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError:
+        return file
 
 
 def _distributions(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -11,10 +11,13 @@ Checked: tests/test_tools.py; tests/test_theory.py (losses, machine repair).
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from ..sim.engine.branch import ENTRY, Branch
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
+from ..sim.engine.schema import or_scalar
 from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, SpecProblem, TimePerByte
 from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
 from .line import cross
@@ -44,6 +47,14 @@ class Errors(Spec):
     @classmethod
     def _from_share(cls, data: Any) -> Any:
         return data if isinstance(data, dict | Errors) else {"rate": data}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Say that a share may stand for the mapping."""
+        written = handler(schema)
+        target = handler.resolve_ref_schema(written)
+        or_scalar(target, target["properties"]["rate"])
+        return written
 
 
 class ServiceSpec(Spec):

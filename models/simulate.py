@@ -95,7 +95,8 @@ class Load:
         self.limit = scenario.workload.tasks
         self.draining = False
         self.on_end: Callable[[Task], None] | None = None
-        self.ledger.clips = self.workload.horizon is not None or self.workload.drain is not None
+        self.cut_off = self.workload.horizon is not None or self.workload.drain is not None
+        self.ledger.clips = self.cut_off or system.cancels
 
     def _link(self, flows: list[Flow]) -> None:
         for flow in flows:
@@ -113,7 +114,7 @@ class Load:
         source = ClosedSource(self) if closed else OpenSource(self, open_arrivals(workload, self.draws))
         source.start()
         self.sim.run(until=workload.horizon)
-        self.ledger.finish(self.sim.now if self.ledger.clips else None)
+        self.ledger.finish(self.sim.now if self.cut_off else None)
 
     def arrivals_over(self) -> None:
         """No task will arrive any more: the tasks under way have until the end of `drain`."""
@@ -221,10 +222,14 @@ class ClosedSource:
     def _submit(self, index: int, after: float) -> None:
         limit = self.load.limit
         if limit is not None and self.issued >= limit:
-            self.load.arrivals_over()
             return
         self.issued += 1
-        self.load.sim.schedule_at(self.load.sim.now + after, Call(lambda _event: self.load.arrive(index)))
+        self.load.sim.schedule_at(self.load.sim.now + after, Call(lambda _event: self._arrive(index)))
+
+    def _arrive(self, index: int) -> None:
+        self.load.arrive(index)
+        if self.load.ledger.arrived == self.load.limit:
+            self.load.arrivals_over()
 
     def _ended(self, task: Task) -> None:
         following = task.index + self.users

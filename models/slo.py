@@ -24,6 +24,7 @@ _SPECIAL = {
     "bytes": units.SIZE, "cost": units.MONEY, "straggler_excess": units.DURATION,
 }  # fmt: skip
 _COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(AT_LEAST))
+_SYNONYMS = {"median": "p50", "average": "mean", "maximum": "max", "availability": "success"}
 # No system keeps these at 0, or every system does.
 _POSITIVE = (RESPONSE_TIME, *AT_LEAST)
 
@@ -72,6 +73,8 @@ def _quantity(metric: str) -> Quantity | None:
 
 def _no_such_metric(metric: str) -> str:
     """Return the rule for the names of metrics, and the one that was probably meant."""
+    if metric in _SYNONYMS:
+        return f"no such metric; did you mean `{_SYNONYMS[metric]}`?"
     quantity, _, statistic = metric.rpartition("_")
     measured = [f"{name}_{statistic}" for name in (*_TIMES, *FACTS)] if quantity else []
     hint = did_you_mean(metric, [name for name in (*_COMMON, *measured) if _quantity(name) is not None])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import Stream, lane
 from ..sim.engine.ledger import STRUCTURE
-from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS
+from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS, Context
 from .service import Service, TaskFailed
 from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
 
@@ -304,12 +304,18 @@ def in_parallel(branch: Branch, join: Join, fork: int, visit: int, walks: list[A
         raise TaskFailed(join.failure)
     arrived = join.arrived
     last = arrived[-1]
-    branch.facts[STRAGGLER_EXCESS] += last.time - sum(child.time for child in arrived) / len(arrived)
+    state: Context = branch.state
+    state.excess += last.state.excess + last.time - sum(child.time for child in arrived) / len(arrived)
     useful = branch.ledger.useful
     coordination = [sum(child.parts) - sum(child.parts[account] for account in useful) for child in arrived]
-    branch.facts[STRAGGLER_COORDINATION] += coordination[-1] - sum(coordination) / len(coordination)
+    state.excess_coordination += last.state.excess_coordination + coordination[-1] - sum(coordination) / len(coordination)
+    if not branch.lane:
+        branch.facts[STRAGGLER_EXCESS] = state.excess
+        branch.facts[STRAGGLER_COORDINATION] = state.excess_coordination
+    for child in join.branches:
+        child.state.parent = None  # one that runs on no longer shares what is new
     # In the order of the branches, not of their ends: what the context becomes must not depend on who was faster.
-    branch.state.join([child.state for child in join.branches if child in arrived])
+    state.join([child.state for child in join.branches if child in arrived])
 
 
 def _child(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Generator[None, Any, None]:

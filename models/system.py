@@ -102,7 +102,7 @@ class System:
 
     def pool(self, name: str, capacity: int | None, queue_limit: int | None, unlimited: bool = False) -> Any:
         """Return a pool, or None where nothing can ever wait (no capacity given, and not `unlimited` for a rate limit)."""
-        if capacity is None and not unlimited:
+        if capacity is None and not (unlimited or self.cancels):  # who may be cancelled must not run far ahead of the clock
             return None
         kind = Pool if self.cancels else FifoPool
         pool = kind(self.sim, name, capacity, queue_limit)

@@ -62,10 +62,13 @@ def test_the_list_of_packages_is_the_disk(root: Path, project: dict[str, Any]) -
 
 
 def test_scenarios_are_yaml_only(root: Path) -> None:
-    """The folder of scenarios holds no other kind of file, so the pattern in pyproject.toml ships all of it."""
-    files = [path for path in (root / "scenarios").rglob("*") if path.is_file()]
-    assert files
-    assert {path.suffix for path in files} == {".yaml"}
+    """The folder of scenarios holds YAML, and beside it synthetic traces to replay: the patterns in pyproject.toml ship all."""
+    files = {path.relative_to(root / "scenarios") for path in (root / "scenarios").rglob("*") if path.is_file()}
+    traces = {path for path in files if path.parent == Path("data")}
+    assert traces
+    assert all(path.name.startswith("synthetic-") for path in traces)
+    assert {path.suffix for path in traces} == {".csv", ".jsonl"}
+    assert {path.suffix for path in files - traces} == {".yaml"}
 
 
 @pytest.mark.slow

@@ -40,7 +40,8 @@ def mg1_wait(rate: float, mean: float, second_moment: float) -> float:
 def truncated_pareto_moment(low: float, high: float, shape: float, order: int) -> float:
     """Return E[X^order] of a Pareto distribution from `low` on, given that it is at most `high`; `order` is not `shape`."""
     mass = 1 - (low / high) ** shape
-    return shape * low**shape * (high ** (order - shape) - low ** (order - shape)) / (order - shape) / mass
+    powers = high ** (order - shape) - low ** (order - shape)
+    return float(shape * low**shape * powers / (order - shape) / mass)
 
 
 @dataclass(frozen=True)

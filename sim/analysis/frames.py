@@ -38,7 +38,8 @@ def spans_table(results: Sequence[Result]) -> pa.Table:
     columns: dict[str, Any] = {"replication": pa.array([replication for replication, _ in spans], pa.int64())}
     types = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "str": pa.string()}
     for field in fields(Span):
-        kind = types[getattr(field.type, "__name__", str(field.type))]
+        # A lane is a hash of 64 bits without a sign.
+        kind = pa.uint64() if field.name == "lane" else types[getattr(field.type, "__name__", str(field.type))]
         column = pa.array([getattr(span, field.name) for _, span in spans], kind)
         unit = "_s" if field.name in ("start", "end") else ""
         columns[field.name + unit] = column.dictionary_encode() if field.name in texts else column

@@ -45,6 +45,7 @@ class Wait:
         "resume",
         "service",
         "size",
+        "split",
         "started",
     )
 
@@ -61,6 +62,7 @@ class Wait:
         self.size = 1.0  # what a rate limit counts
         self.priority = 0.0
         self.rejected = False
+        self.split: Any = None  # how a service is booked: one account, the share of time that is its, and the other
         self.holder: Any = None  # the Pool or Link that has it, None while it only sleeps
         self.place: Any = None  # where in the holder it is
 

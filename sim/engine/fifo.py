@@ -113,17 +113,22 @@ class FifoPool:
 
     def _start(self, wait: Wait, now: float) -> float:
         """Return when the service starts, behind rate limits and a limited queue; or reject."""
-        ready = now
-        for limit in self.limits:
-            ready = limit.admit(ready, wait.size)
-        start = max(ready, self.free[0]) if self.free else ready
-        if self.queue_limit is not None and start > now:
+        if self.queue_limit is not None:
             self._shorten(now)
-            if len(self.line) >= self.queue_limit:
+            if len(self.line) >= self.queue_limit and self._must_wait(wait, now):
                 self.rejections += 1
                 wait.rejected = True
                 wait.started = wait.ended = now
-        return start
+                return now
+        ready = now
+        for limit in self.limits:
+            ready = limit.admit(ready, wait.size)
+        return max(ready, self.free[0]) if self.free else ready
+
+    def _must_wait(self, wait: Wait, now: float) -> bool:
+        """Whether the customer would wait. Asked before it is admitted: who is refused uses up nothing of a rate."""
+        busy = bool(self.free) and self.free[0] > now
+        return busy or any(limit.opens(now, wait.size) > now for limit in self.limits)
 
     def _shorten(self, now: float) -> None:
         """Take those out of the line whose service has begun."""

@@ -90,7 +90,7 @@ class Task:
     """One task while it runs: what its branches share."""
 
     __slots__ = (
-        "arrival", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "status",
+        "arrival", "dispatched", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "status",
         "running", "tail", "trunk", "_ids",
     )  # fmt: skip
 
@@ -107,6 +107,7 @@ class Task:
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
+        self.dispatched = False  # whether an orchestrator has taken it up
         self.running = 0  # branches that run on though nobody waits for them
         self.tail: tuple[Any, ...] | None = None  # end, status and parts, once the trunk is over
         self.trunk: Branch
@@ -160,7 +161,7 @@ class Ledger:
     facts: tuple[str, ...]
     spans: str = "none"
     sample: int = 100
-    clips: bool = False  # the end of the run may cut tasks off: their spans are needed until they end
+    clips: bool = False  # branches may be cut off or cancelled: the spans of a task are needed until it ends
     accounts: list[Account] = field(default_factory=list)
     groups: list[Account] = field(default_factory=list)  # of spans that only group others: numbers -1, -2 ...
     callees: int = 0

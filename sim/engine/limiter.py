@@ -26,15 +26,20 @@ class Limiter:
         self.delayed = 0
         self.waited = 0.0
 
+    def opens(self, now: float, size: float) -> float:
+        """Return when a request of `size` units that arrives at `now` could go; nothing is admitted."""
+        units = size if self.sized else 1.0
+        full = max(self.debt_free, now)  # the bucket holds (burst - (full - now) * rate) units
+        return max(now, full - (self.burst - min(units, self.burst)) / self.rate)
+
     def admit(self, now: float, size: float) -> float:
         """Return when a request of `size` units that arrives at `now` may go; calls must come in order of time.
 
         A request larger than the burst waits until the bucket is full, and leaves it in debt.
         """
         units = size if self.sized else 1.0
-        full = max(self.debt_free, now)  # the bucket holds (burst - (full - now) * rate) units
-        start = max(now, full - (self.burst - min(units, self.burst)) / self.rate)
-        self.debt_free = full + units / self.rate
+        start = self.opens(now, size)
+        self.debt_free = max(self.debt_free, now) + units / self.rate
         self.admitted += 1
         if start > now:
             self.delayed += 1

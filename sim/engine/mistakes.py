@@ -233,7 +233,7 @@ def _no_such_field(place: _Place) -> Mistake:
     if getattr(owner, "is_one_of", False):
         message = f"no such choice among {listed(names)}{hint}"
     elif hint or not names:
-        message = f"no such field{hint}"
+        message = f"no such field{hint or ('; there are no fields here' if owner else '')}"
     else:
         message = f"no such field; the fields here are {listed(names)}"
     return Mistake(place.path, message, at_key=True, meant=nearest(name, names))
@@ -354,7 +354,8 @@ def _likely(by_tag: dict[str, list[tuple[_Place, list[Mistake]]]], depth: int) -
     place = chosen[0][0][0]
     rules = [re.fullmatch(r"must be (.*?); got .*?(; did you mean .*)?", group[0][1][0].message) for group in chosen]
     if len(chosen) > 1 and all(rules):
-        options = dict.fromkeys(rule.group(1) for rule in rules if rule)
+        told = dict.fromkeys(rule.group(1) for rule in rules if rule)
+        options = [one for one in told if not any(other.startswith(f"{one} with ") for other in told)]
         hint = next((rule.group(2) for rule in rules if rule and rule.group(2)), "")
         message = f"must be {', or '.join(options)}; got {show(value)}{hint}"
         return [(place, [Mistake(place.branches[depth][0], message)])]

@@ -9,7 +9,7 @@ Checked: tests/test_scenario.py.
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from .mistakes import bare, member_of, members_of
@@ -23,6 +23,14 @@ def partial(cls: type[T], data: Any) -> T:
     """Return a `cls` that holds what is valid in `data`."""
     made: T = _Parts().of_spec(cls, data)
     return made
+
+
+class _Anything(dict[Any, Any]):
+    """A mapping that could not be read: whatever others name may have been in it."""
+
+    def __contains__(self, name: object) -> bool:
+        """Whether nothing speaks against `name`."""
+        return True
 
 
 class _Parts:
@@ -44,8 +52,9 @@ class _Parts:
         if issubclass(kind, BaseModel):
             return self.of_spec(kind, value)
         if issubclass(kind, Mapping):
-            items = value.items() if isinstance(value, Mapping) and len(arguments) == 2 else ()
-            return {name: self.of(arguments[1], item) for name, item in items}
+            if not isinstance(value, Mapping) or len(arguments) != 2:
+                return _Anything()
+            return {name: self.of(arguments[1], item) for name, item in value.items()}
         if issubclass(kind, list | tuple):
             items = value if isinstance(value, list | tuple) and arguments else ()
             return tuple(self.of(arguments[0], item) for item in items)
@@ -74,11 +83,17 @@ _ANNOTATIONS: dict[int, tuple[FieldInfo, Any]] = {}
 
 def _annotation(info: FieldInfo) -> Any:
     """Return the annotation of a field with its limits; the same object each time."""
-    if not info.metadata and info.discriminator is None:
+    limits: list[Any] = list(info.metadata)
+    if info.discriminator is not None:
+        limits.append(Field(discriminator=info.discriminator))
+    if not limits:
         return info.annotation
     known = _ANNOTATIONS.get(id(info))
     if known is None:
-        known = _ANNOTATIONS[id(info)] = info, Annotated[info.annotation, info]
+        annotation: Any = info.annotation
+        for limit in limits:
+            annotation = Annotated[annotation, limit]
+        known = _ANNOTATIONS[id(info)] = info, annotation
     return known[1]
 
 

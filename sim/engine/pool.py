@@ -21,13 +21,15 @@ from .branch import Wait
 from .limiter import Limiter
 from .simulation import NORMAL, Call, Simulation
 
+ENDS = 0  # before all else of an instant: who arrives when a service ends finds the server free, as in `FifoPool`
+
 
 class Pool:
     """`capacity` servers (None: as many as customers) and a queue of at most `queue_limit` (None: no limit)."""
 
     __slots__ = (
-        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "limits", "name",
-        "present_offset", "queue", "queue_account", "queue_limit", "rejections", "service_account", "sim", "waited",
+        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "held_back", "limits",
+        "name", "present_offset", "queue", "queue_account", "queue_limit", "rejections", "service_account", "sim", "waited",
         "_admitting", "_arriving", "_finishing", "_granting", "_heap", "_ids", "_sequence",
     )  # fmt: skip
 
@@ -47,6 +49,7 @@ class Pool:
         self.busy = 0
         self.queue: Any = [] if by_priority else deque()
         self.cancelled = 0  # entries of the queue whose wait was cancelled, still in line
+        self.held_back = 0  # by rate limits
         self.arrivals = 0
         self.completions = 0
         self.rejections = 0
@@ -65,8 +68,8 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many are in line."""
-        return len(self.queue) - self.cancelled
+        """How many are in line, those among them that a rate limit holds back."""
+        return len(self.queue) - self.cancelled + self.held_back
 
     def totals(self, now: float) -> tuple[float, ...]:
         """Server-seconds busy, customer-seconds present, arrivals, completions, rejections, seconds waited; up to `now`."""
@@ -111,7 +114,9 @@ class Pool:
     def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
         """Return (account, start, end) of a wait, and a service, still under way at `now`."""
         if wait.callbacks is self._finishing:
-            return [(self.queue_account, wait.arrived, wait.started), (self.service_account, wait.started, now)]
+            first, share, rest = wait.split or (-1, 0.0, self.service_account)
+            middle = min(now, wait.started + share * wait.service)
+            return [(self.queue_account, wait.arrived, wait.started), (first, wait.started, middle), (rest, middle, now)]
         return [(self.queue_account, wait.arrived, now)]
 
     def give(self) -> None:
@@ -121,34 +126,44 @@ class Pool:
     def _arrive(self, wait: Wait) -> None:
         """A hot callback: the wait has reached the pool."""
         wait.arrived = now = self.sim._now
+        if self.queue_limit is not None and self.waiting >= self.queue_limit and self._must_wait(wait, now):
+            self._reject(wait, now)
+            return
+        self.arrivals += 1
+        self.present_offset -= now
+        wait.holder = self
         for limit in self.limits:
             now = limit.admit(now, wait.size)
         if now > wait.arrived:
-            wait.holder = self
+            self.held_back += 1
             wait.callbacks = self._admitting
-            self.sim.schedule_at(now, wait)
+            heappush(self._heap, (now, ENDS, next(self._ids), wait))  # type: ignore[misc]
         else:
-            self._admit(wait)
+            self._serve(wait, now)
+
+    def _must_wait(self, wait: Wait, now: float) -> bool:
+        """Whether the customer would wait. Asked before it is admitted: who is refused uses up nothing of a rate."""
+        busy = self.capacity is not None and self.busy >= self.capacity
+        return busy or any(limit.opens(now, wait.size) > now for limit in self.limits)
 
     def _admit(self, wait: Wait) -> None:
-        """A hot callback: the rate limits let the wait go."""
-        now = self.sim._now
+        """The rate limits let the wait go."""
+        self.held_back -= 1
+        self._serve(wait, self.sim._now)
+
+    def _serve(self, wait: Wait, now: float) -> None:
+        """The wait gets a server, or joins the line (hot)."""
         if self.capacity is None or self.busy < self.capacity:
             self.busy += 1
             self.busy_offset -= now
+            self.waited += now - wait.arrived
             self._begin(wait, now)
-        elif self.queue_limit is not None and self.waiting >= self.queue_limit:
-            self._reject(wait, now)
-            return
         elif self.by_priority:
             self._sequence += 1
             wait.place = entry = [wait.priority, self._sequence, wait]
             heappush(self.queue, entry)
         else:
             self.queue.append(wait)
-        wait.holder = self
-        self.arrivals += 1
-        self.present_offset -= now
 
     def _begin(self, wait: Wait, now: float) -> None:
         wait.started = now
@@ -158,7 +173,7 @@ class Pool:
             service = 0.0
         else:
             wait.callbacks = self._finishing
-        heappush(self._heap, (now + service, NORMAL, next(self._ids), wait))  # type: ignore[misc]
+        heappush(self._heap, (now + service, ENDS, next(self._ids), wait))  # type: ignore[misc]
 
     def _granted(self, wait: Wait) -> None:
         wait.holder = None
@@ -166,6 +181,7 @@ class Pool:
 
     def _reject(self, wait: Wait, now: float) -> None:
         self.rejections += 1
+        wait.holder = None
         wait.started = wait.ended = now
         wait.rejected = True
         wait.callbacks = (wait.resume,)
@@ -196,7 +212,9 @@ class Pool:
     def cancel(self, wait: Wait) -> None:
         """Take `wait` out, from the line or from service, in constant time."""
         wait.holder = None
-        if wait.callbacks is self._admitting:  # held back by a rate limit, not yet in line
+        if wait.callbacks is self._admitting:  # held back by a rate limit
+            self.held_back -= 1
+            self.present_offset += self.sim._now
             return
         if wait.callbacks is not None:  # in service: its end lies in the event queue
             self._leave(self.sim._now)

@@ -62,6 +62,8 @@ class Simulation(simpy.Environment):
         """
         queue, pop = self._queue, heappop
         if until is not None:
+            if not until >= self._now:
+                raise ValueError(f"`until >= now` must hold, but got ({until=}, now={self._now})")
             self.stop_at(float(until))
         try:
             while queue:

@@ -22,7 +22,8 @@ from .paths import Key, dotted
 
 __all__ = ["Document", "Position", "load"]
 
-_LARGEST_FILE = 16_000_000  # bytes
+_LARGEST_FILE = 2_000_000  # bytes; a megabyte takes a second to read
+_TOO_LARGE = "is larger than 2 MB; put long lists of numbers into a file of their own"
 _LONGEST_CHAIN = 32  # files that extend one another
 
 
@@ -198,7 +199,7 @@ def _text(path: Path, name: str, error: type[InputError]) -> str:
         if not path.is_file():
             raise refused("is not a regular file")
         if path.stat().st_size > _LARGEST_FILE:
-            raise refused(f"is larger than {_LARGEST_FILE // 1_000_000} MB; this is no scenario")
+            raise refused(_TOO_LARGE)
         content = path.read_bytes()
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or str(problem)
@@ -218,7 +219,7 @@ def _parse(text: str, name: str, error: type[InputError]) -> Node:
     """Return the tree of a YAML text, which must be a mapping."""
     try:
         if len(text) > _LARGEST_FILE:
-            raise nodes.Refusal([Problem("", f"is larger than {_LARGEST_FILE // 1_000_000} MB", name)])
+            raise nodes.Refusal([Problem("", _TOO_LARGE, name)])
         root = reader.read(text.removeprefix("\ufeff"), name)
         if root is None:
             raise nodes.Refusal([Problem("", "is empty; `coordsim init` writes a starter", name)])

@@ -287,6 +287,8 @@ def _no_unit(value: object, dimension: Dimension) -> ValueError:
 def _unknown_unit(unit: str, sizes: Sizes, dimension: Dimension) -> str:
     """Return what is wrong with `unit`, and the unit that was probably meant."""
     known = [name for name in sizes if name and name.isascii()]
+    if not unit:
+        return f": the unit after `/` is missing, such as `{known[-1]}`"
     meant = _SYNONYMS.get(unit) or _SYNONYMS.get(unit.lower(), "")
     if unit in dimension.per and sizes is dimension.units and "" in sizes:
         return f": the slash is missing; write `/ {unit}`"

@@ -51,7 +51,7 @@ def bar(share: float, width: int) -> str:
     """Return a bar of block characters for a share of `width`; anything above zero shows.
 
     >>> bar(0.5, 4), bar(0.3, 4), bar(0.0, 4), bar(1.0, 4)
-    ('██', '█▏', '', '████')
+    ('██', '█▎', '', '████')
     """
     eighths = min(round(share * width * 8), width * 8)
     if eighths <= 0:

@@ -25,6 +25,8 @@ _DIMENSIONS = {
     "": units.NUMBER,
 }
 _MOST_DIGITS = 4
+_MOST_DIGITS_OF_SHARE = 6  # 99.99 % and 99.9 % are far apart
+_LONG = 5  # minutes, hours and days are used from so many on: `75 s ± 4` says more than `1.2 min ± 0.1`
 _SKEW = 0.05  # of the interval: beyond it ± would say something else than the two ends
 
 
@@ -49,7 +51,9 @@ def unit_of(name: str) -> str:
     """
     if name.endswith("_tokens"):
         return "tokens"
-    return {"bytes": "B", "cost": "USD", "straggler_excess": "s"}.get(name) or unit_of_metric(name)
+    if name.startswith("straggler_"):
+        return "s"
+    return {"bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
 
 
 def show(estimate: Estimate | None, unit: str) -> Shown:
@@ -62,7 +66,7 @@ def show(estimate: Estimate | None, unit: str) -> Shown:
         return Shown(NOTHING, "")
     dimension = _DIMENSIONS[unit]
     suffix, size = _rung(abs(estimate.value) or (estimate.half_width if estimate.resolved else 0.0), dimension)
-    places = _places(estimate, size)
+    places = _places(estimate, size, _MOST_DIGITS_OF_SHARE if unit == "share" else _MOST_DIGITS)
     value = f"{dimension.dollar}{fixed(estimate.value / size, places)}{suffix}"
     if not estimate.resolved:
         return Shown(value, _bound(estimate, size, places))
@@ -71,16 +75,23 @@ def show(estimate: Estimate | None, unit: str) -> Shown:
         return Shown(value, f"[{fixed(estimate.low / size, places)}, {fixed(estimate.high / size, places)}]")
     if not estimate.half_width:
         return Shown(value, "± 0" if estimate.value else "")
-    return Shown(value, f"± {fixed(estimate.half_width / size, places)}")
+    error = fixed(estimate.half_width / size, places)
+    if not float(error.replace(",", "")):  # smaller than the digits shown
+        error = f"<{fixed(10.0**-places, places)}"
+    return Shown(value, f"± {error}")
 
 
 def plain(value: float, unit: str, digits: int = 3) -> str:
     """Return a number that has no interval.
 
-    >>> plain(0.25, "s"), plain(0.5, "share"), plain(12000, "")
-    ('250 ms', '50 %', '12k')
+    >>> plain(0.25, "s"), plain(0.5, "share"), plain(75, "s")
+    ('250 ms', '50 %', '75 s')
     """
-    return NOTHING if math.isnan(value) else units.format(value, _DIMENSIONS[unit], digits)
+    if math.isnan(value):
+        return NOTHING
+    dimension = _DIMENSIONS[unit]
+    suffix, size = _rung(abs(value), dimension)
+    return f"{dimension.dollar}{value / size:,.{digits}g}{suffix}"
 
 
 def fixed(value: float, places: int) -> str:
@@ -102,13 +113,14 @@ def _rung(magnitude: float, dimension: Dimension) -> tuple[str, float]:
         return dimension.ladder[0][0], float(dimension.ladder[0][1])
     chosen = dimension.ladder[0]
     for rung in dimension.ladder:
+        least = _LONG if dimension is units.DURATION and rung[1] >= 60 else dimension.floor
         # As rounded for reading: 999.96 ms is 1.000 s.
-        if float(f"{magnitude / float(rung[1]):.{_MOST_DIGITS - 1}e}") >= dimension.floor:
+        if float(f"{magnitude / float(rung[1]):.{_MOST_DIGITS - 1}e}") >= least:
             chosen = rung
     return chosen[0], float(chosen[1])
 
 
-def _places(estimate: Estimate, size: float) -> int:
+def _places(estimate: Estimate, size: float, most: int) -> int:
     """Return after how many decimals the interval stops."""
     value = abs(estimate.value) / size
     if not value:
@@ -116,8 +128,8 @@ def _places(estimate: Estimate, size: float) -> int:
         return max(0, -math.floor(math.log10(half / 2))) if half else 0
     digits = estimate.digits
     if estimate.half_width == 0:  # known exactly: as many as it takes to write it
-        digits = len(f"{value:.{_MOST_DIGITS}g}".replace(".", "").lstrip("0")) if value < 1e4 else _MOST_DIGITS
-    return min(digits, _MOST_DIGITS) - 1 - math.floor(math.log10(value))
+        digits = len(f"{value:.{most}g}".partition("e")[0].replace(".", "").lstrip("0")) if value < 1e4 else most
+    return min(digits, most) - 1 - math.floor(math.log10(value))
 
 
 def _bound(estimate: Estimate, size: float, places: int) -> str:

@@ -43,7 +43,7 @@ def about(data: Mapping[str, Any], presets: Mapping[str, Mapping[str, Any]]) -> 
     runtime = data["runtime"]
     preset = presets.get(runtime["preset"], {})
     policies = {name: runtime.get(name, preset.get(name)) for name in (*preset, *runtime) if name != "preset"}
-    own = [f"{name}: {_word(value)}" for name, value in policies.items() if value != preset.get(name)]
+    own = [f"{name}: {_word(value)}" for name, value in policies.items() if _word(value) != _word(preset.get(name))]
     return About(data.get("question", ""), " with ".join(filter(None, [runtime["preset"], ", ".join(own)])))
 
 

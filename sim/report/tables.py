@@ -35,6 +35,7 @@ FACTS = {
     "bytes": "sent",
     "cost": "cost",
     "straggler_excess": "straggler excess",
+    "straggler_coordination": "straggler excess, coordination",
 }
 
 
@@ -48,7 +49,13 @@ class About:
 
 def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] = ()) -> Report:
     """Return the report of a summary; `blocks` are put after its tables."""
-    tables: list[Table | None] = [_times(summary), _categories(summary), _components(summary), _resources(summary), _work(summary)]
+    tables: list[Table | None] = [
+        _times(summary),
+        _categories(summary),
+        _components(summary),
+        _resources(summary),
+        _work(summary),
+    ]
     tables += [_service(summary), _objectives(summary), _failures(summary)]
     return Report(
         _heading(summary, about),
@@ -84,9 +91,12 @@ def _heading(summary: Summary, about: About) -> tuple[str, ...]:
     tasks, warmup = summary.tasks, summary.warmup
     what = f"{summary.scenario}: {about.question}" if about.question else summary.scenario
     replications = f"{summary.replications} replication{'' if summary.replications == 1 else 's'}"
-    became = [f"{tasks.done:,} done", f"{tasks.failed:,} failed", f"{tasks.unfinished:,} unfinished"]
+    became = [
+        f"{count:,} {word}" for count, word in ((tasks.failed, "failed"), (tasks.unfinished, "unfinished")) if count
+    ]
+    ended = ", ".join([f"{tasks.done:,} done", *became]) if became else "all done"
     how = [f"runtime {about.runtime}"] if about.runtime else []
-    how += [f"seed {summary.seed}", replications, f"{tasks.arrived:,} tasks ({', '.join(became)})"]
+    how += [f"seed {summary.seed}", replications, f"{tasks.arrived:,} tasks ({ended})"]
     if warmup.tasks:
         cut = f"warm-up of {units.format(warmup.seconds, units.DURATION, 2)} ({warmup.tasks:,.0f} tasks) cut off each"
         how.append(cut + (" (MSER-5)" if warmup.mode == "auto" else ""))

@@ -63,10 +63,14 @@ def pick(result: Result, which: Wanted) -> int:
     return int(_nearest(numbers, times, which))
 
 
-def title(task: int, which: Wanted) -> str:
-    """Return how a timeline calls the task: `task 26 of replication 0, at p99 of T_total`."""
+def title(task: int, which: Wanted, among: int | None = None) -> str:
+    """Return how a timeline calls the task; `among` tells that only so many were looked at.
+
+    >>> title(26, wanted("p99")), title(26, wanted("p99"), among=4)
+    ('task 26 of replication 0, at p99 of T_total', 'task 26 of replication 0, at p99 of T_total among 4 with spans')
+    """
     place = "" if which.q is None else ", the longest" if which.text == "max" else f", at {which.text} of T_total"
-    return f"task {task} of replication 0{place}"
+    return f"task {task} of replication 0{place}{f' among {among} with spans' if place and among else ''}"
 
 
 def view_of(result: Result, task: int) -> TaskView:
@@ -74,14 +78,14 @@ def view_of(result: Result, task: int) -> TaskView:
     row = result.rows[np.flatnonzero(result.rows[:, TASK] == task)[0]].tolist()
     head = len(Ledger.HEAD)
     facts, seconds = row[head : head + len(result.facts)], row[head + len(result.facts) :]
-    parts = {one: value for one, value in zip(result.accounts, seconds, strict=True)}
+    parts = dict(zip(result.accounts, seconds, strict=True))
     spans = tuple(span for span in result.spans if span.task == task)
     group = result.classes[int(row[CLASS])]
     return TaskView(task, group, row[2], row[END], parts, dict(zip(result.facts, facts, strict=True)), spans)
 
 
-def view_in_folder(folder: RunFolder, which: Wanted) -> TaskView:
-    """Return the task of replication 0 nearest to what is wanted, among those whose spans are in the run folder.
+def view_in_folder(folder: RunFolder, which: Wanted) -> tuple[TaskView, str]:
+    """Return the task of replication 0 nearest to what is wanted, among those whose spans are in the folder; its title.
 
     Raises RunFolderError when it holds no spans, and TaskError when none of them is of the task.
     """
@@ -101,7 +105,8 @@ def view_in_folder(folder: RunFolder, which: Wanted) -> TaskView:
         done = tasks[tasks["status"] == "done"]
         number = int(_nearest(done["task"].to_numpy(), done["total_s"].to_numpy(), which))
         rows = tasks[tasks["task"] == number]
-    return _view(rows.iloc[0], spans[spans["task"] == number])
+    kept = len(tasks) if len(tasks) < folder.summary.tasks.arrived / folder.summary.replications else None
+    return _view(rows.iloc[0], spans[spans["task"] == number]), title(number, which, kept)
 
 
 def _nearest(numbers: np.ndarray, times: np.ndarray, which: Wanted) -> Any:

@@ -9,6 +9,7 @@ Checked: tests/test_report.py.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
 from ..analysis.result import TaskView
@@ -44,7 +45,7 @@ def timeline(view: TaskView, title: str = "", width: int = WIDTH) -> tuple[str, 
     lines = [headline, *_aligned([("start", "span", "category", "duration", "", ""), *shown], width)]
     if not rows:
         lines = [headline, "  no spans were kept of it"]
-    return (*lines, *_sum(view))
+    return (*lines, *_sum(view, width))
 
 
 def to_data(view: TaskView) -> dict[str, object]:
@@ -130,7 +131,7 @@ def _aligned(rows: list[tuple[str, ...]], width: int) -> Iterator[str]:
         yield ("  " + "  ".join([*cells, f"{row[4]:<{wide[4]}}", row[5]])).rstrip()
 
 
-def _sum(view: TaskView) -> tuple[str, ...]:
+def _sum(view: TaskView, width: int) -> tuple[str, ...]:
     """Return the lines that say how the categories make up T_total."""
     parts = {name: seconds for name, seconds in by_category(view).items() if seconds}
     total = sum(parts.values())
@@ -141,7 +142,13 @@ def _sum(view: TaskView) -> tuple[str, ...]:
     verdict = (
         "= T_total" if same else f"≠ T_total {view.response_time!r} s; this is a mistake of coordsim: please report it"
     )
-    return (f"  {added}", f"  = {_time(total)} {verdict}") if added else (f"  0 s {verdict}",)
+    if not added:
+        return (f"  0 s {verdict}",)
+    wrapped = textwrap.wrap(added, width - 4, break_on_hyphens=False)
+    return (
+        *(f"  {'  ' if number else ''}{part}" for number, part in enumerate(wrapped)),
+        f"  = {_time(total)} {verdict}",
+    )
 
 
 def _largest_first(parts: Mapping[str, float]) -> list[tuple[str, float]]:

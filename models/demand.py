@@ -1,0 +1,387 @@
+"""Demand: what one visit of each step asks of every resource, and how long it takes when nobody else is there.
+
+Every component's mean cost, from the same spec as its process. Costs in tokens and bytes use the mean context on arrival
+at a step, so they are exact where cost is proportional to it, and estimates where it is not.
+
+Leaves out: queueing; refusals and what then fails.
+Checked: tests/test_bounds.py, against the utilization and the empty system's times of the simulator.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..sim.engine.ledger import CATEGORIES
+from .agent_step import AgentProcess
+from .api import Api
+from .line import Line
+from .memory_use import MemoryUse
+from .model_call import ModelCall
+from .network import Channel
+from .retriever import Retriever
+from .service import Service
+from .steps import EvaluatorProcess, HumanProcess, ServiceProcess
+from .system import System
+from .traffic import Node, Traffic, Turns, Vector
+
+
+@dataclass
+class Cost:
+    """Seconds by category of the ledger, and of each resource the seconds, the uses and (of a rate limit) the units."""
+
+    time: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CATEGORIES, 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    uses: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def total(self) -> float:
+        """All of the time."""
+        return sum(self.time.values())
+
+    def serve(self, resource: str, seconds: float, uses: float) -> None:
+        """Demand `seconds` of a resource, in `uses` parts."""
+        self.seconds[resource] += seconds
+        self.uses[resource] += uses
+
+    def add(self, other: "Cost", times: float = 1.0, wall: float = 1.0, category: str = "") -> None:
+        """Add `times` another cost; of its time only the share `wall`, all in `category` if one is given."""
+        for name, seconds in other.time.items():
+            self.time[category or name] += times * wall * seconds
+        for resource, seconds in other.seconds.items():
+            self.serve(resource, times * seconds, times * other.uses[resource])
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a task has on arrival at a step, in the mean: tokens of context, and how many of them others know."""
+
+    tokens: float
+    known: float = 0.0  # to the caller, at its last call
+    prompted: float = 0.0  # probability that the caller has called before
+    seen: float = 0.0  # by the server
+
+
+@dataclass
+class Holdings:
+    """Means at each step, on arrival there: what callers, servers, homes and memories hold of a task."""
+
+    known: dict[int, Vector] = field(default_factory=dict)  # by caller: tokens at its last call
+    prompted: dict[int, Vector] = field(default_factory=dict)  # by caller: probability that there was one
+    seen: dict[int, Vector] = field(default_factory=dict)  # by server: tokens processed
+    homes: dict[int, Vector] = field(default_factory=dict)  # by home: probability that control is there
+    left: dict[int, Vector] = field(default_factory=dict)  # by home: tokens when control was last there
+    memories: dict[int, Vector] = field(default_factory=dict)  # bytes
+
+
+class Demand:
+    """Costs of a scenario's components, and of each step of its traffic."""
+
+    def __init__(self, system: System, traffic: Traffic) -> None:
+        self.system = system
+        self.traffic = traffic
+        self.scenario = system.scenario
+        self.latency = {
+            f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
+        } | {"loopback": self.scenario.network.loopback.mean}
+        trace = self.scenario.workload.arrivals.trace
+        self.replayed = None if trace is None else trace.table
+        self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
+        nodes = traffic.nodes
+        self.growth = np.array([self._growth(node) for node in nodes])
+        self.tokens = np.minimum(traffic.carried(self._request(), self.growth), self._most_tokens())
+        self.agent_turns = float(
+            sum(node.acts * node.turns.turns * traffic.visits[i] for i, node in enumerate(nodes) if node.turns)
+        )
+        self.held = self._holdings()
+        self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
+        if self.tokens.any():
+            self.notes["what depends on tokens is an estimate: it is worked out from their means"] = None
+
+    # Messages and calls
+
+    def message(self, channel: Channel | None, size: float, connects: bool = True) -> Cost:
+        """Return the cost of one message of `size` bytes."""
+        cost = Cost()
+        if channel is None:
+            return cost
+        wire = size + channel.header
+        if channel.codec is not None:
+            wire = size * channel.codec.expansion + channel.header
+            cost.time["serialization"] += channel.codec.encode.seconds(size) + channel.codec.decode.seconds(size)
+        delay = sum(self.latency[hop.name] + hop.overhead for hop in channel.hops)
+        cost.time["communication"] += delay * (1 + 2 * channel.round_trips)
+        for hop in channel.hops:
+            if hop.shared is not None and wire:
+                cost.time["communication"] += wire / hop.shared.bandwidth
+                cost.serve(hop.name, wire / hop.shared.bandwidth, 1.0)
+        return cost
+
+    def service(self, service: Service, line: Line) -> Cost:
+        """Return the cost of one call of a tool or retriever, with the attempts that it takes."""
+        spec = service.spec
+        request, response = spec.request.mean, spec.response.mean
+        attempt = self.message(line.request, request)
+        attempt.add(self.message(line.response, response))
+        attempt.time["tool"] += spec.invoke.mean
+        self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response))
+        attempts = 1.0
+        if spec.errors is not None and spec.attempts > 1:
+            again = spec.errors.rate if spec.errors.after_error is None else spec.errors.after_error
+            attempts += spec.errors.rate * sum(again**k for k in range(spec.attempts - 1))
+        cost = Cost()
+        cost.add(attempt)
+        cost.add(attempt, attempts - 1, category="recovery")
+        return cost
+
+    def _work(self, cost: Cost, service: Service, line: Line, seconds: float) -> None:
+        cost.time["tool"] += seconds
+        self._notice(cost, line, seconds)
+        if service.pool is not None:
+            cost.serve(service.path, seconds, 1.0)
+            for limit in service.pool.limits:
+                cost.serve(limit.name, 1.0, 1.0)
+
+    def _notice(self, cost: Cost, line: Line, seconds: float) -> None:
+        """A caller that polls waits for a tick at least; the mean rest of a tick is left out."""
+        if line.poll is not None:
+            cost.time["orchestration"] += max(0.0, line.poll - seconds)
+
+    def call(self, call: ModelCall, held: Held, output: float, category: str = "inference") -> Cost:
+        """Return the cost of one model call, with this context on its way to the server."""
+        server, spec = call.server, call.server.spec
+        first = 1 - held.prompted
+        total = call.prompt + held.tokens
+        new = held.tokens - held.seen + first * call.prompt
+        cached = server.hit * (held.known + held.prompted * call.prompt)
+        carried = max(0.0, total - new - cached)
+        received = total if call.full else held.tokens - held.known + first * call.prompt
+        cost = self.message(call.request, received * call.per_token)
+        cost.add(self.message(call.response, output * call.per_token))
+        cost.time["context"] += call.assemble * total
+        if call.restores:
+            cost.time["context"] += server.restore.seconds(held.known * call.per_token)
+        repeated = max(0.0, received - new) * server.tokenize
+        carry = carried * server.new + cached * server.reused + repeated
+        work = spec.overhead.mean + new * server.new + output * server.output + min(new, received) * server.tokenize
+        scale = (spec.residual.mean if isinstance(spec, Api) else 1.0) / call.speed
+        cost.time["context" if category == "context" else "inference"] += work * scale
+        cost.time["context"] += carry * scale
+        seconds = (work + carry) * scale
+        self._notice(cost, call.line, seconds)
+        if server.pool is not None:
+            cost.serve(server.path, seconds, 1.0)
+            for limit in server.pool.limits:
+                cost.serve(limit.name, total + output if limit.sized else 1.0, 1.0)
+        return cost
+
+    # Steps
+
+    def visit(self, number: int, node: Node) -> Cost:
+        """Return the cost of a visit of a step, without its branches and the workflow it runs."""
+        process, cost = node.process, Cost()
+        if isinstance(process, AgentProcess) and node.turns is not None and node.turns.turns:
+            self._agent(cost, number, process, node.turns)
+        elif isinstance(process, ServiceProcess):
+            cost.add(self.service(process.service, process.line))
+        elif isinstance(process, HumanProcess):
+            cost.time["human"] += process.spec.human.mean
+        elif isinstance(process, EvaluatorProcess):
+            judge = self.scenario.evaluators[process.spec.evaluator]
+            if process.call is not None:
+                cost.add(self.call(process.call, self._held(number, process.call), self._output(judge.output)))
+            elif judge.latency is not None:
+                cost.time["tool"] += judge.latency.mean
+        acting = Cost()
+        acting.add(cost, node.acts)
+        return acting
+
+    def _agent(self, cost: Cost, number: int, process: AgentProcess, loop: Turns) -> None:
+        """The turns of a visit: the first on what the task brings, the others on what the loop itself adds."""
+        path, call = f"agents.{process.spec.agent}", process.call
+        output = self._output(self.scenario.agents[process.spec.agent].output)
+        before, tools = self._before(process), self._results(process, loop)
+        grows = before + output + tools
+        turns, begun = loop.turns, loop.begun
+        brought = self._held(number, call)
+        later = turns - begun
+        # Sums over the turns. Before a later turn the agent and its server knew what the last one left, but its tools' results.
+        tokens = turns * (brought.tokens + before) + grows * loop.earlier
+        left = later * (brought.tokens + before + output) + grows * (loop.earlier - later)
+        mean = Held(
+            tokens / turns,
+            (begun * brought.known + left) / turns,
+            (begun * brought.prompted + later) / turns,
+            (begun * brought.seen + left) / turns,
+        )
+        turn = self.call(call, mean, output)
+        if process.lookup is not None:
+            turn.add(self.service(process.lookup.service, process.lookup.line))
+        if process.memory is not None:
+            self._remember(turn, process.memory, number, loop, mean.tokens, grows)
+        if process.tools is not None:
+            wall = self._wall(process)
+            for name, calls in loop.calls.items():
+                if calls:
+                    turn.add(self.service(*process.tools.lines[name]), calls / turns, wall)
+        if process.slots is not None:
+            turn.serve(path, turn.total, 1.0)
+        self._control(turn, number, process, begun / turns)
+        cost.add(turn, turns)
+
+    def _wall(self, process: AgentProcess) -> float:
+        """Return the share of its tools' time that a turn takes at least, when they run at once."""
+        count = process.spec.calls
+        if process.tools is None or not process.tools.overlapped or count.upper_bound <= 1:
+            return 1.0
+        self.notes[f"{process.path}: tools called at once count for the time of one"] = None
+        return (1 - count.cdf(0)) / count.mean if count.mean else 1.0
+
+    def _control(self, turn: Cost, number: int, process: AgentProcess, first: float) -> None:
+        """Control and state come to the agent, and the orchestrator dispatches."""
+        control = process.control
+        if control.dispatch is not None:
+            seconds = self.scenario.orchestrator.dispatch.mean
+            share = min(1.0, 1 / self.agent_turns) if control.every_task else 1.0
+            turn.time["orchestration"] += share * seconds
+            if control.pool is not None:
+                turn.serve("orchestrator", share * seconds, share)
+        for home, channel in enumerate(control.channels):
+            if channel is not None:
+                share = first * float(self.held.homes[home][number])
+                known = 0.0 if control.full else float(self.held.left[process.home][number])
+                size = max(0.0, float(self.tokens[number]) - known) * control.per_token
+                turn.add(self.message(channel, size), share)
+
+    def _remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, tokens: float, grows: float) -> None:
+        """Reading and writing of a memory, and summaries of the context."""
+        spec = self.scenario.memories[self.system.memories[memory.index]]
+        entry = spec.entry.mean if spec.write is not None else 0.0
+        size = float(self.held.memories[memory.index][number]) + entry * loop.earlier / loop.turns
+        bandwidth = spec.bandwidth or float("inf")
+        recalled = spec.recall.mean * memory.per_token
+        for law, touched, sent, returned in ((spec.read, size, 0.0, recalled), (spec.write, entry, entry, 0.0)):
+            if law is not None:
+                turn.add(self.message(memory.line.request, sent))
+                turn.add(self.message(memory.line.response, returned))
+                self._work(turn, memory.store, memory.line, law.mean + touched / bandwidth)
+        if spec.summarize is not None and tokens >= spec.summarize.above:
+            every = (spec.summarize.above - spec.summarize.to) / grows if grows else float("inf")  # turns
+            summary = Held(tokens, seen=tokens)
+            turn.add(self.call(memory.summary.call, summary, spec.summarize.to, "context"), 1 / max(1.0, every))
+            self.notes["how often the context is summarized is an estimate"] = None
+
+    # Tokens
+
+    def _growth(self, node: Node) -> float:
+        """Return the tokens that a visit adds to the context."""
+        process = node.process
+        if isinstance(process, AgentProcess) and node.turns is not None:
+            output = self._output(self.scenario.agents[process.spec.agent].output)
+            return node.acts * (
+                node.turns.turns * (self._before(process) + output) + self._tool_tokens(process, node.turns)
+            )
+        if isinstance(process, EvaluatorProcess) and process.call is not None:
+            return node.acts * self._output(self.scenario.evaluators[process.spec.evaluator].output)
+        return node.acts * self._result(process.service) if isinstance(process, ServiceProcess) else 0.0
+
+    def _output(self, output: Any) -> float:
+        if output != "trace":
+            return float(output.mean)
+        column = None if self.replayed is None else self.replayed.output
+        return 0.0 if column is None else float(column.mean())
+
+    def _request(self) -> float:
+        workload = self.scenario.workload
+        if self.replayed is not None and self.replayed.request is not None:
+            return float(self.replayed.request.mean())
+        classes = self.scenario.all_classes.values()
+        weights = sum(group.weight for group in classes)
+        return sum(group.weight * (group.request or workload.request).mean for group in classes) / weights
+
+    def _result(self, service: Service) -> float:
+        spec = service.spec
+        if isinstance(spec, Retriever) and spec.tokens is not None:
+            return spec.tokens
+        return spec.response.mean / self.system.bytes_per_token if spec.result is None else spec.result.mean
+
+    def _tool_tokens(self, process: AgentProcess, loop: Turns) -> float:
+        if process.tools is None:
+            return 0.0
+        return sum(calls * self._result(process.tools.lines[name][0]) for name, calls in loop.calls.items() if calls)
+
+    def _results(self, process: AgentProcess, loop: Turns) -> float:
+        return self._tool_tokens(process, loop) / loop.turns
+
+    def _before(self, process: AgentProcess) -> float:
+        """Return the tokens that a turn adds before the call: what is recalled and retrieved."""
+        agent = self.scenario.agents[process.spec.agent]
+        recalled = 0.0
+        if agent.memory is not None and self.scenario.memories[agent.memory].read is not None:
+            recalled = self.scenario.memories[agent.memory].recall.mean
+        return recalled + (0.0 if process.lookup is None else self._result(process.lookup.service))
+
+    def _most_tokens(self) -> float:
+        """Return what summaries keep the context to."""
+        scenario = self.scenario
+        used = [scenario.memories[agent.memory] for agent in scenario.agents.values() if agent.memory is not None]
+        return max((memory.summarize.above for memory in used if memory.summarize is not None), default=float("inf"))
+
+    # What is held where
+
+    def _held(self, number: int, call: ModelCall) -> Held:
+        """Return what a task brings to a step that calls a model."""
+        held, server = self.held, call.server.index
+        return Held(
+            *(
+                float(mean[number])
+                for mean in (self.tokens, held.known[call.index], held.prompted[call.index], held.seen[server])
+            )
+        )
+
+    def _holdings(self) -> Holdings:
+        held, request = Holdings(), self._request()
+        nodes = self.traffic.nodes
+        calls = {
+            number: call
+            for number, node in enumerate(nodes)
+            if (call := getattr(node.process, "call", None)) is not None
+        }
+        chance = np.array([node.acts * (1.0 if node.turns is None else node.turns.begun) for node in nodes])
+        after = self.tokens + self.growth
+        last = after - [
+            self._results(node.process, node.turns)
+            if isinstance(node.process, AgentProcess) and node.turns and node.turns.turns
+            else 0.0
+            for node in nodes
+        ]
+        for call in calls.values():
+            mine = np.array([number in calls and calls[number] is call for number in range(len(nodes))])
+            same = np.array([number in calls and calls[number].server is call.server for number in range(len(nodes))])
+            held.known[call.index] = self._set(mine, chance, last)
+            held.prompted[call.index] = self._set(mine, chance, np.ones(len(nodes)))
+            held.seen[call.server.index] = self._set(same, chance, last)
+        for home in range(len(self.system.homes)):
+            here = np.array([isinstance(node.process, AgentProcess) and node.process.home == home for node in nodes])
+            agents = np.array([isinstance(node.process, AgentProcess) for node in nodes])
+            held.homes[home] = self._set(agents, chance, here.astype(float), float(home == 0))
+            held.left[home] = self._set(here, chance, after, request * (home == 0))
+        for index, name in enumerate(self.system.memories):
+            spec = self.scenario.memories[name]
+            entry = spec.entry.mean if spec.write is not None else 0.0
+            grows = [
+                node.acts * node.turns.turns * entry
+                if isinstance(node.process, AgentProcess)
+                and node.turns
+                and node.process.memory is not None
+                and node.process.memory.index == index
+                else 0.0
+                for node in nodes
+            ]
+            held.memories[index] = self.traffic.carried(0.0, np.array(grows))
+        return held
+
+    def _set(self, where: Vector, chance: Vector, value: Vector, first: float = 0.0) -> Vector:
+        """Return the mean of a quantity that visits `where` set to `value`."""
+        return self.traffic.remembered(1 - where * chance, where * chance * value, first)
