@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EXPORTS`
+    from .models.run import run as run
     from .models.scenario import Scenario as Scenario
     from .models.scenario import load as load
     from .models.simulate import simulate as simulate
@@ -24,6 +25,7 @@ _EXPORTS: dict[str, str] = {
     "Result": "sim.analysis.result",
     "Scenario": "models.scenario",
     "load": "models.scenario",
+    "run": "models.run",
     "simulate": "models.simulate",
 }
 

@@ -240,14 +240,16 @@ def init(
 def schema(
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE", help="Write it to a file.")] = None,
     overwrite: Overwrite = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Every field as Markdown, for people.")] = False,
 ) -> None:
-    """Write the JSON Schema of scenarios, for editors."""
+    """Write the JSON Schema of scenarios, for editors; or the reference of every field, for people."""
     from .sim.report.files import write_text
 
+    text = _reference() if markdown else _schema()
     if out is None:
-        _print(_schema())
+        _print(text)
     else:
-        write_text(out, _schema(), overwrite)
+        write_text(out, text, overwrite)
 
 
 @app.command()
@@ -371,6 +373,14 @@ def _schema() -> str:
     from .sim.engine.schema import json_schema
 
     return json.dumps(json_schema(Scenario), indent=2, ensure_ascii=False) + "\n"
+
+
+def _reference() -> str:
+    from .models.scenario import Scenario
+    from .sim.engine.schema import json_schema
+    from .sim.report.reference import markdown
+
+    return markdown(json_schema(Scenario), "Scenario", "The scenario: every field")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import Stream
-from ..sim.engine.fifo import FifoPool
-from ..sim.engine.pool import Pool
-from .line import Line, cross
+from .control import Control
+from .line import Line
 from .memory_use import MemoryUse
-from .network import Channel
 from .plain_call import compiled
 from .service import Service
 from .steps import Flow, Process, Walk, fork_number, in_parallel, retriever
@@ -33,6 +31,7 @@ class AgentProcess(Process):
     """An agent's turns."""
 
     spec: AgentStep
+    control: Control
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: AgentStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -41,8 +40,7 @@ class AgentProcess(Process):
         server = system.servers[agent.model]
         self.home = system.home(agent.node, server)
         self.call = system.call(path, self.home, server, agent.prompt, agent.output)
-        # Shared by the agent's steps: each would count its calls from 0, and draw the same numbers again.
-        self.control: Control = system.once(f"{path}/control", lambda: Control(system, path, self.home))
+        self.control = Control.of(system, path, self.home)
         self.slots = system.agent_slots(path, agent.concurrency)
         self.before: list[Callable[[Branch], Script]] = []
         self.after: list[Callable[[Branch], Script]] = []
@@ -154,69 +152,6 @@ class AgentProcess(Process):
         assert slots is not None
         branch.held = [pool for pool in branch.held or () if pool is not slots.pool]
         slots.pool.give_at(branch.time)
-
-
-class Control:
-    """How control and state come to an agent, and the orchestrator's own work for each step.
-
-    `matters` is False where none of it takes any time.
-    """
-
-    def __init__(self, system: "System", path: str, home: int) -> None:
-        runtime, orchestrator = system.runtime, system.scenario.orchestrator
-        self.system = system
-        self.path = path
-        self.home = home
-        self.full = runtime.state == "full"
-        self.per_token = system.bytes_per_token
-        self.every_task = runtime.dispatch == "every-task"
-        self.callee = system.ledger.callee()
-        self.pool: Pool | FifoPool | None = None
-        self.dispatch = None
-        self.account = system.ledger.account("orchestration", "orchestrator", "dispatch")
-        self.queue_account = system.ledger.account("queueing", "orchestrator")
-        if runtime.dispatch != "none" and not (orchestrator.dispatch.is_constant and not orchestrator.dispatch.mean):
-            self.dispatch = system.stream(f"orchestrator/dispatch/{path}", orchestrator.dispatch)
-            self.pool = system.event_loop()
-            system.book_waits(self.pool, self.queue_account, self.account)
-        self.channels: list[Channel | None] = []  # from each home to this one
-        self.matters = True
-
-    def connect(self) -> None:
-        """Make the channels from every other home, once all homes are known."""
-        homes = self.system.homes
-        if self.channels:
-            return
-        here = homes[self.home]
-        self.channels = [
-            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff")
-            for home in homes
-        ]
-        self.matters = self.dispatch is not None or any(channel is not None for channel in self.channels)
-
-    def arrive(self, branch: Branch) -> Script:
-        """Bring control and state here, then dispatch."""
-        state = branch.state
-        ordinal = branch.calls[self.callee]
-        branch.calls[self.callee] = ordinal + 1
-        if state.home != self.home:
-            known = 0.0 if self.full else state.held[self.home]
-            state.held[state.home] = state.tokens
-            yield from cross(self.channels[state.home], branch, (state.tokens - known) * self.per_token, ordinal)
-            state.home = self.home
-            state.held[self.home] = state.tokens
-        if self.dispatch is None or (self.every_task and branch.task.dispatched):
-            return
-        branch.task.dispatched = True
-        seconds = self.dispatch.draw(branch.index, ordinal, branch.lane)
-        if self.pool is None:
-            branch.add(self.account, seconds)
-            return
-        wait = branch.wait
-        if self.pool.use(wait, branch.time, seconds):
-            yield
-        branch.book(self.queue_account, wait.arrived, wait.started)
-        branch.book(self.account, wait.started, wait.ended)
 
 
 class Lookup:

@@ -5,6 +5,8 @@ A token is new the first time a model server processes it for this task; prefill
 Checked: tests/test_context.py.
 """
 
+from collections.abc import Sequence
+
 FACTS = (
     "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
     "cached_tokens", "output_tokens", "cost", "straggler_excess", "straggler_coordination",
@@ -80,9 +82,20 @@ class Context:
         self.known = [0.0] * len(self.known)
         self.held = [0.0] * len(self.held)
 
-    def join(self, children: list["Context"]) -> None:
-        """Take in what parallel branches added: their tokens follow one another, in the order of the branches."""
+    def join(self, children: list["Context"], prompts: Sequence[float]) -> None:
+        """Take in what parallel branches added: their tokens follow one another, in the order of the branches.
+
+        What a caller's call in a branch left in the cache stays valid as far as the context before it is the same: up
+        to the fork, and in the first branch beyond it. `prompts` are the callers' own.
+        """
         base = self.tokens
+        for position, child in enumerate(children):
+            for caller, prompt in enumerate(prompts[: len(self.cached)]):
+                cached, known = child.cached[caller], child.known[caller]
+                if position:
+                    cached, known = min(cached, prompt + base), min(known, base)
+                self.cached[caller] = max(self.cached[caller], cached)
+                self.known[caller] = max(self.known[caller], known)
         for server in range(len(self.seen)):
             own = max((min(child.seen[server], base) for child in children), default=0.0)
             added = sum(max(0.0, child.seen[server] - base) for child in children)

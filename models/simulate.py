@@ -104,8 +104,7 @@ class Load:
                 step.link()
         for flow in flows:
             for step in flow.steps.values():
-                if isinstance(step, AgentProcess):
-                    step.connect()
+                step.connect()
 
     def run(self) -> None:
         """Run until all tasks have ended, or to the horizon."""

@@ -8,13 +8,14 @@ Checked: tests/test_steps.py.
 """
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import Stream, lane
 from ..sim.engine.ledger import STRUCTURE
 from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS, Context
+from .control import Control
 from .service import Service, TaskFailed
 from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
 
@@ -42,6 +43,7 @@ class Process:
         self.skip_share = spec.skip
         self.slot = system.ledger.callee()
         self.spec = spec
+        self.control: Control | None = None
         self.act_account = self.step_account  # of the span around what the step does
         self.plain: PlainCall | None = None  # what the step does, where that is so little
 
@@ -53,6 +55,11 @@ class Process:
             return
         self.targets = [self.flow.target(name) for name in after]
         self.ways = self.system.draws.choice(f"{self.path}/next", list(after.values()))
+
+    def connect(self) -> None:
+        """Last touch, once every home is known."""
+        if self.control is not None:
+            self.control.connect()
 
     def enter(self, branch: Branch) -> int:
         """Count a visit, and return its ordinal."""
@@ -170,6 +177,7 @@ class EvaluatorProcess(Process):
     """Judge, and go on or go back."""
 
     spec: EvaluatorStep
+    control: Control
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: EvaluatorStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -177,6 +185,7 @@ class EvaluatorProcess(Process):
         path = f"evaluators.{spec.evaluator}"
         server = None if judge.model is None else system.servers[judge.model]
         home = system.home(judge.node, server)
+        self.control = Control.of(system, path, home)
         self.call = None if server is None else system.call(path, home, server, judge.prompt, judge.output)
         self.latency = None if judge.latency is None else system.stream(f"{path}/latency/{self.path}", judge.latency)
         self.judge_account = system.ledger.account("tool", spec.evaluator, "tool.execute")
@@ -196,6 +205,8 @@ class EvaluatorProcess(Process):
             return self.accepted
         self.count(branch)
         outer, began = branch.open_span(), branch.time
+        if self.control.matters:
+            yield from self.control.arrive(branch)
         if self.call is not None:
             yield from self.call.perform(branch)
         elif self.latency is not None:
@@ -211,6 +222,8 @@ class EvaluatorProcess(Process):
 class ServiceProcess(Process):
     """A direct call of a tool or a retriever."""
 
+    control: Control
+
     def __init__(self, system: "System", flow: Flow, name: str, spec: ToolStep | RetrieverStep) -> None:
         super().__init__(system, flow, name, spec)
         if isinstance(spec, ToolStep):
@@ -219,7 +232,9 @@ class ServiceProcess(Process):
         else:
             self.most = None
             self.service = retriever(system, spec.retriever)
-        self.line = system.line(self.path, system.home(None, None), self.service.path, self.service.node)
+        home = system.home(None, None)
+        self.control = Control.of(system, self.path, home)
+        self.line = system.line(self.path, home, self.service.path, self.service.node)
 
     def run(self, branch: Branch) -> Walk:
         """Make the call."""
@@ -229,6 +244,8 @@ class ServiceProcess(Process):
         if not self.passes(branch, visit):
             self.count(branch)
             outer, began = branch.open_span(), branch.time
+            if self.control.matters:
+                yield from self.control.arrive(branch)
             yield from self.service.call(branch, self.line)
             branch.close_span(outer, self.step_account, began)
         return self.onward(branch, visit)
@@ -287,15 +304,21 @@ class ForkProcess(Process):
         if names:
             starts = [self.flow.begin_at(name) for name in names]
             join = Join(branch, self.spec.needed(len(starts)), self.spec.rest == "cancel")
-            yield from in_parallel(branch, join, self.fork, visit, [self._walk(start) for start in starts])
+            walks = [self._walk(start) for start in starts]
+            yield from in_parallel(branch, join, self.fork, visit, walks, self.system.prompts)
         return self.onward(branch, visit)
 
     def _walk(self, start: "Process | None") -> Any:
         return lambda child: self.flow.walk(child, start)
 
 
-def in_parallel(branch: Branch, join: Join, fork: int, visit: int, walks: list[Any]) -> Generator[None, Any, None]:
-    """Run each of `walks` (a function from a branch to its generator) as a parallel branch, and wait for the join."""
+def in_parallel(
+    branch: Branch, join: Join, fork: int, visit: int, walks: list[Any], prompts: Sequence[float] = ()
+) -> Generator[None, Any, None]:
+    """Run each of `walks` (a function from a branch to its generator) as a parallel branch, and wait for the join.
+
+    `prompts` are those of the callers of models, where the branches may call any.
+    """
     for position, walk in enumerate(walks):
         child = branch.fork(lane(branch.lane, fork, visit, position), branch.state.fork())
         join.add(child, _child(child, walk(child), join))
@@ -315,7 +338,7 @@ def in_parallel(branch: Branch, join: Join, fork: int, visit: int, walks: list[A
     for child in join.branches:
         child.state.parent = None  # one that runs on no longer shares what is new
     # In the order of the branches, not of their ends: what the context becomes must not depend on who was faster.
-    state.join([child.state for child in join.branches if child in arrived])
+    state.join([child.state for child in join.branches if child in arrived], prompts)
 
 
 def _child(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Generator[None, Any, None]:

@@ -21,9 +21,10 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
+from ..sim.engine import units
 from ..sim.engine.distributions import CountDist, DurationDist
 from ..sim.engine.errors import listed, nearest, show
-from ..sim.engine.spec import Factor, Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems
+from ..sim.engine.spec import Name, PositiveCount, Quantity, Share, Spec, SpecProblem, SpecProblems
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -35,7 +36,7 @@ NONE = "none"
 END = "end"
 START = "start"
 
-Weight = Factor
+Weight = Annotated[float, Quantity(units.WEIGHT, open_low=True)]
 
 
 class Markov(Spec):

@@ -91,11 +91,16 @@ def test_branches_of_branches_share_too() -> None:
 
 
 def test_after_a_join_the_context_holds_what_every_branch_added() -> None:
-    """Both outputs follow the request; the server has seen all of it."""
-    result = run(REQUEST, TWO, SLOW, steps("f", f={"fork": ["w", "v"], "next": "x"}, w={"agent": "a"}, v={"agent": "b"}, x={"agent": "a"}))
-    new, carried, cached, _ = tokens(result)
-    assert new == 1000 + 500 + 300
-    assert carried + cached == 1000 + (500 + 1000 + 100 + 50)
+    """Both outputs follow the request, and the server has seen all of it.
+
+    The first agent's prefix reaches through its own output, since its branch is the first; the other's output is carried.
+    In another order its prefix ends at the fork.
+    """
+    branches = {"w": {"agent": "a"}, "v": {"agent": "b"}, "x": {"agent": "a"}}
+    first = run(REQUEST, TWO, SLOW, steps("f", f={"fork": ["w", "v"], "next": "x"}, **branches))
+    assert tokens(first) == (1000 + 500 + 300, 1000 + 50, 500 + 1000 + 100, 100 + 50 + 100)
+    second = run(REQUEST, TWO, SLOW, steps("f", f={"fork": ["v", "w"], "next": "x"}, **branches))
+    assert tokens(second) == (1000 + 500 + 300, 1000 + 50 + 100, 500 + 1000, 100 + 50 + 100)
 
 
 def test_a_quorum_takes_in_those_who_arrived() -> None:
@@ -120,7 +125,7 @@ def test_memories_of_parallel_branches_add_up() -> None:
     children[0].memory = [110.0, 50.0]
     children[1].memory = [120.0, 1030.0]
     children[2].memory = [100.0, 50.0]
-    parent.join(children)
+    parent.join(children, [0.0])
     assert parent.memory == [130.0, 80.0]
 
 

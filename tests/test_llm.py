@@ -77,7 +77,7 @@ def test_the_runtime_has_no_say_in_a_providers_cache() -> None:
 
 
 def test_a_residual_scales_the_whole_latency() -> None:
-    """Half the calls take twice the time: here, by a residual that has no chance in it."""
+    """A residual of 1 changes nothing; one near 2 doubles the time of a call."""
     assert named(run(API, {"models": {"llm": {"residual": 1, "speed": 2}}}), "inference") == pytest.approx(0.5)
     drawn = run(API, {"models": {"llm": {"residual": {"lognormal": {"median": 2, "p95": 2.2}}}}})
     assert 1.5 < named(drawn, "inference") < 2.6

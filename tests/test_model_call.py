@@ -180,5 +180,5 @@ def test_two_steps_of_an_agent_draw_different_numbers() -> None:
         ),
     )
     lengths = [span.end - span.start for span in leaves(result)]
-    assert len(lengths) == 8
-    assert len(set(lengths)) == 8
+    assert len(lengths) == 10
+    assert len(set(lengths)) == 10

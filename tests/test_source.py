@@ -203,7 +203,7 @@ def test_mistakes_that_do_not_stop_the_reader_come_together() -> None:
     [
         "a: " + "[" * 5000,
         "a: " + "{b: " * 5000,
-        "\n".join(" " * depth + "a:" for depth in range(3000)),
+        "\n".join(" " * depth + "a:" for depth in range(1900)),
         "- " * 5000 + "1",
         "a: " + "[" * 5000 + "]" * 5000,
         "a: &a " + "[" * 40 + "]" * 40 + "\nb: " + "[" * 40 + "*a" + "]" * 40,

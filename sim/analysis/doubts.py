@@ -12,6 +12,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ..engine import units
 from .result import Result
 from .statistics import Estimate, student_t
@@ -28,7 +30,7 @@ def find_doubts(summary: Summary, runs: Sequence[Result]) -> Summary:
     """Return the summary with its warnings."""
     found = [*_nothing_done(summary, runs), *_unfinished(summary, runs), *_growing(summary, runs)]
     found += [*_warmup(summary, runs), *_precision(summary), *_tail(runs), *_inconclusive(summary)]
-    found += _accounting(summary, runs)
+    found += [*_certain(runs), *_accounting(summary, runs)]
     return replace(summary, warnings=tuple(found))
 
 
@@ -52,6 +54,12 @@ def _nothing_done(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:
         yield f"no task was done; most failed for: {reason} ({count} tasks)"
     else:
         yield f"no task was done before the end; try {longer(runs)}"
+
+
+def _certain(runs: Sequence[Result]) -> Iterator[str]:
+    first = runs[0].rows
+    if len(runs) > 1 and len(first) and all(np.array_equal(run.rows, first) for run in runs[1:]):
+        yield "nothing is drawn at random here, so every replication is the same, and ± 0 says nothing; try `coordsim run SCENARIO --replications 1`"
 
 
 def _unfinished(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:
@@ -78,7 +86,7 @@ def _growing(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:
         yield (
             f"the offered load of {one.name} is {_value(one, 'offered'):.2f} of its capacity (utilization "
             f"{_value(one, 'utilization'):.2f}): its queue grows without bound, and times say how long the run was; "
-            "try `coordsim plan SCENARIO`, or fewer arrivals"
+            "add capacity or lower the arrival rate with `--set`, and see `coordsim check SCENARIO`"
         )
     if unstable and not behind:
         yield (
@@ -89,7 +97,7 @@ def _growing(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:
         if not unstable and _value(one, "utilization") > SATURATED and one.kind == "pool" and not _closed(one):
             yield (
                 f"utilization of {one.name} is {_value(one, 'utilization'):.2f}: its queue settles slowly, and small "
-                f"changes of load move it much; try {longer(runs)}, or `coordsim plan SCENARIO`"
+                f"changes of load move it much; try {longer(runs)}, or more capacity"
             )
 
 

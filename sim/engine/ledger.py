@@ -229,9 +229,9 @@ class Ledger:
 
     def open(self, index: int, group: int, arrival: float) -> Task:
         """A task arrives (now)."""
-        task = Task(self, index, group, arrival)
-        self._integrate(arrival)
-        self.live[index] = task
+        self._task_seconds += (self.arrived - self.ended) * (arrival - self._last)
+        self._last = arrival
+        self.live[index] = task = Task(self, index, group, arrival)
         self.arrived += 1
         return task
 
@@ -251,7 +251,7 @@ class Ledger:
             self.lingering[task.index] = task
         else:
             self._write(task, branch.time, status, branch.parts)
-        if self.keeps_spans(task.index):
+        if self.spans != "none" and self.keeps_spans(task.index):
             self.kept.append(task)
         if not self.ended % BLOCK:
             self._flush()

@@ -347,8 +347,9 @@ def _likely(by_tag: dict[str, list[tuple[_Place, list[Mistake]]]], depth: int) -
     if isinstance(value, Mapping | list) and fitting:
         # A member whose `kind` does not match is not what was meant, however few its other mistakes are.
         # And one whose required fields are all there is meant, however many its other mistakes are.
-        def unlikely(group: list[tuple[_Place, list[Mistake]]]) -> tuple[bool, int]:
-            return not _is_named(*group[0][0].branches[depth][2:]), sum(100 if _is_kind(told) else 1 for _, told in group)
+        def unlikely(group: list[tuple[_Place, list[Mistake]]]) -> tuple[bool, bool, int]:
+            is_another = any(_is_kind(told) for _, told in group)
+            return is_another, not _is_named(*group[0][0].branches[depth][2:]), len(group)
 
         return min(chosen, key=unlikely)
     place = chosen[0][0][0]

@@ -35,7 +35,9 @@ def json_schema(cls: type[BaseModel]) -> dict[str, Any]:
         names[known] = name if name not in names.values() else known
     renamed = _renamed({key: value for key, value in schema.items() if key != "$defs"}, names)
     if definitions:
-        renamed["$defs"] = {names[known]: _renamed(value, names) for known, value in sorted(definitions.items())}
+        every = {names[known]: _renamed(value, names) for known, value in sorted(definitions.items())}
+        used = _used(renamed, every)
+        renamed["$defs"] = {name: value for name, value in every.items() if name in used}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **renamed}
 
 
@@ -48,6 +50,23 @@ def _renamed(part: Any, names: dict[str, str]) -> Any:
     if isinstance(part, str) and part.startswith(_REF):
         return _REF + names.get(part.removeprefix(_REF), part.removeprefix(_REF))
     return part
+
+
+def _used(schema: Any, definitions: dict[str, Any]) -> set[str]:
+    """Return the names of the definitions that a schema refers to, and those that these refer to."""
+    used: set[str] = set()
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).removeprefix(_REF)
+            if name in definitions and name not in used:
+                used.add(name)
+                pending.append(definitions[name])
+            pending.extend(part.values())
+        elif isinstance(part, list):
+            pending.extend(part)
+    return used
 
 
 def or_scalar(mapping: dict[str, Any], scalar: dict[str, Any]) -> None:

@@ -216,7 +216,8 @@ class Quantity:
     def write(self, value: float) -> str | float:
         """Return what YAML writes: `parse` gives the same float back."""
         text = units.exact(value, self.dimension)
-        return value if self.dimension == units.NUMBER or (self.dimension.bare and text.isdigit()) else text
+        is_plain = self.dimension == units.NUMBER or (self.dimension.bare and text[-1:].isdigit())
+        return value if is_plain else text
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler, /) -> CoreSchema:
         """Parse on the way in, write with the unit on the way out."""

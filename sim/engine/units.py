@@ -31,6 +31,7 @@ __all__ = [
     "TIME_PER_TOKEN",
     "TOKENS",
     "TOKEN_RATE",
+    "WEIGHT",
     "Dimension",
     "exact",
     "format",
@@ -155,6 +156,9 @@ BYTES_PER_TOKEN = Dimension(
 SHARE = Dimension(
     "share from 0 to 1", "", _PURE | {"%": Fraction("0.01")}, "80 %", ((" %", Fraction("0.01")), ("", Fraction(1))),
     floor=Fraction(0), low=0.0, high=1.0,
+)  # fmt: skip
+WEIGHT = Dimension(
+    "weight", "", _PURE | {"%": Fraction("0.01")}, "0.7", (("", Fraction(1)),), floor=Fraction(0), high=1e12
 )  # fmt: skip
 MONEY = Dimension("price", "USD", _DOLLAR, "$0.01", (("", Fraction(1)),), dollar="$", high=1e15)
 MONEY_PER_TOKEN = Dimension(

@@ -12,20 +12,20 @@ _SPECIAL = ("_Duration", "_NumberOfTokens", "_Number", "_Size", "_Count")
 _SHOWN_DIMENSION = "_Duration"  # distributions are alike in every dimension: one of them is shown
 
 
-def markdown(schema: Mapping[str, Any], title: str) -> str:
-    """Return the whole reference of a JSON Schema as `engine.schema.json_schema` makes it."""
+def markdown(schema: Mapping[str, Any], root: str, title: str) -> str:
+    """Return the reference of the spec called `root` in a JSON Schema as `engine.schema.json_schema` makes it."""
     parts = {name: part for name, part in schema["$defs"].items() if _is_shown(name)}
-    lines = [f"# {title}", "", *_part(schema, "")]
-    for name in _in_order(schema, parts):
-        lines += ["", f"## {_heading(name)}", "", *_part(parts[name], name)]
+    lines = [f"# {title}", "", *_part(parts[root])]
+    for name in _in_order(parts[root], parts):
+        lines += ["", f"## {_heading(name)}", "", *_part(parts[name])]
     return "\n".join(lines) + "\n"
 
 
 def _is_shown(name: str) -> bool:
-    return not name.endswith(_SPECIAL) or name.endswith(_SHOWN_DIMENSION)
+    return not name.endswith((*_SPECIAL, ".patch")) or name.endswith(_SHOWN_DIMENSION)
 
 
-def _in_order(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
+def _in_order(root: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
     """Return the names of the parts in the order in which a reader meets them, each after what first mentions it."""
     found: list[str] = []
 
@@ -35,7 +35,7 @@ def _in_order(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
                 found.append(name)
                 visit(parts[name])
 
-    visit({key: value for key, value in schema.items() if key != "$defs"})
+    visit(root)
     return found
 
 
@@ -64,7 +64,7 @@ def _heading(name: str) -> str:
     return "Distribution" if plain == "Draw" else plain
 
 
-def _part(part: Mapping[str, Any], name: str) -> list[str]:
+def _part(part: Mapping[str, Any]) -> list[str]:
     text = [part["description"], ""] if "description" in part else []
     for option in part.get("anyOf", []):  # a scalar, or a mapping that is described here
         part = option if "properties" in option else part

@@ -1,0 +1,89 @@
+"""Control: how it comes to whoever takes a step, with the state that the runtime sends, and what a step costs to dispatch.
+
+A direct call of a tool or a retriever is made from where the orchestrator is. Leaves out: how control comes back from the
+branches of a fork.
+Checked: tests/test_runtime.py.
+"""
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from ..sim.engine.branch import Branch
+from ..sim.engine.fifo import FifoPool
+from ..sim.engine.pool import Pool
+from .line import cross
+from .network import Channel
+
+if TYPE_CHECKING:
+    from .system import System
+
+Script = Generator[None, Any, None]
+
+
+class Control:
+    """How control and state come to a component, and the orchestrator's own work for each of its steps.
+
+    `matters` is False where none of it takes any time.
+    """
+
+    @classmethod
+    def of(cls, system: "System", path: str, home: int) -> "Control":
+        """Return that of a component; its steps share it, or each would count from 0 and draw the same numbers again."""
+        shared: Control = system.once(f"{path}/control", lambda: cls(system, path, home))
+        return shared
+
+    def __init__(self, system: "System", path: str, home: int) -> None:
+        runtime, orchestrator = system.runtime, system.scenario.orchestrator
+        self.system = system
+        self.path = path
+        self.home = home
+        self.full = runtime.state == "full"
+        self.per_token = system.bytes_per_token
+        self.every_task = runtime.dispatch == "every-task"
+        self.callee = system.ledger.callee()
+        self.pool: Pool | FifoPool | None = None
+        self.dispatch = None
+        self.account = system.ledger.account("orchestration", "orchestrator", "dispatch")
+        self.queue_account = system.ledger.account("queueing", "orchestrator")
+        if runtime.dispatch != "none" and not (orchestrator.dispatch.is_constant and not orchestrator.dispatch.mean):
+            self.dispatch = system.stream(f"orchestrator/dispatch/{path}", orchestrator.dispatch)
+            self.pool = system.event_loop()
+            system.book_waits(self.pool, self.queue_account, self.account)
+        self.channels: list[Channel | None] = []  # from each home to this one
+        self.matters = True
+
+    def connect(self) -> None:
+        """Make the channels from every other home, once all homes are known."""
+        homes = self.system.homes
+        if self.channels:
+            return
+        here = homes[self.home]
+        self.channels = [
+            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff")
+            for home in homes
+        ]
+        self.matters = self.dispatch is not None or any(channel is not None for channel in self.channels)
+
+    def arrive(self, branch: Branch) -> Script:
+        """Bring control and state here, then dispatch."""
+        state = branch.state
+        ordinal = branch.calls[self.callee]
+        branch.calls[self.callee] = ordinal + 1
+        if state.home != self.home:
+            known = 0.0 if self.full else state.held[self.home]
+            state.held[state.home] = state.tokens
+            yield from cross(self.channels[state.home], branch, (state.tokens - known) * self.per_token, ordinal)
+            state.home = self.home
+            state.held[self.home] = state.tokens
+        if self.dispatch is None or (self.every_task and branch.task.dispatched):
+            return
+        branch.task.dispatched = True
+        seconds = self.dispatch.draw(branch.index, ordinal, branch.lane)
+        if self.pool is None:
+            branch.add(self.account, seconds)
+            return
+        wait = branch.wait
+        if self.pool.use(wait, branch.time, seconds):
+            yield
+        branch.book(self.queue_account, wait.arrived, wait.started)
+        branch.book(self.account, wait.started, wait.ended)
