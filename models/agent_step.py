@@ -58,7 +58,7 @@ class AgentProcess(Process):
         self.demand = server.speed**spec.elasticity
         once = spec.repeat.is_constant and spec.repeat.mean == 1 and self.demand == 1.0
         self.turns = None if once else system.stream(f"{self.path}/repeat", spec.repeat)
-        self.most = spec.at_most or system.scenario.max_steps
+        self.most = spec.at_most or system.scenario.max_steps + 1  # one more than any task may take: then it fails
         self.rounding = system.draws.uniform(f"{self.path}/demand")
         self.open_ended = isinstance(spec.tools, Markov) and "repeat" not in spec.model_fields_set
         self.turn_slot = system.ledger.callee()

@@ -70,7 +70,9 @@ def _in_components(scenario: "Scenario") -> Problems:
         yield from _missing(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
     yield from _missing(("runtime", "codec"), scenario.runtime.codec, "serializers", serializers)
     if scenario.runtime.notification == "polling" and scenario.orchestrator.poll_interval is None:
-        rule = f"polls for the end of calls (preset `{scenario.runtime.preset}`), which needs `orchestrator.poll_interval`"
+        rule = (
+            f"polls for the end of calls (preset `{scenario.runtime.preset}`), which needs `orchestrator.poll_interval`"
+        )
         yield SpecProblem(("runtime",), f"{rule}, such as `20 ms`; or choose `notification: event`", at_key=True)
 
 

@@ -28,7 +28,7 @@ from ..sim.engine.spec import Name, Spec, SpecProblem
 NO_CODEC = "none"
 State = Literal["full", "delta", "resident"]
 Kv = Literal["discard", "keep"]
-Connection = Literal["new", "persistent", "in-process"]
+Connection = Literal["new", "persistent", "in-process", "free"]
 Placement = Literal["external", "own", "co-located"]
 Tools = Literal["synchronous", "overlapped"]
 Notification = Literal["polling", "event"]
@@ -48,7 +48,8 @@ class Runtime(Spec):
     kv: Kv
     """What the model server does with a task's KV cache between calls: `discard` it, or `keep` it."""
     connection: Connection
-    """`new` for each call (handshakes first), `persistent`, or `in-process`: no crossing between components of one node."""
+    """`new` for each call (handshakes first), `persistent`, or `in-process`: no crossing between components of one node. With
+    `free` no message takes any time, whatever the links are: for bounds."""
     codec: Annotated[Name | None, BeforeValidator(lambda name: None if name == NO_CODEC else name)]
     """The serializer of every message that leaves a process; `none` when nothing is encoded."""
     placement: Placement
@@ -75,7 +76,6 @@ class Runtime(Spec):
             raise SpecProblem(path, f"must be one of {listed(PRESETS)}; got {show(preset)}{hint}")
         return {"preset": preset, **PRESETS[preset], **data}
 
-
     @model_serializer(mode="wrap")
     def _with_codec(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Write `codec: none`, since a codec that is left out is that of the preset."""
@@ -95,9 +95,9 @@ class Runtime(Spec):
 DEFAULT = "external-orchestrator"
 
 PRESETS: dict[str, dict[str, str | None]] = {
-    # Nothing but the physics: links, queues and work that the scenario declares. For theory and bounds.
+    # Nothing but work and queues. For theory and bounds; `connection: in-process` brings the links back.
     "ideal": {
-        "state": "resident", "kv": "keep", "connection": "in-process", "codec": None, "placement": "co-located",
+        "state": "resident", "kv": "keep", "connection": "free", "codec": None, "placement": "co-located",
         "tools": "synchronous", "notification": "event", "dispatch": "none",
     },
     "stateless-api": {

@@ -79,13 +79,20 @@ def _no_such_metric(metric: str) -> str:
     quantity, _, statistic = metric.rpartition("_")
     measured = [f"{name}_{statistic}" for name in (*_TIMES, *FACTS)] if quantity else []
     hint = did_you_mean(metric, [name for name in (*_COMMON, *measured) if _quantity(name) is not None])
-    return f"no such metric{hint}" if hint else f"no such metric; there are {listed(_COMMON)}, and `coordination_p95`, `cost_mean` and the like"
+    return (
+        f"no such metric{hint}"
+        if hint
+        else f"no such metric; there are {listed(_COMMON)}, and `coordination_p95`, `cost_mean` and the like"
+    )
 
 
 def _written(slo: dict[str, float]) -> dict[str, str | float]:
     """Return the thresholds with their units."""
     quantities = ((metric, threshold, _quantity(metric)) for metric, threshold in slo.items())
-    return {metric: threshold if quantity is None else quantity.write(threshold) for metric, threshold, quantity in quantities}
+    return {
+        metric: threshold if quantity is None else quantity.write(threshold)
+        for metric, threshold, quantity in quantities
+    }
 
 
 Slo = Annotated[

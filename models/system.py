@@ -176,6 +176,8 @@ class System:
         import networkx as nx
 
         runtime, network = self.runtime, self.scenario.network
+        if runtime.connection == "free":
+            return None
         if source == target:
             if runtime.connection == "in-process":
                 return None

@@ -140,7 +140,9 @@ class EvaluatorStep(Step):
     @classmethod
     def _no_next(cls, data: Any) -> Any:
         if isinstance(data, dict) and "next" in data:
-            raise SpecProblem("next", "no such field; an evaluator's step goes on to `accepted` or `rejected`", at_key=True)
+            raise SpecProblem(
+                "next", "no such field; an evaluator's step goes on to `accepted` or `rejected`", at_key=True
+            )
         return data
 
     def references(self) -> Iterator[tuple[Path, str]]:
@@ -232,7 +234,9 @@ def _one_kind(data: Any) -> Any:
     guesses = (nearest(key, KINDS) for key in data if key not in known)
     meant = next((guess for guess in guesses if guess), None) if not found else None
     hint = f"; did you mean `{meant}`?" if meant else ""
-    raise ValueError(f"must have exactly one of {listed(KINDS)}; got {listed(found or data) or 'an empty mapping'}{hint}")
+    raise ValueError(
+        f"must have exactly one of {listed(KINDS)}; got {listed(found or data) or 'an empty mapping'}{hint}"
+    )
 
 
 AnyStep = Annotated[
@@ -282,7 +286,8 @@ class Workflow(Spec):
     def _unreached(self) -> Iterator[SpecProblem]:
         """Yield the steps to which nothing leads."""
         after = {
-            name: [*step.targets(), *(step.fork if isinstance(step, ForkStep) else ())] for name, step in self.steps.items()
+            name: [*step.targets(), *(step.fork if isinstance(step, ForkStep) else ())]
+            for name, step in self.steps.items()
         }
         reached = _reached(after, self.start)
         for name in self.steps:
@@ -295,7 +300,9 @@ class Workflow(Spec):
         after = {name: step.targets() for name, step in self.steps.items()}
         stuck = [name for name in self.steps if DONE not in _reached(after, name)]
         if stuck:
-            rest = f"{listed(stuck)} lead only to one another" if len(stuck) > 1 else f"`{stuck[0]}` leads only to itself"
+            rest = (
+                f"{listed(stuck)} lead only to one another" if len(stuck) > 1 else f"`{stuck[0]}` leads only to itself"
+            )
             yield SpecProblem(("steps", stuck[0]), f"never comes to `{DONE}`: {rest}; let one lead out", at_key=True)
         for name, step in self.steps.items():
             for position, branch in enumerate(step.fork if isinstance(step, ForkStep) else ()):

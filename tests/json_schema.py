@@ -34,7 +34,7 @@ class Checker:
 
     def definitions(self) -> set[str]:
         """Return what is referred to, and raise KeyError for a reference that leads nowhere."""
-        found = {found for found in _references(self.root)}
+        found = set(_references(self.root))
         for reference in found:
             self._at(reference)
         return found
@@ -69,7 +69,7 @@ class Checker:
         if word == "required":
             return all(name in value for name in rule)
         if word == "minProperties":
-            return len(value) >= rule
+            return len(value) >= int(rule)
         if word == "properties":
             return all(self.accepts(value[name], part) for name, part in rule.items() if name in value)
         patterns = schema.get("patternProperties", {})
@@ -82,7 +82,7 @@ class Checker:
 
     def _keeps_of_array(self, value: list[Any], word: str, rule: Any, schema: dict[str, Any]) -> bool:
         if word in ("minItems", "maxItems"):
-            return len(value) >= rule if word == "minItems" else len(value) <= rule
+            return len(value) >= int(rule) if word == "minItems" else len(value) <= int(rule)
         first = len(schema.get("prefixItems", ()))
         if word == "prefixItems":
             return all(self.accepts(item, part) for item, part in zip(value, rule, strict=False))

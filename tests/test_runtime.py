@@ -200,7 +200,7 @@ def test_an_evaluator_takes_control_too() -> None:
     """It is dispatched, and where it runs elsewhere, state comes to it."""
     judge = {"evaluators": {"e": {"model": "llm", "accept": 1.0}}}
     flow = steps("w", w={"agent": "a", "next": "x"}, x={"evaluator": "e", "rejected": "w"})
-    placed = {"agents": {"a": {"node": "edge"}}, "runtime": {"preset": "ideal", "dispatch": "every-step", "placement": "own"}}
+    placed = {"agents": {"a": {"node": "edge"}}, "runtime": {"preset": "ideal", "dispatch": "every-step", "placement": "own", "connection": "in-process"}}
     result = run(WORLD, judge, flow, placed, {"evaluators": {"e": {"node": "pod"}}})
     assert named(result, "dispatch") == 14
     handoffs = [span for span in result.spans if span.component == "handoff"]
@@ -237,7 +237,7 @@ def test_every_preset_runs_and_is_named() -> None:
     results = {name: run(WORLD, {"runtime": name}) for name in PRESETS}
     assert {round(parts(result)["inference"], 9) for result in results.values()} == {11.6}
     assert {fact(result, "new_tokens") for result in results.values()} == {1600}
-    assert total(results["ideal"]) < total(results["agent-native"]) < total(results["session-state"])
+    assert max(total(results["ideal"]), total(results["agent-native"])) < total(results["session-state"])
     assert total(results["session-state"]) < min(total(results["stateless-api"]), total(results["external-orchestrator"]))
 
 

@@ -243,7 +243,9 @@ def test_dangling_references_come_with_all_other_mistakes() -> None:
 
 def test_what_cannot_be_read_may_hold_any_name() -> None:
     """Where all agents are one mistake, a step that names one of them is no second mistake."""
-    assert refusal(("agents:\n  planner: {model: llm}", "agents: [planner]")) == ["agents: must be a mapping; got a list"]
+    assert refusal(("agents:\n  planner: {model: llm}", "agents: [planner]")) == [
+        "agents: must be a mapping; got a list"
+    ]
 
 
 def test_the_valid_parts_of_a_refused_scenario_are_kept() -> None:
@@ -316,7 +318,8 @@ def test_a_workflow_alone_leaves_unknown_names_to_the_scenario() -> None:
 def test_objectives_are_read_with_their_units() -> None:
     """Times in seconds, shares, rates, tokens and money, each with the sense its metric has."""
     scenario = Scenario.from_text(
-        SMALL + "slo: {p95: 1.5 min, queueing_p99: 0 s, success: 99 %, goodput: 30 / min, output_tokens_mean: 2k tokens,"
+        SMALL
+        + "slo: {p95: 1.5 min, queueing_p99: 0 s, success: 99 %, goodput: 30 / min, output_tokens_mean: 2k tokens,"
         " cost_max: $0.02, tool_errors_max: 0, bytes_mean: 2 MB}\n"
     )
     assert scenario.objectives == (
