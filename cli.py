@@ -327,7 +327,10 @@ def _write_run(
     from .sim.analysis.runfolder import Source, write
 
     source = Source(
-        shlex.join(["coordsim", *(given or ())]), datetime.now(UTC).isoformat(timespec="seconds"), interrupted
+        shlex.join(["coordsim", *(given or ())]),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        interrupted,
+        scenario.hash,
     )
     write(done, scenario.to_yaml(), out, overwrite=overwrite, source=source)
 

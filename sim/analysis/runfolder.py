@@ -51,11 +51,13 @@ class Source:
     """Where a run came from, as far as it is to be written down: the command line, and a time if there shall be one.
 
     `interrupted` tells that the user stopped it, and only the replications that were complete are here.
+    `scenario_sha256` identifies the scenario where its text does not: files it names lie elsewhere on another machine.
     """
 
     command: str = ""
     created: str | None = None
     interrupted: bool = False
+    scenario_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def manifest(run: Run, scenario_yaml: str, source: Source) -> dict[str, Any]:
     said: dict[str, Any] = {
         KEY: VERSION,
         "scenario": summary.scenario,
-        "scenario_sha256": hashlib.sha256(scenario_yaml.encode()).hexdigest(),
+        "scenario_sha256": source.scenario_sha256 or hashlib.sha256(scenario_yaml.encode()).hexdigest(),
         "seed": summary.seed,
         "replications": summary.replications,
         "events": sum(result.events for result in run.results),
