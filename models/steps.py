@@ -303,7 +303,8 @@ class ForkProcess(Process):
             names = names * max(0, round(self.copies.draw(branch.index, visit, branch.lane)))
         if names:
             starts = [self.flow.begin_at(name) for name in names]
-            join = Join(branch, self.spec.needed(len(starts)), self.spec.rest == "cancel")
+            cancels = self.spec.rest == "cancel" and self.spec.join != "all"  # where all are needed, none is left over
+            join = Join(branch, self.spec.needed(len(starts)), cancels)
             walks = [self._walk(start) for start in starts]
             yield from in_parallel(branch, join, self.fork, visit, walks, self.system.prompts)
         return self.onward(branch, visit)
@@ -331,7 +332,9 @@ def in_parallel(
     state.excess += last.state.excess + last.time - sum(child.time for child in arrived) / len(arrived)
     useful = branch.ledger.useful
     coordination = [sum(child.parts) - sum(child.parts[account] for account in useful) for child in arrived]
-    state.excess_coordination += last.state.excess_coordination + coordination[-1] - sum(coordination) / len(coordination)
+    state.excess_coordination += (
+        last.state.excess_coordination + coordination[-1] - sum(coordination) / len(coordination)
+    )
     if not branch.lane:
         branch.facts[STRAGGLER_EXCESS] = state.excess
         branch.facts[STRAGGLER_COORDINATION] = state.excess_coordination

@@ -123,6 +123,4 @@ def leaves(result: Result, task: int = 0) -> list[Span]:
 
 def table(result: Result) -> dict[str, list[float]]:
     """Return the columns of the rows that hold anything, so that results with other accounts can be compared."""
-    return {
-        name: column.tolist() for name, column in zip(result.columns, result.rows.T, strict=True) if column.any()
-    }
+    return {name: column.tolist() for name, column in zip(result.columns, result.rows.T, strict=True) if column.any()}

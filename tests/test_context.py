@@ -106,14 +106,18 @@ def test_after_a_join_the_context_holds_what_every_branch_added() -> None:
 def test_a_quorum_takes_in_those_who_arrived() -> None:
     """The output of a branch that was cancelled is not in the context."""
     tools = {"tools": {"t": {"latency": "9 s", "result": "900 tokens"}, "u": {"latency": "1 s", "result": "50 tokens"}}}
-    race = steps("f", f={"fork": ["t", "u"], "join": "any", "next": "w"}, t={"tool": "t"}, u={"tool": "u"}, w={"agent": "a"})
+    race = steps(
+        "f", f={"fork": ["t", "u"], "join": "any", "next": "w"}, t={"tool": "t"}, u={"tool": "u"}, w={"agent": "a"}
+    )
     assert tokens(run(ONE, tools, race))[0] == 550
 
 
 def test_two_branches_that_end_together_are_not_confused() -> None:
     """Of two that end at one instant the first alone is the quorum."""
     tools = {"tools": {"t": {"latency": "1 s", "result": "900 tokens"}, "u": {"latency": "1 s", "result": "50 tokens"}}}
-    race = steps("f", f={"fork": ["u", "t"], "join": "any", "next": "w"}, t={"tool": "t"}, u={"tool": "u"}, w={"agent": "a"})
+    race = steps(
+        "f", f={"fork": ["u", "t"], "join": "any", "next": "w"}, t={"tool": "t"}, u={"tool": "u"}, w={"agent": "a"}
+    )
     assert tokens(run(ONE, tools, race))[0] == 550
 
 
@@ -134,4 +138,9 @@ def test_a_summary_takes_the_place_of_the_context() -> None:
     context = Context(2, 2, 1, 1)
     context.tokens, context.seen, context.cached, context.known = 900.0, [900.0, 400.0], [1000.0, 0.0], [900.0, 0.0]
     context.replace(80.0, 1, [100.0, 30.0])
-    assert (context.tokens, context.seen, context.cached, context.known) == (80.0, [0.0, 80.0], [100.0, 0.0], [0.0, 0.0])
+    assert (context.tokens, context.seen, context.cached, context.known) == (
+        80.0,
+        [0.0, 80.0],
+        [100.0, 0.0],
+        [0.0, 0.0],
+    )

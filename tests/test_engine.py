@@ -250,6 +250,7 @@ def test_a_cancelled_branch_gives_back_its_server_and_its_bandwidth() -> None:
 def test_a_branch_that_is_cancelled_before_it_arrives_never_does() -> None:
     """Its arrival lies in the event queue, and comes to nothing."""
     world = World()
+
     def sleeps(branch: Branch) -> Iterable[None]:
         yield from world.delays(10.0)(branch)
         yield from world.uses(1.0)(branch)

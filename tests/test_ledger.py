@@ -9,7 +9,7 @@ from coordsim.sim.engine.errors import ConservationError
 from coordsim.sim.engine.ledger import CATEGORIES, Ledger
 from coordsim.sim.engine.simulation import Simulation
 
-from .scene import accounts, chain, fact, leaves, named, overlapped, parts, run, row_of, statuses, steps, total
+from .scene import Data, accounts, chain, fact, leaves, named, overlapped, parts, row_of, run, statuses, steps, total
 
 # One of everything: an agent that is called over a link, remembers, uses a tool that fails once, and a person.
 EVERYTHING = {
@@ -125,7 +125,7 @@ def test_what_ran_beside_the_critical_path_is_overlapped() -> None:
 
 def test_only_joins_on_the_critical_path_have_an_excess() -> None:
     """A join within a branch that nobody had to wait for made nothing slower."""
-    inner = {"inner": {"fork": ["a", "b"]}, "a": {"tool": "t9"}, "b": {"tool": "t1"}}
+    inner: Data = {"inner": {"fork": ["a", "b"]}, "a": {"tool": "t9"}, "b": {"tool": "t1"}}
     slow = run(TOOLS, steps("f", f={"fork": ["inner", "c"]}, c={"tool": "t30"}, **inner))
     assert fact(slow, "straggler_excess") == 30 - (9 + 30) / 2
     fast = run(TOOLS, steps("f", f={"fork": ["inner", "c"]}, c={"tool": "t2"}, **inner))
@@ -170,7 +170,12 @@ def test_a_quorum_gives_back_what_the_rest_held() -> None:
     """The next task finds the server free that the cancelled branch held, and the line that it stood in shorter."""
     limited = {"tools": {"t9": {"latency": "9 s", "concurrency": 1}}}
     load = {"workload": {"arrivals": {"deterministic": "0.2 / s"}, "tasks": 3}}
-    result = run(TOOLS, limited, load, steps("f", f={**QUORUM, "next": "done"}, **{k: v for k, v in RACE.items() if k != "after"}))
+    result = run(
+        TOOLS,
+        limited,
+        load,
+        steps("f", f={**QUORUM, "next": "done"}, **{k: v for k, v in RACE.items() if k != "after"}),
+    )
     assert [total(result, task) for task in range(3)] == [4, 4, 4]
     assert not [span for task in range(3) for span in leaves(result, task) if span.category == "queueing"]
 
@@ -246,3 +251,16 @@ def test_resources_are_counted_up_to_the_end() -> None:
     )
     assert totals_of(result, "models.llm") == pytest.approx((8, 11, 2, 2, 0, 3))
     assert row_of(result, 1)[3] == pytest.approx(9)
+
+
+def test_an_attempt_under_way_at_the_horizon_is_not_lost_yet() -> None:
+    """It would fail, but nobody knows by then: it is told as what it is."""
+    load = {"workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": None, "horizon": "5.5 s"}}
+    tool = {"latency": "3 s", "errors": 1.0, "attempts": 2}
+    result = run(load, {"tools": {"t": tool}}, steps("t", t={"tool": "t"}))
+    assert [parts(result, task) for task in (0, 1, 2)] == [
+        {"recovery": 3, "tool": 1.5},
+        {"recovery": 3, "tool": 0.5},
+        {"tool": 2.5},
+    ]
+    assert [span.lost for span in leaves(result, 2)] == [False]

@@ -2,13 +2,13 @@
 
 import pytest
 
-from .scene import accounts, fact, named, parts, run, scene, statuses, steps, total
+from .scene import Data, accounts, fact, named, parts, run, statuses, steps, total
 
 BURST = {"workload": {"arrivals": {"deterministic": "1M / s"}, "tasks": 4}}
 API = {"models": {"llm": {"kind": "api", "overhead": "1 s"}}}
 
 
-def ends(*patches: dict[str, object], tasks: int = 4) -> list[float]:
+def ends(*patches: Data, tasks: int = 4) -> list[float]:
     """Return the seconds that each task took, to a millisecond."""
     result = run(BURST, *patches)
     return [round(total(result, task), 3) for task in range(tasks)]
@@ -88,4 +88,3 @@ def test_a_queue_limit_is_counted_without_those_in_service() -> None:
     law = {"models": {"llm": {"overhead": "1 s", "queue_limit": 2}}}
     result = run(BURST, law)
     assert statuses(result) == [0, 0, 0, 1]
-    assert scene(law).models["llm"].queue_limit == 2

@@ -59,7 +59,10 @@ def test_messages_to_a_memory_are_sent() -> None:
 
 SUMMARY = {
     "agents": {"a": {"prompt": "100 tokens", "output": "200 tokens"}},
-    "models": {"llm": {"prefill": "1 ms / token", "decode": "10 ms / token"}, "small": {"kind": "llm", "decode": "1 ms / token"}},
+    "models": {
+        "llm": {"prefill": "1 ms / token", "decode": "10 ms / token"},
+        "small": {"kind": "llm", "decode": "1 ms / token"},
+    },
     "runtime": {"preset": "ideal", "kv": "discard"},
 }
 

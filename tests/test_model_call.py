@@ -2,7 +2,7 @@
 
 import pytest
 
-from .scene import accounts, fact, leaves, named, parts, run, statuses, steps, total
+from .scene import Data, accounts, fact, leaves, named, parts, run, statuses, steps, total
 
 CONTEXT = {"context": {"bytes_per_token": "2 B / token"}, "workload": {"request": "1000 tokens"}}
 AGENT = {"agents": {"a": {"prompt": "500 tokens", "output": "100 tokens"}}}
@@ -56,7 +56,9 @@ def test_a_session_without_tokens_restores_its_overhead() -> None:
 def test_assembling_a_prompt_is_context_where_it_is_sent_in_full() -> None:
     """1 ms a token of 1500 and 1600."""
     assemble = {"orchestrator": {"assemble": "1 ms / token"}}
-    assert named(run(CONTEXT, AGENT, assemble, policies(state="full", connection="in-process"), TWICE), "assemble prompt") == pytest.approx(3.1)
+    assert named(
+        run(CONTEXT, AGENT, assemble, policies(state="full", connection="in-process"), TWICE), "assemble prompt"
+    ) == pytest.approx(3.1)
     assert not parts(run(CONTEXT, AGENT, assemble, policies(state="delta", connection="in-process"), TWICE))
 
 
@@ -151,14 +153,19 @@ def test_an_agents_slots_are_waited_for() -> None:
 def test_a_call_that_is_cut_off_tells_its_context_from_its_inference() -> None:
     """Of a service of 4 s whose first 3 s are carried prefill, the horizon sees 3.5 s, whatever kind of pool it runs in."""
     world = {
-        "workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": None, "horizon": "7.5 s", "request": "2000 tokens"},
+        "workload": {
+            "arrivals": {"deterministic": "1 / s"},
+            "tasks": None,
+            "horizon": "7.5 s",
+            "request": "2000 tokens",
+        },
         "models": {"llm": {"overhead": "1 s", "prefill": "1 ms / token", "replicas": 9}},
         "runtime": {"preset": "ideal", "kv": "discard"},
         "tools": {"t": {"latency": "0 s", "result": "0 tokens"}},
     }
     agents = {"agents": {"a": {"prompt": "0 tokens", "output": "1000 tokens"}}}
-    race = {"race": {"fork": ["t", "t"], "join": "any"}, "t": {"tool": "t"}}
-    every = {"race": {"fork": ["t", "t"], "join": "all"}, "t": {"tool": "t"}}
+    race: Data = {"race": {"fork": ["t", "t"], "join": "any"}, "t": {"tool": "t"}}
+    every: Data = {"race": {"fork": ["t", "t"], "join": "all"}, "t": {"tool": "t"}}
     for after in (race, every):
         result = run(world, agents, steps("w", w={"agent": "a", "repeat": 2, "next": "race"}, **after))
         assert parts(result) == pytest.approx({"inference": 3 + 0.5, "context": 3})

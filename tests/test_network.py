@@ -62,14 +62,16 @@ def test_a_link_never_carries_more_than_its_bandwidth() -> None:
     load = {"workload": {"arrivals": {"poisson": "0.2 / s"}, "tasks": 200}}
     sizes = {"agents": {"a": {"prompt": "100 tokens", "output": {"exponential": {"mean": "400 tokens"}}}}}
     result = run(UNIT, load, sizes, between(latency="1 s", bandwidth="100 B/s"), spans="none")
-    links = [row for info, row in zip(result.resources, result.snapshots[-1].resources, strict=True) if info.kind == "link"]
+    links = [
+        row for info, row in zip(result.resources, result.snapshots[-1].resources, strict=True) if info.kind == "link"
+    ]
     assert sum(row[0] for row in links) * 100 == pytest.approx(result.fact("bytes").sum())
     assert [row[2] for row in links] == [200, 200]
 
 
 def test_a_route_takes_the_shortest_way_link_by_link() -> None:
     """Over a and b it is 2 s, directly 5 s; a message is stored and forwarded, so it pays each bandwidth."""
-    nodes = {"here": {}, "a": {}, "b": {}, "there": {}}
+    nodes: Data = {"here": {}, "a": {}, "b": {}, "there": {}}
     links = [
         {"between": ["here", "there"], "latency": "5 s"},
         {"between": ["here", "a"], "latency": "1 s", "bandwidth": "100 B/s"},

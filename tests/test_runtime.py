@@ -41,7 +41,14 @@ WORLD: Data = {
     },
     "workflow": {
         "start": "w",
-        "steps": {"w": {"agent": "a", "repeat": 2, "tools": {"markov": {"start": {"t": 1}, "t": {"u": 1}, "u": {"t": 1}}}, "calls": 2}},
+        "steps": {
+            "w": {
+                "agent": "a",
+                "repeat": 2,
+                "tools": {"markov": {"start": {"t": 1}, "t": {"u": 1}, "u": {"t": 1}}},
+                "calls": 2,
+            }
+        },
     },
 }
 TURNS, CALLS = 2, 6  # turns of the loop; calls: each turn of the model and of two tools
@@ -126,7 +133,12 @@ def test_dropping_state_is_a_difference_of_bytes() -> None:
     """With a codec of 1 ms a byte and way, the time saved by sending deltas is what the bytes say."""
     slow = {"serializers": {"json": {"encode": {"bandwidth": "1 kB/s"}, "decode": {"overhead": "0 s"}}}}
     full, delta = (
-        run(WORLD, slow, {"runtime": {"preset": "stateless-api", "state": state}}, {"models": {"llm": {"restore": None}}, "orchestrator": {"assemble": None}})
+        run(
+            WORLD,
+            slow,
+            {"runtime": {"preset": "stateless-api", "state": state}},
+            {"models": {"llm": {"restore": None}}, "orchestrator": {"assemble": None}},
+        )
         for state in ("full", "delta")
     )
     saved = fact(full, "bytes") - fact(delta, "bytes")
@@ -171,7 +183,9 @@ def test_dispatching_each_task_once_is_a_difference_of_dispatches() -> None:
 def test_a_task_is_dispatched_once_whatever_forks() -> None:
     """Three branches at once are one task."""
     fork = steps("f", f={"fork": ["w"], "copies": 3}, w={"agent": "a"})
-    result = run(WORLD, fork, {"runtime": {"preset": "ideal", "dispatch": "every-task"}, "models": {"llm": {"node": "edge"}}})
+    result = run(
+        WORLD, fork, {"runtime": {"preset": "ideal", "dispatch": "every-task"}, "models": {"llm": {"node": "edge"}}}
+    )
     dispatches = [span for span in result.spans if span.name == "dispatch"]
     assert len(dispatches) == 1
 
@@ -200,7 +214,10 @@ def test_an_evaluator_takes_control_too() -> None:
     """It is dispatched, and where it runs elsewhere, state comes to it."""
     judge = {"evaluators": {"e": {"model": "llm", "accept": 1.0}}}
     flow = steps("w", w={"agent": "a", "next": "x"}, x={"evaluator": "e", "rejected": "w"})
-    placed = {"agents": {"a": {"node": "edge"}}, "runtime": {"preset": "ideal", "dispatch": "every-step", "placement": "own", "connection": "in-process"}}
+    placed = {
+        "agents": {"a": {"node": "edge"}},
+        "runtime": {"preset": "ideal", "dispatch": "every-step", "placement": "own", "connection": "in-process"},
+    }
     result = run(WORLD, judge, flow, placed, {"evaluators": {"e": {"node": "pod"}}})
     assert named(result, "dispatch") == 14
     handoffs = [span for span in result.spans if span.component == "handoff"]
@@ -238,7 +255,9 @@ def test_every_preset_runs_and_is_named() -> None:
     assert {round(parts(result)["inference"], 9) for result in results.values()} == {11.6}
     assert {fact(result, "new_tokens") for result in results.values()} == {1600}
     assert max(total(results["ideal"]), total(results["agent-native"])) < total(results["session-state"])
-    assert total(results["session-state"]) < min(total(results["stateless-api"]), total(results["external-orchestrator"]))
+    assert total(results["session-state"]) < min(
+        total(results["stateless-api"]), total(results["external-orchestrator"])
+    )
 
 
 def test_polling_needs_its_interval() -> None:
@@ -250,6 +269,9 @@ def test_polling_needs_its_interval() -> None:
 def test_one_event_loop_dispatches_one_step_at_a_time() -> None:
     """Two tasks at once wait for the orchestrator, and the wait is queueing there."""
     load = {"workload": {"arrivals": {"deterministic": "1M / s"}, "tasks": 2}}
-    runtime = {"runtime": {"preset": "ideal", "dispatch": "every-step"}, "orchestrator": {"dispatch": "7 s", "concurrency": 1}}
+    runtime = {
+        "runtime": {"preset": "ideal", "dispatch": "every-step"},
+        "orchestrator": {"dispatch": "7 s", "concurrency": 1},
+    }
     result = run(load, runtime)
     assert parts(result, 1) == pytest.approx({"orchestration": 7, "queueing": 7}, abs=1e-5)

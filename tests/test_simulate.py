@@ -1,5 +1,6 @@
 """One replication, end to end: loads, horizons, drains, closed users, replays, determinism, and what a result says of it."""
 
+import itertools
 import math
 
 import numpy as np
@@ -32,11 +33,15 @@ def test_all_tasks_arrive_and_end() -> None:
 
 def test_classes_come_by_weight() -> None:
     """Of 2000 tasks a share of 1 in 4, within 4 standard errors; each class asks what it says."""
-    classes = {"classes": {"small": {"weight": 3, "request": "10 tokens"}, "large": {"weight": 1, "request": "900 tokens"}}}
+    classes = {
+        "classes": {"small": {"weight": 3, "request": "10 tokens"}, "large": {"weight": 1, "request": "900 tokens"}}
+    }
     result = run(classes, {"workload": {"arrivals": {"poisson": "1 / s"}, "tasks": 2000}}, spans="none")
     large = int((result.task_classes == 1).sum())
     assert abs(large - 500) < 4 * math.sqrt(2000 * 0.25 * 0.75)
-    requests = {int(group): tokens for group, tokens in zip(result.task_classes, result.fact("new_tokens"), strict=True)}
+    requests = {
+        int(group): tokens for group, tokens in zip(result.task_classes, result.fact("new_tokens"), strict=True)
+    }
     assert requests == {0: 10, 1: 900}
     assert result.classes == ("small", "large")
 
@@ -55,7 +60,14 @@ def test_a_horizon_cuts_tasks_off() -> None:
         "models": {"llm": {"node": "there", "overhead": "1.5 s"}},
         "tools": {"t": {"latency": "4 s", "concurrency": 2}, "u": {"latency": "7 s"}},
     }
-    flow = steps("f", f={"fork": ["a", "b", "c"], "next": "d"}, a={"tool": "t"}, b={"agent": "a"}, c={"tool": "u"}, d={"agent": "a"})
+    flow = steps(
+        "f",
+        f={"fork": ["a", "b", "c"], "next": "d"},
+        a={"tool": "t"},
+        b={"agent": "a"},
+        c={"tool": "u"},
+        d={"agent": "a"},
+    )
     result = run(world, ends_at("20.25 s"), flow)
     assert set(statuses(result)) == {0, UNFINISHED}
     assert result.arrived == 20
@@ -66,13 +78,17 @@ def test_a_horizon_cuts_tasks_off() -> None:
             path = sorted((span.start, span.end) for span in leaves(result, task) if span.critical)
             assert path[0][0] == pytest.approx(row_of(result, task)[2])
             assert path[-1][1] == 20.25
-            assert all(a == pytest.approx(b) for (_, a), (b, _) in zip(path, path[1:], strict=False))
+            assert all(a == pytest.approx(b) for (_, a), (b, _) in itertools.pairwise(path))
     assert max(span.end for span in result.spans) == 20.25
 
 
 def test_a_branch_that_ran_ahead_of_the_horizon_is_cut_there() -> None:
     """Long delays are booked at once; the part behind the horizon never was."""
-    result = run(ends_at("2.5 s"), {"tools": {"t": {"latency": "40 s"}}}, steps("t", t={"tool": "t", "next": "u"}, u={"tool": "t"}))
+    result = run(
+        ends_at("2.5 s"),
+        {"tools": {"t": {"latency": "40 s"}}},
+        steps("t", t={"tool": "t", "next": "u"}, u={"tool": "t"}),
+    )
     assert [parts(result, task) for task in range(2)] == [{"tool": 1.5}, {"tool": 0.5}]
 
 
@@ -103,7 +119,7 @@ def test_users_think_between_their_tasks() -> None:
     assert result.arrived == 6
     by_user = {user: [row for row in result.rows if row[0] % 2 == user] for user in (0, 1)}
     for rows in by_user.values():
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in itertools.pairwise(rows):
             assert after[2] - before[3] == pytest.approx(3)
 
 
@@ -141,7 +157,9 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 def test_worker_processes_give_the_same_bytes() -> None:
     """One process or two: columns in the same order, and every number the same."""
     many = {f"tool{n}": {"latency": {"exponential": {"mean": f"{n} s"}}, "concurrency": 5} for n in range(1, 7)}
-    scenario = scene(LAW, BUSY, {"tools": many}, steps("w", w={"agent": "a", "tools": dict.fromkeys(many, 1 / 6), "calls": 3}))
+    scenario = scene(
+        LAW, BUSY, {"tools": many}, steps("w", w={"agent": "a", "tools": dict.fromkeys(many, 1 / 6), "calls": 3})
+    )
     settings = Settings(replications=3, warmup=None)
     one = replicate(simulate, scenario, seed=3, settings=settings, workers=1)
     two = replicate(simulate, scenario, seed=3, settings=settings, workers=2)
@@ -156,7 +174,13 @@ RICH: Data = merged(
         "models": {"llm": {"overhead": {"exponential": {"mean": "0.4 s"}}, "prefill": "1 ms / token", "replicas": 2}},
         "agents": {"a": {"prompt": "100 tokens", "output": {"exponential": {"mean": "80 tokens"}}}},
         "tools": {
-            "t": {"latency": {"exponential": {"mean": "0.6 s"}}, "concurrency": 3, "errors": 0.2, "attempts": 2, "result": "40 tokens"},
+            "t": {
+                "latency": {"exponential": {"mean": "0.6 s"}},
+                "concurrency": 3,
+                "errors": 0.2,
+                "attempts": 2,
+                "result": "40 tokens",
+            },
             "u": {"latency": {"exponential": {"mean": "0.9 s"}}, "result": "10 tokens"},
         },
         "runtime": {"preset": "ideal", "kv": "discard"},
@@ -200,9 +224,14 @@ def test_a_component_that_is_never_called_changes_nothing() -> None:
 
 def test_a_step_more_leaves_the_draws_of_a_fork_alone() -> None:
     """A component that is called before a fork changes when its branches begin, not what they draw."""
+
     def drawn(*patches: Data) -> list[float]:
         result = run(RICH, {"workload": {"arrivals": {"deterministic": "1 / h"}, "tasks": 20}}, *patches)
-        return sorted(round(span.end - span.start, 6) for span in result.spans if (span.component, span.name) == ("u", "tool.execute"))
+        return sorted(
+            round(span.end - span.start, 6)
+            for span in result.spans
+            if (span.component, span.name) == ("u", "tool.execute")
+        )
 
     flow = RICH["workflow"]
     longer = {"start": "first", "steps": {"first": {"human": "1 s", "next": "f"}, **flow["steps"]}}

@@ -30,7 +30,9 @@ def test_turns_repeat_up_to_their_bound() -> None:
 
 def test_a_step_may_be_skipped() -> None:
     """A share of 30 % of 2000 visits pass it over and go on; a share of 1 never stops there, whatever kind of step it is."""
-    result = run(LAW, load(400), chain(("v", {"agent": "a", "skip": 0.3}), ("w", {"agent": "a", "skip": 0.3})), spans="none")
+    result = run(
+        LAW, load(400), chain(("v", {"agent": "a", "skip": 0.3}), ("w", {"agent": "a", "skip": 0.3})), spans="none"
+    )
     done = result.fact("llm_calls").sum()
     assert near(done, 800, 0.7)
     world = {"tools": {"t": {"latency": "1 s"}}, "evaluators": {"e": {"latency": "1 s", "accept": 0.0}}}
@@ -113,9 +115,15 @@ def test_a_task_has_a_bound_on_all_its_steps() -> None:
     result = run(LAW, {"max_steps": 4}, steps("w", w={"agent": "a", "repeat": 9}))
     assert result.failures == {"more than 4 steps": 1}
     assert parts(result) == {"inference": 4}
-    forked = run(LAW, {"max_steps": 4, "models": {"llm": {"replicas": 9}}}, steps("f", f={"fork": ["w"], "copies": 5}, w={"agent": "a"}))
+    forked = run(
+        LAW,
+        {"max_steps": 4, "models": {"llm": {"replicas": 9}}},
+        steps("f", f={"fork": ["w"], "copies": 5}, w={"agent": "a"}),
+    )
     assert forked.failures == {"more than 4 steps": 1}
-    plain = run(LAW, {"max_steps": 2}, chain(("u", {"agent": "a"}), ("v", {"agent": "a"}), ("w", {"agent": "a"})), spans="none")
+    plain = run(
+        LAW, {"max_steps": 2}, chain(("u", {"agent": "a"}), ("v", {"agent": "a"}), ("w", {"agent": "a"})), spans="none"
+    )
     assert plain.failures == {"more than 2 steps": 1}
 
 
@@ -134,13 +142,13 @@ def test_a_branch_that_fails_does_not_count_towards_a_quorum() -> None:
 
 def test_a_failure_to_come_fails_nothing_before() -> None:
     """A branch that would fail at 10 s, on which nobody waits when the other ends at 1 s, has no say, nor later."""
-    branches = {
+    branches: Data = {
         "late": {"tool": "late", "next": "x"},
         "x": {"evaluator": "e", "rejected": "late", "at_most": 1},
         "soon": {"tool": "soon"},
     }
     judge = {"evaluators": {"e": {"latency": "1 s", "accept": 0.0}}}
-    after = {"g": {"fork": ["soon", "soon"], "next": "h"}, "h": {"human": "60 s"}}
+    after: Data = {"g": {"fork": ["soon", "soon"], "next": "h"}, "h": {"human": "60 s"}}
     for rest in ("cancel", "run on"):
         fork = {"fork": ["late", "soon"], "join": "any", "rest": rest, "next": "g"}
         result = run(TOOLS, judge, steps("f", f=fork, **branches, **after))
@@ -150,7 +158,9 @@ def test_a_failure_to_come_fails_nothing_before() -> None:
 def test_where_a_task_goes_next_is_a_matter_of_weights() -> None:
     """Of 1500 tasks shares of 20, 30 and 50 % take each way, within 4 standard errors."""
     ways = {"a": 0.2, "b": 0.3, "done": 0.5}
-    result = run(load(1500), steps("s", s={"human": "1 s", "next": ways}, a={"human": "2 s"}, b={"human": "3 s"}), spans="none")
+    result = run(
+        load(1500), steps("s", s={"human": "1 s", "next": ways}, a={"human": "2 s"}, b={"human": "3 s"}), spans="none"
+    )
     times = Counter(round(seconds) for seconds in result.response_times)
     for seconds, share in ((3, 0.2), (4, 0.3), (1, 0.5)):
         assert near(times[seconds], 1500, share)
@@ -173,7 +183,11 @@ def test_a_turn_makes_as_many_calls_as_it_says(policy: str) -> None:
     """Three calls, no call, and none at all for a turn that chooses none."""
     for count, share, made in ((3, 1.0, 3), (0, 1.0, 0), (2, 0.0, 0)):
         tools = {"soon": 1.0} if share else {"none": 1.0}
-        result = run(TOOLS, {"runtime": {"preset": "ideal", "tools": policy}}, steps("w", w={"agent": "a", "tools": tools, "calls": count}))
+        result = run(
+            TOOLS,
+            {"runtime": {"preset": "ideal", "tools": policy}},
+            steps("w", w={"agent": "a", "tools": tools, "calls": count}),
+        )
         assert fact(result, "tool_calls") == made
         assert named(result, "tool.execute") == (min(made, 1) if policy == "overlapped" else made)
         assert len(leaves(result)) == made

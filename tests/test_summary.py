@@ -144,7 +144,7 @@ def test_an_overloaded_queue_is_named() -> None:
     assert found.stability.count("grows") >= 3
     (text,) = (text for text in found.warnings if "offered load" in text)
     assert f"offered load of {POOL} is 1.{2 if found.resources[0].metrics['offered'].value >= 1.195 else 1}" in text
-    assert "`coordsim plan SCENARIO`" in text
+    assert "`coordsim check SCENARIO`" in text
 
 
 def test_a_short_overload_is_named_too() -> None:

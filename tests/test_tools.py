@@ -1,5 +1,6 @@
 """Tools and retrievers: slots, refusals, rates, retries, errors that come together, and how agents choose."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -61,7 +62,11 @@ def test_who_waits_for_a_rate_stands_in_line() -> None:
     limited = tool(rate="1 / s", concurrency=9, queue_limit=1)
     result = run({"workload": {"arrivals": {"deterministic": "1M / s"}, "tasks": 3}}, limited, CALL)
     assert statuses(result) == [0, 0, 1]
-    late = run({"workload": {"arrivals": {"deterministic": "2 / s"}, "tasks": 6}}, tool(rate="1 / s", latency="0 s", concurrency=1, queue_limit=0), CALL)
+    late = run(
+        {"workload": {"arrivals": {"deterministic": "2 / s"}, "tasks": 6}},
+        tool(rate="1 / s", latency="0 s", concurrency=1, queue_limit=0),
+        CALL,
+    )
     assert statuses(late) == [0, 1, 0, 1, 0, 1]
 
 
@@ -104,7 +109,7 @@ def first_attempts(**changes: object) -> list[float]:
     chance = tool(latency={"exponential": {"mean": "1 s"}}, errors=0.5, **changes)
     result = run(chance, steps("w", w={"agent": "a", "tools": {"t": 1}, "repeat": 10}))
     calls = [span for span in leaves(result) if span.name == "tool.execute"]
-    firsts = [calls[0]] + [now for last, now in zip(calls, calls[1:], strict=False) if not last.lost]
+    firsts = [calls[0]] + [now for last, now in itertools.pairwise(calls) if not last.lost]
     return [round(span.end - span.start, 9) for span in firsts]
 
 

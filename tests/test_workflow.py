@@ -54,7 +54,9 @@ def test_a_class_runs_its_own_workflow() -> None:
     classes = {"classes": {"plain": {"weight": 1}, "other": {"weight": 3, "workflow": "sub"}}}
     load = {"workload": {"arrivals": {"deterministic": "1 / h"}, "tasks": 40}}
     result = run(TOOLS, SUB, classes, load, steps("a", a={"tool": "t5"}), spans="none")
-    times = {int(group): round(seconds) for group, seconds in zip(result.task_classes, result.response_times, strict=True)}
+    times = {
+        int(group): round(seconds) for group, seconds in zip(result.task_classes, result.response_times, strict=True)
+    }
     assert times == {0: 5, 1: 3}
 
 

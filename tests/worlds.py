@@ -68,7 +68,9 @@ def service(queue_limits: bool = True) -> st.SearchStrategy[Data]:
             optional = {**optional, "queue_limit": queue_limit}
         return {**required, **optional}
 
-    return st.tuples(st.fixed_dictionaries({"latency": times(0.05, 1.0)}), maybe(**SERVICE), st.none() | limit).map(finish)
+    return st.tuples(st.fixed_dictionaries({"latency": times(0.05, 1.0)}), maybe(**SERVICE), st.none() | limit).map(
+        finish
+    )
 
 
 LLM = st.builds(
@@ -178,7 +180,12 @@ class Steps:
             step = {"retriever": "library", "next": after, **extra}
         elif kind == "evaluator":
             again = self.block(name, 0, 1)
-            step = {"evaluator": draw(st.sampled_from(["rule", "judge"])), "accepted": after, "rejected": again, "at_most": 3}
+            step = {
+                "evaluator": draw(st.sampled_from(["rule", "judge"])),
+                "accepted": after,
+                "rejected": again,
+                "at_most": 3,
+            }
         elif kind == "choice":
             other = self.block(after, 0, 1)
             step = {"tool": "t", "next": after if other == after else {after: 0.5, other: 0.5}}
@@ -204,7 +211,10 @@ class Steps:
         """Return a fork of two or three branches, or of copies of one."""
         draw = self.draw
         copies = draw(st.booleans())
-        branches = [self.block("done", depth - 1, draw(st.integers(1, 2))) for _ in range(1 if copies else draw(st.integers(2, 3)))]
+        branches = [
+            self.block("done", depth - 1, draw(st.integers(1, 2)))
+            for _ in range(1 if copies else draw(st.integers(2, 3)))
+        ]
         step: Data = {"fork": branches, "next": after, "rest": "run on"}
         if copies:
             step["copies"] = draw(st.integers(0, 3))
@@ -233,7 +243,11 @@ def worlds(draw: st.DrawFn, cancels: bool = True, refusals: bool = True) -> Data
         "seed": draw(st.integers(0, 99)),
         "runtime": draw(RUNTIME),
         "workload": {
-            "arrivals": draw(st.sampled_from([{"poisson": "2 / s"}, {"closed": {"users": 3, "think": {"exponential": {"mean": "0.7 s"}}}}])),
+            "arrivals": draw(
+                st.sampled_from(
+                    [{"poisson": "2 / s"}, {"closed": {"users": 3, "think": {"exponential": {"mean": "0.7 s"}}}}]
+                )
+            ),
             "request": draw(tokens(200)),
             **draw(st.sampled_from([{"tasks": 12}, {"tasks": 12, "drain": "2.5 s"}, {"horizon": "6 s"}])),
         },

@@ -78,6 +78,13 @@ def entries(spans: list[Any]) -> Iterator[tuple[Any, ...]]:
     return zip(*[iter(spans)] * ENTRY, strict=True)
 
 
+def _lost_at(task: "Task", lane: int, first: int, last: int, _account: int) -> float:
+    """Return when work turned out to be lost: at its end."""
+    spans = task.spans or []
+    ends = [spans[at * ENTRY + 4] for at in range(first, last) if spans[at * ENTRY] == lane]
+    return max(ends, default=0.0)
+
+
 def _clip(task: "Task", horizon: float) -> None:
     """Let the spans of a task end at the horizon, where its branches ran ahead of it."""
     spans = task.spans or []
@@ -361,6 +368,7 @@ class Ledger:
             for account, start, end in branch.wait.holder.open_parts(branch.wait, horizon):
                 task.spans += (branch.lane, branch.span, account, start, end, 0.0, 0)
         parts = [0.0] * len(self.accounts)
+        task.lost = [one for one in task.lost if _lost_at(task, *one) <= horizon]
         _clip(task, horizon)
         for position, (lane, _, account, start, end, _, _) in enumerate(entries(task.spans)):
             if lane in critical and end > start and account >= 0:
