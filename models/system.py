@@ -101,13 +101,17 @@ class System:
         return self.draws.stream(name, distribution.sampler)
 
     def pool(self, name: str, capacity: int | None, queue_limit: int | None, unlimited: bool = False) -> Any:
-        """Return a pool, or None where nothing can ever wait (no capacity given, and not `unlimited` for a rate limit)."""
-        if capacity is None and not (unlimited or self.cancels):  # who may be cancelled must not run far ahead of the clock
+        """Return a pool, or None where nothing can ever wait (no capacity given, and not `unlimited` for a rate limit).
+
+        Where a branch may be cancelled it must not run far ahead of the clock: then there is always a pool.
+        """
+        limited = capacity is not None or unlimited
+        if not (limited or self.cancels):
             return None
-        kind = Pool if self.cancels else FifoPool
-        pool = kind(self.sim, name, capacity, queue_limit)
-        self.ledger.resources.append(pool)
-        self.capacities.append(("pool", name, capacity))
+        pool = (Pool if self.cancels else FifoPool)(self.sim, name, capacity, queue_limit)
+        if limited:
+            self.ledger.resources.append(pool)
+            self.capacities.append(("pool", name, capacity))
         return pool
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:

@@ -236,7 +236,7 @@ class Result:
         """Return the mean seconds per task in each account; nan when no task was done."""
         done = self.tasks[self.done, self._first_account :]
         means = done.mean(axis=0).tolist() if len(done) else [math.nan] * len(self.accounts)
-        return {one: mean for one, mean in zip(self.accounts, means, strict=True)}
+        return dict(zip(self.accounts, means, strict=True))
 
     def cohort(self, q: float) -> Cohort:
         """Return the hundredth of the tasks that is nearest to quantile `q` of T_total, and where their time went."""

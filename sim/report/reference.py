@@ -114,7 +114,7 @@ def _container(prop: Mapping[str, Any]) -> str:
         values = next(iter(prop.get("patternProperties", {}).values()), prop.get("additionalProperties"))
         return f"a mapping of names to: {_phrase(values)}" if isinstance(values, dict) else "a mapping"
     if kind == "array":
-        items = prop.get("items") or next(iter(prop.get("prefixItems", [])), {})
+        items: Mapping[str, Any] = prop.get("items") or next(iter(prop.get("prefixItems", [])), {})
         return f"a list of: {_phrase(items)}"
     if kind == "string":
         return "a name" if str(prop.get("pattern", "")).startswith(_NAME_PATTERN) else "text"

@@ -21,9 +21,9 @@ def run(tasks: int, seed: int = 1) -> list[float]:
         while True:
             yield from sample(BLOCK).tolist()
 
-    gap = block(lambda n: rng.exponential(STEPS / (0.8 * SERVERS), n)).__next__  # type: ignore[attr-defined]
-    delay = block(lambda n: rng.exponential(0.05, n)).__next__  # type: ignore[attr-defined]
-    service = block(lambda n: rng.exponential(1.0, n)).__next__  # type: ignore[attr-defined]
+    gap = block(lambda n: rng.exponential(STEPS / (0.8 * SERVERS), n)).__next__
+    delay = block(lambda n: rng.exponential(0.05, n)).__next__
+    service = block(lambda n: rng.exponential(1.0, n)).__next__
     times: list[float] = []
 
     def task() -> Generator[simpy.Event, Any, None]:
