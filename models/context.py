@@ -72,6 +72,14 @@ class Context:
             branch, above = above, above.parent
         return seen, fresh
 
+    def detach(self) -> None:
+        """The join is over: a branch that runs on knows what the others have shown to the servers, and no more of them."""
+        if self.parent is not None:
+            self.seen = [
+                max(own, min(shown, self.base)) for own, shown in zip(self.seen, self.parent.seen, strict=True)
+            ]
+            self.parent = None
+
     def replace(self, tokens: float, server: int, prompts: list[float]) -> None:
         """A summary of `tokens`, written by `server`, takes the place of the context; callers' `prompts` stay cached."""
         self.tokens = tokens

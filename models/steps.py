@@ -320,8 +320,11 @@ def in_parallel(
 
     `prompts` are those of the callers of models, where the branches may call any.
     """
-    for position, walk in enumerate(walks):
-        child = branch.fork(lane(branch.lane, fork, visit, position), branch.state.fork())
+    # All forked before any runs: none may begin with what another has done.
+    children = [
+        branch.fork(lane(branch.lane, fork, visit, number), branch.state.fork()) for number in range(len(walks))
+    ]
+    for child, walk in zip(children, walks, strict=True):
         join.add(child, _child(child, walk(child), join))
     yield
     if join.failure is not None:
@@ -339,7 +342,7 @@ def in_parallel(
         branch.facts[STRAGGLER_EXCESS] = state.excess
         branch.facts[STRAGGLER_COORDINATION] = state.excess_coordination
     for child in join.branches:
-        child.state.parent = None  # one that runs on no longer shares what is new
+        child.state.detach()
     # In the order of the branches, not of their ends: what the context becomes must not depend on who was faster.
     state.join([child.state for child in join.branches if child in arrived], prompts)
 

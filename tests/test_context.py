@@ -144,3 +144,13 @@ def test_a_summary_takes_the_place_of_the_context() -> None:
         [100.0, 0.0],
         [0.0, 0.0],
     )
+
+
+def test_a_branch_that_runs_on_knows_what_the_others_have_shown() -> None:
+    """One that comes to the server after the join was released carries what its sibling had shown before."""
+    tools = {"tools": {"soon": {"latency": "1 s"}, "late": {"latency": "9 s"}}}
+    branches = {"now": {"agent": "a", "next": "soon"}, "soon": {"tool": "soon"}, "late": {"tool": "late", "next": "w"}}
+    race = {"fork": ["now", "late"], "join": "any", "rest": "run on"}
+    law = {"models": {"llm": {"replicas": 5}}}
+    result = run(REQUEST, TWO, law, tools, steps("f", f=race, w={"agent": "b"}, **branches))
+    assert tokens(result)[:2] == (1500 + 300, 1000)

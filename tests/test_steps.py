@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from .scene import Data, chain, fact, leaves, named, parts, run, statuses, steps, total
+from .scene import Data, chain, fact, leaves, named, overlapped, parts, run, statuses, steps, total
 
 LAW = {"models": {"llm": {"overhead": "1 s"}}}
 
@@ -137,7 +137,19 @@ def test_a_branch_that_fails_does_not_count_towards_a_quorum() -> None:
     result = run(TOOLS, REFUSED, steps("f", f={"fork": ["x", "y", "late"], "join": 2}, **branches))
     assert (statuses(result), total(result)) == ([0], 9)
     every = run(TOOLS, REFUSED, steps("f", f={"fork": ["x", "y", "late"]}, **branches))
-    assert statuses(every) == [1]
+    assert (statuses(every), total(every)) == ([1], 0)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_where_all_are_needed_the_others_run_on(elsewhere: bool) -> None:
+    """The first failure fails the task; what goes on beside is counted, whether or not something is cancelled elsewhere."""
+    branches: Data = {"x": {"agent": "a"}, "y": {"agent": "a"}, "late": {"tool": "late"}}
+    flow: Data = {"f": {"fork": ["x", "y", "late"], "next": "g" if elsewhere else "done"}, **branches}
+    if elsewhere:
+        flow["g"] = {"fork": ["late", "soon"], "join": "any"}
+        flow["soon"] = {"tool": "soon"}
+    result = run(TOOLS, REFUSED, steps("f", **flow))
+    assert (statuses(result), total(result), overlapped(result)) == ([1], 0, 2 + 9)
 
 
 def test_a_failure_to_come_fails_nothing_before() -> None:

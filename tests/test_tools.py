@@ -1,6 +1,5 @@
 """Tools and retrievers: slots, refusals, rates, retries, errors that come together, and how agents choose."""
 
-import itertools
 import math
 from collections import Counter
 
@@ -104,19 +103,25 @@ def test_errors_come_together() -> None:
     assert abs(together - expected) < 4 * math.sqrt(3 * steady * (1 - steady) / 4000)
 
 
-def first_attempts(**changes: object) -> list[float]:
-    """Return how long each call's first attempt took, of ten calls of one task."""
+def attempts_of(**changes: object) -> list[list[float]]:
+    """Return how long each attempt of each call took, of ten calls of one task."""
     chance = tool(latency={"exponential": {"mean": "1 s"}}, errors=0.5, **changes)
     result = run(chance, steps("w", w={"agent": "a", "tools": {"t": 1}, "repeat": 10}))
-    calls = [span for span in leaves(result) if span.name == "tool.execute"]
-    firsts = [calls[0]] + [now for last, now in itertools.pairwise(calls) if not last.lost]
-    return [round(span.end - span.start, 9) for span in firsts]
+    calls: list[list[float]] = [[]]
+    for span in leaves(result):
+        calls[-1].append(round(span.end - span.start, 9))
+        if not span.lost:
+            calls.append([])
+    return calls[:-1]
 
 
 def test_retries_leave_later_calls_alone() -> None:
-    """With retries or without, the n-th call of a task draws the same latency."""
-    assert len(set(first_attempts())) == 10
-    assert first_attempts(attempts=4) == first_attempts()
+    """With retries or without, the n-th call of a task draws the same latency; and each attempt has its own."""
+    once, often = attempts_of(), attempts_of(attempts=4)
+    assert [len(call) for call in once] == [1] * 10
+    assert [call[0] for call in often] == [call[0] for call in once]
+    every = [seconds for call in often for seconds in call]
+    assert len(set(every)) == len(every) > 13
 
 
 PAIR = {"tools": {"t": {"latency": "3 s"}, "u": {"latency": "2 s"}}}
