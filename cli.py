@@ -138,6 +138,7 @@ def run(
     """Simulate a scenario, and say where the time goes."""
     wanted = _wanted(show_task, "--show-task", format)
     from .models import options
+    from .models.bounds import bounds
 
     loaded = _load(scenario, sets, options.overrides(seed, tasks, horizon, warmup))
     kept = spans or (Spans.SAMPLED if out else Spans.NONE)
@@ -158,7 +159,7 @@ def run(
     if out is not None:
         _write_run(done, loaded, out, overwrite, context.obj)
     _report(done.summary, _about(loaded.to_data()), format, view)
-    _warn(done.summary, scenario)
+    _warn(done.summary, scenario, bounds(loaded).unstable)
     if out is not None and not quiet:
         _say(f"written to {out}")
     if check_slo:
@@ -168,6 +169,7 @@ def run(
 @app.command()
 def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")], sets: Sets = None) -> None:
     """Check scenarios: all mistakes at once; if there are none, what they hold and which queue cannot be stable."""
+    from .models.bounds import bounds
     from .sim.engine.errors import InputError
     from .sim.report.overview import overview
 
@@ -179,10 +181,9 @@ def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")]
             bad += 1
             _say(str(error))
             continue
-        found = _bounds(loaded)
-        lines = [] if found is None else list(found.lines())
-        _print("\n".join([f"{name}: ok", *overview(loaded.to_data()), *lines]) + "\n")
-        for warning in [*loaded.doubts(), *([] if found is None else found.warnings)]:
+        found = bounds(loaded)
+        _print("\n".join([f"{name}: ok", *overview(loaded.to_data()), *found.lines()]) + "\n")
+        for warning in [*loaded.doubts(), *found.warnings]:
             _say(f"WARNING: {_addressed(warning, name)}")
     if bad:
         raise typer.Exit(INVALID)
@@ -353,15 +354,6 @@ def _interrupted(
     return INTERRUPTED
 
 
-def _bounds(scenario: Scenario) -> Any:
-    try:
-        from .models.bounds import bounds
-    except ModuleNotFoundError:
-        return None
-
-    return bounds(scenario)
-
-
 def _about(data: dict[str, Any]) -> About:
     from .models.runtime import PRESETS
     from .sim.report.overview import about
@@ -419,9 +411,9 @@ def _print(text: str) -> None:
         raise typer.Exit(UNREAD) from None
 
 
-def _warn(summary: Summary, scenario: str) -> None:
-    """Print what is doubtful on stderr."""
-    for warning in (*summary.warnings, *summary.doubts):
+def _warn(summary: Summary, scenario: str, bounds: Iterable[str] = ()) -> None:
+    """Print what is doubtful on stderr: what bounds say before any run, then what the run showed."""
+    for warning in (*bounds, *summary.warnings, *summary.doubts):
         _say(f"WARNING: {_addressed(warning, scenario)}")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
 from .api import Api
+from .control import Control
 from .line import Line
 from .memory_use import MemoryUse
 from .model_call import ModelCall
@@ -91,9 +92,9 @@ class Demand:
         nodes = traffic.nodes
         self.growth = np.array([self._growth(node) for node in nodes])
         self.tokens = np.minimum(traffic.carried(self._request(), self.growth), self._most_tokens())
-        self.agent_turns = float(
-            sum(node.acts * node.turns.turns * traffic.visits[i] for i, node in enumerate(nodes) if node.turns)
-        )
+        turns = np.array([1.0 if node.turns is None else node.turns.turns for node in nodes])
+        controlled = np.array([node.process.control is not None for node in nodes])
+        self.dispatches = float(traffic.visits @ (turns * controlled * [node.acts for node in nodes]))
         self.held = self._holdings()
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
         if self.tokens.any():
@@ -101,7 +102,7 @@ class Demand:
 
     # Messages and calls
 
-    def message(self, channel: Channel | None, size: float, connects: bool = True) -> Cost:
+    def message(self, channel: Channel | None, size: float) -> Cost:
         """Return the cost of one message of `size` bytes."""
         cost = Cost()
         if channel is None:
@@ -185,9 +186,11 @@ class Demand:
             self._agent(cost, number, process, node.turns)
         elif isinstance(process, ServiceProcess):
             cost.add(self.service(process.service, process.line))
+            self._control(cost, number, process.control, 1.0)
         elif isinstance(process, HumanProcess):
             cost.time["human"] += process.spec.human.mean
         elif isinstance(process, EvaluatorProcess):
+            self._control(cost, number, process.control, 1.0)
             judge = self.scenario.evaluators[process.spec.evaluator]
             if process.call is not None:
                 cost.add(self.call(process.call, self._held(number, process.call), self._output(judge.output)))
@@ -227,7 +230,7 @@ class Demand:
                     turn.add(self.service(*process.tools.lines[name]), calls / turns, wall)
         if process.slots is not None:
             turn.serve(path, turn.total, 1.0)
-        self._control(turn, number, process, begun / turns)
+        self._control(turn, number, process.control, begun / turns)
         cost.add(turn, turns)
 
     def _wall(self, process: AgentProcess) -> float:
@@ -238,19 +241,18 @@ class Demand:
         self.notes[f"{process.path}: tools called at once count for the time of one"] = None
         return (1 - count.cdf(0)) / count.mean if count.mean else 1.0
 
-    def _control(self, turn: Cost, number: int, process: AgentProcess, first: float) -> None:
-        """Control and state come to the agent, and the orchestrator dispatches."""
-        control = process.control
+    def _control(self, turn: Cost, number: int, control: Control, first: float) -> None:
+        """Control and state come to the step, at the share `first` of its turns, and the orchestrator dispatches each."""
         if control.dispatch is not None:
             seconds = self.scenario.orchestrator.dispatch.mean
-            share = min(1.0, 1 / self.agent_turns) if control.every_task else 1.0
+            share = min(1.0, 1 / self.dispatches) if control.every_task else 1.0
             turn.time["orchestration"] += share * seconds
             if control.pool is not None:
                 turn.serve("orchestrator", share * seconds, share)
         for home, channel in enumerate(control.channels):
             if channel is not None:
                 share = first * float(self.held.homes[home][number])
-                known = 0.0 if control.full else float(self.held.left[process.home][number])
+                known = 0.0 if control.full else float(self.held.left[control.home][number])
                 size = max(0.0, float(self.tokens[number]) - known) * control.per_token
                 turn.add(self.message(channel, size), share)
 
@@ -363,9 +365,9 @@ class Demand:
             held.prompted[call.index] = self._set(mine, chance, np.ones(len(nodes)))
             held.seen[call.server.index] = self._set(same, chance, last)
         for home in range(len(self.system.homes)):
-            here = np.array([isinstance(node.process, AgentProcess) and node.process.home == home for node in nodes])
-            agents = np.array([isinstance(node.process, AgentProcess) for node in nodes])
-            held.homes[home] = self._set(agents, chance, here.astype(float), float(home == 0))
+            here = np.array([_home(node) == home for node in nodes])
+            anywhere = np.array([_home(node) is not None for node in nodes])
+            held.homes[home] = self._set(anywhere, chance, here.astype(float), float(home == 0))
             held.left[home] = self._set(here, chance, after, request * (home == 0))
         for index, name in enumerate(self.system.memories):
             spec = self.scenario.memories[name]
@@ -385,3 +387,8 @@ class Demand:
     def _set(self, where: Vector, chance: Vector, value: Vector, first: float = 0.0) -> Vector:
         """Return the mean of a quantity that visits `where` set to `value`."""
         return self.traffic.remembered(1 - where * chance, where * chance * value, first)
+
+
+def _home(node: Node) -> int | None:
+    """Return where control goes for a step; None for one that leaves it where it is."""
+    return None if node.process.control is None else node.process.control.home

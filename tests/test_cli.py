@@ -452,7 +452,6 @@ def test_check_reports_all_mistakes_of_all_files(call: Call, assistant: Path, tm
 
 def test_check_tells_a_queue_that_cannot_be_stable(call: Call, assistant: Path) -> None:
     """More work than the servers can do is seen before a run."""
-    pytest.importorskip("coordsim.models.bounds")
     code, out, err = call("check", assistant, "--set", "workload.arrivals.poisson=50 / s")
     assert code == 0
     assert "models.llm" in out

@@ -100,9 +100,12 @@ def test_spans_and_repetition_change_nothing(world: Data) -> None:
 
 
 @EXAMPLES
-@given(worlds(cancels=False))
+@given(worlds(cancels=False, polls=False))
 def test_booking_ahead_is_the_same_as_serving(world: Data) -> None:
-    """Pools that answer on arrival and pools that serve by events give every task the same times and parts."""
+    """Pools that answer on arrival and pools that serve by events give every task the same times and parts.
+
+    Two that come at the same instant may change places, so nobody polls here.
+    """
     scenario = scenario_of(world)
     booked = simulate(scenario)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,7 +1,7 @@
 """Random scenarios: every kind of component, runtime, network, workflow and load, valid by construction.
 
-Times are continuous, so that nothing ever happens at the same instant by chance; where two kinds of pool are compared, a
-tie would be broken as they like.
+Times are continuous, so that nothing happens at the same instant by chance. Polling makes it happen: branches that began
+together are noticed at the same ticks.
 """
 
 from typing import Any
@@ -58,9 +58,8 @@ SERVICE = {
 }
 
 
-def service(queue_limits: bool = True) -> st.SearchStrategy[Data]:
+def service() -> st.SearchStrategy[Data]:
     """Return a strategy for tools."""
-    limit = st.integers(0, 3) if queue_limits else st.none()
 
     def finish(given: tuple[Data, Data, int | None]) -> Data:
         required, optional, queue_limit = given
@@ -68,9 +67,9 @@ def service(queue_limits: bool = True) -> st.SearchStrategy[Data]:
             optional = {**optional, "queue_limit": queue_limit}
         return {**required, **optional}
 
-    return st.tuples(st.fixed_dictionaries({"latency": times(0.05, 1.0)}), maybe(**SERVICE), st.none() | limit).map(
-        finish
-    )
+    return st.tuples(
+        st.fixed_dictionaries({"latency": times(0.05, 1.0)}), maybe(**SERVICE), st.none() | st.integers(0, 3)
+    ).map(finish)
 
 
 LLM = st.builds(
@@ -226,22 +225,23 @@ class Steps:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, cancels: bool = True, refusals: bool = True) -> Data:
-    """Return a strategy for scenarios, as data. Without `refusals` no line is limited."""
+def worlds(draw: st.DrawFn, cancels: bool = True, polls: bool = True) -> Data:
+    """Return a strategy for scenarios, as data: with branches that are cancelled or not, with polling or not."""
     main, sub = Steps(draw, cancels), Steps(draw, cancels, "w")
     start = main.block("done", 2, draw(st.integers(1, 3)))
     inner = sub.block("done", 0, draw(st.integers(1, 2)))
-    tools = {"t": draw(service(refusals)), "u": draw(service(refusals))}
+    tools = {"t": draw(service()), "u": draw(service())}
     llm = draw(LLM)
-    if not refusals:
-        llm.pop("queue_limit", None)
-    library: Data = draw(service(refusals))
+    runtime: Data = draw(RUNTIME)
+    if not polls:
+        runtime["notification"] = "event"
+    library: Data = draw(service())
     memory: Data = draw(MEMORY)
     return {
         "coordsim": 1,
         "name": "world",
         "seed": draw(st.integers(0, 99)),
-        "runtime": draw(RUNTIME),
+        "runtime": runtime,
         "workload": {
             "arrivals": draw(
                 st.sampled_from(
