@@ -159,7 +159,7 @@ def run(
     if out is not None:
         _write_run(done, loaded, out, overwrite, context.obj)
     _report(done.summary, _about(loaded.to_data()), format, view)
-    _warn(done.summary, scenario, bounds(loaded).unstable)
+    _warn(done.summary, _again(scenario, sets), bounds(loaded).unstable)
     if out is not None and not quiet:
         _say(f"written to {out}")
     if check_slo:
@@ -184,7 +184,7 @@ def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")]
         found = bounds(loaded)
         _print("\n".join([f"{name}: ok", *overview(loaded.to_data()), *found.lines()]) + "\n")
         for warning in [*loaded.doubts(), *found.warnings]:
-            _say(f"WARNING: {_addressed(warning, name)}")
+            _say(f"WARNING: {_addressed(warning, _again(name, sets))}")
     if bad:
         raise typer.Exit(INVALID)
 
@@ -206,7 +206,7 @@ def show(
     _report(found.summary, about, format, None if wanted is None else view_in_folder(found, wanted))
     if found.manifest.get("interrupted"):
         _say(f"WARNING: the run was interrupted; only {found.summary.replications} replications were complete")
-    _warn(found.summary, "SCENARIO")
+    _warn(found.summary, shlex.quote(str(folder / "scenario.resolved.yaml")))
 
 
 @app.command()
@@ -418,13 +418,22 @@ def _warn(summary: Summary, scenario: str, bounds: Iterable[str] = ()) -> None:
 
 
 def _addressed(warning: str, scenario: str) -> str:
-    """Return the warning with the user's own scenario in the commands it gives."""
-    return re.sub(r"\bSCENARIO\b", lambda _match: shlex.quote(scenario), warning)
+    """Return the warning with the user's own scenario, as a shell reads it, in the commands it gives."""
+    return re.sub(r"\bSCENARIO\b", lambda _match: scenario, warning)
+
+
+def _again(scenario: str, sets: list[str] | None) -> str:
+    """Return a scenario and what was set in it, as a shell reads them."""
+    return shlex.join([scenario, *(word for text in sets or () for word in ("--set", text))])
 
 
 def _say(text: str, code: int = 0) -> int:
     """Print to stderr; return the exit code that goes with it."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # this is the command
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201  # this is the command
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        return UNREAD
     return code
 
 

@@ -1,203 +1,341 @@
-"""Bounds on a scenario without simulating it: how busy each resource must be, what saturates first, the least T_total.
+"""Bounds: what a scenario can do at best, worked out in milliseconds and without a simulation.
 
-Visits come from the traffic equations (`traffic`), mean demands from the specs (`demand`). Utilizations are exact where
-demands do not depend on the context, and estimates where they do (the notes say so). T_total is at least what a task
-takes when it is alone; at a join, at least its slowest branch in the mean. A closed workload is bounded by its users, its
-think time and its bottleneck.
+The traffic equations give what a task demands of each resource; from that follow utilization, the bottleneck, the greatest
+throughput, which queues cannot be stable, and the time a task takes when nobody else is there, which is the least it takes
+in the mean. Utilization is exact where what a visit costs does not depend on the task's context, else an estimate; `notes`
+say what is left out. Of work after a refusal or a failure nothing is taken off.
 
-Leaves out: waiting, but for a pool with Poisson arrivals and exponential service (Erlang C), as an orientation; the slots
-of agents, whose holding times include waiting elsewhere.
+Leaves out: waiting, but for its mean at stations as in M/M/c.
 Checked: tests/test_bounds.py, against the simulator and closed forms.
-Source: Jackson, Operations Research 5 (1957); Denning and Buzen, Computing Surveys 10 (1978), for the asymptotic bounds.
+Source: Jackson, Operations Research 5 (1957); Denning and Buzen, ACM Computing Surveys 10 (1978), for the bounds of closed
+workloads; Erlang's C for the wait.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from ..sim.engine import units
 from ..sim.engine.ledger import CATEGORIES
-from .demand import Cost, Demand
+from .demand import Demand
+from .llm import Llm
 from .scenario import Scenario
 from .simulate import Load
+from .steps import ForkProcess
 from .system import System
-from .traffic import Traffic
+from .traffic import Traffic, Vector
 
-SHORT = 1e-6  # waits below a microsecond are not shown
-BUSY = 0.9  # utilization from which small changes of load move waits much
+CLOSE = 0.95  # a share of the capacity beyond which waits are long, and vary much
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResourceBound:
-    """What a task asks of one resource, and what that makes of it.
+    """What is asked of one resource.
 
-    `uses` and `demand` (seconds, or units of a rate limit) are per task; `capacity` is in servers, or units per second
-    of a rate limit. `utilization` is at the mean arrival rate (nan for a closed workload), `saturates` the arrival rate
-    at which it is 1. `wait` is Erlang's mean wait of one use in seconds, nan where it does not apply.
+    A task demands `demand` in `visits` parts: seconds of a server or link, units of a rate limit. Of these there are
+    `capacity` a second. `utilization` is the load offered over that (None when the arrival rate is unknown), and `most` the
+    arrival rate of tasks at which it is 1 (1/s). `wait` is the mean wait of a visit (s) if service is exponential, first come
+    first served, and tasks come as in a Poisson process; None where that cannot be.
     """
 
+    kind: Literal["pool", "link", "limit"]
     name: str
-    kind: str
     capacity: float
-    uses: float
+    room: str
     demand: float
-    utilization: float
-    saturates: float
-    wait: float
-    bounded: bool  # its queue is limited: it refuses instead of growing
+    visits: float
+    utilization: float | None
+    wait: float | None
+    refuses: bool = False
+
+    @property
+    def most(self) -> float:
+        """The rate of tasks that would keep it busy always (1/s)."""
+        return self.capacity / self.demand if self.demand else math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Bounds:
-    """Bounds on one scenario.
+    """What a scenario can do at best.
 
-    `rate` is the mean arrival rate (1/s; None for a closed workload), `most` the largest throughput that its resources
-    allow, `least` the least mean T_total by category (s), `throughput` and `response` those of a closed workload: at most,
-    and at least.
+    `rate` is the mean arrival rate (1/s), None for a closed workload of `users` that think for `think` seconds, or where all
+    arrive at once. `throughput` is at most that (tasks/s). `times` are the seconds of a task that is alone, by category.
     """
 
-    resources: tuple[ResourceBound, ...]
     rate: float | None
-    most: float
-    least: dict[str, float]
-    throughput: float | None
-    response: float | None
-    notes: tuple[str, ...]
+    users: int | None
+    think: float
+    resources: tuple[ResourceBound, ...]
+    throughput: float
+    times: dict[str, float]
+    response_by_class: dict[str, float]
+    visits: dict[str, float]
     warnings: tuple[str, ...]
-    unstable: tuple[str, ...]  # those of the warnings that say what cannot be stable
+    notes: tuple[str, ...]
 
     @property
     def bottleneck(self) -> ResourceBound | None:
-        """The resource that saturates first; None where nothing ever does."""
-        return min(self.resources, key=lambda one: one.saturates, default=None)
+        """The resource that limits the throughput; None when none does."""
+        return min(self.resources, key=lambda resource: resource.most, default=None)
+
+    @property
+    def response(self) -> float:
+        """The least mean T_total (s); of a closed workload, what so many users make of it."""
+        alone = sum(self.times.values())
+        if self.users is None or self.bottleneck is None:
+            return alone
+        return max(alone, self.users / self.bottleneck.most - self.think)
+
+    @property
+    def unstable(self) -> tuple[str, ...]:
+        """Those of the warnings that say what cannot be stable."""
+        return tuple(warning for warning in self.warnings if "cannot be stable" in warning)
+
+    def resource(self, name: str) -> ResourceBound:
+        """Return one resource. Raises KeyError when nothing is asked of it, or it has no limit."""
+        return {resource.name: resource for resource in self.resources}[name]
 
     def lines(self) -> Iterator[str]:
-        """Yield the bounds for people, a line each."""
-        total = sum(self.least.values())
-        parts = sorted(((seconds, name) for name, seconds in self.least.items() if seconds), reverse=True)
-        yield f"  a task alone takes {_time(total)}: {', '.join(f'{name} {_time(s)}' for s, name in parts)}"
-        if self.resources:
-            yield "  resource                       capacity   uses / task   demand / task   utilization   saturates at"
-        for one in sorted(self.resources, key=lambda one: one.saturates):
-            yield _row(one)
+        """Say it in words."""
+        yield "  at best, worked out without a simulation:"
+        yield from _table(self.resources)
         if self.bottleneck is not None:
-            yield f"  bottleneck: {self.bottleneck.name}; at most {_rate(self.most)} tasks, whatever the queues"
-        if self.throughput is not None and self.response is not None:
-            yield f"  closed: at most {_rate(self.throughput)}, and T_total at least {_time(self.response)}"
+            told = units.format(self.throughput, units.RATE)
+            users = "" if self.users is None else f" with {self.users} users"
+            yield f"  at most {told} in the long run{users}; the bottleneck is {self.bottleneck.name}"
+        parts = sorted(((seconds, name) for name, seconds in self.times.items() if seconds), reverse=True)
+        split = ", ".join(f"{name} {_seconds(seconds)}" for seconds, name in parts)
+        yield f"  a task that is alone takes {_seconds(sum(self.times.values()))} in the mean: {split or 'nothing'}"
         for note in self.notes:
             yield f"  note: {note}"
 
 
 def bounds(scenario: Scenario) -> Bounds:
-    """Return the bounds of a scenario, in milliseconds."""
+    """Work out what a scenario can do at best."""
     system = System(scenario, scenario.seed, 0, "none")
     load = Load(system)
-    weights = np.array([group.weight for group in scenario.all_classes.values()])
+    classes = scenario.all_classes
+    weights = np.array([group.weight for group in classes.values()])
     traffic = Traffic(zip(load.entries, (weights / weights.sum()).tolist(), strict=True))
     demand = Demand(system, traffic)
-    whole = Cost()
-    for visits, cost in zip(traffic.visits.tolist(), demand.costs, strict=True):
-        whole.add(cost, visits)
-    least = _alone(traffic, demand)
-    rate = scenario.workload.rate
-    resources = tuple(_resources(system, whole, rate))
-    most = min((one.saturates for one in resources), default=math.inf)
-    throughput = response = None
-    closed = scenario.workload.arrivals.closed
-    if closed is not None:
-        alone = sum(least.values())
-        throughput = min(most, closed.users / (alone + closed.think.mean)) if alone + closed.think.mean else most
-        response = max(alone, closed.users / most - closed.think.mean)
-    warnings = tuple(_warnings(resources, scenario.workload.peak_rate))
-    unstable = tuple(warning for warning in warnings if "cannot be stable" in warning)
-    return Bounds(resources, rate, most, least, throughput, response, tuple(demand.notes), warnings, unstable)
+    ahead = _alone(demand)
+    by_class = [sum(share * ahead[number] for number, share in ways) for ways, _ in traffic.entries]
+    times = dict(zip(CATEGORIES, (traffic.first @ ahead).tolist(), strict=True))
+    workload = scenario.workload
+    closed = workload.arrivals.closed
+    think = 0.0 if closed is None else closed.think.mean
+    most = math.inf if closed is None else _share(closed.users, sum(times.values()) + think)
+    resources = tuple(_resources(scenario, system, demand, most))
+    return Bounds(
+        rate=workload.rate,
+        users=workload.users,
+        think=think,
+        resources=resources,
+        throughput=min([most, *(resource.most for resource in resources)]),
+        times=times,
+        response_by_class={name: float(np.sum(one)) for name, one in zip(classes, by_class, strict=True)},
+        visits=_visits(traffic),
+        warnings=tuple(_warnings(scenario, resources)),
+        notes=tuple(demand.notes),
+    )
 
 
-def _alone(traffic: Traffic, demand: Demand) -> dict[str, float]:
-    """Return the least mean time of a task by category: its steps, and at each join its slowest branch in the mean."""
+def _alone(demand: Demand) -> Vector:
+    """Return the mean seconds by category from each step to the end of a task that is alone, shape (steps, categories).
+
+    A join waits for the branch that takes longest in the mean: less than the mean of the longest.
+    """
+    traffic = demand.traffic
     own = np.array([[cost.time[name] for name in CATEGORIES] for cost in demand.costs])
-    ahead = own
-    for _ in range(len(traffic.nodes) + 1):  # forks inside branches of forks: one more level each time
-        local = own.copy()
-        for number, node in enumerate(traffic.nodes):
-            if node.branches and node.needed >= 1.0:
-                slowest = max((target for target, _ in node.branches), key=lambda target: ahead[target].sum())
-                local[number] += node.acts * ahead[slowest]
-        found = np.column_stack([traffic.ahead(local[:, place]) for place in range(len(CATEGORIES))])
-        settled = np.allclose(found, ahead, rtol=1e-12, atol=0.0)
-        ahead = found
-        if settled:
+    if any(node.branches for node in traffic.nodes):
+        demand.notes["of parallel branches the one that is longest in the mean counts: stragglers take longer"] = None
+    waited = np.zeros_like(own)
+    for _ in range(len(traffic.nodes) + 1):  # as often as forks lie in each other, at most
+        ahead = traffic.ahead(own + waited)
+        before, waited = waited, _joins(demand, ahead)
+        if np.array_equal(before, waited):
             break
-    total = traffic.first @ ahead
-    return dict(zip(CATEGORIES, total.tolist(), strict=True))
+    return ahead
 
 
-def _resources(system: System, whole: Cost, rate: float | None) -> Iterator[ResourceBound]:
-    """Yield what tasks ask of each pool, link and rate limit."""
-    for (kind, name, capacity), resource in zip(system.capacities, system.ledger.resources, strict=True):
-        if capacity is not None and whole.seconds.get(name):
-            limited = getattr(resource, "queue_limit", None) is not None
-            yield _bound(name, kind, float(capacity), whole.uses[name], whole.seconds[name], rate, limited)
-        for limit in getattr(resource, "limits", ()):
-            if whole.seconds.get(limit.name):
-                units_per_task = whole.seconds[limit.name]
-                yield _bound(limit.name, "limit", limit.rate, whole.uses[limit.name], units_per_task, rate, False)
+def _joins(demand: Demand, ahead: Vector) -> Vector:
+    """Return what the forks among the steps wait for."""
+    waited = np.zeros_like(ahead)
+    for number, node in enumerate(demand.traffic.nodes):
+        process = node.process
+        if not isinstance(process, ForkProcess) or not node.branches:
+            continue
+        if node.needed < 1:
+            demand.notes[f"{process.path}: a join that does not wait for all counts as no time"] = None
+            continue
+        longest = max((ahead[target] for target, _ in node.branches), key=np.sum)
+        copies = process.spec.copies
+        waited[number] = longest * node.acts * (1.0 if copies is None else 1 - copies.cdf(0))
+    return waited
 
 
-def _bound(
-    name: str, kind: str, capacity: float, uses: float, demand: float, rate: float | None, limited: bool
-) -> ResourceBound:
-    utilization = math.nan if rate is None else rate * demand / capacity
-    wait = math.nan
-    if kind == "pool" and rate is not None and utilization < 1 and not limited:
-        wait = _erlang_c(int(capacity), rate * demand) / (capacity * uses / demand - rate * uses)
-    return ResourceBound(name, kind, capacity, uses, demand, utilization, capacity / demand, wait, limited)
+def _visits(traffic: Traffic) -> dict[str, float]:
+    """Return the mean visits of a task to each step, by its path."""
+    found: dict[str, float] = {}
+    for node, visits in zip(traffic.nodes, traffic.visits.tolist(), strict=True):
+        found[node.process.path] = found.get(node.process.path, 0.0) + visits
+    return found
 
 
-def _erlang_c(servers: int, offered: float) -> float:
-    """Return the probability of waiting in M/M/c. Source: Erlang, 1917."""
+# Resources
+
+
+def _resources(scenario: Scenario, system: System, demand: Demand, most: float) -> Iterator[ResourceBound]:
+    """Yield the resources that are asked for anything; a closed workload completes `most` tasks a second at most."""
+    seconds, uses = _demands(demand)
+    limits = [
+        ("limit", limit.name, limit.rate, False, _limit_room(limit))
+        for pool in system.ledger.resources
+        for limit in getattr(pool, "limits", ())
+    ]
+    pools: list[Any] = [
+        (
+            kind,
+            name,
+            capacity,
+            getattr(pool, "queue_limit", None) is not None or bool(getattr(pool, "limits", ())),
+            _room(scenario, name, capacity),
+        )
+        for (kind, name, capacity), pool in zip(system.capacities, system.ledger.resources, strict=True)
+        if capacity is not None
+    ]
+    asked = [one for one in (*pools, *limits) if seconds.get(one[1])]
+    rate = scenario.workload.rate
+    if scenario.workload.users is not None:
+        rate = min([most, *(capacity / seconds[name] for _, name, capacity, _, _ in asked)])
+    poisson = scenario.workload.arrivals.poisson is not None
+    for kind, name, capacity, refuses, room in asked:
+        load = None if rate is None else rate * seconds[name] / capacity
+        simple = poisson and kind == "pool" and not refuses and not name.startswith("agents.")
+        wait = None
+        if simple and rate is not None and load is not None and load < 1:
+            wait = _erlang_wait(rate * uses[name], seconds[name] / uses[name], capacity)
+        yield ResourceBound(kind, name, capacity, room, seconds[name], uses[name], load, wait, refuses)
+
+
+def _demands(demand: Demand) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what a task demands of each resource, and in how many parts."""
+    seconds: dict[str, float] = {}
+    uses: dict[str, float] = {}
+    for visits, cost in zip(demand.traffic.visits.tolist(), demand.costs, strict=True):
+        for name, each in cost.seconds.items():
+            seconds[name] = seconds.get(name, 0.0) + visits * each
+            uses[name] = uses.get(name, 0.0) + visits * cost.uses[name]
+    return seconds, uses
+
+
+def _erlang_wait(rate: float, service: float, servers: int) -> float:
+    """Return the mean wait in M/M/c, by Erlang's C."""
+    load = rate * service
     blocked = 1.0
     for number in range(1, servers + 1):
-        blocked = offered * blocked / (number + offered * blocked)
-    return blocked / (1 - offered / servers * (1 - blocked))
+        blocked = load * blocked / (number + load * blocked)
+    waits = blocked / (1 - load / servers * (1 - blocked))
+    return waits * service / (servers - load)
 
 
-def _warnings(resources: tuple[ResourceBound, ...], peak: float | None) -> Iterator[str]:
-    for one in resources:
-        if one.bounded:
-            if one.utilization >= 1:
-                yield f"{one.name} is offered {one.utilization:.2f} of its capacity: it refuses the rest"
-        elif one.utilization >= 1:
-            yield f"{one.name} cannot be stable: {_overload(one)}"
-        elif one.utilization > BUSY:
-            yield f"{one.name} is busy {one.utilization:.0%} of the time: waits are long, and small changes move them much"
-        elif peak is not None and peak >= one.saturates:
-            yield f"{one.name} is overloaded at the peak rate of {_rate(peak)}: it saturates at {_rate(one.saturates)}"
+def _room(scenario: Scenario, name: str, capacity: float) -> str:
+    """Say what a capacity consists of."""
+    kind, _, rest = name.partition(".")
+    if kind == "network":
+        link = next(link for link in scenario.network.links if rest in _directions(link))
+        return units.format(link.bandwidth or 0.0, units.BANDWIDTH)
+    spec = scenario.models.get(rest) if kind == "models" else None
+    if isinstance(spec, Llm):
+        each = "" if spec.concurrency == 1 else f" of {spec.concurrency} calls"
+        return _counted(spec.replicas, "replica") + each
+    return _counted(int(capacity), {"agents": "task", "orchestrator": "event loop"}.get(kind, "call")) + (
+        "" if kind == "orchestrator" else " at once"
+    )
 
 
-def _overload(one: ResourceBound) -> str:
-    remedy = f"arrivals below {_rate(one.saturates)}"
-    if one.kind != "pool":
-        return f"offered {one.utilization:.2f} of its capacity; it needs {remedy}, or more capacity"
-    least = math.floor(one.utilization * one.capacity) + 1
-    return f"offered load {one.utilization * one.capacity:.2f} for {one.capacity:g} slots; it needs at least {least} slots, or {remedy}"
+def _directions(link: Any) -> tuple[str, ...]:
+    a, b = link.ends
+    return (f"{a}->{b}",) if link.between is None else (f"{a}->{b}", f"{b}->{a}")
 
 
-def _row(one: ResourceBound) -> str:
-    demand = f"{one.demand:.3g} units" if one.kind == "limit" else _time(one.demand)
-    capacity = f"{one.capacity:.3g} / s" if one.kind == "limit" else f"{one.capacity:g}"
-    busy = "" if math.isnan(one.utilization) else f"{one.utilization:.1%}"
-    wait = "" if math.isnan(one.wait) or one.wait < SHORT else f"   (wait {_time(one.wait)} a use, if M/M/c)"
-    return f"  {one.name:<30} {capacity:>8}   {one.uses:>11.3g}   {demand:>13}   {busy:>11}   {_rate(one.saturates):>12}{wait}"
+def _limit_room(limit: Any) -> str:
+    return units.format(limit.rate, units.TOKEN_RATE if limit.sized else units.RATE)
 
 
-def _time(seconds: float) -> str:
-    return units.format(seconds, units.DURATION)
+# Words
 
 
-def _rate(rate: float) -> str:
-    if math.isinf(rate):
-        return "any rate"
-    return f"{rate:,.0f} / s" if rate >= 1000 else f"{rate:.3g} / s"
+def _warnings(scenario: Scenario, resources: Iterable[ResourceBound]) -> Iterator[str]:
+    """Yield what cannot be, or hardly."""
+    rate, peak = scenario.workload.rate, scenario.workload.peak_rate
+    for one in resources if rate is not None else ():
+        load = one.utilization or 0.0
+        if load >= 1 and one.refuses and one.kind == "pool":
+            yield (
+                f"{one.name} is offered {load:.0%} of what its {one.room} can do: at least {1 - 1 / load:.0%} of the calls "
+                f"will be refused; it needs {_enough(scenario, one)}"
+            )
+        elif load >= 1:
+            fewer = units.format(one.most, units.RATE)
+            yield (
+                f"{one.name} cannot be stable: offered load is {load:.0%} of {one.room}; it needs {_enough(scenario, one)}, "
+                f"or fewer than {fewer}"
+            )
+        elif load >= CLOSE:
+            yield f"{one.name} is close to its limit: offered load is {load:.0%} of {one.room}; queues will be long and slow to settle"
+        elif peak is not None and rate and load * peak / rate >= 1:
+            told = units.format(peak, units.RATE)
+            yield f"{one.name}: at the peak rate of {told} offered load is {load * peak / rate:.0%} of {one.room}, and the queue grows"
+
+
+def _enough(scenario: Scenario, one: ResourceBound) -> str:
+    """Say what would be enough for a resource that is not."""
+    needed = (one.utilization or 0.0) * one.capacity
+    kind, _, rest = one.name.partition(".")
+    if one.kind == "limit":
+        sized = one.name.endswith(".tokens")
+        return f"a limit above {units.format(needed, units.TOKEN_RATE if sized else units.RATE)}"
+    if kind == "network":
+        link = next(link for link in scenario.network.links if rest in _directions(link))
+        return f"more than {units.format(needed * (link.bandwidth or 0.0), units.BANDWIDTH)}"
+    spec = scenario.models.get(rest) if kind == "models" else None
+    if isinstance(spec, Llm):
+        return f"at least {_counted(math.floor(needed / spec.concurrency) + 1, 'replica')}"
+    return f"a concurrency of at least {math.floor(needed) + 1}"
+
+
+def _table(resources: Iterable[ResourceBound]) -> Iterator[str]:
+    """Yield a line a resource, the busiest first."""
+    rows = [("resource", "load", "of", "a task takes", "at most", "mean wait, if exponential")]
+    rows += [_row(one) for one in sorted(resources, key=lambda resource: resource.most)]
+    if len(rows) > 1:
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        for row in rows:
+            yield "    " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(one: ResourceBound) -> tuple[str, ...]:
+    return (
+        one.name,
+        "" if one.utilization is None else f"{one.utilization:.1%}",
+        one.room,
+        f"{one.demand:.3g} units" if one.kind == "limit" else _seconds(one.demand),
+        units.format(one.most, units.RATE),
+        "" if one.wait is None else _seconds(one.wait),
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return units.format(seconds if seconds >= 1e-6 else 0.0, units.DURATION)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _share(count: float, seconds: float) -> float:
+    return count / seconds if seconds else math.inf

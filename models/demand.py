@@ -72,7 +72,8 @@ class Holdings:
     prompted: dict[int, Vector] = field(default_factory=dict)  # by caller: probability that there was one
     seen: dict[int, Vector] = field(default_factory=dict)  # by server: tokens processed
     homes: dict[int, Vector] = field(default_factory=dict)  # by home: probability that control is there
-    left: dict[int, Vector] = field(default_factory=dict)  # by home: tokens when control was last there
+    behind: dict[tuple[int, int], Vector] = field(default_factory=dict)  # tokens sent if control is there, to go there
+    dispatches: Vector = field(default_factory=lambda: np.zeros(0))  # probability of a dispatch, if there is one a task
     memories: dict[int, Vector] = field(default_factory=dict)  # bytes
 
 
@@ -88,13 +89,11 @@ class Demand:
         } | {"loopback": self.scenario.network.loopback.mean}
         trace = self.scenario.workload.arrivals.trace
         self.replayed = None if trace is None else trace.table
+        self.full = system.runtime.state == "full"
         self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
         nodes = traffic.nodes
         self.growth = np.array([self._growth(node) for node in nodes])
         self.tokens = np.minimum(traffic.carried(self._request(), self.growth), self._most_tokens())
-        turns = np.array([1.0 if node.turns is None else node.turns.turns for node in nodes])
-        controlled = np.array([node.process.control is not None for node in nodes])
-        self.dispatches = float(traffic.visits @ (turns * controlled * [node.acts for node in nodes]))
         self.held = self._holdings()
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
         if self.tokens.any():
@@ -243,18 +242,18 @@ class Demand:
 
     def _control(self, turn: Cost, number: int, control: Control, first: float) -> None:
         """Control and state come to the step, at the share `first` of its turns, and the orchestrator dispatches each."""
+        held = self.held
         if control.dispatch is not None:
-            seconds = self.scenario.orchestrator.dispatch.mean
-            share = min(1.0, 1 / self.dispatches) if control.every_task else 1.0
-            turn.time["orchestration"] += share * seconds
+            share = first * float(held.dispatches[number]) if control.every_task else 1.0
+            seconds = share * self.scenario.orchestrator.dispatch.mean
+            turn.time["orchestration"] += seconds
             if control.pool is not None:
-                turn.serve("orchestrator", share * seconds, share)
+                turn.serve("orchestrator", seconds, share)
         for home, channel in enumerate(control.channels):
-            if channel is not None:
-                share = first * float(self.held.homes[home][number])
-                known = 0.0 if control.full else float(self.held.left[control.home][number])
-                size = max(0.0, float(self.tokens[number]) - known) * control.per_token
-                turn.add(self.message(channel, size), share)
+            share = float(held.homes[home][number])
+            if channel is not None and share:
+                tokens = float(held.behind[home, control.home][number]) / share
+                turn.add(self.message(channel, tokens * control.per_token), first * share)
 
     def _remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, tokens: float, grows: float) -> None:
         """Reading and writing of a memory, and summaries of the context."""
@@ -343,7 +342,7 @@ class Demand:
         )
 
     def _holdings(self) -> Holdings:
-        held, request = Holdings(), self._request()
+        held = Holdings()
         nodes = self.traffic.nodes
         calls = {
             number: call
@@ -364,11 +363,7 @@ class Demand:
             held.known[call.index] = self._set(mine, chance, last)
             held.prompted[call.index] = self._set(mine, chance, np.ones(len(nodes)))
             held.seen[call.server.index] = self._set(same, chance, last)
-        for home in range(len(self.system.homes)):
-            here = np.array([_home(node) == home for node in nodes])
-            anywhere = np.array([_home(node) is not None for node in nodes])
-            held.homes[home] = self._set(anywhere, chance, here.astype(float), float(home == 0))
-            held.left[home] = self._set(here, chance, after, request * (home == 0))
+        self._follow_control(held, chance)
         for index, name in enumerate(self.system.memories):
             spec = self.scenario.memories[name]
             entry = spec.entry.mean if spec.write is not None else 0.0
@@ -384,11 +379,29 @@ class Demand:
             held.memories[index] = self.traffic.carried(0.0, np.array(grows))
         return held
 
+    def _follow_control(self, held: Holdings, chance: Vector) -> None:
+        """Work out where control is on arrival at each step, and how many tokens the next home does not have yet."""
+        traffic, request = self.traffic, self._request()
+        homes = range(len(self.system.homes))
+        at = np.array([-1 if node.process.control is None else node.process.control.home for node in traffic.nodes])
+        called = (at >= 0) * chance
+        held.dispatches = 1 - self._set(at >= 0, chance, np.ones(len(at)))
+        held.dispatches /= max(
+            1.0, float((traffic.visits * called) @ held.dispatches)
+        )  # of parallel branches, one is first
+        after = self.tokens + traffic.summed(self.growth)
+        left = {home: self._set(at == home, chance, after, request * (home == 0)) for home in homes}
+        for home in homes:
+            there = held.homes[home] = self._set(at >= 0, chance, (at == home).astype(float), float(home == 0))
+            leaves = (1 - called) * there + called * (at == home)
+            for target in homes:
+                has = np.where(at == target, after, left[target])
+                full = self.full * request if target == 0 else request
+                mass = traffic.onward.T @ (traffic.visits * leaves * (after - (not self.full) * has))
+                mass += traffic.apart.T @ (traffic.visits * there * (self.tokens - (not self.full) * left[target]))
+                mass += traffic.first * (home == 0) * full
+                held.behind[home, target] = traffic.per_visit(np.maximum(mass, 0.0))
+
     def _set(self, where: Vector, chance: Vector, value: Vector, first: float = 0.0) -> Vector:
         """Return the mean of a quantity that visits `where` set to `value`."""
         return self.traffic.remembered(1 - where * chance, where * chance * value, first)
-
-
-def _home(node: Node) -> int | None:
-    """Return where control goes for a step; None for one that leaves it where it is."""
-    return None if node.process.control is None else node.process.control.home

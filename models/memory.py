@@ -35,7 +35,8 @@ class Memory(Spec):
     """A store of a task's own entries.
 
     A read takes `read` plus the memory's size over `bandwidth`, and adds `recall` tokens to the context. A write takes
-    `write` and adds `entry` bytes. Not given, an operation does not happen.
+    `write` plus the entry's size over `bandwidth`, and adds `entry` bytes. Not given, an operation does not happen. Both
+    are `tool.execute`. A summary shrinks the memory to its own size, too.
     """
 
     node: Name | None = None

@@ -64,7 +64,8 @@ class ModelServer:
         account = system.ledger.account
         self.queue_account = account("queueing", self.path)
         self.infer_account = account("inference", name)
-        self.carry_account = account("context", name, "prefill again")
+        # What a provider does with carried tokens is not told: it may prefill them, or find them in its cache.
+        self.carry_account = account("context", name, "prefill again" if isinstance(spec, Llm) else "carried tokens")
         self.restore_account = account("context", name, "restore session")
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)

@@ -63,7 +63,7 @@ class ServiceSpec(Spec):
     `latency` is the service's own work, plus `per_byte` of request and response. At most `concurrency` calls are under
     way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
     what a call adds to the context, by default the response at the context's bytes per token. A call that fails is tried
-    up to `attempts` times.
+    up to `attempts` times; the error of the last one is handed to the agent like a result.
     """
 
     node: Name | None = None
@@ -84,7 +84,9 @@ class ServiceSpec(Spec):
     @model_validator(mode="after")
     def _queue_needs_servers(self) -> "ServiceSpec":
         if self.queue_limit is not None and self.concurrency is None:
-            raise SpecProblem("queue_limit", "needs `concurrency`: without a limit on calls under way nothing ever waits")
+            raise SpecProblem(
+                "queue_limit", "needs `concurrency`: without a limit on calls under way nothing ever waits"
+            )
         return self
 
 

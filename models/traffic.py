@@ -83,7 +83,7 @@ class Traffic:
         """Return the mean at each step, on arrival there, of what begins at `first` and grows by `growth` at each visit."""
         grown = self.summed(growth)
         mass = self._solve((self.onward + self.apart).T, self.first * first + self.onward.T @ (self.visits * grown))
-        return self._per_visit(mass)
+        return self.per_visit(mass)
 
     def remembered(self, keeps: Vector, sets: Vector, first: float = 0.0) -> Vector:
         """Return the mean at each step, on arrival there, of what a visit keeps with probability `keeps`, else sets.
@@ -92,7 +92,7 @@ class Traffic:
         learns nothing from its branches.
         """
         matrix = (keeps[:, None] * self.onward + self.apart).T
-        return self._per_visit(self._solve(matrix, self.first * first + self.onward.T @ (self.visits * sets)))
+        return self.per_visit(self._solve(matrix, self.first * first + self.onward.T @ (self.visits * sets)))
 
     def summed(self, growth: Vector) -> Vector:
         """Return the growth at each visit with that of branches, as far as the join waits for them."""
@@ -104,7 +104,8 @@ class Traffic:
         """Return what is still to come from each step on, its own growth included, without that of branches."""
         return self._solve(self.onward, growth)
 
-    def _per_visit(self, mass: Vector) -> Vector:
+    def per_visit(self, mass: Vector) -> Vector:
+        """Return the mean at each step of what is summed over its visits."""
         found: Vector = np.divide(mass, self.visits, out=np.zeros_like(mass), where=self.visits > _NEGLIGIBLE)
         return found
 

@@ -148,7 +148,7 @@ class Arrivals(OneOf):
 class Workload(Spec):
     """What comes to the system: `tasks` tasks, or all that arrive until the `horizon`; a file ends by itself.
 
-    `drain` is the longest time after the last arrival until unfinished tasks are censored; without it all end. `warmup` is the
+    `drain` is the longest time after the last arrival until unfinished tasks are censored; without it, and without a horizon, all end. `warmup` is the
     time whose tasks are left out of statistics: `auto` finds it (MSER-5), `0 s` keeps all. `request` is the size of a request,
     the first context of its task; a file's column replaces it.
     """

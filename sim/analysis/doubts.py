@@ -34,12 +34,12 @@ def find_doubts(summary: Summary, runs: Sequence[Result]) -> Summary:
     return replace(summary, warnings=tuple(found))
 
 
-def longer(runs: Sequence[Result]) -> str:
-    """Return the command that runs the scenario for longer."""
+def longer(runs: Sequence[Result], times: int = LONGER) -> str:
+    """Return the command that runs the scenario for that many `times` as long."""
     if any(run.horizon for run in runs):
-        end = LONGER * max(run.end for run in runs)
+        end = times * max(run.end for run in runs)
         return f"`coordsim run SCENARIO --horizon '{units.format(end, units.DURATION, 2)}'`"
-    return f"`coordsim run SCENARIO --set workload.tasks={LONGER * max(run.arrived for run in runs)}`"
+    return f"`coordsim run SCENARIO --set workload.tasks={times * max(run.arrived for run in runs)}`"
 
 
 def _nothing_done(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:
@@ -48,7 +48,10 @@ def _nothing_done(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:
     if summary.tasks.arrived == 0:
         yield f"no task arrived; try {longer(runs)}"
     elif not any(len(run.tasks) for run in runs):
-        yield f"no task arrived after the warm-up of {_seconds(summary.warmup.seconds)}; try {longer(runs)}"
+        yield (
+            f"no task arrived after the warm-up of {_seconds(summary.warmup.seconds)}; try a shorter one with "
+            f"`--warmup`, or {longer(runs)}"
+        )
     elif summary.tasks.failed:
         reason, count = max(summary.failures.items(), key=lambda item: item[1], default=("an unknown reason", 0))
         yield f"no task was done; most failed for: {reason} ({count} tasks)"
@@ -146,7 +149,7 @@ def _tail(runs: Sequence[Result]) -> Iterator[str]:
     if 0 < fewest < 100:
         yield (
             f"p99 of T_total rests on {fewest} tasks a replication: fewer than 100 cannot show one in a hundred; "
-            f"try {longer(runs)}"
+            f"try {longer(runs, math.ceil(1000 / fewest))}"
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import BrokenExecutor
@@ -229,4 +230,9 @@ def _end_workers() -> None:
     """Kill the worker processes, which otherwise wait a while for more work."""
     from joblib.externals.loky import get_reusable_executor
 
-    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    # The thread that hands out work may find its workers gone while it still waits for them, and would print that.
+    told, threading.excepthook = threading.excepthook, lambda _args: None
+    try:
+        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
+    finally:
+        threading.excepthook = told

@@ -116,7 +116,11 @@ class Pool:
         if wait.callbacks is self._finishing:
             first, share, rest = wait.split or (-1, 0.0, self.service_account)
             middle = min(now, wait.started + share * wait.service)
-            return [(self.queue_account, wait.arrived, wait.started), (first, wait.started, middle), (rest, middle, now)]
+            return [
+                (self.queue_account, wait.arrived, wait.started),
+                (first, wait.started, middle),
+                (rest, middle, now),
+            ]
         return [(self.queue_account, wait.arrived, now)]
 
     def give(self) -> None:

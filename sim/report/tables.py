@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..analysis.slo import RESPONSE_TIME, parse_metric
-from ..analysis.statistics import Estimate, LittlesLaw
+from ..analysis.statistics import Estimate, LittlesLaw, mean_interval
 from ..analysis.summary import Component, Judged, Part, Resource, Summary
 from ..engine import units
 from ..engine.ledger import CATEGORIES
@@ -79,12 +79,27 @@ def answer(summary: Summary) -> str:
     """
     parts = {name: part for name, part in summary.categories.items() if part.share.value > 0}
     total = summary.metrics["response_time_mean"]
-    if not parts or math.isnan(total.value):
+    if math.isnan(total.value):
         return "No task was done, so T_total has no parts."
-    name = max(parts, key=lambda one: parts[one].share.value)
+    if not parts:
+        return "T_total is 0: nothing that a task does takes any time."
+    name, *others = sorted(parts, key=lambda one: parts[one].share.value, reverse=True)
     part = parts[name]
     seconds = f"{show(part.seconds, 's').value} of {show(total, 's').value}"
+    if others and not _is_larger(summary, name, others[0]):
+        return (
+            f"The largest part of T_total is {name} or {others[0]}: {show(part.share, 'share').text} and "
+            f"{show(parts[others[0]].share, 'share').text} ({counted(total, summary)}); which is larger is not resolved."
+        )
     return f"The largest part of T_total is {name}: {seconds} ({show(part.share, 'share').text}, {counted(total, summary)})."
+
+
+def _is_larger(summary: Summary, first: str, second: str) -> bool:
+    """Whether one category takes longer than another: by their differences in each replication, where there are any."""
+    one, other = (summary.samples.get(f"{name}_mean", ()) for name in (first, second))
+    if len(one) > 1 and len(one) == len(other):
+        return mean_interval([a - b for a, b in zip(one, other, strict=True)], summary.confidence).low > 0
+    return summary.categories[first].share.low > summary.categories[second].share.high
 
 
 def _heading(summary: Summary, about: About) -> tuple[str, ...]:
@@ -105,7 +120,7 @@ def _heading(summary: Summary, about: About) -> tuple[str, ...]:
 
 def _times(summary: Summary) -> Table:
     """T_total of all tasks, and of each class where there are several."""
-    named = {"all tasks": summary.metrics}
+    named = {"tasks done" if summary.tasks.failed or summary.tasks.unfinished else "all tasks": summary.metrics}
     if len(summary.classes) > 1:
         named |= dict(summary.classes)
     rows = [
