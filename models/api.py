@@ -7,10 +7,23 @@ Leaves out: load at the provider beyond what the law and its residual hold.
 Checked: tests/test_llm.py.
 """
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from ..sim.engine.distributions import DurationDist, NumberDist
-from ..sim.engine.spec import Factor, MoneyPerToken, Name, PositiveCount, Rate, Share, Spec, TimePerToken, TokenRate
+from ..sim.engine.spec import (
+    Factor,
+    MoneyPerToken,
+    Name,
+    PositiveCount,
+    Rate,
+    Share,
+    Spec,
+    SpecProblem,
+    TimePerToken,
+    TokenRate,
+)
 from .service import ZERO_TIME
 
 
@@ -47,3 +60,11 @@ class Api(Spec):
     cache_hit: Share = 0.0
     limits: Limits = Limits()
     price: Price = Price()
+
+    @model_validator(mode="after")
+    def _never_negative(self) -> Self:
+        if self.residual.lower_bound < 0:
+            raise SpecProblem(
+                "residual", f"must be >= 0, as a factor of the time of a call; got {self.residual.lower_bound:g}"
+            )
+        return self

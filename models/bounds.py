@@ -14,7 +14,7 @@ workloads; Erlang's C for the wait.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from .simulate import Load
 from .steps import ForkProcess
 from .system import System
 from .traffic import Traffic, Vector
+
+Kind = Literal["pool", "link", "limit"]
 
 CLOSE = 0.95  # a share of the capacity beyond which waits are long, and vary much
 
@@ -41,7 +43,7 @@ class ResourceBound:
     first served, and tasks come as in a Poisson process; None where that cannot be.
     """
 
-    kind: Literal["pool", "link", "limit"]
+    kind: Kind
     name: str
     capacity: float
     room: str
@@ -191,34 +193,42 @@ def _visits(traffic: Traffic) -> dict[str, float]:
 def _resources(scenario: Scenario, system: System, demand: Demand, most: float) -> Iterator[ResourceBound]:
     """Yield the resources that are asked for anything; a closed workload completes `most` tasks a second at most."""
     seconds, uses = _demands(demand)
-    limits = [
-        ("limit", limit.name, limit.rate, False, _limit_room(limit))
-        for pool in system.ledger.resources
-        for limit in getattr(pool, "limits", ())
-    ]
-    pools: list[Any] = [
-        (
-            kind,
-            name,
-            capacity,
-            getattr(pool, "queue_limit", None) is not None or bool(getattr(pool, "limits", ())),
-            _room(scenario, name, capacity),
-        )
-        for (kind, name, capacity), pool in zip(system.capacities, system.ledger.resources, strict=True)
-        if capacity is not None
-    ]
-    asked = [one for one in (*pools, *limits) if seconds.get(one[1])]
+    asked = [one for one in _capacities(scenario, system) if seconds.get(one.name)]
     rate = scenario.workload.rate
     if scenario.workload.users is not None:
-        rate = min([most, *(capacity / seconds[name] for _, name, capacity, _, _ in asked)])
-    poisson = scenario.workload.arrivals.poisson is not None
-    for kind, name, capacity, refuses, room in asked:
-        load = None if rate is None else rate * seconds[name] / capacity
-        simple = poisson and kind == "pool" and not refuses and not name.startswith("agents.")
+        rate = min([most, *(one.capacity / seconds[one.name] for one in asked)])
+    for one in asked:
+        load = None if rate is None else rate * seconds[one.name] / one.capacity
         wait = None
-        if simple and rate is not None and load is not None and load < 1:
-            wait = _erlang_wait(rate * uses[name], seconds[name] / uses[name], capacity)
-        yield ResourceBound(kind, name, capacity, room, seconds[name], uses[name], load, wait, refuses)
+        if one.is_simple and scenario.workload.arrivals.poisson is not None and load is not None and load < 1:
+            assert rate is not None
+            wait = _erlang_wait(rate * uses[one.name], seconds[one.name] / uses[one.name], int(one.capacity))
+        yield ResourceBound(
+            one.kind, one.name, one.capacity, one.room, seconds[one.name], uses[one.name], load, wait, one.refuses
+        )
+
+
+class _Capacity(NamedTuple):
+    """A resource that has a limit; `is_simple`: customers wait for nothing but a server, which no one else holds."""
+
+    kind: Kind
+    name: str
+    capacity: float
+    room: str
+    refuses: bool
+    is_simple: bool
+
+
+def _capacities(scenario: Scenario, system: System) -> Iterator[_Capacity]:
+    for (kind, name, capacity), resource in zip(system.capacities, system.ledger.resources, strict=True):
+        limits = getattr(resource, "limits", [])
+        refuses = getattr(resource, "queue_limit", None) is not None
+        if capacity is not None:
+            simple = kind == "pool" and not refuses and not limits and not name.startswith("agents.")
+            room = _room(scenario, name, capacity)
+            yield _Capacity("link" if kind == "link" else "pool", name, capacity, room, refuses, simple)
+        for limit in limits:
+            yield _Capacity("limit", limit.name, limit.rate, _limit_room(limit), refuses, is_simple=False)
 
 
 def _demands(demand: Demand) -> tuple[dict[str, float], dict[str, float]]:
@@ -274,9 +284,9 @@ def _warnings(scenario: Scenario, resources: Iterable[ResourceBound]) -> Iterato
     rate, peak = scenario.workload.rate, scenario.workload.peak_rate
     for one in resources if rate is not None else ():
         load = one.utilization or 0.0
-        if load >= 1 and one.refuses and one.kind == "pool":
+        if load >= 1 and one.refuses:
             yield (
-                f"{one.name} is offered {load:.0%} of what its {one.room} can do: at least {1 - 1 / load:.0%} of the calls "
+                f"{one.name} is offered {load:.0%} of {one.room}: at least {1 - 1 / load:.0%} of the calls "
                 f"will be refused; it needs {_enough(scenario, one)}"
             )
         elif load >= 1:
@@ -310,7 +320,7 @@ def _enough(scenario: Scenario, one: ResourceBound) -> str:
 
 def _table(resources: Iterable[ResourceBound]) -> Iterator[str]:
     """Yield a line a resource, the busiest first."""
-    rows = [("resource", "load", "of", "a task takes", "at most", "mean wait, if exponential")]
+    rows: list[tuple[str, ...]] = [("resource", "load", "of", "a task takes", "at most", "mean wait, if exponential")]
     rows += [_row(one) for one in sorted(resources, key=lambda resource: resource.most)]
     if len(rows) > 1:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -18,6 +18,7 @@ from .agent_step import AgentProcess
 from .api import Api
 from .control import Control
 from .line import Line
+from .memory import Summarize
 from .memory_use import MemoryUse
 from .model_call import ModelCall
 from .network import Channel
@@ -26,6 +27,7 @@ from .service import Service
 from .steps import EvaluatorProcess, HumanProcess, ServiceProcess
 from .system import System
 from .traffic import Node, Traffic, Turns, Vector
+from .workflow import HumanStep
 
 
 @dataclass
@@ -93,7 +95,9 @@ class Demand:
         self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
         nodes = traffic.nodes
         self.growth = np.array([self._growth(node) for node in nodes])
-        self.tokens = np.minimum(traffic.carried(self._request(), self.growth), self._most_tokens())
+        self.uncut = traffic.carried(self._request(), self.growth)
+        self.most = self._most_tokens()
+        self.tokens = np.minimum(self.uncut, self.most)
         self.held = self._holdings()
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
         if self.tokens.any():
@@ -187,6 +191,7 @@ class Demand:
             cost.add(self.service(process.service, process.line))
             self._control(cost, number, process.control, 1.0)
         elif isinstance(process, HumanProcess):
+            assert isinstance(process.spec, HumanStep)
             cost.time["human"] += process.spec.human.mean
         elif isinstance(process, EvaluatorProcess):
             self._control(cost, number, process.control, 1.0)
@@ -209,7 +214,7 @@ class Demand:
         brought = self._held(number, call)
         later = turns - begun
         # Sums over the turns. Before a later turn the agent and its server knew what the last one left, but its tools' results.
-        tokens = turns * (brought.tokens + before) + grows * loop.earlier
+        tokens = min(turns * (brought.tokens + before) + grows * loop.earlier, turns * (self.most + grows / 2))
         left = later * (brought.tokens + before + output) + grows * (loop.earlier - later)
         mean = Held(
             tokens / turns,
@@ -221,7 +226,7 @@ class Demand:
         if process.lookup is not None:
             turn.add(self.service(process.lookup.service, process.lookup.line))
         if process.memory is not None:
-            self._remember(turn, process.memory, number, loop, mean.tokens, grows)
+            self._remember(turn, process.memory, number, loop, grows)
         if process.tools is not None:
             wall = self._wall(process)
             for name, calls in loop.calls.items():
@@ -255,7 +260,7 @@ class Demand:
                 tokens = float(held.behind[home, control.home][number]) / share
                 turn.add(self.message(channel, tokens * control.per_token), first * share)
 
-    def _remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, tokens: float, grows: float) -> None:
+    def _remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, grows: float) -> None:
         """Reading and writing of a memory, and summaries of the context."""
         spec = self.scenario.memories[self.system.memories[memory.index]]
         entry = spec.entry.mean if spec.write is not None else 0.0
@@ -267,11 +272,24 @@ class Demand:
                 turn.add(self.message(memory.line.request, sent))
                 turn.add(self.message(memory.line.response, returned))
                 self._work(turn, memory.store, memory.line, law.mean + touched / bandwidth)
-        if spec.summarize is not None and tokens >= spec.summarize.above:
-            every = (spec.summarize.above - spec.summarize.to) / grows if grows else float("inf")  # turns
-            summary = Held(tokens, seen=tokens)
-            turn.add(self.call(memory.summary.call, summary, spec.summarize.to, "context"), 1 / max(1.0, every))
-            self.notes["how often the context is summarized is an estimate"] = None
+        if spec.summarize is not None:
+            share = self._summaries(
+                spec.summarize, float(self.uncut[number]) + grows * loop.earlier / loop.turns, grows
+            )
+            summary = Held(spec.summarize.above + grows / 2, seen=spec.summarize.above)
+            turn.add(self.call(memory.summary.call, summary, spec.summarize.to, "context"), share)
+
+    def _summaries(self, spec: Summarize, tokens: float, grows: float) -> float:
+        """Return how many summaries a turn makes in the mean, where the context would grow to `tokens` in the mean.
+
+        Were the growth even, the share of turns behind the first summary would be that of the growth behind it; and from
+        one summary to the next the context grows from `to` to `above`, and half a turn's growth beyond.
+        """
+        self.notes["how often the context is summarized is an estimate"] = None
+        request = self._request()
+        whole = 2 * (tokens - request) + grows
+        behind = min(1.0, max(0.0, 1 - (spec.above - request) / whole)) if whole > 0 else float(request > spec.above)
+        return behind * min(1.0, grows / (spec.above - spec.to + grows / 2))
 
     # Tokens
 
@@ -324,10 +342,10 @@ class Demand:
         return recalled + (0.0 if process.lookup is None else self._result(process.lookup.service))
 
     def _most_tokens(self) -> float:
-        """Return what summaries keep the context to."""
+        """Return what summaries keep the context to, in the mean."""
         scenario = self.scenario
         used = [scenario.memories[agent.memory] for agent in scenario.agents.values() if agent.memory is not None]
-        return max((memory.summarize.above for memory in used if memory.summarize is not None), default=float("inf"))
+        return max((_usual(memory.summarize) for memory in used if memory.summarize is not None), default=float("inf"))
 
     # What is held where
 
@@ -405,3 +423,8 @@ class Demand:
     def _set(self, where: Vector, chance: Vector, value: Vector, first: float = 0.0) -> Vector:
         """Return the mean of a quantity that visits `where` set to `value`."""
         return self.traffic.remembered(1 - where * chance, where * chance * value, first)
+
+
+def _usual(spec: Summarize) -> float:
+    """Return the tokens half way between two summaries."""
+    return (spec.above + spec.to) / 2

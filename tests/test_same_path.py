@@ -157,3 +157,21 @@ def test_booking_ahead_changes_no_result() -> None:
         agree(plain.snapshots[-1].resources, [last[number] for number in both])
         fewer_events |= {path.stem} if plain.events < other.events else set()
     assert {"mm1", "mmck", "erlang-b", "jackson", "closed-mva", "fork-join-two-servers"} <= fewer_events
+
+
+@pytest.mark.parametrize("cancels", [False, True], ids=["booked ahead", "cancellable"])
+def test_resources_are_counted_to_the_end_of_branches_that_run_on(cancels: bool) -> None:
+    """Work that begins after the last task has ended still counts as present, and no total ever falls."""
+    of = scenario("mmck", cancels).replace("tools.search.queue_limit", 1000).replace("workload.tasks", 60)
+    steps = {
+        "race": {"fork": ["late", "soon"], "join": "any", "rest": "run on"},
+        "late": {"human": "30 s", "next": "search"},
+        "search": {"tool": "search"},
+        "soon": {"human": "1 s"},
+    }
+    result = simulate(of.replace("workflow", {"start": "race", "steps": steps}))
+    totals = np.array([snapshot.resources[0] for snapshot in result.snapshots])
+    assert (np.diff(totals, axis=0, prepend=0.0) >= -1e-9).all()
+    busy, present, arrivals, completions, _, waited = totals[-1]
+    assert arrivals == completions == 60
+    assert present == pytest.approx(busy + waited)

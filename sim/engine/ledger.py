@@ -345,6 +345,7 @@ class Ledger:
             self.complete(task)
         self._flush()
         if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
+            self._integrate(self.sim.now)  # branches may have run on after the last task, and resources know of that
             self.snapshots.append(self.snapshot())
 
     def _cut(self, task: Task, horizon: float) -> list[float]:
