@@ -147,7 +147,10 @@ def test_plain_data_that_yaml_cannot_hold_is_refused(data: Any, message: str) ->
         ("a: [1, {b: 2}", "  1:4  the bracket `[` that opens here is never closed\n       | a: [1, {b: 2}"),
         ("a: {b: 1", "  1:4  the bracket `{` that opens here is never closed\n       | a: {b: 1"),
         ("a: [1\nb: 2", "  2:2  expected `,` or `]` here, inside the brackets that open at 1:4\n       | b: 2"),
-        ("a b\nc: 1", "  2:2  a `:` is not expected here; check the indentation, and the line above for a missing `:`\n       | c: 1"),
+        (
+            "a b\nc: 1",
+            "  2:2  a `:` is not expected here; check the indentation, and the line above for a missing `:`\n       | c: 1",
+        ),
         (
             "a: b: c",
             "  1:5  a `:` is not expected here; check the indentation, or put the text in quotes\n       | a: b: c",

@@ -143,8 +143,6 @@ def replicate(
     try:
         summary = _rounds(run, chosen, results, progress or (lambda _progress: None))
     except KeyboardInterrupt:
-        if workers > 1:
-            _end_workers()
         raise Interrupted(results) from None
     return Run(tuple(results), summary)
 
@@ -207,17 +205,34 @@ def _parallel(
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all", max_nbytes=None)
         results = pool(delayed(_in_worker)(simulate, job) for job in jobs)
+    complete, told = False, threading.excepthook
+    _hush_manager()
     try:
         for result in results:  # noqa: UP028  # `yield from` would close `results` before its warning can be silenced
             yield result
+        complete = True
+        threading.excepthook = told
     except BrokenExecutor as error:
         raise WorkerError(
             f"a worker process died, most often for want of memory; try fewer workers ({error})"
         ) from error
     finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that some results were not used: they were not asked for any more
-            results.close()
+        if not complete:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that some results were not used: they were not asked for any more
+                results.close()
+            _end_workers()
+
+
+def _hush_manager() -> None:
+    """Say nothing more of the thread that hands out work: stopped early, it finds its workers gone, and may say so late."""
+    told = threading.excepthook
+
+    def tell(failure: threading.ExceptHookArgs) -> None:
+        if failure.thread is None or not failure.thread.name.startswith("ExecutorManager"):
+            told(failure)
+
+    threading.excepthook = tell
 
 
 def _in_worker(simulate: Simulate[S], job: tuple[S, int, int, str]) -> Result:
@@ -230,9 +245,4 @@ def _end_workers() -> None:
     """Kill the worker processes, which otherwise wait a while for more work."""
     from joblib.externals.loky import get_reusable_executor
 
-    # The thread that hands out work may find its workers gone while it still waits for them, and would print that.
-    told, threading.excepthook = threading.excepthook, lambda _args: None
-    try:
-        get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
-    finally:
-        threading.excepthook = told
+    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
