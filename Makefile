@@ -46,7 +46,7 @@ format: $(DEV) ## let ruff repair and format what it can
 	$(BIN)/ruff format .
 
 bench: $(DEV) ## benchmarks: what depends on the machine
-	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py test_*.py'
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py test_*.py' -o python_functions='bench_* test_*'
 
 lock: $(DEV) ## resolve every dependency anew into requirements.lock
 	$(BIN)/python .ci/lock.py

@@ -47,6 +47,10 @@ def simulate(scenario: Scenario, seed: int | None = None, replication: int = 0, 
         load.run()
     finally:
         if collecting:
+            if not gc.get_freeze_count():
+                # What a run leaves goes to the old objects at once: the next collection of young ones would walk it all.
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
     return Result.of(
         system.ledger,
