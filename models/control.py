@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.pool import Pool
-from .line import cross
+from .line import cross, serve
 from .network import Channel
 
 if TYPE_CHECKING:
@@ -79,11 +79,4 @@ class Control:
             return
         branch.task.dispatched = True
         seconds = self.dispatch.draw(branch.index, ordinal, branch.lane)
-        if self.pool is None:
-            branch.add(self.account, seconds)
-            return
-        wait = branch.wait
-        if self.pool.use(wait, branch.time, seconds):
-            yield
-        branch.book(self.queue_account, wait.arrived, wait.started)
-        branch.book(self.account, wait.started, wait.ended)
+        yield from serve(branch, self.pool, seconds, (self.queue_account, self.account))

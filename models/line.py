@@ -37,6 +37,26 @@ class Line:
         branch.add(self.poll_account, max(0.0, submitted + ticks * self.poll - branch.time))
 
 
+def serve(
+    branch: "Branch", pool: Any, seconds: float, accounts: tuple[int, int], size: float = 0.0
+) -> Generator[None, Any, bool]:
+    """Be served for `seconds` by a pool (None: at once), and book the waiting and the service; return whether it refused.
+
+    `accounts` are those of the waiting and of the service.
+    """
+    waiting, serving = accounts
+    if pool is None:
+        branch.add(serving, seconds, size)
+        return False
+    wait = branch.wait
+    if pool.use(wait, branch.time, seconds):
+        yield
+    branch.book(waiting, wait.arrived, wait.started)
+    branch.book(serving, wait.started, wait.ended, size)
+    refused, wait.rejected = wait.rejected, False
+    return refused
+
+
 def cross(channel: Channel | None, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
     """Send a message over a channel, whatever it is."""
     if channel is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
-from .line import cross
+from .line import cross, serve
 from .memory import Summarize
 from .model_call import ModelCall
 
@@ -74,14 +74,7 @@ class MemoryUse:
         seconds = latency.draw(branch.index, ordinal, branch.lane)
         if self.bandwidth is not None:
             seconds += touched / self.bandwidth
-        if store.pool is None:
-            branch.add(store.execute_account, seconds, touched)
-        else:
-            wait = branch.wait
-            if store.pool.use(wait, branch.time, seconds):
-                yield
-            branch.book(store.queue_account, wait.arrived, wait.started)
-            branch.book(store.execute_account, wait.started, wait.ended, touched)
+        yield from serve(branch, store.pool, seconds, (store.queue_account, store.execute_account), touched)
         self.line.notice(branch, submitted)
         yield from cross(self.line.response, branch, returned, ordinal)
         branch.close_span(outer, store.call_account, began)

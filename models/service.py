@@ -20,7 +20,7 @@ from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
 from ..sim.engine.schema import or_scalar
 from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, SpecProblem, TimePerByte
 from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
-from .line import cross
+from .line import cross, serve
 
 if TYPE_CHECKING:
     from .line import Line
@@ -101,10 +101,8 @@ class Service:
         path = f"{kind}.{name}"
         self.path = path
         self.callee = system.ledger.callee()
-        self.pool = system.pool(path, spec.concurrency, spec.queue_limit)
-        if self.pool is None and spec.rate is not None:
-            self.pool = system.pool(path, None, None, unlimited=True)
-        if spec.rate is not None and self.pool is not None:
+        self.pool = system.pool(path, spec.concurrency, spec.queue_limit, unlimited=spec.rate is not None)
+        if spec.rate is not None:
             system.limit(self.pool, f"{path}.rate", spec.rate, spec.burst)
         account = system.ledger.account
         self.invoke_account = account("tool", name, "tool.invoke")
@@ -157,17 +155,7 @@ class Service:
         yield from cross(line.request, branch, request, ordinal)
         submitted = branch.time
         work = self.latency_of(branch, ordinal, request + response)
-        refused = False
-        if self.pool is None:
-            branch.add(self.execute_account, work, response)
-        else:
-            wait = branch.wait
-            if self.pool.use(wait, branch.time, work):
-                yield
-            refused = wait.rejected
-            branch.book(self.queue_account, wait.arrived, wait.started)
-            branch.book(self.execute_account, wait.started, wait.ended, response)
-            wait.rejected = False
+        refused = yield from serve(branch, self.pool, work, (self.queue_account, self.execute_account), response)
         if not refused:
             branch.facts[COST] += self.spec.price
             line.notice(branch, submitted)
