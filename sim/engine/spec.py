@@ -37,6 +37,7 @@ __all__ = [
     "Count",
     "Duration",
     "Factor",
+    "FlopRate",
     "Money",
     "MoneyPerToken",
     "MoneyRate",
@@ -308,6 +309,7 @@ PositiveSize = Annotated[float, Quantity(units.SIZE, open_low=True)]
 Tokens = Annotated[float, Quantity(units.TOKENS)]
 Rate = Annotated[float, Quantity(units.RATE, open_low=True)]
 Bandwidth = Annotated[float, Quantity(units.BANDWIDTH, open_low=True)]
+FlopRate = Annotated[float, Quantity(units.FLOP_RATE, open_low=True)]
 TokenRate = Annotated[float, Quantity(units.TOKEN_RATE, open_low=True)]
 TimePerToken = Annotated[float, Quantity(units.TIME_PER_TOKEN)]
 TimePerByte = Annotated[float, Quantity(units.TIME_PER_BYTE)]

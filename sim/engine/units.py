@@ -20,6 +20,7 @@ __all__ = [
     "BANDWIDTH",
     "BYTES_PER_TOKEN",
     "DURATION",
+    "FLOP_RATE",
     "MONEY",
     "MONEY_PER_TOKEN",
     "MONEY_RATE",
@@ -54,6 +55,7 @@ _MICRO = "\u00b5s"
 _TIME = _sizes(f"ns 1e-9, us 1e-6, {_MICRO} 1e-6, \u03bcs 1e-6, ms 1e-3, s 1, min 60, h 3600, d 86400")
 _BYTES = _sizes("B 1, kB 1e3, MB 1e6, GB 1e9, TB 1e12, KiB 1024, MiB 1048576, GiB 1073741824, TiB 1099511627776")
 _BITS = _sizes("bit 1/8, kbit 125, Mbit 125e3, Gbit 125e6, Tbit 125e9")
+_FLOPS = _sizes("FLOP 1, kFLOP 1e3, MFLOP 1e6, GFLOP 1e9, TFLOP 1e12, PFLOP 1e15")
 _TOKEN = _sizes("token 1, tokens 1")
 _DOLLAR = _sizes("$ 1, USD 1")
 _PURE = {"": Fraction(1)}
@@ -131,6 +133,10 @@ RATE = Dimension(
 BANDWIDTH = Dimension(
     "bandwidth", "B/s", _BYTES | _BITS, "10 Gbit/s", _ladder("B kB MB GB TB", _BYTES, suffix="/s"), _TIME, high=1e18
 )
+FLOP_RATE = Dimension(
+    "rate of arithmetic", "FLOP/s", _FLOPS, "780 TFLOP/s", _ladder("FLOP GFLOP TFLOP PFLOP", _FLOPS, suffix="/s"), _TIME,
+    high=1e24,
+)  # fmt: skip
 TOKEN_RATE = Dimension(
     "token rate", "tokens / s", _TOKEN, "30k tokens / min", _counted(" tokens / s"), _TIME, prefixed=True, high=1e15
 )

@@ -1,0 +1,1 @@
+"""Probes of coordination: codecs, crossings of boundaries, processes, timers. They need no GPU."""

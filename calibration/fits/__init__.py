@@ -1,0 +1,1 @@
+"""Fits: from measured points to laws, chosen by their error on what they did not see."""

@@ -1,0 +1,1 @@
+"""Imports: measurements made by others, read into the points that fits take."""

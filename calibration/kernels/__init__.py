@@ -1,0 +1,1 @@
+"""Probes of kernels, in torch: the same code on a GPU and on the CPU."""

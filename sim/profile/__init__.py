@@ -1,0 +1,1 @@
+"""Profiles: what calibration measured, and what runs read: laws of latency by size, with their source and their error."""
