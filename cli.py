@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .calibration import commands as calibration
+from .sim.report.terminal import Format, put, put_report, say
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from .sim.report.tables import About
     from .sim.report.tasks import Wanted
 
-INVALID, MISSED, INCONCLUSIVE, INTERRUPTED, UNREAD = 2, 3, 4, 130, 141
+INVALID, MISSED, INCONCLUSIVE, INTERRUPTED = 2, 3, 4, 130
 
 app = typer.Typer(
     name="coordsim",
@@ -40,15 +43,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Format(StrEnum):
-    """How a result is written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    MD = "md"
 
 
 class Spans(StrEnum):
@@ -81,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else INVALID
     except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+        return say("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # the last resort: whatever it is, no traceback unless asked for
         return _failed(error)
     return 0
@@ -91,7 +85,7 @@ def _version(asked: bool) -> None:
     if asked:
         from . import __version__
 
-        _print(f"coordsim {__version__}\n")
+        put(f"coordsim {__version__}\n")
         raise typer.Exit
 
 
@@ -161,7 +155,7 @@ def run(
     _report(done.summary, _about(loaded.to_data()), format, view)
     _warn(done.summary, _again(scenario, sets), bounds(loaded).unstable)
     if out is not None and not quiet:
-        _say(f"written to {out}")
+        say(f"written to {out}")
     if check_slo:
         raise typer.Exit({"fail": MISSED, "inconclusive": INCONCLUSIVE}.get(done.summary.verdict or "", 0))
 
@@ -179,12 +173,12 @@ def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")]
             loaded = _load(name, sets)
         except InputError as error:
             bad += 1
-            _say(str(error))
+            say(str(error))
             continue
         found = bounds(loaded)
-        _print("\n".join([f"{name}: ok", *overview(loaded.to_data()), *found.lines()]) + "\n")
+        put("\n".join([f"{name}: ok", *overview(loaded.to_data()), *found.lines()]) + "\n")
         for warning in [*loaded.doubts(), *found.warnings]:
-            _say(f"WARNING: {_addressed(warning, _again(name, sets))}")
+            say(f"WARNING: {_addressed(warning, _again(name, sets))}")
     if bad:
         raise typer.Exit(INVALID)
 
@@ -205,7 +199,7 @@ def show(
     about = _about(Document.from_text(found.scenario, str(folder / "scenario.resolved.yaml")).data)
     _report(found.summary, about, format, None if wanted is None else view_in_folder(found, wanted))
     if found.manifest.get("interrupted"):
-        _say(f"WARNING: the run was interrupted; only {found.summary.replications} replications were complete")
+        say(f"WARNING: the run was interrupted; only {found.summary.replications} replications were complete")
     _warn(found.summary, shlex.quote(str(folder / "scenario.resolved.yaml")))
 
 
@@ -216,7 +210,7 @@ def scenarios() -> None:
 
     found = list(shipped.questions())
     width = max((len(name) for name, _ in found), default=0)
-    _print("".join(f"{name:<{width}}  {question}\n" for name, question in found))
+    put("".join(f"{name:<{width}}  {question}\n" for name, question in found))
 
 
 @app.command()
@@ -233,8 +227,8 @@ def init(
     if not schema.exists():
         write_text(schema, text)
     elif schema.read_text(encoding="utf-8") != text:
-        _say(f"WARNING: {schema} is not of this version; try `coordsim schema -o {schema} --overwrite`")
-    _print(f"{file} is written; now try\n  coordsim run {shlex.quote(str(file))}\n")
+        say(f"WARNING: {schema} is not of this version; try `coordsim schema -o {schema} --overwrite`")
+    put(f"{file} is written; now try\n  coordsim run {shlex.quote(str(file))}\n")
 
 
 @app.command()
@@ -248,7 +242,7 @@ def schema(
 
     text = _reference() if markdown else _schema()
     if out is None:
-        _print(text)
+        put(text)
     else:
         write_text(out, text, overwrite)
 
@@ -262,10 +256,12 @@ def doctor() -> None:
     findings = list(examine(__version__))
     width = max(len(one.name) for one in findings)
     marks = {True: "ok", False: "BAD", None: ""}
-    _print("".join(f"{marks[one.good]:<4}{one.name:<{width}}  {one.found}\n" for one in findings))
+    put("".join(f"{marks[one.good]:<4}{one.name:<{width}}  {one.found}\n" for one in findings))
     if any(one.good is False for one in findings):
         raise typer.Exit(INVALID)
 
+
+calibration.add_to(app)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Calls
@@ -344,13 +340,13 @@ def _interrupted(
     from .sim.analysis.summarize import summarize
 
     count, planned = len(stop.results), settings.first_round
-    _say(f"interrupted: {count} of {max(planned, count)} replications were complete")
+    say(f"interrupted: {count} of {max(planned, count)} replications were complete")
     if out is not None and count:
         summary = summarize(
             stop.results, confidence=settings.confidence, warmup=settings.warmup, objectives=settings.objectives
         )
         _write_run(Run(stop.results, summary), scenario, out, overwrite, given, interrupted=True)
-        _say(f"they are in {out}; see them with `coordsim show {shlex.quote(str(out))}`")
+        say(f"they are in {out}; see them with `coordsim show {shlex.quote(str(out))}`")
     return INTERRUPTED
 
 
@@ -384,37 +380,22 @@ def _reference() -> str:
 
 def _report(summary: Summary, about: About, format: Format, view: tuple[TaskView, str] | None) -> None:
     """Print a summary, and a task's timeline with it."""
-    from .sim.report import formats, layout, tables
+    from .sim.report import formats, tables
     from .sim.report.timeline import timeline, to_data
 
     if format is Format.JSON:
-        _print(formats.to_json(summary, **({} if view is None else {"task": to_data(view[0])})))
+        put(formats.to_json(summary, **({} if view is None else {"task": to_data(view[0])})))
     elif format is Format.CSV:
-        _print(formats.to_csv(summary))
+        put(formats.to_csv(summary))
     else:
         report = tables.report(summary, about, () if view is None else (timeline(*view),))
-        if format is Format.MD:
-            _print(layout.markdown(report))
-        else:
-            styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-            _print(layout.text(layout.lay_out(report), styled))
-
-
-def _print(text: str) -> None:
-    """Print to stdout; where nobody reads it any more (`| head`), end quietly."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still buffered has nowhere to go, and would fail again when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(UNREAD) from None
+        put_report(report, as_markdown=format is Format.MD)
 
 
 def _warn(summary: Summary, scenario: str, bounds: Iterable[str] = ()) -> None:
     """Print what is doubtful on stderr: what bounds say before any run, then what the run showed."""
     for warning in (*bounds, *summary.warnings, *summary.doubts):
-        _say(f"WARNING: {_addressed(warning, scenario)}")
+        say(f"WARNING: {_addressed(warning, scenario)}")
 
 
 def _addressed(warning: str, scenario: str) -> str:
@@ -427,16 +408,6 @@ def _again(scenario: str, sets: list[str] | None) -> str:
     return shlex.join([scenario, *(word for text in sets or () for word in ("--set", text))])
 
 
-def _say(text: str, code: int = 0) -> int:
-    """Print to stderr; return the exit code that goes with it."""
-    try:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201  # this is the command
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        return UNREAD
-    return code
-
-
 def _failed(error: Exception) -> int:
     """Say what went wrong, and return the exit code."""
     from .sim.report.failures import explain
@@ -445,4 +416,4 @@ def _failed(error: Exception) -> int:
         import traceback
 
         traceback.print_exception(error)
-    return _say(*explain(error))
+    return say(*explain(error))

@@ -88,7 +88,7 @@ class Demand:
         self.scenario = system.scenario
         self.latency = {
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
-        } | {"loopback": self.scenario.network.loopback.mean}
+        } | {"loopback": self.system.loopback[1]}
         trace = self.scenario.workload.arrivals.trace
         self.replayed = None if trace is None else trace.table
         self.full = system.runtime.state == "full"
@@ -113,7 +113,8 @@ class Demand:
         wire = size + channel.header
         if channel.codec is not None:
             wire = size * channel.codec.expansion + channel.header
-            cost.time["serialization"] += channel.codec.encode.seconds(size) + channel.codec.decode.seconds(size)
+        for coder in (channel.encode, channel.decode):
+            cost.time["serialization"] += 0.0 if coder is None else coder.mean(size)
         delay = sum(self.latency[hop.name] + hop.overhead for hop in channel.hops)
         cost.time["communication"] += delay * (1 + 2 * channel.round_trips)
         for hop in channel.hops:

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import Field, model_validator
 
 from ..sim.engine.distributions import DurationDist
-from ..sim.engine.draws import Stream
+from ..sim.engine.draws import Sampler, Stream
 from ..sim.engine.errors import listed
 from ..sim.engine.link import Link as SharedLink
 from ..sim.engine.spec import Bandwidth, Count, Duration, Name, Size, Spec, SpecProblem
 from .context import BYTES, MESSAGES
-from .serializer import Serializer
+from .serializer import Codec, Law, ProfileLaw
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
+    from ..sim.profile.profile import Profile
     from .system import System
 
 LOOPBACK = "0.75 ms"
+LOOPBACK_BYTES = 1000.0
 
 
 class Node(Spec):
@@ -85,14 +87,26 @@ class Network(Spec):
     """Nodes and links. Without it everything is on one node.
 
     `header` is added to each message; a new connection costs `handshakes` round trips; `loopback` is the one-way latency
-    between two processes of one node.
+    between two processes of one node: left out, half the round trip `cross[via=http]` of the profile, or 0.75 ms without.
     """
 
     nodes: dict[Name, Node] = {}
     links: tuple[LinkSpec, ...] = ()
     header: Size = 0.0
     handshakes: Count = 2
-    loopback: DurationDist = DurationDist.model_validate(LOOPBACK)
+    loopback: DurationDist | None = None
+
+
+    def between_processes(self, profile: "Profile | None") -> tuple[Sampler | float, float]:
+        """Return what to draw the one-way latency between two processes of a node from, and its mean (s)."""
+        if self.loopback is None and profile is not None and profile.has("cross", via="http"):
+            timing = profile.timing("cross", via="http")
+            one_way, noise = timing.seconds({"bytes": LOOPBACK_BYTES}) / 2, timing.noise
+            if noise is None:
+                return one_way, one_way
+            return lambda rng, n: one_way * noise.sample(rng, n), one_way * noise.mean
+        given = self.loopback or DurationDist.model_validate(LOOPBACK)
+        return given.sampler, given.mean
 
 
 @dataclass(slots=True)
@@ -105,6 +119,25 @@ class Hop:
     shared: SharedLink | None
 
 
+class Coder:
+    """Encoding or decoding at the ends of a channel: a law, and what repeats of one call differ by where that is known."""
+
+    __slots__ = ("law", "noise")
+
+    def __init__(self, system: "System", name: str, law: Law | ProfileLaw) -> None:
+        self.law = law
+        self.noise = None if law.noise is None else system.draws.stream(name, law.noise.sample)
+
+    def seconds(self, branch: "Branch", size: float, ordinal: int) -> float:
+        """Return the seconds for `size` bytes in the caller's `ordinal`-th call."""
+        seconds = self.law.seconds(size)
+        return seconds if self.noise is None else seconds * self.noise.draw(branch.index, ordinal, branch.lane)
+
+    def mean(self, size: float) -> float:
+        """Return the mean seconds for `size` bytes."""
+        return self.law.seconds(size) * (1.0 if self.law.noise is None else self.law.noise.mean)
+
+
 class Channel:
     """How messages get from one component to another, for one caller.
 
@@ -113,16 +146,25 @@ class Channel:
     """
 
     __slots__ = (
-        "codec", "connect_account", "contended", "decode_account", "encode_account", "fixed", "header", "hops",
-        "latencies", "round_trips", "transit_account", "transmit_accounts",
+        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "fixed",
+        "header", "hops", "latencies", "round_trips", "transit_account", "transmit_accounts",
     )  # fmt: skip
 
     def __init__(
-        self, system: "System", peer: str, hops: list[Hop], codec: Serializer | None, header: float, round_trips: int
+        self,
+        system: "System",
+        name: str,
+        peer: str,
+        hops: list[Hop],
+        codec: Codec | None,
+        header: float,
+        round_trips: int,
     ) -> None:
         ledger = system.ledger
         self.hops = hops
         self.codec = codec
+        self.encode = None if codec is None else Coder(system, f"{name}/encode", codec.encode)
+        self.decode = None if codec is None else Coder(system, f"{name}/decode", codec.decode)
         self.header = header
         self.round_trips = round_trips
         self.latencies = tuple(hop.latency for hop in hops if hop.latency.constant is None)
@@ -145,14 +187,13 @@ class Channel:
             and all(hop.latency.constant == 0 and not hop.overhead for hop in self.hops)
         )
 
-    def _encode(self, branch: "Branch", size: float) -> float:
+    def _encode(self, branch: "Branch", size: float, ordinal: int) -> float:
         """Encode a payload; return the bytes on the wire."""
         facts = branch.facts
-        codec = self.codec
         wire = size + self.header
-        if codec is not None:
-            wire = size * codec.expansion + self.header
-            branch.add(self.encode_account, codec.encode.seconds(size), size)
+        if self.codec is not None and self.encode is not None:
+            wire = size * self.codec.expansion + self.header
+            branch.add(self.encode_account, self.encode.seconds(branch, size, ordinal), size)
         facts[MESSAGES] += 1
         facts[BYTES] += wire
         return wire
@@ -163,9 +204,9 @@ class Channel:
 
     def send(self, branch: "Branch", size: float, ordinal: int) -> None:
         """Send `size` bytes of payload over links without contention (hot): local time passes."""
-        codec = self.codec
-        if codec is not None:
-            wire = self._encode(branch, size)
+        decode = self.decode
+        if decode is not None:
+            wire = self._encode(branch, size, ordinal)
         else:
             wire = size + self.header
             facts = branch.facts
@@ -182,12 +223,12 @@ class Channel:
         branch.parts[self.transit_account] += end - start
         if branch.spans is not None and delay:
             branch.spans += (branch.lane, branch.span, self.transit_account, start, end, wire, 0)
-        if codec is not None:
-            branch.add(self.decode_account, codec.decode.seconds(size), size)
+        if decode is not None:
+            branch.add(self.decode_account, decode.seconds(branch, size, ordinal), size)
 
     def stream(self, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
         """Send `size` bytes of payload; where bandwidth is shared, the transfer competes for it."""
-        wire = self._encode(branch, size)
+        wire = self._encode(branch, size, ordinal)
         index, lane = branch.index, branch.lane
         delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
         if self.round_trips:
@@ -199,5 +240,5 @@ class Channel:
                 hop.shared.transfer(wait, branch.time, wire)
                 yield
                 branch.book(account, wait.arrived, branch.sim._now, wire)
-        if self.codec is not None:
-            branch.add(self.decode_account, self.codec.decode.seconds(size), size)
+        if self.decode is not None:
+            branch.add(self.decode_account, self.decode.seconds(branch, size, ordinal), size)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, PrivateAttr, model_validator
 
 from ..sim.analysis.slo import Objective
 from ..sim.engine.distributions import AnyDraw, TokensDist
-from ..sim.engine.errors import ScenarioError, show
+from ..sim.engine.errors import ProfileError, ScenarioError, show
+from ..sim.engine.nodes import names_file
 from ..sim.engine.source import Document
 from ..sim.engine.source import load as load_document
 from ..sim.engine.spec import (
@@ -28,6 +29,9 @@ from ..sim.engine.spec import (
     SpecProblems,
     validate,
 )
+from ..sim.profile.profile import Profile, merged
+from ..sim.profile.profile import find as find_profile
+from ..sim.profile.profile import read as read_profile
 from .agent import Agent
 from .api import Api
 from .evaluator import Evaluator
@@ -38,7 +42,7 @@ from .orchestrator import Orchestrator
 from .references import problems
 from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
-from .serializer import Serializer, defaults
+from .serializer import Codec, Serializer, defaults
 from .slo import Slo, objectives
 from .tool import Tool
 from .workflow import Workflow
@@ -58,6 +62,18 @@ def _version(value: object) -> object:
     return value
 
 
+def _some_names(value: object) -> object:
+    """Take one name for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _one_name(value: tuple[str, ...]) -> str | tuple[str, ...]:
+    return value[0] if len(value) == 1 else value
+
+
+ProfileNames = Annotated[
+    tuple[str, ...], BeforeValidator(_some_names, json_schema_input_type=str | list[str]), PlainSerializer(_one_name)
+]
 Version = Annotated[Literal[1], BeforeValidator(_version)]
 
 
@@ -76,7 +92,10 @@ class ContextSpec(Spec):
 
 
 class Scenario(Spec):
-    """A scenario as a file says it, with defaults filled in."""
+    """A scenario as a file says it, with defaults filled in.
+
+    `profile` names profiles that ship, or files, or several: of two laws of one name the earlier profile's holds.
+    """
 
     may_extend: ClassVar[bool] = True
 
@@ -85,6 +104,7 @@ class Scenario(Spec):
     question: str = ""
     notes: str = ""
     seed: Count = Field(examples=[1])
+    profile: ProfileNames = ()
     runtime: Runtime = Runtime.model_validate(DEFAULT)
     workload: Workload
     classes: dict[Name, TaskClass] = {}
@@ -137,7 +157,7 @@ class Scenario(Spec):
 
     def to_data(self) -> dict[str, Any]:
         """Return plain data that loads to an equal scenario from any folder, with every default written out."""
-        data: dict[str, Any] = _with_files(super().to_data(), os.path.abspath)
+        data: dict[str, Any] = _with_files(super().to_data(), _absolute)
         return data
 
     def to_yaml(self) -> str:
@@ -158,9 +178,14 @@ class Scenario(Spec):
         return hash(self.to_yaml())
 
     @property
-    def all_serializers(self) -> dict[str, Serializer]:
-        """The serializers that messages may name, the defaults among them."""
-        return {**defaults(), **self.serializers}
+    def machine(self) -> Profile | None:
+        """The laws of the profiles that the scenario names; None where it names none. Raises ProfileError."""
+        return merged(read_profile(name) for name in self.profile) if self.profile else None
+
+    @property
+    def all_serializers(self) -> dict[str, Codec]:
+        """The serializers that messages may name: its own, and those of its profile or the defaults."""
+        return {**defaults(self.machine), **self.serializers}
 
     @property
     def all_classes(self) -> dict[str, TaskClass]:
@@ -215,23 +240,26 @@ def _yaml(data: dict[str, Any]) -> str:
     return out.getvalue()
 
 
-def _with_files(data: Any, change: Callable[[str], str]) -> Any:
-    """Return data with every text under the key `file` changed."""
+def _with_files(data: Any, change: Callable[[str, str], str], key: str = "") -> Any:
+    """Return data with every text that may name a file changed, given its key."""
     if isinstance(data, dict):
-        return {
-            name: change(value) if name == "file" and isinstance(value, str) else _with_files(value, change)
-            for name, value in data.items()
-        }
-    return [_with_files(item, change) for item in data] if isinstance(data, list) else data
+        return {name: _with_files(value, change, name) for name, value in data.items()}
+    if isinstance(data, list):
+        return [_with_files(item, change, key) for item in data]
+    return change(key, data) if isinstance(data, str) and key in ("file", "profile") else data
 
 
-def _digest(file: str) -> str:
+def _absolute(key: str, text: str) -> str:
+    return os.path.abspath(text) if names_file(key, text) else text  # noqa: PTH100  # `resolve` would follow links
+
+
+def _digest(key: str, text: str) -> str:
     """Return the SHA-256 of a file, or its name once it is gone."""
     try:
-        with Path(file).open("rb") as stream:
+        with (find_profile(text) if key == "profile" else Path(text)).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return file
+    except (OSError, ProfileError):
+        return text
 
 
 def _distributions(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

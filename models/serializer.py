@@ -1,12 +1,23 @@
 """Serializers: what it costs to encode and decode a message, by codec and bytes.
 
+A scenario's own come first, then the codecs that its profile has laws of, then the defaults below.
+
 Leaves out: codecs that change with the content; media codecs.
-Checked: tests/test_network.py.
+Checked: tests/test_network.py, tests/test_machine.py.
 Source of the defaults: medians on 0.5 MB of chat history, CPython on a busy 2-core x86-64 machine
 (`json.dumps` 1.92 ms, `json.loads` 0.63 ms, msgpack 0.124 ms and 0.199 ms), measured for this project.
 """
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..sim.engine.random_variable import Distribution
 from ..sim.engine.spec import Bandwidth, Duration, Factor, Spec
+from ..sim.profile.law import Timing
+from ..sim.profile.ops import split_name
+
+if TYPE_CHECKING:
+    from ..sim.profile.profile import Profile
 
 
 class Law(Spec):
@@ -24,6 +35,37 @@ class Law(Spec):
         """Whether it never takes any time."""
         return not self.overhead and self.bandwidth is None
 
+    @property
+    def noise(self) -> Distribution | None:
+        """How the time differs from call to call: it does not."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileLaw:
+    """A law of a profile as a serializer's: seconds by bytes, times a factor drawn from `noise` where repeats were measured."""
+
+    timing: Timing
+    noise: Distribution | None
+
+    def seconds(self, size: float) -> float:
+        """Return the time for `size` bytes; for nothing, none."""
+        return self.timing.seconds({"bytes": size}) if size else 0.0
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it never takes any time: what was measured does."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSerializer:
+    """A codec of a profile; its laws are over encoded bytes, so it expands nothing."""
+
+    encode: ProfileLaw
+    decode: ProfileLaw
+    expansion: float = 1.0
+
 
 class Serializer(Spec):
     """A codec: laws of `encode` and `decode` in bytes of payload; `expansion` is bytes on the wire per byte of payload."""
@@ -33,9 +75,29 @@ class Serializer(Spec):
     expansion: Factor = 1.0
 
 
-def defaults() -> dict[str, Serializer]:
-    """Return the serializers that every scenario has; a scenario's own of the same name replaces one."""
-    return {name: Serializer.model_validate(laws) for name, laws in _MEASURED.items()}
+Codec = Serializer | ProfileSerializer
+
+
+def defaults(profile: "Profile | None") -> dict[str, Codec]:
+    """Return the serializers of a scenario that has none of its own: every codec that a profile has, `json` and `binary`.
+
+    `binary` is msgpack where the profile has a law of it.
+    """
+    known: dict[str, Codec] = {name: Serializer.model_validate(laws) for name, laws in _MEASURED.items()}
+    if profile is None:
+        return known
+    for name in profile.of("encode"):
+        codec = split_name(name)[1].get("codec", "")
+        if profile.has("decode", codec=codec):
+            known[codec] = ProfileSerializer(_law(profile, "encode", codec), _law(profile, "decode", codec))
+    if "msgpack" in known:
+        known["binary"] = known["msgpack"]
+    return known
+
+
+def _law(profile: "Profile", op: str, codec: str) -> ProfileLaw:
+    timing = profile.timing(op, codec=codec)
+    return ProfileLaw(timing, timing.noise)
 
 
 _MEASURED = {

@@ -47,6 +47,9 @@ class System:
     def __init__(self, scenario: Scenario, seed: int, replication: int, spans: str) -> None:
         self.scenario = scenario
         self.runtime = scenario.runtime
+        self.machine = scenario.machine
+        self.serializers = scenario.all_serializers
+        self.loopback = scenario.network.between_processes(self.machine)
         self.bytes_per_token = scenario.context.bytes_per_token
         self.sim = Simulation()
         self.ledger = Ledger(self.sim, FACTS, spans)
@@ -185,7 +188,7 @@ class System:
         if source == target:
             if runtime.connection == "in-process":
                 return None
-            hops = [Hop("loopback", self.stream(f"network.loopback/{name}", network.loopback), 0.0, None)]
+            hops = [Hop("loopback", self.draws.stream(f"network.loopback/{name}", self.loopback[0]), 0.0, None)]
         else:
             route = nx.shortest_path(self._graph, source, target, weight="cost")
             hops = []
@@ -193,9 +196,9 @@ class System:
                 link = self._graph.edges[a, b]["link"]
                 latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
                 hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link)))
-        codec = None if runtime.codec is None else self.scenario.all_serializers[runtime.codec]
+        codec = None if runtime.codec is None else self.serializers[runtime.codec]
         handshakes = network.handshakes if connects and runtime.connection == "new" else 0
-        channel = Channel(self, peer, hops, codec, network.header, handshakes)
+        channel = Channel(self, name, peer, hops, codec, network.header, handshakes)
         return None if channel.is_free else channel
 
     def line(self, caller: str, home: int, peer: str, node: str) -> Line:

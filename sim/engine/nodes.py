@@ -111,14 +111,19 @@ def at(node: Node, place: Position) -> Node:
 
 
 def with_paths(node: Node, folder: Path, name: str = "") -> Node:
-    """Return the tree with each text under the key `file` relative to the working directory, not to `folder`."""
+    """Return the tree with each text that names a file relative to the working directory, not to `folder`."""
     if node.mapping is not None:
         return replace(node, mapping={key: with_paths(child, folder, key) for key, child in node.mapping.items()})
     if node.items is not None:
-        return replace(node, items=[with_paths(child, folder) for child in node.items])
-    if name == "file" and isinstance(node.value, str) and node.value and folder.parts:
+        return replace(node, items=[with_paths(child, folder, name) for child in node.items])
+    if isinstance(node.value, str) and node.value and folder.parts and names_file(name, node.value):
         return replace(node, value=str(folder / node.value))
     return node
+
+
+def names_file(key: str, text: str) -> bool:
+    """Whether the text under a key names a file: any under `file`; under `profile`, one with the ending of a file."""
+    return key == "file" or (key == "profile" and text.endswith((".yaml", ".yml", ".json")))
 
 
 def from_plain(data: Any, place: Position, path: str = "", depth: int = 1) -> Node:

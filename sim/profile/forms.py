@@ -1,7 +1,7 @@
 """The forms of a law: seconds as a function of sizes.
 
-A form is made of features: products of sizes such as `bytes`, `tokens^2`, `batch*kv_heads` or `bytes^0.5`, and `flops`
-and `bytes_moved`, which the operation works out. A grid multiplies another form by the exponential of tables that are
+A form is made of features: products of sizes such as `bytes`, `tokens^2`, `heads*kv_heads^-1` or `bytes^0.5`, and what the
+operation works out, such as `flops`, `bytes_moved` or `tiles`. A grid multiplies another form by the exponential of tables that are
 interpolated over the logarithms of features; beyond its axes the tables stay at their edge, so that a law grows as the
 form below does.
 
@@ -101,10 +101,12 @@ def _factor(text: str, op: Op, options: Options) -> Feature:
             raise ValueError(f"`{op.name}` has no `{name}`; write its law over {listed(op.sizes)}")
         work, position = op.work, WORK.index(name)
         base: Feature = lambda sizes: work(sizes, options)[position]  # noqa: E731
+    elif name in op.derived:
+        base = op.derived[name]
     elif name in op.sizes:
         base = lambda sizes: sizes[name]  # noqa: E731
     else:
-        known = [*op.sizes, *(WORK if op.work else ())]
+        known = [*op.sizes, *(WORK if op.work else ()), *op.derived]
         remedy = did_you_mean(name, known) or f"; it has {listed(known) or 'no sizes'}"
         raise ValueError(f"`{op.name}` has no size `{name}`{remedy}")
     return base if exponent == 1.0 else (lambda sizes: base(sizes) ** exponent)
@@ -130,12 +132,14 @@ class Sum(Spec):
 class Roofline(Spec):
     """`overhead` plus the longer of arithmetic at `compute` and memory traffic at `memory`, plus `terms` as in a sum.
 
+    `work` is the feature that counts as arithmetic: `flops`, or `padded_flops` where whole tiles are worked through.
     `sharpness` p makes the corner round: (arithmetic^p + traffic^p)^(1/p); left out, the corner is sharp.
     """
 
     overhead: Duration = 0.0
     compute: FlopRate
     memory: Bandwidth
+    work: str = "flops"
     sharpness: Factor | None = None
     terms: dict[str, Duration] = {}
 
@@ -143,16 +147,17 @@ class Roofline(Spec):
         """Return the seconds as a function of sizes."""
         if op.work is None:
             raise ValueError(f"`{op.name}` has no work to put under a roofline; use `sum`")
-        work, compute, memory, sharpness = op.work, self.compute, self.memory, self.sharpness
+        compute, memory, sharpness = self.compute, self.memory, self.sharpness
+        flops, moved = feature(self.work, op, options), feature("bytes_moved", op, options)
         more = _sum(self.overhead, self.terms, op, options)
 
         def seconds(sizes: Sizes) -> Any:
-            flops, moved = work(sizes, options)
-            busy, traffic = flops / compute, moved / memory
+            busy, traffic = flops(sizes) / compute, moved(sizes) / memory
             if sharpness is None:
                 longer = np.maximum(busy, traffic) if isinstance(traffic, np.ndarray) else max(busy, traffic)
             else:
-                longer = (busy**sharpness + traffic**sharpness) ** (1.0 / sharpness)
+                most = np.maximum(busy, traffic)  # taken out, so that no power overflows
+                longer = most * ((busy / most) ** sharpness + (traffic / most) ** sharpness) ** (1.0 / sharpness)
             return more(sizes) + longer
 
         return seconds
@@ -171,7 +176,8 @@ class Table(Spec):
     def _fits(self) -> Self:
         for name, values in self.axes.items():
             if not values or values[0] <= 0 or any(after <= before for before, after in pairwise(values)):
-                raise SpecProblem(("axes", name), "must be rising numbers > 0")
+                got = " ".join(f"{value:g}" for value in values)
+                raise SpecProblem(("axes", name), f"must be rising numbers > 0; got {show(got)}")
         expected = math.prod(len(values) for values in self.axes.values())
         if len(self.nodes) != expected:
             raise SpecProblem(("nodes",), f"must be {expected}, one for each node of the axes; got {len(self.nodes)}")
@@ -215,16 +221,25 @@ class Base(OneOf):
 
 
 class Grid(Spec):
-    """`base` times e to the sum of `tables`."""
+    """`base` times e to the sum of `tables`, and never less than it takes to move the bytes at the bandwidth `floor`.
+
+    The floor is the nominal bandwidth of the device's memory: where no point held them down, tables may promise more.
+    """
 
     base: Base
     tables: tuple[Table, ...]
+    floor: Bandwidth | None = None
 
     def compile(self, op: Op, options: Options) -> Feature:
         """Return the seconds as a function of sizes."""
         base = self.base.chosen[1].compile(op, options)
         tables = [table.compile(op, options) for table in self.tables]
-        return lambda sizes: base(sizes) * np.exp(sum(table(sizes) for table in tables))
+        if self.floor is None:
+            return lambda sizes: base(sizes) * np.exp(sum(table(sizes) for table in tables))
+        moved, bandwidth = feature("bytes_moved", op, options), self.floor
+        return lambda sizes: np.maximum(
+            base(sizes) * np.exp(sum(table(sizes) for table in tables)), moved(sizes) / bandwidth
+        )
 
 
 class Form(OneOf):

@@ -4,7 +4,7 @@ Leaves out: drawing from the residual in a run; `Draws` does that. Fitting; cali
 Checked: tests/test_profile.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -14,7 +14,7 @@ from pydantic import model_validator
 from ..engine import units
 from ..engine.composites import QuantileTable
 from ..engine.distributions import NumberDist
-from ..engine.errors import did_you_mean, listed
+from ..engine.errors import did_you_mean, listed, show
 from ..engine.random_variable import Distribution
 from ..engine.spec import Count, Quantity, Spec, SpecProblem
 from .forms import Feature, Form, Numbers
@@ -44,7 +44,7 @@ class Residual(Spec):
         if self.ratio is None:
             shares, ratios = self.shares, self.ratios
             if len(shares) != len(ratios) or len(shares) < 2 or (shares[0], shares[-1]) != (0.0, 1.0):
-                raise SpecProblem(("shares",), "must go from 0 to 1, one for each of `ratios`")
+                raise SpecProblem(("shares",), f"must go from 0 to 1, one for each of `ratios`; got {_told(shares)}")
             if any(b <= a for a, b in pairwise(shares)) or any(b < a for a, b in pairwise(ratios)) or ratios[0] < 0:
                 raise SpecProblem(("ratios",), "must be >= 0 and not fall, at shares that rise")
         return self
@@ -110,9 +110,11 @@ class Law(Spec):
     def _rules(self) -> Self:
         for name, bounds in self.over.items():
             if len(bounds) != 2 or bounds[0] > bounds[1]:
-                raise SpecProblem(("over", name), "must be the least and the largest size, such as `1 4096`")
+                raise SpecProblem(
+                    ("over", name), f"must be the least and the largest size, such as `1 4096`; got {_told(bounds)}"
+                )
         if self.interval is not None and (len(self.interval) != 2 or self.interval[0] > self.interval[1]):
-            raise SpecProblem(("interval",), "must be two numbers, such as `0.98 1.03`")
+            raise SpecProblem(("interval",), f"must be two numbers, such as `0.98 1.03`; got {_told(self.interval)}")
         return self
 
     def compile(self, op: Op, options: Options) -> Feature:
@@ -150,6 +152,12 @@ class Timing:
         count = max((np.size(values) for values in sizes.values()), default=1)
         return np.broadcast_to(np.asarray(self._seconds(sizes), dtype=float), (count,))
 
+    @property
+    def noise(self) -> Distribution | None:
+        """How repeated calls differ, as a factor; None where no repeats were measured."""
+        residual = self.law.residual
+        return residual.distribution if residual is not None and residual.of == "repeats" else None
+
     def _look(self, sizes: Mapping[str, float]) -> None:
         beyond = False
         for name, (low, high) in self.law.over.items():
@@ -167,6 +175,10 @@ class Timing:
             f"fitted on ({self.beyond} of its calls)"
             for name, asked in self.outside.items()
         ]
+
+
+def _told(numbers: Sequence[float]) -> str:
+    return show(" ".join(f"{number:g}" for number in numbers))
 
 
 def _span(low: float, high: float) -> str:

@@ -1,22 +1,28 @@
 """The operations a profile can hold laws of: kernels, copies, collectives, crossings of boundaries.
 
 An operation has sizes, which its law is a function of, and options, which pick the law: `gemm[dtype=bf16]` over m, n, k.
-Sizes are in tokens, bytes, counts, pixels or seconds. `flops` and `bytes` of a call follow from its sizes and options.
+Sizes are in tokens, bytes, counts, pixels or seconds. `flops` and `bytes_moved` of a call follow from its sizes and options,
+and so do, for products and attention, the tiles that a GPU works through: `padded_flops` counts whole tiles, `tiles` them.
 
-Leaves out: how long anything takes; laws say that. Bytes count each operand once, as if no cache missed twice.
+Leaves out: how long anything takes; laws say that. Bytes count each operand once, as if no cache missed twice. Tiles are
+those of common kernels (128 wide, 64 or 16 for few rows), and not each kernel's own.
 Checked: tests/test_profile.py.
-Source of the counts: Williams et al., CACM 2009 (roofline); Pope et al., MLSys 2023 (transformer inference).
+Source of the counts: Williams et al., CACM 2009 (roofline); Pope et al., MLSys 2023 (transformer inference); NVIDIA,
+"Matrix Multiplication Background User's Guide" (tile and wave quantization).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 __all__ = ["BYTES_PER_ELEMENT", "OPS", "Op", "Sizes", "law_name", "split_name"]
 
 Sizes = Mapping[str, Any]  # name -> a number, or an array of them
 Options = Mapping[str, str]
 Work = Callable[[Sizes, Options], tuple[Any, Any]]  # -> (floating point operations, bytes moved)
+Derived = Callable[[Sizes], Any]
 
 BYTES_PER_ELEMENT: dict[str, float] = {
     "fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "fp8_block": 1.0, "int8": 1.0,
@@ -33,6 +39,7 @@ class Op:
     sizes: Mapping[str, str]
     options: Mapping[str, str]
     work: Work | None = None
+    derived: Mapping[str, Derived] = field(default_factory=dict)
 
 
 def element(options: Options, name: str = "dtype") -> float:
@@ -74,10 +81,67 @@ def _cross(s: Sizes, o: Options) -> tuple[Any, Any]:
     return _attention(s, s["query"], s["context"], s["query"] * s["context"], o)
 
 
+def _whole(x: Any, tile: float) -> Any:
+    """Return x rounded up to whole tiles."""
+    return np.ceil(x / tile) * tile
+
+
+def _gemm_padded(s: Sizes) -> Any:
+    m = s["m"]
+    rows = np.where(m <= 64, _whole(m, 16), _whole(m, 64))
+    return 2.0 * rows * _whole(s["n"], 64) * s["k"]
+
+
+def _prefill_padded(s: Sizes) -> Any:
+    query = _whole(s["query"], 128)
+    return 4.0 * s["batch"] * s["heads"] * s["head_size"] * query * (s.get("context", 0.0) + query / 2 + 64)
+
+
+def _decode_padded(s: Sizes) -> Any:
+    heads = np.maximum(s["heads"], 16.0 * s["kv_heads"])
+    return 4.0 * s["batch"] * heads * s["head_size"] * _whole(s["context"], 64)
+
+
+def _touched(s: Sizes) -> Any:
+    """Return the experts of a layer that some token is expected to fall on, were each as likely."""
+    return s["experts"] * (1.0 - (1.0 - s["top_k"] / s["experts"]) ** s["tokens"])
+
+
+def _moe_padded(s: Sizes) -> Any:
+    touched = _touched(s)
+    rows = _whole(s["tokens"] * s["top_k"] / np.maximum(touched, 1e-9), 16)
+    return 6.0 * touched * rows * s["hidden"] * s["inter"]
+
+
+_GEMM_TILES: dict[str, Derived] = {
+    "padded_flops": _gemm_padded,
+    "tiles": lambda s: np.ceil(s["m"] / 128) * np.ceil(s["n"] / 128),
+    "wide_tiles": lambda s: np.ceil(s["m"] / 128) * np.ceil(s["n"] / 256),
+}
+_PREFILL_TILES: dict[str, Derived] = {
+    "padded_flops": _prefill_padded,
+    "tiles": lambda s: s["batch"] * s["heads"] * np.ceil(s["query"] / 128),
+    "keys": lambda s: s["query"] + s.get("context", 0.0),
+}
+_DECODE_TILES: dict[str, Derived] = {
+    "padded_flops": _decode_padded,
+    "tiles": lambda s: s["batch"] * s["kv_heads"],
+}
+_ENCODER_TILES: dict[str, Derived] = {
+    "padded_flops": lambda s: 4.0 * s["batch"] * s["heads"] * s["head_size"] * _whole(s["query"], 128) ** 2,
+    "tiles": lambda s: s["batch"] * s["heads"] * np.ceil(s["query"] / 128),
+}
+_MOE_TILES: dict[str, Derived] = {
+    "padded_flops": _moe_padded,
+    "touched": _touched,
+    "rows_per_expert": lambda s: s["tokens"] * s["top_k"] / np.maximum(_touched(s), 1e-9),
+}
+
+
 def _moe(s: Sizes, o: Options) -> tuple[Any, Any]:
     routed = s["tokens"] * s["top_k"]
     weights = 3.0 * s["hidden"] * s["inter"]
-    experts = s["experts"] * (1.0 - (1.0 - s["top_k"] / s["experts"]) ** s["tokens"])  # expected to be touched
+    experts = _touched(s)
     return 2.0 * routed * weights, element(o) * (experts * weights + routed * (2.0 * s["hidden"] + 3.0 * s["inter"]))
 
 
@@ -104,19 +168,22 @@ _CODEC = {"codec": "json, orjson, msgpack, pickle, protobuf, arrow, torch, base6
 _LIST = (
     # Kernels of a transformer
     Op("gemm", "matrix product of (m, k) by (k, n); weights not in cache unless `cache=warm`",
-       {"m": "rows", "n": "columns", "k": "elements"}, {**_DTYPE, "cache": "cold (left out) or warm"}, _gemm),
+       {"m": "rows", "n": "columns", "k": "elements"}, {**_DTYPE, "cache": "cold (left out) or warm"}, _gemm, _GEMM_TILES),
     Op("attention.prefill", "causal attention of `query` new tokens over `context` cached ones and themselves",
-       {**_ATTENTION, "query": "tokens", "context": "tokens"}, {**_DTYPE, "kv_dtype": "type of the KV cache"}, _prefill),
+       {**_ATTENTION, "query": "tokens", "context": "tokens"}, {**_DTYPE, "kv_dtype": "type of the KV cache"}, _prefill,
+       _PREFILL_TILES),
     Op("attention.decode", "attention of one new token per sequence over `context` cached ones",
-       {**_ATTENTION, "context": "tokens"}, {**_DTYPE, "kv_dtype": "type of the KV cache"}, _decode),
+       {**_ATTENTION, "context": "tokens"}, {**_DTYPE, "kv_dtype": "type of the KV cache"}, _decode,
+       _DECODE_TILES),
     Op("attention.encoder", "attention of all tokens over all",
-       {"batch": "sequences", "heads": "heads", "head_size": "elements", "query": "tokens"}, _DTYPE, _encoder),
+       {"batch": "sequences", "heads": "heads", "head_size": "elements", "query": "tokens"}, _DTYPE, _encoder,
+       _ENCODER_TILES),
     Op("attention.cross", "attention of `query` tokens of one modality over `context` of another (fusion)",
        {"batch": "sequences", "heads": "heads", "head_size": "elements", "query": "tokens", "context": "tokens"},
        _DTYPE, _cross),
     Op("moe", "experts of one layer: routing, grouped products, weighted sum",
        {"tokens": "tokens", "hidden": "elements", "inter": "elements", "top_k": "experts", "experts": "experts"},
-       {**_DTYPE, "load": "how tokens fall on experts: balanced, skewed"}, _moe),
+       {**_DTYPE, "load": "how tokens fall on experts: balanced, skewed"}, _moe, _MOE_TILES),
     Op("norm", "normalization of rows", {"tokens": "tokens", "hidden": "elements"},
        {**_DTYPE, "kind": "rms or layer"}, _rows(1, 1, 4, "hidden")),
     Op("activation", "gated activation: two inputs, one output, per element of the MLP",

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from ..engine.errors import Problem, ProfileError, did_you_mean, listed, show
+from ..engine.nodes import names_file
 from ..engine.source import Document
 from ..engine.source import load as load_document
 from ..engine.spec import (
@@ -65,6 +66,7 @@ class Device(Spec):
     """Nominal facts of a device: what its data sheet says, for checks and limits; laws hold what was measured.
 
     `arithmetic` is the rate by type, `link` the bandwidth to its neighbours in one direction, `host_link` to the host.
+    `multiprocessors` work through tiles side by side.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Device(Spec):
     host_link: Bandwidth | None = None
     network: Bandwidth | None = None
     per_node: PositiveCount | None = None
+    multiprocessors: PositiveCount | None = None
     source: str = ""
 
 
@@ -184,14 +187,9 @@ def names() -> list[str]:
     return sorted(path.stem for path in folder().glob("*.json"))
 
 
-def is_path(text: str) -> bool:
-    """Whether a text means a file rather than a profile that ships."""
-    return text.endswith((".yaml", ".yml", ".json")) or "/" in text or "\\" in text
-
-
 def find(text: str) -> Path:
     """Return the file that `text` means: a path, or a profile that ships. Raises ProfileError."""
-    if is_path(text):
+    if names_file("profile", text):
         return Path(text)
     known = names()
     if text not in known:

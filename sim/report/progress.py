@@ -1,4 +1,4 @@
-"""How far a run is, as a bar on a terminal: replications, time left, and the interval of p95 as it shrinks.
+"""How far a run or a calibration is, as a bar on a terminal: what is done, time left, and intervals as they shrink.
 
 Leaves out: anything where the stream is no terminal.
 Checked: tests/test_cli.py.
@@ -9,16 +9,26 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
 from ..analysis.replicate import Progress
 from ..analysis.statistics import mean_interval
+from ..engine import units
 from .numbers import show
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+class Measuring(Protocol):
+    """How far a session of measurements is: cases done, seconds left at most, and the case at hand."""
+
+    done: int
+    total: int
+    eta: float
+    case: str
 
 
 class Bar(AbstractContextManager["Bar"]):
@@ -50,6 +60,41 @@ class Bar(AbstractContextManager["Bar"]):
     def _interval(self) -> str:
         known = [one for one in self._p95 if math.isfinite(one)]
         return f"p95 {show(mean_interval(known), 's').text}" if known else ""
+
+    def __enter__(self) -> Self:
+        self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rich.stop()
+
+
+class Steps(AbstractContextManager["Steps"]):
+    """A progress bar over measurements, then over fits; it leaves nothing behind."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Rich
+
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+        ]
+        self._rich = Rich(*columns, console=console, transient=True)
+        self._task = self._rich.add_task("measuring", total=None, now="")
+
+    def measuring(self, progress: Measuring) -> None:
+        """Show how far a session of measurements is."""
+        left = f"{units.format(max(0.0, progress.eta), units.DURATION, 2)} left at most"
+        self._rich.update(self._task, completed=progress.done, total=progress.total, now=f"{left}  {progress.case}")
+
+    def fitting(self, done: int, total: int, law: str) -> None:
+        """Show how far the fits are."""
+        self._rich.update(self._task, description="fitting", completed=done, total=total, now=law)
 
     def __enter__(self) -> Self:
         self._rich.start()

@@ -1,0 +1,107 @@
+"""`coordsim calibrate`: measure what can be measured here, fit a law to each, and make a profile of them.
+
+Leaves out: the command line (`commands`).
+Checked: tests/test_calibrate.py.
+"""
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from ..sim.engine.errors import Problem, ProfileError
+from ..sim.profile.profile import Profile
+from .build import Told, profile_of
+from .probe import Found, Missing, Probe
+from .session import Progress, Session, points
+from .session import calibrate as measure
+
+__all__ = ["choose_device", "find", "measured"]
+
+_MACHINE = ("device", "cpu", "cores", "os", "driver")
+_NO_TORCH = "needs torch; try `pip install 'coordsim[calibrate]'`"
+
+
+def choose_device(asked: str) -> Literal["cuda", "cpu"]:
+    """Return `cuda` or `cpu` for `auto`, `cuda` or `cpu`. Raises ProfileError."""
+    if find_spec("torch") is None:
+        if asked == "cuda":
+            raise ProfileError([Problem("", f"a GPU {_NO_TORCH}")], "--device cuda")
+        return "cpu"
+    import torch
+
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ProfileError(
+            [Problem("", "torch sees no CUDA device here; try `--device cpu`, or look at `nvidia-smi`")],
+            "--device cuda",
+        )
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def find(device: str, only: Sequence[str] = ()) -> Found:
+    """Return what can be measured on a device (`cuda`, `cpu`); `only` are patterns such as `gemm*` or `cross[*]`.
+
+    Without torch there are no kernels, and they are among what is missing.
+    """
+    from . import coordination, kernels
+
+    found = coordination.probes()
+    found += kernels.probes(device) if find_spec("torch") else Found((), (Missing("every kernel", _NO_TORCH),))
+    if not only:
+        return found
+    probes = tuple(probe for probe in found.probes if any(_matches(probe, pattern) for pattern in only))
+    if not probes:
+        known = ", ".join(sorted({probe.op for probe in found.probes}))
+        raise ProfileError([Problem("", f"no probe is called so; there are {known}")], f"--only {' '.join(only)}")
+    return Found(probes, tuple(one for one in found.missing if any(_like(one.law, pattern) for pattern in only)))
+
+
+def _matches(probe: Probe, pattern: str) -> bool:
+    return _like(probe.law, pattern) or probe.op == pattern
+
+
+def _like(name: str, pattern: str) -> bool:
+    """Whether a name is like a pattern, in which brackets stand for themselves."""
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
+def measured(
+    found: Found,
+    device: Literal["cuda", "cpu"],
+    name: str,
+    *,
+    budget_seconds: float,
+    seed: int = 0,
+    record: Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    told: Told | None = None,
+) -> tuple[Profile, Session]:
+    """Measure what was found and return the profile, and the session that it rests on."""
+    session = measure(found, device=device, budget_seconds=budget_seconds, seed=seed, record=record, progress=progress)
+    sets = [("probes", one) for one in points(session.samples)]
+    head = {
+        "name": name,
+        "what": f"measured by coordsim calibrate on {_machine(session.environment)}",
+        "environment": session.environment,
+        "sources": {"probes": _source(session.environment)},
+    }
+    return profile_of(head, sets, seed=seed, progress=told), session
+
+
+def _source(environment: Mapping[str, str]) -> dict[str, Any]:
+    from .. import __version__
+
+    return {
+        "title": "coordsim's probes",
+        "quality": "measured",
+        "machine": _machine(environment),
+        "date": datetime.now(UTC).date().isoformat(),
+        "version": f"coordsim {__version__}",
+    }
+
+
+def _machine(environment: Mapping[str, str]) -> str:
+    """Return one line about the machine, from the parts of its environment that are known."""
+    return ", ".join(environment[part] for part in _MACHINE if environment.get(part)) or "an unknown machine"

@@ -1,0 +1,222 @@
+"""The commands `coordsim calibrate` and `coordsim profile ...`.
+
+Leaves out: what they do; each calls the module that does it, and imports it only then.
+Checked: tests/test_calibrate.py, tests/test_profile_commands.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..sim.report.terminal import Format, put, put_report, say
+
+if TYPE_CHECKING:
+    from ..sim.profile.profile import Profile
+    from ..sim.report.profile_tables import View
+
+INTERRUPTED = 130
+
+profile_app = typer.Typer(no_args_is_help=True, help="Show, compare, plot, convert and import profiles.")
+
+ProfileName = Annotated[str, typer.Argument(metavar="PROFILE", help="A profile that ships, by name, or a file.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The profile to write, .yaml or .json.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to the program's."""
+    app.command()(calibrate)
+    app.add_typer(profile_app, name="profile")
+
+
+def calibrate(
+    *,
+    out: Out,
+    device: Annotated[str, typer.Option(metavar="auto|cuda|cpu", help="Where kernels run.")] = "auto",
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="How long to measure, such as 5m; fits come after.")
+    ] = "5m",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="LAW", help="Measure these alone: `gemm`, `cross[*]`; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The profile's name. Default: that of the file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of the measurements.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the record of an interrupted session.")] = False,
+    overwrite: Overwrite = False,
+    format: FormatOption = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Measure this machine, fit a law to each operation, and write them as a profile that scenarios name."""
+    from . import calibrate as steps
+    from .session import Interrupted
+
+    if device not in ("auto", "cuda", "cpu"):
+        raise typer.BadParameter(f"must be auto, cuda or cpu; got `{device}`", param_hint="--device")
+    seconds = _seconds(budget)
+    check_profile_file(out, overwrite)
+    chosen = steps.choose_device(device)
+    found = steps.find(chosen, only or ())
+    record = _record(out, resume, overwrite)
+    try:
+        with _bar(quiet) as bar:
+            profile, session = steps.measured(
+                found, chosen, name or _stem(out), budget_seconds=seconds, seed=seed, record=record,
+                progress=bar and bar.measuring, told=bar and bar.fitting,
+            )  # fmt: skip
+    except Interrupted as stop:
+        say(str(stop))
+        raise typer.Exit(INTERRUPTED) from None
+    write_profile(profile, out, overwrite)
+    from ..sim.report.profile_tables import overview
+
+    show_view(overview(profile), format)
+    for one in (*found.missing, *session.missing):
+        say(f"not measured: {one.law}: {one.why}")
+    for doubt in session.doubts:
+        say(f"WARNING: {doubt}")
+    say(f"written to {out}; the measurements are in {record}; name it in a scenario as `profile: {out}`")
+
+
+@profile_app.command("list")
+def list_(format: FormatOption = Format.TABLE) -> None:
+    """List the profiles that ship."""
+    from ..sim.profile.profile import names, read
+    from ..sim.report.profile_tables import listing
+
+    show_view(listing(read(name) for name in names()), format)
+
+
+@profile_app.command()
+def show(
+    profile: ProfileName,
+    law: Annotated[str | None, typer.Option(metavar="LAW", help="One law in full, such as `gemm[dtype=bf16]`.")] = None,
+    format: FormatOption = Format.TABLE,
+) -> None:
+    """Show what a profile holds: sources, laws, ranges, and how far off each law is on what its fit did not see."""
+    from ..sim.profile.profile import read
+    from ..sim.report.profile_tables import law_view, overview
+
+    found = read(profile)
+    show_view(overview(found) if law is None else law_view(found, law), format)
+
+
+@profile_app.command()
+def diff(a: ProfileName, b: ProfileName, format: FormatOption = Format.TABLE) -> None:
+    """Compare two profiles, law by law, at sizes that both know."""
+    from ..sim.profile.profile import read
+    from ..sim.report.profile_tables import difference
+
+    show_view(difference(read(a), read(b)), format)
+
+
+@profile_app.command()
+def plot(
+    profile: ProfileName,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The HTML page to write.")],
+    law: Annotated[list[str] | None, typer.Option(metavar="LAW", help="These laws alone; may be repeated.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the laws of a profile, with their points, bands, residuals and errors, as one page that opens offline."""
+    from ..sim.profile.profile import read
+    from ..sim.report.files import write_text
+    from ..sim.report.profile_plot import page
+
+    write_text(out, page(read(profile), law), overwrite)
+    say(f"written to {out}")
+
+
+@profile_app.command()
+def export(profile: ProfileName, out: Out, overwrite: Overwrite = False) -> None:
+    """Write a profile as a file of your own, in YAML or JSON."""
+    from ..sim.profile.profile import read
+
+    check_profile_file(out, overwrite)
+    write_profile(read(profile), out, overwrite)
+    say(f"written to {out}")
+
+
+@profile_app.command("schema")
+def schema_() -> None:
+    """Print the JSON Schema of profiles, for editors."""
+    import json
+
+    from ..sim.engine.schema import json_schema
+    from ..sim.profile.profile import Profile
+
+    put(json.dumps(json_schema(Profile), indent=2, ensure_ascii=False) + "\n")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def show_view(view: View, format: Format) -> None:
+    """Print a view in the format asked for."""
+    if format is Format.JSON:
+        put(view.to_json())
+    elif format is Format.CSV:
+        put(view.to_csv())
+    else:
+        put_report(view.report, as_markdown=format is Format.MD)
+
+
+def check_profile_file(out: Path, overwrite: bool) -> None:
+    """Refuse, before anything is done, a file that could not be written at the end."""
+    if out.suffix not in (".yaml", ".yml", ".json"):
+        raise typer.BadParameter(f"must end in .yaml or .json; got `{out}`", param_hint="--out")
+    if out.exists() and not overwrite:
+        raise typer.BadParameter(f"{out} exists already; choose another, or give --overwrite", param_hint="--out")
+
+
+def write_profile(profile: Profile, out: Path, overwrite: bool) -> None:
+    """Write a profile in the format that the file's ending tells."""
+    from ..sim.report.files import write_text
+
+    write_text(out, profile.to_json() if out.suffix == ".json" else profile.to_yaml(), overwrite)
+
+
+def _stem(out: Path) -> str:
+    """Return the name of a profile from that of its file."""
+    return out.name.removesuffix(out.suffix).removesuffix(".profile")
+
+
+def _seconds(budget: str) -> float:
+    from ..sim.engine import units
+
+    try:
+        seconds = units.parse(budget, units.DURATION)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--budget") from None
+    if seconds <= 0:
+        raise typer.BadParameter(f"must be a duration > 0; got `{budget}`", param_hint="--budget")
+    return seconds
+
+
+def _record(out: Path, resume: bool, overwrite: bool) -> Path:
+    """Return the file that keeps the measurements while they are taken."""
+    record = out.with_name(f"{_stem(out)}.samples.jsonl")
+    if record.exists() and not resume:
+        if not overwrite:
+            raise typer.BadParameter(
+                f"{record} holds measurements of an earlier session; go on with --resume, or start anew with --overwrite",
+                param_hint="--out",
+            )
+        record.unlink()
+    return record
+
+
+def _bar(quiet: bool) -> Any:
+    """Return a progress bar as a context, or a context of None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    from ..sim.report.progress import Steps
+
+    return Steps(Console(stderr=True))

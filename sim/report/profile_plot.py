@@ -1,0 +1,402 @@
+"""Charts of laws: points and law by size, residual against a lognormal, held-out error, predicted against measured.
+
+`figure` draws one law, `page` the laws of a profile as one HTML file that opens without a network.
+Leaves out: showing or saving them.
+Checked: tests/test_profile_views.py.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from ..profile.law import Law, Timing
+from ..profile.profile import Profile
+from .numbers import plain
+from .profile_laws import Data, ranges, size_text, spread, timing
+
+__all__ = ["CONFIG", "figure", "page"]
+
+CONFIG = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False, "responsive": True}
+NOT_SHIPPED = "the measured points are not shipped with the profile"
+GRID = 48  # places along a curve
+SLICES = 4
+# Okabe and Ito's colours, which stay apart for colour-blind eyes; a dash and a marker go with each.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
+GREY = "#555555"
+_SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_AXIS = {"gridcolor": "#dddddd", "linecolor": "#888888", "showline": True, "ticks": "outside", "zeroline": False}
+_LOOK = {"paper_bgcolor": "white", "plot_bgcolor": "white", "xaxis": _AXIS, "yaxis": _AXIS}
+
+Sizes = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One of the four charts: its question, traces as plotly takes them, axes, and a remark inside of it."""
+
+    title: str
+    traces: list[Data]
+    x: Data = field(default_factory=dict)
+    y: Data = field(default_factory=dict)
+    remark: str = ""
+
+
+def figure(profile: Profile, name: str) -> Any:
+    """Return four charts of a law as a plotly Figure. Raises ProfileError, naming what is near."""
+    from plotly.subplots import make_subplots
+
+    asked = timing(profile, name)
+    panels = (_by_size(asked), _residual(asked), _errors(asked.law), _agreement(asked))
+    drawn = make_subplots(
+        rows=2, cols=2, subplot_titles=[f"<b>{panel.title}</b>" for panel in panels], horizontal_spacing=0.1,
+        vertical_spacing=0.16,
+    )  # fmt: skip
+    for place, panel in enumerate(panels):
+        row, column = place // 2 + 1, place % 2 + 1
+        number = str(place + 1) if place else ""
+        for trace in panel.traces:
+            drawn.add_trace({"legend": f"legend{number}", **trace}, row=row, col=column)
+        drawn.update_xaxes(panel.x, row=row, col=column)
+        drawn.update_yaxes(panel.y, row=row, col=column)
+        x, y = drawn.layout[f"xaxis{number}"].domain[0], drawn.layout[f"yaxis{number}"].domain[1]
+        legend = {
+            "x": x + 0.005,
+            "y": y - 0.005,
+            "xanchor": "left",
+            "yanchor": "top",
+            "bgcolor": "rgba(255,255,255,0.7)",
+        }
+        drawn.update_layout({f"legend{number}": legend | {"font": {"size": 11}}})
+        if panel.remark:  # places as shares of the panel: on a logarithmic axis they would be exponents
+            drawn.add_annotation(
+                text=panel.remark, x=0.98, y=0.03, xref=f"x{number} domain", yref=f"y{number} domain", showarrow=False,
+                xanchor="right", yanchor="bottom", font={"color": GREY}, bgcolor="rgba(255,255,255,0.8)",
+            )  # fmt: skip
+    question = f"How long does {html.escape(name)} take on {html.escape(profile.name)}?"
+    drawn.update_layout(
+        template={"layout": _LOOK}, title={"text": f"<b>{question}</b><br><sup>{_answer(asked.law)}</sup>", "x": 0.01},
+        height=820, margin={"l": 70, "r": 20, "t": 100, "b": 60},
+    )  # fmt: skip
+    return drawn
+
+
+def _answer(law: Law) -> str:
+    if not law.held_out:
+        return "How far off the law is on sizes it did not see is not known."
+    worst = max(law.held_out, key=lambda one: one.p95)
+    errors = f"{plain(worst.median, 'share')} in the median, {plain(worst.p95, 'share')} at p95"
+    return f"On sizes that the fit did not see ({html.escape(worst.split)}), the law is off by {errors}."
+
+
+def _by_size(asked: Timing) -> Panel:
+    """Points and law with its bands against the size that spans the most, on slices of the other sizes."""
+    title = "What does size do to it?"
+    if not by_span(asked):
+        return _constant(asked, title)
+    main = by_span(asked)[0]
+    xs = _places(asked, main)
+    traces: list[Data] = []
+    shown = 0
+    for number, others in enumerate(slices(asked, main)):
+        seconds = asked.predict({**others, main: xs})
+        label = ", ".join(f"{name} {size_text(value, asked.op.sizes[name])}" for name, value in others.items()) or "law"
+        points = _points(asked.law, others, main, number)
+        shown += len(points["x"])
+        traces += _bands(asked.law, xs, seconds, number) + _curve(xs, seconds, label, number, len(points["x"]) > 0)
+        traces += [points] if len(points["x"]) else []
+    measured = asked.law.measured
+    count = len(measured.seconds) if measured else 0
+    remark = (
+        NOT_SHIPPED if not measured else "" if shown == count else f"{shown:,} of {count:,} points lie on these slices"
+    )
+    return Panel(title, traces, _log_axis(main, asked.op.sizes[main]), _log_axis("time of one call", "seconds"), remark)
+
+
+def _constant(asked: Timing, title: str) -> Panel:
+    sizes = {name: np.array([low]) for name, (low, _high) in ranges(asked).items()}
+    seconds = float(asked.predict(sizes)[0])
+    traces: list[Data] = [
+        {"type": "scatter", "x": [0, 1], "y": [seconds] * 2, "mode": "lines", "name": f"law: {plain(seconds, 's')}",
+         "line": {"color": COLOURS[0]}}
+    ]  # fmt: skip
+    traces = [*_bands(asked.law, np.array([0.0, 1.0]), np.array([seconds] * 2), 0), *traces]
+    measured = asked.law.measured
+    if measured:
+        marker = {"color": COLOURS[0], "symbol": MARKERS[0]}
+        middle = np.linspace(0, 1, len(measured.seconds) + 2)[1:-1]
+        traces.append({"type": "scatter", "x": middle, "y": np.array(measured.seconds), "mode": "markers",
+                       "marker": marker, "name": "measured", "error_y": _whiskers(measured.low, measured.high, measured.seconds)})  # fmt: skip
+    remark = "" if measured else NOT_SHIPPED
+    return Panel(title, traces, {"showticklabels": False, "title": "no size"}, _log_axis("time of one call", "seconds"), remark)  # fmt: skip
+
+
+def slices(asked: Timing, main: str) -> list[Sizes]:
+    """Return up to SLICES choices of the sizes other than `main`: those measured most where points are known."""
+    bounds = {name: ends for name, ends in ranges(asked).items() if name != main}
+    if not bounds:
+        return [{}]
+    if asked.law.measured:
+        given = asked.law.measured.sizes
+        columns = [
+            given[name] if name in given else (bounds[name][0],) * len(asked.law.measured.seconds) for name in bounds
+        ]
+        rows = list(zip(*columns, strict=True))
+        counts = {row: rows.count(row) for row in set(rows)}
+        most = max(counts.values())
+        found = sorted((row for row in counts if counts[row] * 2 > most), key=lambda row: (math.prod(row), row))
+        places = np.linspace(0, len(found) - 1, SLICES).round().astype(int).tolist()
+        return [dict(zip(bounds, found[place], strict=True)) for place in dict.fromkeys(places)]
+    shares = np.linspace(0, 1, SLICES)
+    values = zip(*(spread(*ends, shares, asked.op.sizes[name]) for name, ends in bounds.items()), strict=True)
+    return [dict(zip(bounds, map(float, row), strict=True)) for row in dict.fromkeys(values)]
+
+
+def _points(law: Law, others: Sizes, main: str, number: int) -> Data:
+    """Return the points on a slice, with the interval of each median."""
+    measured = law.measured
+    at = np.zeros(0, dtype=int)
+    if measured:
+        on = np.ones(len(measured.seconds), dtype=bool)
+        for name, value in others.items():
+            on &= np.array(measured.sizes.get(name, (value,) * len(on))) == value
+        at = np.flatnonzero(on)
+    pick = lambda values: np.array(values)[at] if len(values) else np.zeros(0)  # noqa: E731
+    seconds = pick(measured.seconds if measured else ())
+    return {
+        "type": "scatter", "x": pick(measured.sizes[main] if measured else ()), "y": seconds, "mode": "markers",
+        "marker": {"color": COLOURS[number], "symbol": MARKERS[number], "size": 7}, "name": "measured",
+        "error_y": _whiskers(pick(measured.low if measured else ()), pick(measured.high if measured else ()), seconds),
+        "legendgroup": str(number), "showlegend": False,
+    }  # fmt: skip
+
+
+def _whiskers(low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndarray, middle: Any) -> Data | None:
+    if not len(low) or not len(high):
+        return None
+    at = np.array(middle)
+    return {"type": "data", "symmetric": False, "array": np.array(high) - at, "arrayminus": at - np.array(low)}
+
+
+def _curve(x: np.ndarray, y: np.ndarray, label: str, number: int, marked: bool = False) -> list[Data]:
+    """Return a line, and its entry in the legend: with the marker of the points where there are some."""
+    common = {"type": "scatter", "name": label, "legendgroup": str(number)}
+    common |= {"line": {"color": COLOURS[number], "dash": DASHES[number]}}
+    marker = {"color": COLOURS[number], "symbol": MARKERS[number], "size": 7}
+    key = {"x": [None], "y": [None], "mode": "lines+markers" if marked else "lines", "marker": marker}
+    return [{**common, "x": x, "y": y, "mode": "lines", "showlegend": False}, {**common, **key}]
+
+
+def _bands(law: Law, x: np.ndarray, seconds: np.ndarray, number: int) -> list[Data]:
+    """Return the 95 % interval of the median, dark, over the residual from p5 to p95, pale."""
+    found: list[tuple[str, float, Sequence[float]]] = []
+    if law.residual is not None:
+        found.append(("residual p5–p95", 0.12, law.residual.distribution.quantile([0.05, 0.95]).tolist()))
+    if law.interval is not None:
+        found.append(("interval of the median", 0.35, law.interval))
+    red, green, blue = (int(COLOURS[number][start : start + 2], 16) for start in (1, 3, 5))
+    return [
+        {"type": "scatter", "x": np.concatenate([x, x[::-1]]), "y": np.concatenate([seconds * low, (seconds * high)[::-1]]),
+         "fill": "toself", "fillcolor": f"rgba({red},{green},{blue},{alpha})", "line": {"width": 0}, "mode": "lines",
+         "name": name, "legendgroup": str(number), "showlegend": False, "hoverinfo": "skip"}
+        for name, alpha, (low, high) in found
+    ]  # fmt: skip
+
+
+def _log_axis(title: str, unit: str) -> Data:
+    suffix = {"seconds": "s", "bytes": "B"}.get(unit, "")
+    label = title if suffix else f"{title} ({unit})"
+    return {"type": "log", "title": label, "tickformat": "~s", "ticksuffix": suffix, "nticks": 10}
+
+
+def _residual(asked: Timing) -> Panel:
+    """Quantiles of measured over predicted against those of a normal: on the straight line they are lognormal."""
+    title = "Is the residual lognormal?"
+    normal = NormalDist()
+    traces: list[Data] = []
+    law = asked.law
+    if law.measured and law.measured.seconds:
+        ratios = np.sort(np.array(law.measured.seconds) / _predicted(asked))
+        scores = [normal.inv_cdf((place + 0.5) / len(ratios)) for place in range(len(ratios))]
+        marker = {"color": COLOURS[0], "symbol": MARKERS[0], "size": 6}
+        traces.append(
+            {"type": "scatter", "x": scores, "y": ratios, "mode": "markers", "marker": marker, "name": "points / law"}
+        )
+    if law.residual is not None:
+        shares = np.linspace(0.005, 0.995, 100)
+        values = law.residual.distribution.quantile(shares)
+        scores = [normal.inv_cdf(share) for share in shares]
+        line = {"color": COLOURS[1], "dash": DASHES[0]}
+        name = f"residual of {law.residual.of}"
+        traces.append({"type": "scatter", "x": scores, "y": values, "mode": "lines", "line": line, "name": name})
+    if not traces:
+        return Panel(title, [], remark="no residual and no points are stated")
+    traces.append(_straight(traces[-1]))
+    ticks = {
+        "tickvals": [normal.inv_cdf(share) for share in _SHARES],
+        "ticktext": [f"p{100 * share:g}" for share in _SHARES],
+    }
+    x = {"title": "quantile, on a normal scale", **ticks}
+    return Panel(title, traces, x, {"type": "log", "title": "measured / predicted", "nticks": 8, "tickformat": ".3~g"})
+
+
+def _straight(trace: Data) -> Data:
+    """Return the lognormal with the quartiles of a trace, as a straight line."""
+    x, y = np.asarray(trace["x"]), np.log(np.maximum(np.asarray(trace["y"]), 1e-12))
+    low, high = NormalDist().inv_cdf(0.25), NormalDist().inv_cdf(0.75)
+    at_low, at_high = np.interp([low, high], x, y)
+    ends = np.array([-2.6, 2.6])
+    values = np.exp(at_low + (at_high - at_low) * (ends - low) / (high - low))
+    line = {"color": GREY, "dash": "dash", "width": 1}
+    return {
+        "type": "scatter",
+        "x": ends,
+        "y": values,
+        "mode": "lines",
+        "line": line,
+        "name": "lognormal, same quartiles",
+    }
+
+
+def _predicted(asked: Timing) -> np.ndarray:
+    """Return the law's seconds at the measured points."""
+    measured = asked.law.measured
+    assert measured is not None
+    fixed = {name: low for name, (low, _high) in ranges(asked).items() if name not in measured.sizes}
+    columns = {name: np.array(values) for name, values in measured.sizes.items()}
+    seconds = asked.predict({**fixed, **columns})
+    return np.broadcast_to(seconds, (len(measured.seconds),))
+
+
+def _errors(law: Law) -> Panel:
+    title = "How far off is it on what the fit did not see?"
+    if not law.held_out:
+        return Panel(title, [], remark="no held-out error is stated")
+    splits = [f"{one.split}<br>{one.points:,} points" for one in law.held_out]
+    traces = [
+        {"type": "bar", "x": splits, "y": [100 * getattr(one, key) for one in law.held_out], "name": name,
+         "text": [plain(getattr(one, key), "share") for one in law.held_out], "textposition": "outside",
+         "marker": {"color": colour, "pattern": {"shape": pattern}}}
+        for key, name, colour, pattern in (("median", "median", COLOURS[0], ""), ("p95", "p95", COLOURS[1], "/"))
+    ]  # fmt: skip
+    most = 100 * max(max(one.median, one.p95) for one in law.held_out) or 1.0
+    y = {"title": "relative error", "ticksuffix": " %", "range": [0, 1.35 * most]}
+    return Panel(title, traces, {"title": "held out by", "type": "category"}, y)
+
+
+def _agreement(asked: Timing) -> Panel:
+    """Predicted against measured; without points, what the law says over two sizes, or for one unit of one size."""
+    measured = asked.law.measured
+    if measured and measured.seconds:
+        seconds, predicted = np.array(measured.seconds), _predicted(asked)
+        ends = np.array([min(seconds.min(), predicted.min()) / 1.2, max(seconds.max(), predicted.max()) * 1.2])
+        marker = {"color": COLOURS[0], "symbol": MARKERS[0], "size": 6, "opacity": 0.7}
+        line = {"color": GREY, "dash": "dash", "width": 1}
+        traces: list[Data] = [
+            {"type": "scatter", "x": seconds, "y": predicted, "mode": "markers", "marker": marker, "name": "points"},
+            {"type": "scatter", "x": ends, "y": ends, "mode": "lines", "line": line, "name": "predicted = measured"},
+        ]
+        x, y = _log_axis("measured", "seconds"), _log_axis("predicted", "seconds")
+        return Panel("Does it agree with what was measured?", traces, x, y)
+    names = by_span(asked)
+    if not names:
+        return Panel("Does it agree with what was measured?", [], remark=NOT_SHIPPED)
+    return _per_unit(asked, names[0]) if len(names) == 1 else _levels(asked, names[0], names[1])
+
+
+def _places(asked: Timing, name: str) -> np.ndarray:
+    """Return GRID values of a size from least to largest, even in the logarithm; 0 has no place on such an axis."""
+    low, high = ranges(asked)[name]
+    return np.geomspace(low if low > 0 else min(1.0, high / 1000), high, GRID)
+
+
+def _per_unit(asked: Timing, name: str) -> Panel:
+    xs = _places(asked, name)
+    unit = asked.op.sizes[name]
+    one = {"bytes": "byte", "seconds": "second"}.get(unit, f"one of {name}")
+    traces = _curve(xs, asked.predict({name: xs}) / xs, "law / size", 0)
+    axis = _log_axis(f"time for one {one}" if unit in ("bytes", "seconds") else f"time for {one}", "seconds")
+    return Panel("From which size on is overhead small?", traces, _log_axis(name, unit), axis, NOT_SHIPPED)
+
+
+def _levels(asked: Timing, across: str, up: str) -> Panel:
+    """Level curves: where two sizes, the others in the middle of their ranges, take the same time."""
+    xs, ys = _places(asked, across), _places(asked, up)
+    fixed = {name: float(spread(*ends, [0.5], asked.op.sizes[name])[0]) for name, ends in ranges(asked).items()}
+    grid = {across: np.repeat(xs, GRID), up: np.tile(ys, GRID)}
+    seconds = np.log10(asked.predict({**fixed, **grid})).reshape(GRID, GRID)
+    # Time that falls with size somewhere, as a fit may have it by a little, would give a curve that goes back and forth.
+    rising = np.maximum.accumulate(seconds, axis=1)
+    low, high = math.ceil(float(seconds.min())), math.floor(float(seconds.max()))
+    step = max(1, math.ceil((high - low + 1) / len(COLOURS)))
+    levels = [float(level) for level in range(low, high + 1, step)]
+    levels = levels or np.linspace(seconds.min(), seconds.max(), 5)[1:-1].tolist()
+    traces: list[Data] = []
+    for number, level in enumerate(levels[: len(COLOURS)]):
+        crossed = (rising[:, 0] <= level) & (level <= rising[:, -1])
+        at = [float(np.interp(level, row, np.log10(ys))) for row in rising[crossed]]
+        traces += _curve(xs[crossed], 10 ** np.array(at), plain(10**level, "s"), number)
+    held = ", ".join(
+        f"{name} {size_text(value, asked.op.sizes[name])}" for name, value in fixed.items() if name not in grid
+    )
+    remark = NOT_SHIPPED + (f"<br>at {held}" if held else "")
+    title = "Which sizes take the same time?"
+    return Panel(title, traces, _log_axis(across, asked.op.sizes[across]), _log_axis(up, asked.op.sizes[up]), remark)
+
+
+def page(profile: Profile, laws: Iterable[str] | None = None) -> str:
+    """Return the charts of laws, by default of all, as one HTML file. Raises ProfileError for a law it does not have."""
+    names = ordered(profile) if laws is None else [timing(profile, name).name for name in laws]
+    blocks, index, charts = [], [], []
+    for title in dict.fromkeys(section(name) for name in names):
+        inside = [name for name in names if section(name) == title]
+        links = [f'<li><a href="#law-{names.index(name)}">{html.escape(name)}</a></li>' for name in inside]
+        index.append(f"<li>{title}<ul>{''.join(links)}</ul></li>")
+        blocks.append(f"<h2>{title}</h2>")
+        blocks += [_block(profile, name, names.index(name)) for name in inside]
+    for name in names:
+        charts.append(figure(profile, name).to_json())
+    template = files(__package__ or "").joinpath("profile_page.html").read_text(encoding="utf-8")
+    unknown = sum(not profile.laws[name].held_out for name in names)
+    count = f"{len(names)} law{'' if len(names) == 1 else 's'}"
+    answer = f"{count}; each states its error on sizes that its fit did not see" + (
+        f", but for {unknown}." if unknown else "."
+    )
+    return Template(template).substitute(
+        title=html.escape(f"How long do operations take on {profile.name}?"),
+        answer=html.escape(answer),
+        what=html.escape(profile.what),
+        index="".join(index),
+        laws="\n".join(blocks),
+        charts=f"[{','.join(charts)}]".replace("<", "\\u003c"),
+        config=json.dumps(CONFIG),
+        plotly=_plotly(),
+    )
+
+
+def _block(profile: Profile, name: str, number: int) -> str:
+    texts = "".join(f"<li>{html.escape(text)}</li>" for text in _texts(profile, name))
+    chart = f'<div class="chart" data-chart="{number}" role="img" aria-label="Charts of {html.escape(name)}"></div>'
+    return f'<section id="law-{number}"><h3>{html.escape(name)}</h3><ul>{texts}</ul>{chart}</section>'
+
+
+def _texts(profile: Profile, name: str) -> tuple[str, ...]:
+    texts = summary(profile, name)
+    return texts if profile.laws[name].measured else (*texts, f"{NOT_SHIPPED[0].upper()}{NOT_SHIPPED[1:]}.")
+
+
+@cache
+def _plotly() -> str:
+    """Return plotly.js, gzipped and in base64: 2 MB, where the file itself is 5."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
