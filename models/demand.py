@@ -15,7 +15,6 @@ import numpy as np
 
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
-from .api import Api
 from .control import Control
 from .line import Line
 from .memory import Summarize
@@ -167,10 +166,10 @@ class Demand:
         cost.time["context"] += call.assemble * total
         if call.restores:
             cost.time["context"] += server.restore.seconds(held.known * call.per_token)
-        repeated = max(0.0, received - new) * server.tokenize
-        carry = carried * server.new + cached * server.reused + repeated
-        work = spec.overhead.mean + new * server.new + output * server.output + min(new, received) * server.tokenize
-        scale = (spec.residual.mean if isinstance(spec, Api) else 1.0) / call.speed
+        work, carry = server.work(new, carried, cached, output)
+        carry += max(0.0, received - new) * server.tokenize
+        work += spec.overhead.mean + min(new, received) * server.tokenize
+        scale = (1.0 if server.residual is None else server.residual.mean) / call.speed
         cost.time["context" if category == "context" else "inference"] += work * scale
         cost.time["context"] += carry * scale
         seconds = (work + carry) * scale

@@ -1,18 +1,45 @@
-"""A language model that we serve: replicas behind one queue, with a law in tokens.
+"""A language model that we serve: replicas behind one queue, with a law in tokens, or a shape whose times a profile gives.
 
 A call takes (overhead + prefill of the tokens not in the cache + decode of the output) / speed on one of
-replicas x concurrency slots, first come first served.
+replicas x concurrency slots, first come first served. With `shape`, prefill and decode are sums of the profile's laws of
+kernels (`transformer`), for a prompt by itself and for decoding beside `batch` - 1 others.
 
-Leaves out: batching, paged memory, eviction (an iteration-level server is another kind).
-Checked: tests/test_llm.py; tests/test_theory.py (Erlang, Pollaczek and Khinchine, Jackson, mean value analysis).
+Leaves out: batching that follows the load, paged memory, eviction (an iteration-level server is another kind).
+Checked: tests/test_llm.py; tests/test_call_time.py; tests/test_theory.py (Erlang, Pollaczek and Khinchine, Jackson, mean
+value analysis).
 """
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import BeforeValidator, PlainSerializer, model_validator
+
+from ..sim.engine import units
 from ..sim.engine.distributions import DurationDist
-from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, TimePerToken
+from ..sim.engine.errors import ProfileError
+from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, TimePerToken
+from ..sim.profile.profile import Profile
+from .call_time import CallTime
 from .serializer import Law
 from .service import ZERO_TIME
+from .shapes import PRESETS, Shape, preset
+from .transformer import IterationTime
+
+
+def _named(value: object) -> object:
+    """Take the name of a preset for its shape."""
+    return preset(value) if isinstance(value, str) else value
+
+
+def _name_of(shape: Shape) -> str | dict[str, Any]:
+    """Return the name of a preset, or what a shape of one's own says."""
+    return next((name for name, known in PRESETS.items() if known == shape), None) or shape.to_data()
+
+
+AnyShape = Annotated[Shape, BeforeValidator(_named, json_schema_input_type=str | Shape), PlainSerializer(_name_of)]
+
+_OF_TOKENS = ("prefill", "decode")
+_OF_SHAPE = ("dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "batch")
 
 
 class Llm(Spec):
@@ -21,6 +48,11 @@ class Llm(Spec):
     `prefill` is per token that is not cached, `decode` per output token, `tokenize` per token of text received.
     `prefix_cache` is the share of a prompt sent before that is still found in the server's cache when the runtime
     discards KV between calls. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
+
+    In place of `prefill` and `decode`, `shape` names a known transformer or describes one, and the scenario's `profile` the
+    machine: `dtype` is the type of the weights, `kv_dtype` of the cache (left out: as activations), `tensor_parallel` the
+    devices of a replica, joined by `link`; `launch` replays a recorded graph of kernels or launches each, `engine` names the
+    profile's law of host time per iteration, and `batch` is how many sequences decode together (left out: `concurrency`).
     """
 
     kind: Literal["llm"]
@@ -31,7 +63,59 @@ class Llm(Spec):
     overhead: DurationDist = ZERO_TIME
     prefill: TimePerToken = 0.0
     decode: TimePerToken = 0.0
+    shape: AnyShape | None = None
+    dtype: str = "bf16"
+    kv_dtype: str | None = None
+    tensor_parallel: PositiveCount = 1
+    link: Literal["nvlink", "pcie", "node"] = "nvlink"
+    launch: Literal["graph", "eager"] = "graph"
+    engine: str | None = None
+    batch: PositiveCount | None = None
     tokenize: TimePerToken = 0.0
     speed: Factor = 1.0
     prefix_cache: Share = 0.0
     restore: Law = Law()
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        # What is written at its default, as a resolved scenario does, is no contradiction.
+        own = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
+        for name in _OF_TOKENS if self.shape is not None else _OF_SHAPE:
+            if name in own:
+                rule = "must be left out: `shape` tells it" if self.shape is not None else "goes with `shape` only"
+                raise SpecProblem((name,), rule)
+        return self
+
+    def call_time(self, profile: Profile) -> CallTime:
+        """Return the times of calls on the machine of a profile. Raises ProfileError or ValueError where it has none."""
+        assert self.shape is not None
+        iteration = IterationTime(
+            profile, self.shape, dtype=self.dtype, kv_dtype=self.kv_dtype, tensor_parallel=self.tensor_parallel,
+            link=self.link, launch=self.launch, engine=self.engine,
+        )  # fmt: skip
+        return CallTime(iteration, self.batch or self.concurrency, profile.timing("gemm", dtype=self.dtype).noise)
+
+    def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
+        """Yield why this model cannot run on the machine of a profile: no law, no such layout, not enough memory."""
+        if self.shape is None:
+            return
+        if profile is None:
+            yield SpecProblem(("shape",), "needs `profile`, such as `profile: h100-sxm`, for the times of its kernels")
+            return
+        if not self.shape.is_causal:
+            yield SpecProblem(("shape",), "must be of a model that generates; this one encodes")
+            return
+        try:
+            self.call_time(profile)
+        except (ProfileError, ValueError) as error:
+            told = error.problems[0].message if isinstance(error, ProfileError) else str(error)
+            yield SpecProblem(("shape",), f"has no times on the profile: {told}")
+            return
+        weights = self.shape.weight_bytes(self.dtype)
+        memory = profile.device.memory if profile.device else None
+        if memory is not None and weights > memory * self.tensor_parallel:
+            has = (
+                f"{units.format(memory * self.tensor_parallel, units.SIZE)} of {self.tensor_parallel} x {profile.name}"
+            )
+            rule = f"its weights take {units.format(weights, units.SIZE)}, more than the {has}"
+            yield SpecProblem(("shape",), f"{rule}; give more devices by `tensor_parallel`, or a narrower `dtype`")

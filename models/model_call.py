@@ -12,7 +12,9 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.draws import Stream
+from ..sim.engine.random_variable import Distribution
 from .api import Api
+from .call_time import CallTime
 from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
 from .line import Line, cross
 from .llm import Llm
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ModelServer:
-    """A served or hosted model: seconds per token of each kind, its slots, and its prices."""
+    """A served or hosted model: seconds per token of each kind, or the times of a shape; its slots, and its prices."""
 
     def __init__(self, system: "System", index: int, name: str, spec: Llm | Api) -> None:
         self.index = index
@@ -36,8 +38,12 @@ class ModelServer:
         self.node = system.node_of(spec.node)
         self.spec = spec
         self.pool: Pool | FifoPool | None
+        self.time: CallTime | None
+        self.residual: Distribution | None  # of a call's time, as a factor
         if isinstance(spec, Llm):
             self.new, self.reused, self.output = spec.prefill, 0.0, spec.decode
+            self.time = None if system.machine is None or spec.shape is None else spec.call_time(system.machine)
+            self.residual = None if self.time is None else self.time.noise
             self.tokenize = spec.tokenize
             self.hit = 1.0 if system.runtime.kv == "keep" else spec.prefix_cache
             self.restore = spec.restore
@@ -45,6 +51,10 @@ class ModelServer:
             self.price = self.reused_price = self.output_price = 0.0
         else:
             self.new, self.reused, self.output = spec.new, spec.cached, spec.output
+            self.time = None
+            self.residual = (
+                None if spec.residual.is_constant and spec.residual.mean == 1 else spec.residual.distribution
+            )
             self.tokenize = 0.0
             self.hit = spec.cache_hit
             self.restore = Law()
@@ -69,6 +79,20 @@ class ModelServer:
         self.restore_account = account("context", name, "restore session")
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)
+
+    def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
+        """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest.
+
+        With a shape, the time of the prompt's iteration is split by its new and carried tokens.
+        """
+        if self.time is None:
+            return new * self.new + output * self.output, carried * self.new + reused * self.reused
+        prompt = new + carried
+        prefill = self.time.prefill(prompt, reused)
+        carry = prefill * carried / prompt if prompt else 0.0
+        # The prompt's iteration makes the first token of the output, unless all of the prompt was in the cache.
+        rest = output - 1.0 if prompt else output
+        return prefill - carry + self.time.decode(prompt + reused + output - rest, rest), carry
 
 
 class ModelCall:
@@ -106,12 +130,9 @@ class ModelCall:
         self.prompt = prompt
         self.output = output  # None: the tokens of the trace
         self.overhead = system.stream(f"{server.path}/overhead/{path}", server.spec.overhead)
-        residual = server.spec.residual if isinstance(server.spec, Api) else None
-        self.factor = (
-            None
-            if residual is None or (residual.is_constant and residual.mean == 1)
-            else system.stream(f"{server.path}/residual/{path}", residual)
-        )
+        residual = server.residual
+        sampler = None if residual is None else residual.lower_bound if residual.is_constant else residual.sample
+        self.factor = None if sampler is None else system.draws.stream(f"{server.path}/residual/{path}", sampler)
         self.full = system.runtime.state == "full"
         self.per_token = system.bytes_per_token
         self.assemble = system.scenario.orchestrator.assemble if self.full else 0.0
@@ -226,8 +247,12 @@ class ModelCall:
     def _work(self, state: Context, fixed: float) -> float:
         """Return the seconds of a call at speed 1; `state.share` of them carry context."""
         server = self.server
-        carry = state.carried * server.new + state.reused * server.reused
-        first = fixed + state.new * server.new + state.output * server.output
+        if server.time is not None:
+            first, carry = server.work(state.new, state.carried, state.reused, state.output)
+            first += fixed
+        else:  # `work`, inlined
+            carry = state.carried * server.new + state.reused * server.reused
+            first = fixed + state.new * server.new + state.output * server.output
         if server.tokenize:
             carry += max(0.0, state.received - state.new) * server.tokenize
             first += min(state.new, state.received) * server.tokenize

@@ -8,8 +8,11 @@ Checked: tests/test_scenario.py, tests/data/bad.
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from ..sim.engine.errors import did_you_mean, listed
+from ..sim.engine.errors import ProfileError, did_you_mean, listed
+from ..sim.engine.partial import is_whole
 from ..sim.engine.spec import SpecProblem
+from ..sim.profile.profile import read
+from .llm import Llm
 from .workflow import (
     DONE,
     END,
@@ -38,6 +41,12 @@ _PLACED = ("agents", "models", "tools", "memories", "retrievers", "evaluators") 
 
 def problems(scenario: "Scenario") -> Problems:
     """Yield every name that nothing has, every policy that lacks its number, and every route that does not exist."""
+    unread = list(_profiles(scenario))
+    yield from unread
+    if unread:  # the rest is looked at without
+        scenario = scenario.model_copy(update={"profile": ()})
+    else:
+        yield from _on_machine(scenario)
     yield from _in_components(scenario)
     for path, flow in _workflows(scenario):
         yield from _in_workflow(scenario, path, flow)
@@ -74,6 +83,32 @@ def _in_components(scenario: "Scenario") -> Problems:
             f"polls for the end of calls (preset `{scenario.runtime.preset}`), which needs `orchestrator.poll_interval`"
         )
         yield SpecProblem(("runtime",), f"{rule}, such as `20 ms`; or choose `notification: event`", at_key=True)
+
+
+def _profiles(scenario: "Scenario") -> Problems:
+    """Yield the profiles that cannot be read."""
+    for place, name in enumerate(scenario.profile):
+        try:
+            read(name)
+        except ProfileError as error:
+            path: Path = ("profile",) if len(scenario.profile) == 1 else ("profile", place)
+            yield SpecProblem(path, _told(error))
+
+
+def _on_machine(scenario: "Scenario") -> Problems:
+    """Yield the models that cannot run on what the profile describes."""
+    for name, model in scenario.models.items():
+        if isinstance(model, Llm) and is_whole(model):
+            for problem in model.misfits(scenario.machine):
+                yield SpecProblem(("models", name, *problem.path), problem.message)
+
+
+def _told(error: ProfileError) -> str:
+    """Return in one line what is wrong with a profile: its first mistake, and how many more there are."""
+    first, *more = error.problems
+    place = f"{error.subject}:{first.line}:{first.column}: " if first.line else f"{error.subject}: "
+    rest = f" (and {len(more)} more; see `coordsim profile show {error.subject}`)" if more else ""
+    return f"{place}{first.path}{': ' if first.path else ''}{first.message}{rest}"
 
 
 def _workflows(scenario: "Scenario") -> list[tuple[Path, Workflow]]:

@@ -59,7 +59,7 @@ def simulate(scenario: Scenario, seed: int | None = None, replication: int = 0, 
         replication=replication,
         classes=tuple(scenario.all_classes),
         horizon=scenario.workload.horizon is not None,
-        doubts=tuple(scenario.doubts()),
+        doubts=(*scenario.doubts(), *system.doubts()),
         resources=tuple(ResourceInfo(*resource) for resource in system.capacities),
     )
 

@@ -24,6 +24,7 @@ from .memory import Memory
 from .model_call import ModelCall, ModelServer
 from .network import Channel, Hop, LinkSpec
 from .scenario import Scenario
+from .serializer import ProfileSerializer
 from .service import Service, ServiceSpec
 from .workflow import ForkStep
 
@@ -75,6 +76,20 @@ class System:
         """Return the state with which a task begins."""
         servers, callers = (len(self.servers), len(self.prompts)) if self.has_tokens else (0, 0)
         return Context(servers, callers, len(self.memories), len(self.homes))
+
+    def doubts(self) -> list[str]:
+        """Return where the run asked laws of its profile for what they were not fitted on."""
+        found = [
+            f"{server.path}: {flag}"
+            for server in self.servers.values()
+            if server.time is not None
+            for flag in server.time.iteration.flags()
+        ]
+        for name, codec in self.serializers.items():
+            if isinstance(codec, ProfileSerializer):
+                for law in (codec.encode, codec.decode):
+                    found += [f"serializers.{name}: {flag}" for flag in law.timing.flags()]
+        return list(dict.fromkeys(found))
 
     # Places
 

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from .mistakes import bare, member_of, members_of
 
-__all__ = ["partial"]
+__all__ = ["is_whole", "partial"]
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -23,6 +23,17 @@ def partial(cls: type[T], data: Any) -> T:
     """Return a `cls` that holds what is valid in `data`."""
     made: T = _Parts().of_spec(cls, data)
     return made
+
+
+def is_whole(spec: BaseModel) -> bool:
+    """Whether nothing of a spec was refused, so that what it describes can be worked out."""
+    for name, info in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        if value is None and (info.is_required() or info.default is not None):
+            return False
+        if isinstance(value, BaseModel) and not is_whole(value):
+            return False
+    return True
 
 
 class _Anything(dict[Any, Any]):

@@ -96,7 +96,9 @@ def summary(profile: Profile, name: str) -> tuple[str, ...]:
     points = f"{one['points']:,} point{'' if one['points'] == 1 else 's'}"
     texts = [
         f"Seconds of one call are {one['formula']}.",
-        f"It holds for {range_texts(one)} and was fitted to {points}.",
+        f"It holds for {range_texts(one)} and was fitted to {points}."
+        if one["over"]
+        else f"It was fitted to {points}.",
         good(one),
     ]
     if residual:
@@ -194,7 +196,8 @@ def across(asked: Timing) -> dict[str, np.ndarray]:
     if main is not None:
         middle = {name: float(spread(*bounds[name], [0.5], asked.op.sizes[name])[0]) for name in names}
         low, high = bounds[main]
-        beyond = [middle | {main: value} for value in (low / 4, high * 4) if value > 0]
+        least = 1e-9 if asked.op.sizes[main] == "seconds" else 1.0  # what is counted has no quarters
+        beyond = [middle | {main: value} for value in (low / 4, high * 4) if value >= least]
         columns = {name: np.append(columns[name], [one[name] for one in beyond]) for name in names}
     rows = dict.fromkeys(zip(*_sensible(columns).values(), strict=True))
     return {name: np.array([row[place] for row in rows]) for place, name in enumerate(names)}

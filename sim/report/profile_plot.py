@@ -7,12 +7,17 @@ Checked: tests/test_profile_views.py.
 
 from __future__ import annotations
 
+import base64
+import gzip
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from statistics import NormalDist
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -20,7 +25,7 @@ import numpy as np
 from ..profile.law import Law, Timing
 from ..profile.profile import Profile
 from .numbers import plain
-from .profile_laws import Data, ranges, size_text, spread, timing
+from .profile_laws import Data, by_span, ordered, ranges, section, size_text, spread, summary, timing
 
 __all__ = ["CONFIG", "figure", "page"]
 
@@ -42,7 +47,7 @@ Sizes = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One of the four charts: its question, traces as plotly takes them, axes, and a remark inside of it."""
+    """One of the four charts: its question, traces as plotly takes them, axes, and a remark under the question."""
 
     title: str
     traces: list[Data]
@@ -57,10 +62,8 @@ def figure(profile: Profile, name: str) -> Any:
 
     asked = timing(profile, name)
     panels = (_by_size(asked), _residual(asked), _errors(asked.law), _agreement(asked))
-    drawn = make_subplots(
-        rows=2, cols=2, subplot_titles=[f"<b>{panel.title}</b>" for panel in panels], horizontal_spacing=0.1,
-        vertical_spacing=0.16,
-    )  # fmt: skip
+    titles = [f"<b>{one.title}</b>" + (f"<br><sup>{one.remark}</sup>" if one.remark else "") for one in panels]
+    drawn = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.18)
     for place, panel in enumerate(panels):
         row, column = place // 2 + 1, place % 2 + 1
         number = str(place + 1) if place else ""
@@ -76,16 +79,11 @@ def figure(profile: Profile, name: str) -> Any:
             "yanchor": "top",
             "bgcolor": "rgba(255,255,255,0.7)",
         }
-        drawn.update_layout({f"legend{number}": legend | {"font": {"size": 11}}})
-        if panel.remark:  # places as shares of the panel: on a logarithmic axis they would be exponents
-            drawn.add_annotation(
-                text=panel.remark, x=0.98, y=0.03, xref=f"x{number} domain", yref=f"y{number} domain", showarrow=False,
-                xanchor="right", yanchor="bottom", font={"color": GREY}, bgcolor="rgba(255,255,255,0.8)",
-            )  # fmt: skip
+        drawn.update_layout({f"legend{number}": legend | {"font": {"size": 11}, "tracegroupgap": 0}})
     question = f"How long does {html.escape(name)} take on {html.escape(profile.name)}?"
     drawn.update_layout(
         template={"layout": _LOOK}, title={"text": f"<b>{question}</b><br><sup>{_answer(asked.law)}</sup>", "x": 0.01},
-        height=820, margin={"l": 70, "r": 20, "t": 100, "b": 60},
+        height=860, margin={"l": 70, "r": 20, "t": 120, "b": 60},
     )  # fmt: skip
     return drawn
 
@@ -119,7 +117,9 @@ def _by_size(asked: Timing) -> Panel:
     remark = (
         NOT_SHIPPED if not measured else "" if shown == count else f"{shown:,} of {count:,} points lie on these slices"
     )
-    return Panel(title, traces, _log_axis(main, asked.op.sizes[main]), _log_axis("time of one call", "seconds"), remark)
+    x = _log_axis(main, asked.op.sizes[main], traces, "x")
+    y = _log_axis("time of one call", "seconds", traces, "y", 0.08 * sum(one.get("showlegend", True) for one in traces))
+    return Panel(title, traces, x, y, remark)
 
 
 def _constant(asked: Timing, title: str) -> Panel:
@@ -127,6 +127,7 @@ def _constant(asked: Timing, title: str) -> Panel:
     seconds = float(asked.predict(sizes)[0])
     traces: list[Data] = [
         {"type": "scatter", "x": [0, 1], "y": [seconds] * 2, "mode": "lines", "name": f"law: {plain(seconds, 's')}",
+            "showlegend": True,
          "line": {"color": COLOURS[0]}}
     ]  # fmt: skip
     traces = [*_bands(asked.law, np.array([0.0, 1.0]), np.array([seconds] * 2), 0), *traces]
@@ -137,7 +138,8 @@ def _constant(asked: Timing, title: str) -> Panel:
         traces.append({"type": "scatter", "x": middle, "y": np.array(measured.seconds), "mode": "markers",
                        "marker": marker, "name": "measured", "error_y": _whiskers(measured.low, measured.high, measured.seconds)})  # fmt: skip
     remark = "" if measured else NOT_SHIPPED
-    return Panel(title, traces, {"showticklabels": False, "title": "no size"}, _log_axis("time of one call", "seconds"), remark)  # fmt: skip
+    y = _log_axis("time of one call", "seconds", traces, "y", 0.1)
+    return Panel(title, traces, {"showticklabels": False, "title": "no size"}, y, remark)
 
 
 def slices(asked: Timing, main: str) -> list[Sizes]:
@@ -170,7 +172,10 @@ def _points(law: Law, others: Sizes, main: str, number: int) -> Data:
         for name, value in others.items():
             on &= np.array(measured.sizes.get(name, (value,) * len(on))) == value
         at = np.flatnonzero(on)
-    pick = lambda values: np.array(values)[at] if len(values) else np.zeros(0)  # noqa: E731
+
+    def pick(values: Sequence[float]) -> np.ndarray:
+        return np.array(values)[at] if len(values) else np.zeros(0)
+
     seconds = pick(measured.seconds if measured else ())
     return {
         "type": "scatter", "x": pick(measured.sizes[main] if measured else ()), "y": seconds, "mode": "markers",
@@ -189,7 +194,7 @@ def _whiskers(low: Sequence[float] | np.ndarray, high: Sequence[float] | np.ndar
 
 def _curve(x: np.ndarray, y: np.ndarray, label: str, number: int, marked: bool = False) -> list[Data]:
     """Return a line, and its entry in the legend: with the marker of the points where there are some."""
-    common = {"type": "scatter", "name": label, "legendgroup": str(number)}
+    common: Data = {"type": "scatter", "name": label, "legendgroup": str(number)}
     common |= {"line": {"color": COLOURS[number], "dash": DASHES[number]}}
     marker = {"color": COLOURS[number], "symbol": MARKERS[number], "size": 7}
     key = {"x": [None], "y": [None], "mode": "lines+markers" if marked else "lines", "marker": marker}
@@ -212,10 +217,29 @@ def _bands(law: Law, x: np.ndarray, seconds: np.ndarray, number: int) -> list[Da
     ]  # fmt: skip
 
 
-def _log_axis(title: str, unit: str) -> Data:
-    suffix = {"seconds": "s", "bytes": "B"}.get(unit, "")
-    label = title if suffix else f"{title} ({unit})"
-    return {"type": "log", "title": label, "tickformat": "~s", "ticksuffix": suffix, "nticks": 10}
+def _log_axis(title: str, unit: str, traces: Sequence[Data], letter: str, headroom: float = 0.0) -> Data:
+    """Return a logarithmic axis that holds the traces, labelled in units; `headroom` is the share left to a legend."""
+    values = np.concatenate([np.array(one[letter], dtype=float) for one in traces] or [np.zeros(0)])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not len(values):
+        return {"type": "log", "title": title}
+    low, high = math.log10(values.min()), math.log10(values.max())
+    pad = max(0.05 * (high - low), 0.15 if high - low < 0.3 else 0.0)
+    low, high = low - pad, high + pad
+    steps: Sequence[float] = (1,) if high - low > 2.5 else (1, 2, 5) if high - low > 0.7 else np.arange(1, 10, 0.5)
+    every = max(1, round((high - low) / 6))
+    ticks = [float(f"{step}e{power}") for power in range(math.floor(low), math.ceil(high) + 1, every) for step in steps]
+    texts = [size_text(value, unit) for value in ticks]
+    label = title if unit in ("seconds", "bytes") else f"{title} ({unit})"
+    top = low + (high - low) / (1.0 - headroom)
+    return {
+        "type": "log",
+        "title": label,
+        "tickvals": ticks,
+        "ticktext": texts,
+        "range": [low, top],
+        "hoverformat": ".4~s",
+    }
 
 
 def _residual(asked: Timing) -> Panel:
@@ -305,7 +329,7 @@ def _agreement(asked: Timing) -> Panel:
             {"type": "scatter", "x": seconds, "y": predicted, "mode": "markers", "marker": marker, "name": "points"},
             {"type": "scatter", "x": ends, "y": ends, "mode": "lines", "line": line, "name": "predicted = measured"},
         ]
-        x, y = _log_axis("measured", "seconds"), _log_axis("predicted", "seconds")
+        x, y = _log_axis("measured", "seconds", traces, "x"), _log_axis("predicted", "seconds", traces, "y")
         return Panel("Does it agree with what was measured?", traces, x, y)
     names = by_span(asked)
     if not names:
@@ -322,10 +346,9 @@ def _places(asked: Timing, name: str) -> np.ndarray:
 def _per_unit(asked: Timing, name: str) -> Panel:
     xs = _places(asked, name)
     unit = asked.op.sizes[name]
-    one = {"bytes": "byte", "seconds": "second"}.get(unit, f"one of {name}")
     traces = _curve(xs, asked.predict({name: xs}) / xs, "law / size", 0)
-    axis = _log_axis(f"time for one {one}" if unit in ("bytes", "seconds") else f"time for {one}", "seconds")
-    return Panel("From which size on is overhead small?", traces, _log_axis(name, unit), axis, NOT_SHIPPED)
+    y = _log_axis(f"time / {name}", "seconds", traces, "y", 0.1)
+    return Panel("From which size on is overhead small?", traces, _log_axis(name, unit, traces, "x"), y, NOT_SHIPPED)
 
 
 def _levels(asked: Timing, across: str, up: str) -> Panel:
@@ -336,41 +359,40 @@ def _levels(asked: Timing, across: str, up: str) -> Panel:
     seconds = np.log10(asked.predict({**fixed, **grid})).reshape(GRID, GRID)
     # Time that falls with size somewhere, as a fit may have it by a little, would give a curve that goes back and forth.
     rising = np.maximum.accumulate(seconds, axis=1)
-    low, high = math.ceil(float(seconds.min())), math.floor(float(seconds.max()))
-    step = max(1, math.ceil((high - low + 1) / len(COLOURS)))
-    levels = [float(level) for level in range(low, high + 1, step)]
-    levels = levels or np.linspace(seconds.min(), seconds.max(), 5)[1:-1].tolist()
+    low, high = float(seconds.min()), float(seconds.max())
+    steps = (1, 2, 5) if high - low < 2.5 else (1,)
+    round_ones = [
+        math.log10(float(f"{step}e{power}")) for power in range(math.floor(low), math.ceil(high)) for step in steps
+    ]
+    levels = [level for level in round_ones if low < level < high]
+    levels = levels[:: math.ceil(len(levels) / len(COLOURS)) or 1] or [(low + high) / 2]
     traces: list[Data] = []
-    for number, level in enumerate(levels[: len(COLOURS)]):
+    for number, level in enumerate(levels):
         crossed = (rising[:, 0] <= level) & (level <= rising[:, -1])
         at = [float(np.interp(level, row, np.log10(ys))) for row in rising[crossed]]
         traces += _curve(xs[crossed], 10 ** np.array(at), plain(10**level, "s"), number)
     held = ", ".join(
         f"{name} {size_text(value, asked.op.sizes[name])}" for name, value in fixed.items() if name not in grid
     )
-    remark = NOT_SHIPPED + (f"<br>at {held}" if held else "")
-    title = "Which sizes take the same time?"
-    return Panel(title, traces, _log_axis(across, asked.op.sizes[across]), _log_axis(up, asked.op.sizes[up]), remark)
+    x = _log_axis(across, asked.op.sizes[across], traces, "x")
+    y = _log_axis(up, asked.op.sizes[up], traces, "y", 0.08 * len(traces) / 2)
+    return Panel("Which sizes take the same time?", traces, x, y, NOT_SHIPPED + (f"; at {held}" if held else ""))
 
 
 def page(profile: Profile, laws: Iterable[str] | None = None) -> str:
     """Return the charts of laws, by default of all, as one HTML file. Raises ProfileError for a law it does not have."""
     names = ordered(profile) if laws is None else [timing(profile, name).name for name in laws]
-    blocks, index, charts = [], [], []
+    blocks, index = [], []
     for title in dict.fromkeys(section(name) for name in names):
         inside = [name for name in names if section(name) == title]
         links = [f'<li><a href="#law-{names.index(name)}">{html.escape(name)}</a></li>' for name in inside]
         index.append(f"<li>{title}<ul>{''.join(links)}</ul></li>")
         blocks.append(f"<h2>{title}</h2>")
         blocks += [_block(profile, name, names.index(name)) for name in inside]
-    for name in names:
-        charts.append(figure(profile, name).to_json())
+    charts = [figure(profile, name).to_json() for name in names]
     template = files(__package__ or "").joinpath("profile_page.html").read_text(encoding="utf-8")
     unknown = sum(not profile.laws[name].held_out for name in names)
-    count = f"{len(names)} law{'' if len(names) == 1 else 's'}"
-    answer = f"{count}; each states its error on sizes that its fit did not see" + (
-        f", but for {unknown}." if unknown else "."
-    )
+    answer = f"{len(names) - unknown} of {len(names)} laws state their error on sizes that their fit did not see."
     return Template(template).substitute(
         title=html.escape(f"How long do operations take on {profile.name}?"),
         answer=html.escape(answer),

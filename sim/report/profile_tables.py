@@ -91,7 +91,7 @@ def listing(profiles: Iterable[Profile]) -> View:
 
 def _listed(profile: Profile) -> Data:
     dates = sorted({source.date for source in profile.sources.values()})
-    found = [profile.source_of(law).quality for law in profile.laws.values()]
+    found: list[str] = [profile.source_of(law).quality for law in profile.laws.values()]
     return {
         "name": profile.name,
         "device": profile.device.name if profile.device else None,

@@ -1,0 +1,182 @@
+"""A served model with a shape: its calls take what its iterations take, and runs say what they rest on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coordsim.models.call_time import CallTime
+from coordsim.models.llm import Llm
+from coordsim.models.scenario import Scenario
+from coordsim.models.simulate import simulate
+from coordsim.sim.engine.errors import ScenarioError
+from coordsim.sim.profile.profile import Profile
+
+SOURCE = {"title": "round numbers", "quality": "assumed", "machine": "none", "date": "2026-11-23"}
+NOISE = {"residual": {"of": "repeats", "shares": "0 0.5 1", "ratios": "0.5 1 2"}}
+
+
+def machine(**more: Any) -> dict[str, Any]:
+    """Return a profile of round numbers; `more` is added to the law of products."""
+    roof = {"compute": "100 TFLOP/s", "memory": "1 TB/s"}
+    return {
+        "coordsim_profile": 1,
+        "name": "round",
+        "sources": {"own": SOURCE},
+        "device": {"name": "round", "memory": "80 GB", "memory_bandwidth": "1 TB/s"},
+        "laws": {
+            "gemm[dtype=bf16]": {"form": {"roofline": roof}, "source": "own", **more},
+            "attention.prefill[dtype=bf16]": {"form": {"roofline": roof}, "source": "own"},
+            "attention.decode[dtype=bf16]": {"form": {"roofline": roof}, "source": "own", "over": {"context": "1 500"}},
+            "encode[codec=json]": {"form": {"sum": {"overhead": "1 ms"}}, "source": "own"},
+            "decode[codec=json]": {"form": {"sum": {"terms": {"bytes": "1 us"}}}, "source": "own"},
+            "cross[via=http]": {"form": {"constant": "8 ms"}, "source": "own"},
+        },
+    }
+
+
+def calls(shape: str = "llama-3.2-1b", batch: int = 4, **more: Any) -> CallTime:
+    """Return the times of calls of a model on the round machine."""
+    model = Llm.model_validate({"kind": "llm", "shape": shape, "batch": batch})
+    return model.call_time(Profile.model_validate(machine(**more)))
+
+
+def scenario(tmp_path: Path, data: dict[str, Any], **more: Any) -> Scenario:
+    """Return a scenario of one call a task on the machine in `data`."""
+    import json
+
+    path = tmp_path / "round.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    given = {
+        "coordsim": 1,
+        "name": "one-call",
+        "seed": 1,
+        "profile": str(path),
+        "runtime": "ideal",
+        "workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": 40, "request": "100 tokens"},
+        "agents": {"one": {"model": "llm", "prompt": "200 tokens", "output": "50 tokens"}},
+        "models": {"llm": {"kind": "llm", "shape": "llama-3.2-1b", "batch": 4}},
+        "workflow": {"start": "go", "steps": {"go": {"agent": "one", "next": "done"}}},
+    }
+    return Scenario.from_text(json.dumps({**given, **more}))
+
+
+@pytest.mark.parametrize(("context", "output"), [(0, 1), (10, 7), (100, 500), (1500, 64), (63, 130)])
+def test_decoding_is_the_sum_over_its_iterations(context: int, output: int) -> None:
+    """The running sum agrees with every iteration asked by itself, within 0.2 %: a block of 64 counts as its middle."""
+    time = calls()
+    each = sum(time.iteration.decode(4, context + number) for number in range(output))
+    assert time.decode(context, output) == pytest.approx(each, rel=2e-3)
+
+
+def test_nothing_takes_no_time() -> None:
+    """No prompt and no output cost nothing."""
+    assert calls().prefill(0, 100) == 0
+    assert calls().decode(100, 0) == 0
+
+
+def test_a_call_in_a_run_takes_its_prefill_and_its_decodes(tmp_path: Path) -> None:
+    """300 tokens of prompt in one iteration, which makes the first of 50 tokens; all of it is inference."""
+    result = simulate(scenario(tmp_path, machine()))
+    time = calls()
+    expected = time.prefill(300, 0) + time.decode(301, 49)
+    assert result.response_times == pytest.approx([expected] * 40, rel=1e-9)
+
+
+def test_a_prompt_sent_again_is_context(tmp_path: Path) -> None:
+    """The second call of a stateless API prefills 350 tokens it has seen and 0 new ones: that iteration is context."""
+    steps = {"go": {"agent": "one", "repeat": 2, "next": "done"}}
+    ran = scenario(
+        tmp_path,
+        machine(),
+        workflow={"start": "go", "steps": steps},
+        runtime={"preset": "ideal", "kv": "discard", "state": "full"},
+    )
+    split = simulate(ran)
+    time = calls()
+    assert split.category("context").mean() == pytest.approx(time.prefill(350, 0), rel=1e-9)
+    assert split.category("inference").mean() == pytest.approx(
+        time.prefill(300, 0) + time.decode(301, 49) + time.decode(351, 49), rel=1e-9
+    )
+
+
+def test_repeats_of_products_scale_whole_calls(tmp_path: Path) -> None:
+    """With a spread from half to double, calls differ, and stay inside."""
+    plain = simulate(scenario(tmp_path, machine())).response_times
+    noisy = simulate(scenario(tmp_path, machine(**NOISE))).response_times
+    ratio = noisy / plain
+    assert 0.5 <= ratio.min() < 0.8
+    assert 1.3 < ratio.max() <= 2.0
+
+
+def test_a_result_flags_what_lies_outside_of_a_law(tmp_path: Path) -> None:
+    """Attention was fitted to 500 tokens of context; a call of 2,000 says so, one of 350 does not."""
+    long = {"one": {"model": "llm", "prompt": "2k tokens", "output": "50 tokens"}}
+    (flag,) = simulate(scenario(tmp_path, machine(), agents=long)).doubts
+    assert flag.startswith("models.llm: attention.decode[dtype=bf16] was asked at context")
+    assert "outside of the 1 to 500 it was fitted on" in flag
+    assert simulate(scenario(tmp_path, machine())).doubts == ()
+
+
+def test_messages_take_the_laws_of_the_profile(tmp_path: Path) -> None:
+    """Codec and loopback come from the profile: 1 ms to encode, 1 us a byte to decode, half of 8 ms each way."""
+    wired = {"preset": "ideal", "connection": "persistent", "codec": "json", "state": "full"}
+    split = simulate(scenario(tmp_path, machine(), runtime=wired))
+    sent, received = 300 * 5.0, 50 * 5.0  # bytes: 5 a token
+    assert split.category("communication").mean() == pytest.approx(8e-3, rel=1e-9)
+    assert split.category("serialization").mean() == pytest.approx(2e-3 + (sent + received) * 1e-6, rel=1e-9)
+
+
+def test_what_a_scenario_says_of_its_own_holds(tmp_path: Path) -> None:
+    """A serializer and a loopback in the scenario come before the profile's."""
+    wired = {"preset": "ideal", "connection": "persistent", "codec": "json", "state": "full"}
+    own = {"serializers": {"json": {}}, "network": {"loopback": "1 ms"}}
+    split = simulate(scenario(tmp_path, machine(), runtime=wired, **own))
+    assert split.category("communication").mean() == pytest.approx(2e-3, rel=1e-9)
+    assert split.category("serialization").max() == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"shape": "llama-3.1-70b"}, "its weights take 141 GB, more than the 80 GB of 1 x round"),
+        ({"shape": "vit-l-14"}, "must be of a model that generates"),
+        ({"shape": "llama-3.1-8B"}, "did you mean `llama-3.1-8b`?"),
+        ({"shape": "llama-3.2-1b", "dtype": "fp8"}, "has no law `gemm[dtype=fp8]`; it has `gemm[dtype=bf16]`"),
+        ({"shape": "llama-3.2-1b", "prefill": "1 ms / token"}, "must be left out: `shape` tells it"),
+        ({"tensor_parallel": 2}, "goes with `shape` only"),
+    ],
+)
+def test_a_model_that_cannot_run_there_is_refused(tmp_path: Path, model: dict[str, Any], message: str) -> None:
+    """Too large, of the wrong kind, without a law, or said twice."""
+    with pytest.raises(ScenarioError) as caught:
+        scenario(tmp_path, machine(), models={"llm": {"kind": "llm", **model}})
+    assert message in str(caught.value)
+
+
+def test_a_shape_needs_a_profile(tmp_path: Path) -> None:
+    """Without one there is nothing to take times from."""
+    with pytest.raises(ScenarioError) as caught:
+        scenario(tmp_path, machine(), profile=[])
+    assert "needs `profile`, such as `profile: h100-sxm`" in str(caught.value)
+
+
+def test_a_resolved_scenario_is_the_same_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile beside its scenario is found from another folder, keeps its name where it ships, and is in the hash."""
+    import json
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    first = scenario(folder, machine())
+    monkeypatch.chdir(folder)
+    near = scenario(folder, machine(), profile="round.json")
+    assert near.to_data()["profile"] == str(folder / "round.json") == first.to_data()["profile"]
+    assert near.hash == first.hash
+    changed = machine()
+    changed["laws"]["cross[via=http]"]["form"]["constant"] = "9 ms"
+    (folder / "round.json").write_text(json.dumps(changed), encoding="utf-8")
+    assert near.hash != first.to_data()["name"]
+    assert (
+        scenario(folder, changed, profile="round.json").hash
+        != Scenario.from_text(json.dumps({**near.to_data(), "seed": 2})).hash
+    )
