@@ -23,7 +23,7 @@ demo: $(CORE) ## install, run scenarios/quickstart.yaml, print its table, keep i
 	@rm -rf runs/quickstart
 	$(BIN)/coordsim run scenarios/quickstart.yaml -o runs/quickstart
 
-test: lint types imports pytest ## install the dev extra and run every check; CI runs this
+test: lint types imports pytest ## install what the checks need and run them all; CI runs this
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -72,5 +72,5 @@ $(CORE): pyproject.toml $(LOCK) | $(BIN)/python
 
 $(DEV): pyproject.toml $(LOCK) | $(BIN)/python
 	$(PIP) install -c $(LOCK) setuptools
-	PYTHONWARNINGS=ignore::UserWarning $(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev]'
+	PYTHONWARNINGS=ignore::UserWarning $(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev,calibrate]'
 	@touch $(CORE) $@

@@ -36,7 +36,7 @@ def profile_of(
     for number, (source, points) in enumerate(sets):
         if progress is not None:
             progress(number, len(sets), points.law)
-        law = fit(points, source=source, seed=seed, keep_points=keep_points, multiprocessors=multiprocessors)
+        law = fit(points, source=source, seed=seed, keep_points=keep_points)
         laws[points.law] = law.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     given = {key: value for key, value in head.items() if value}
     return Profile.model_validate({"coordsim_profile": FORMAT, **given, "laws": _in_order(laws)})
@@ -46,4 +46,3 @@ def _in_order(laws: Mapping[str, Any]) -> dict[str, Any]:
     """Return the laws in the order of the list of operations, then by name."""
     order = {op: place for place, op in enumerate(OPS)}
     return dict(sorted(laws.items(), key=lambda item: (order[item[0].partition("[")[0]], item[0])))
-

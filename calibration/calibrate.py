@@ -4,7 +4,6 @@ Leaves out: the command line (`commands`).
 Checked: tests/test_calibrate.py.
 """
 
-import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from typing import Any, Literal
 from ..sim.engine.errors import Problem, ProfileError
 from ..sim.profile.profile import Profile
 from .build import Told, profile_of
-from .probe import Found, Missing, Probe
+from .probe import Found, Missing, matches
 from .session import Progress, Session, points
 from .session import calibrate as measure
 
@@ -24,8 +23,8 @@ _MACHINE = ("device", "cpu", "cores", "os", "driver")
 _NO_TORCH = "needs torch; try `pip install 'coordsim[calibrate]'`"
 
 
-def choose_device(asked: str) -> Literal["cuda", "cpu"]:
-    """Return `cuda` or `cpu` for `auto`, `cuda` or `cpu`. Raises ProfileError."""
+def choose_device(asked: str, threads: int | None = None) -> Literal["cuda", "cpu"]:
+    """Return `cuda` or `cpu` for `auto`, `cuda` or `cpu`; `threads` is how many of the CPU torch uses. Raises ProfileError."""
     if find_spec("torch") is None:
         if asked == "cuda":
             raise ProfileError([Problem("", f"a GPU {_NO_TORCH}")], "--device cuda")
@@ -37,6 +36,8 @@ def choose_device(asked: str) -> Literal["cuda", "cpu"]:
             [Problem("", "torch sees no CUDA device here; try `--device cpu`, or look at `nvidia-smi`")],
             "--device cuda",
         )
+    if threads is not None:
+        torch.set_num_threads(threads)
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -51,20 +52,11 @@ def find(device: str, only: Sequence[str] = ()) -> Found:
     found += kernels.probes(device) if find_spec("torch") else Found((), (Missing("every kernel", _NO_TORCH),))
     if not only:
         return found
-    probes = tuple(probe for probe in found.probes if any(_matches(probe, pattern) for pattern in only))
+    probes = tuple(probe for probe in found.probes if matches(probe.law, only))
     if not probes:
         known = ", ".join(sorted({probe.op for probe in found.probes}))
         raise ProfileError([Problem("", f"no probe is called so; there are {known}")], f"--only {' '.join(only)}")
-    return Found(probes, tuple(one for one in found.missing if any(_like(one.law, pattern) for pattern in only)))
-
-
-def _matches(probe: Probe, pattern: str) -> bool:
-    return _like(probe.law, pattern) or probe.op == pattern
-
-
-def _like(name: str, pattern: str) -> bool:
-    """Whether a name is like a pattern, in which brackets stand for themselves."""
-    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+    return Found(probes, tuple(one for one in found.missing if matches(one.law, only)))
 
 
 def measured(

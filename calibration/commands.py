@@ -18,8 +18,9 @@ from ..sim.report.terminal import Format, put, put_report, say
 if TYPE_CHECKING:
     from ..sim.profile.profile import Profile
     from ..sim.report.profile_tables import View
+    from .imports.imported import Imported
 
-INTERRUPTED = 130
+MISSED, INTERRUPTED = 3, 130
 
 profile_app = typer.Typer(no_args_is_help=True, help="Show, compare, plot, convert and import profiles.")
 
@@ -27,6 +28,11 @@ ProfileName = Annotated[str, typer.Argument(metavar="PROFILE", help="A profile t
 FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Folders or files of measurements.")]
+Engine = Annotated[str | None, typer.Option(help="Of a database with several engines, the one to take.")]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="LAW", help="These laws alone: `gemm`, `cross[*]`; may be repeated.")
+]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The profile to write, .yaml or .json.")]
 
 
@@ -43,11 +49,12 @@ def calibrate(
     budget: Annotated[
         str, typer.Option(metavar="TIME", help="How long to measure, such as 5m; fits come after.")
     ] = "5m",
-    only: Annotated[
-        list[str] | None, typer.Option(metavar="LAW", help="Measure these alone: `gemm`, `cross[*]`; may be repeated.")
-    ] = None,
+    only: Only = None,
     name: Annotated[str | None, typer.Option(help="The profile's name. Default: that of the file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the order of the measurements.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of kernels on the CPU. Default: torch's own choice.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the record of an interrupted session.")] = False,
     overwrite: Overwrite = False,
     format: FormatOption = Format.TABLE,
@@ -61,7 +68,7 @@ def calibrate(
         raise typer.BadParameter(f"must be auto, cuda or cpu; got `{device}`", param_hint="--device")
     seconds = _seconds(budget)
     check_profile_file(out, overwrite)
-    chosen = steps.choose_device(device)
+    chosen = steps.choose_device(device, threads)
     found = steps.find(chosen, only or ())
     record = _record(out, resume, overwrite)
     try:
@@ -142,6 +149,69 @@ def export(profile: ProfileName, out: Out, overwrite: Overwrite = False) -> None
     say(f"written to {out}")
 
 
+@profile_app.command("import")
+def import_(
+    sources: Sources,
+    *,
+    out: Out,
+    name: Annotated[str | None, typer.Option(help="The profile's name. Default: that of the file.")] = None,
+    engine: Engine = None,
+    only: Only = None,
+    mapping: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE", help="Which kernels of a trace are which operation (YAML).")
+    ] = None,
+    overwrite: Overwrite = False,
+    format: FormatOption = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Read measurements of others, fit the same laws, and write a profile.
+
+    Sources are folders or files of databases of kernels, torch or Chrome traces, and Nsight summaries; what each is, its
+    content tells. `aiconfigurator:h100_sxm` means the installed package aiconfigurator-core.
+    """
+    from .imports.build import imported
+    from .imports.detect import read
+
+    check_profile_file(out, overwrite)
+    found = [read(source, **_choices(engine, mapping)) for source in sources]
+    for one in found:
+        _told(one)
+    with _bar(quiet) as bar:
+        profile = imported(found, name or _stem(out), only or (), told=bar and bar.fitting)
+    write_profile(profile, out, overwrite)
+    from ..sim.report.profile_tables import overview
+
+    show_view(overview(profile), format)
+    say(f"written to {out}")
+
+
+@profile_app.command()
+def accuracy(
+    sources: Sources,
+    *,
+    engine: Engine = None,
+    only: Only = None,
+    seed: Annotated[int, typer.Option(min=0, help="What is held out.")] = 0,
+    format: FormatOption = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Say how well laws fitted to measurements of others predict what the fit did not see; exit with 3 if a goal is missed."""
+    from .accuracy import accuracy as measured
+    from .accuracy import view
+    from .imports.build import chosen
+    from .imports.detect import read
+
+    outcomes = []
+    for source in sources:
+        found = read(source, **_choices(engine, None))
+        told = None if quiet or not sys.stderr.isatty() else lambda law: say(f"fitting {law}")
+        about = {key: value for key, value in (found.device or {}).items() if key == "multiprocessors"}
+        outcomes += measured(chosen(found.points, only or ()), seed, told, **about)
+    show_view(view(outcomes, f"Laws of {', '.join(sources)}"), format)
+    if any(one.met is False for one in outcomes):
+        raise typer.Exit(MISSED)
+
+
 @profile_app.command("schema")
 def schema_() -> None:
     """Print the JSON Schema of profiles, for editors."""
@@ -154,6 +224,23 @@ def schema_() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _choices(engine: str | None, mapping: Path | None) -> dict[str, Any]:
+    """Return what was chosen for the readers, as they name it."""
+    return {key: value for key, value in (("engine", engine), ("mapping", mapping)) if value is not None}
+
+
+def _told(found: Imported) -> None:
+    """Say on stderr what was read, what was left out and why."""
+    say(f"{found.source['title']}: {sum(map(len, found.points)):,} points of {len(found.points)} laws")
+    for reason, count in found.skipped.items():
+        say(f"  left out: {count:,} rows: {reason}")
+    for note in found.notes:
+        say(f"  {note}")
+    unknown = [kernel for kernel in found.kernels if not kernel.law]
+    if unknown:
+        say(f"  {len(unknown)} kernels are in no law, the longest {unknown[0].name}: name them with --map")
 
 
 def show_view(view: View, format: Format) -> None:

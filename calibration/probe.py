@@ -7,14 +7,15 @@ Leaves out: what a law makes of the samples (`fits`).
 Checked: tests/test_measure.py, tests/test_kernel_probes.py, tests/test_coordination_probes.py.
 """
 
-from collections.abc import Callable, Mapping
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..sim.profile.ops import law_name
 
-__all__ = ["Call", "Case", "Found", "Missing", "Probe"]
+__all__ = ["Call", "Case", "Found", "Missing", "Probe", "matches"]
 
 Call = Callable[[int], float | None]
 """Do the operation once, with the inputs of this turn. A float returned is the seconds it took by its own measurement,
@@ -79,3 +80,9 @@ class Found:
     def __add__(self, other: "Found") -> "Found":
         """Return both together."""
         return Found(self.probes + other.probes, self.missing + other.missing)
+
+
+def matches(law: str, patterns: Sequence[str]) -> bool:
+    """Whether a law is among `patterns`: operations (`gemm`), names, or names with `*`; brackets stand for themselves."""
+    op = law.partition("[")[0]
+    return any(op == one or fnmatch.fnmatchcase(law, one.replace("[", "[[]")) for one in patterns)

@@ -114,9 +114,8 @@ def _by_size(asked: Timing) -> Panel:
         traces += [points] if len(points["x"]) else []
     measured = asked.law.measured
     count = len(measured.seconds) if measured else 0
-    remark = (
-        NOT_SHIPPED if not measured else "" if shown == count else f"{shown:,} of {count:,} points lie on these slices"
-    )
+    remark = f"{shown:,} of {count:,} points lie on these slices" if shown < count else ""
+    remark = remark if measured else NOT_SHIPPED
     x = _log_axis(main, asked.op.sizes[main], traces, "x")
     y = _log_axis("time of one call", "seconds", traces, "y", 0.08 * sum(one.get("showlegend", True) for one in traces))
     return Panel(title, traces, x, y, remark)
@@ -127,8 +126,7 @@ def _constant(asked: Timing, title: str) -> Panel:
     seconds = float(asked.predict(sizes)[0])
     traces: list[Data] = [
         {"type": "scatter", "x": [0, 1], "y": [seconds] * 2, "mode": "lines", "name": f"law: {plain(seconds, 's')}",
-            "showlegend": True,
-         "line": {"color": COLOURS[0]}}
+         "showlegend": True, "line": {"color": COLOURS[0]}}
     ]  # fmt: skip
     traces = [*_bands(asked.law, np.array([0.0, 1.0]), np.array([seconds] * 2), 0), *traces]
     measured = asked.law.measured
@@ -226,7 +224,7 @@ def _log_axis(title: str, unit: str, traces: Sequence[Data], letter: str, headro
     low, high = math.log10(values.min()), math.log10(values.max())
     pad = max(0.05 * (high - low), 0.15 if high - low < 0.3 else 0.0)
     low, high = low - pad, high + pad
-    steps: Sequence[float] = (1,) if high - low > 2.5 else (1, 2, 5) if high - low > 0.7 else np.arange(1, 10, 0.5)
+    steps = [1.0] if high - low > 2.5 else [1.0, 2.0, 5.0] if high - low > 0.7 else np.arange(1, 10, 0.5).tolist()
     every = max(1, round((high - low) / 6))
     ticks = [float(f"{step}e{power}") for power in range(math.floor(low), math.ceil(high) + 1, every) for step in steps]
     texts = [size_text(value, unit) for value in ticks]

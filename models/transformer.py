@@ -1,0 +1,266 @@
+"""How long an iteration of a transformer takes: the sum of the laws of its kernels, and what its host adds.
+
+An iteration works on all its tokens together, except for attention, which each sequence has of its own. While the device
+computes, the host submits the next kernels: submission adds only what it exceeds the device's time by. What the host does
+between iterations (`engine.step`) is added in full.
+
+Leaves out: pipeline and expert parallelism; overlap of collectives with products; the gather of logits from ranks; fused
+kernels where the profile has laws of their parts; sequences of unequal length beyond their mean; padding of recorded graphs
+to batch sizes; preparation of images and sound before the first product.
+Checked: tests/test_transformer.py, against times worked out by hand, and the law that weights are read once.
+Source: Pope et al., MLSys 2023 (composition); Shoeybi et al., 2019 (tensor parallelism); Agrawal et al., OSDI 2024 (chunks).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from ..sim.engine import units
+from ..sim.profile.law import Timing
+from ..sim.profile.profile import Profile
+from .kernel_laws import KernelLaws
+from .shapes import Shape
+from .transformer_kernels import Call, Kernels, Layout
+
+__all__ = ["IterationTime"]
+
+_OCTAVES = 21  # contexts from 1 to 2^21 are interpolated
+_PER_OCTAVE = 8  # straight pieces between a context and twice that
+
+
+class _Row:
+    """Device seconds of a decode iteration of one batch at the knots of context, and the contexts it was asked for."""
+
+    __slots__ = ("fixed", "host", "least", "most", "submit", "values")
+
+    def __init__(self, values: list[float], fixed: float, submit: float, host: float) -> None:
+        self.values = values
+        self.fixed = fixed
+        self.submit = submit
+        self.host = host
+        self.least = math.inf
+        self.most = -math.inf
+
+
+class IterationTime:
+    """Seconds of an iteration of a model of some shape on the machine of a profile.
+
+    `dtype` is the type of the weights; narrower than 16 bits, activations and the output table are bf16. `kv_dtype` is that
+    of the cache, by default the activations'. `link` joins the ranks of `tensor_parallel`. `launch: graph` replays recorded
+    kernels, `eager` launches each. `engine` names the profile's law of host time; left out, the only one there is.
+    `missing` tells what had to be derived or left at zero.
+    Raises ProfileError where the profile lacks a law that cannot be derived, ValueError for an impossible layout.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        shape: Shape,
+        *,
+        dtype: str = "bf16",
+        kv_dtype: str | None = None,
+        tensor_parallel: int = 1,
+        link: str = "nvlink",
+        launch: Literal["graph", "eager"] = "graph",
+        engine: str | None = None,
+    ) -> None:
+        self.shape = shape
+        self.profile = profile
+        self._laws = KernelLaws(profile)
+        self._layout = Layout(shape, dtype, kv_dtype, tensor_parallel, link)
+        self._kernels = Kernels(self._laws, self._layout)
+        self._bandwidth = profile.device.memory_bandwidth if profile.device else None
+        self._launch = self._submission(launch)
+        self._step = self._host_law(engine)
+        self._sums: dict[tuple[str, float], float] = {}  # sums over calls, by which calls and for how many
+        self._rows: dict[int, _Row] = {}
+        self._below: tuple[float, float, float] | None = None  # tokens, seconds, floor where a law beats the memory
+
+    @property
+    def missing(self) -> list[str]:
+        """Sentences: what the profile lacks, and what stands in for it."""
+        return list(self._laws.missing)
+
+    @property
+    def laws(self) -> list[str]:
+        """The names of the profile's laws in use."""
+        return [name for name in self._laws.timings if name in self.profile.laws]
+
+    def prefill(self, new: float, cached: float = 0.0, batch: int = 1) -> float:
+        """Return the seconds of an iteration that prefills `new` tokens after `cached` ones, for `batch` such sequences."""
+        return self.mixed([(new, cached)] * batch)
+
+    def decode(self, batch: int, context: float) -> float:
+        """Return the seconds of an iteration that decodes a token for each of `batch` sequences, of mean length `context`."""
+        row = self._rows.get(batch)
+        if row is None:
+            row = self._rows[batch] = self._row(batch)
+        row.least = min(row.least, context)
+        row.most = max(row.most, context)
+        mantissa, exponent = math.frexp(context)  # context = mantissa x 2^exponent, mantissa from 1/2 to 1
+        if 1 <= exponent <= _OCTAVES:
+            place = (exponent - 2 + 2.0 * mantissa) * _PER_OCTAVE
+            below = int(place)
+            low = row.values[below]
+            device = low + (row.values[below + 1] - low) * (place - below)
+        else:
+            device = row.fixed + self._decode_attention(batch, context)
+        return (max(row.submit, device)) + row.host
+
+    def mixed(self, chunks: Sequence[tuple[float, float]], decodes: int = 0, context: float = 0.0) -> float:
+        """Return the seconds of an iteration of chunks of prefills, each (new, cached) tokens, and `decodes` decodes.
+
+        `context` is the mean length of the decoding sequences. Every chunk and every decode samples one token.
+        """
+        tokens, sequences = self._sizes(chunks, decodes)
+        attention = self._prefill_attention(chunks) if chunks else 0.0
+        if decodes:
+            attention += self._decode_attention(decodes, context)
+        device = self._dense(tokens) + self._head(sequences) + attention
+        return max(device, self._submit(bool(chunks) + bool(decodes))) + self._host(sequences)
+
+    def encode(self, batch: int, tokens: float) -> float:
+        """Return the seconds to encode `batch` sequences of `tokens` each. Raises ValueError for a shape that generates."""
+        device = self._dense(batch * tokens) + self._encoder_attention(batch, tokens)
+        return max(device, self._submit(1)) + self._host(batch)
+
+    def parts(
+        self, chunks: Sequence[tuple[float, float]] = (), decodes: int = 0, context: float = 0.0
+    ) -> dict[str, float]:
+        """Return the seconds of `mixed` by part, such as `qkv`, `attention.decode`, `launch` and `host`; they add up to it."""
+        tokens, sequences = self._sizes(chunks, decodes)
+        result = _by_part(self._kernels.dense, tokens) | _by_part(self._kernels.head, sequences)
+        if chunks:
+            result["attention.prefill"] = self._prefill_attention(chunks)
+        if decodes:
+            result["attention.decode"] = self._decode_attention(decodes, context)
+        return self._with_host(result, bool(chunks) + bool(decodes), sequences)
+
+    def encode_parts(self, batch: int, tokens: float) -> dict[str, float]:
+        """Return the seconds of `encode` by part; they add up to it."""
+        result = _by_part(self._kernels.dense, batch * tokens)
+        result["attention.encoder"] = self._encoder_attention(batch, tokens)
+        return self._with_host(result, 1, batch)
+
+    def floor(self, tokens: float) -> float:
+        """Return the seconds to read the layers' weights once at nominal bandwidth; 0 where the profile does not tell it."""
+        if self._bandwidth is None:
+            return 0.0
+        weights = self.shape.layer_weight_bytes(self._layout.dtype, tokens)
+        return weights / self._layout.ranks / self._bandwidth
+
+    def flags(self) -> list[str]:
+        """Return a sentence for each size outside of a law's range so far, and one where laws beat the memory bandwidth."""
+        for batch, row in self._rows.items():
+            if row.most >= row.least:
+                self._decode_attention(batch, row.least)
+                self._decode_attention(batch, row.most)
+                row.least, row.most = math.inf, -math.inf  # noted now
+        found = [flag for timing in self._laws.timings.values() for flag in timing.flags()]
+        if self._below is not None:
+            tokens, seconds, floor = self._below
+            found.append(
+                f"the layers take {units.format(seconds, units.DURATION)} for {tokens:g} tokens, less than the "
+                f"{units.format(floor, units.DURATION)} in which the memory can read their weights"
+            )
+        return found
+
+    # Sums over kernels
+
+    def _sizes(self, chunks: Sequence[tuple[float, float]], decodes: int) -> tuple[float, int]:
+        """Return the tokens and the sequences of an iteration."""
+        tokens, sequences = sum(new for new, _ in chunks) + decodes, len(chunks) + decodes
+        if tokens <= 0:
+            raise ValueError("an iteration needs a new token, of a chunk or a decode; got none")
+        return tokens, sequences
+
+    def _dense(self, tokens: float) -> float:
+        """Return the device seconds of all but attention and output, and look whether they beat the memory."""
+        key = ("dense", tokens)
+        seconds = self._sums.get(key)
+        if seconds is None:
+            seconds = self._sums[key] = _total(self._kernels.dense, tokens)
+            floor = self.floor(tokens)
+            if seconds < floor and (self._below is None or seconds / floor < self._below[1] / self._below[2]):
+                self._below = (tokens, seconds, floor)
+        return seconds
+
+    def _head(self, sequences: float) -> float:
+        return self._once("head", sequences, lambda: _total(self._kernels.head, sequences))
+
+    def _host(self, sequences: float) -> float:
+        step = self._step
+        return self._once("host", sequences, lambda: step.seconds({"batch": sequences})) if step is not None else 0.0
+
+    def _submit(self, attentions: int) -> float:
+        """Return the host seconds to submit the kernels of an iteration, with so many kernels of attention a layer."""
+        return self._once("submit", attentions, lambda: self._launch(self._kernels.count(attentions)))
+
+    def _once(self, what: str, size: float, work: Callable[[], float]) -> float:
+        """Return what `work` gives, computed once for a size."""
+        key = (what, size)
+        if key not in self._sums:
+            self._sums[key] = work()
+        return self._sums[key]
+
+    def _prefill_attention(self, chunks: Sequence[tuple[float, float]]) -> float:
+        attention = self._kernels.prefill
+        if len(chunks) == 1:
+            return attention.seconds(1, *chunks[0])
+        return sum(attention.seconds(batch, *chunk) for chunk, batch in Counter(chunks).items())
+
+    def _decode_attention(self, batch: int, context: float) -> float:
+        return self._kernels.decode.seconds(batch, 1.0, max(context, 1.0))
+
+    def _encoder_attention(self, batch: int, tokens: float) -> float:
+        return self._kernels.encoder.seconds(batch, tokens, 0.0)
+
+    def _row(self, batch: int) -> _Row:
+        fixed = self._dense(batch) + self._head(batch)
+        knots = [2.0**octave * (1 + piece / _PER_OCTAVE) for octave in range(_OCTAVES) for piece in range(_PER_OCTAVE)]
+        attention = self._kernels.decode.predict(batch, [*knots, 2.0**_OCTAVES])
+        return _Row([fixed + seconds for seconds in attention], fixed, self._submit(1), self._host(batch))
+
+    def _with_host(self, parts: Mapping[str, float], attentions: int, sequences: float) -> dict[str, float]:
+        launch = max(0.0, self._submit(attentions) - sum(parts.values()))
+        return {**parts, "launch": launch, "host": self._host(sequences)}
+
+    # Laws of the host
+
+    def _submission(self, launch: Literal["graph", "eager"]) -> Callable[[float], float]:
+        """Return the host seconds to submit so many kernels."""
+        if launch not in ("graph", "eager"):
+            raise ValueError(f"launch must be graph or eager; got {launch}")
+        found = self._laws.first("launch" if launch == "eager" else "graph.replay", {})
+        if found is None:
+            name = "launch" if launch == "eager" else "graph.replay"
+            self._laws.missing.append(f"{name} is not in the profile: submitting kernels takes no time")
+            return lambda _kernels: 0.0
+        law = found
+        if launch == "eager":
+            return lambda kernels: kernels * law.seconds({})
+        return lambda kernels: law.seconds({"kernels": kernels})
+
+    def _host_law(self, engine: str | None) -> Timing | None:
+        """Return the law of host time by sequences."""
+        if engine is not None:
+            return self._laws.need("engine.step", {"engine": engine})
+        only = self._laws.only("engine.step")
+        if only is None:
+            which = (
+                "has several laws of engine.step and none was named" if self.profile.of("engine.step") else "is silent"
+            )
+            self._laws.missing.append(f"engine.step: the profile {which}: the host adds no time to an iteration")
+        return only
+
+
+def _total(calls: Sequence[Call], size: float) -> float:
+    return sum(call.seconds(size) for call in calls)
+
+
+def _by_part(calls: Sequence[Call], size: float) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for call in calls:
+        result[call.part] = result.get(call.part, 0.0) + call.seconds(size)
+    return result
