@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from ..sim.profile.law import Timing
 from .kernel_laws import KernelLaws
 from .shapes import Shape, element_bytes
@@ -75,8 +77,6 @@ class Attention:
 
     def predict(self, batch: float, contexts: Sequence[float]) -> list[float]:
         """Return the seconds in all layers of decodes over each of `contexts`; the law's range is not looked at."""
-        import numpy as np
-
         sizes = {name: np.full(len(contexts), float(size)) for name, size in self.sizes(batch, 1.0, 1.0).items()}
         sizes["context"] = np.array(contexts, dtype=float)
         return [float(seconds) for seconds in self.times * self.timing.predict(sizes)]

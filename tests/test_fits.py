@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from coordsim.calibration.fits import fit
+from coordsim.calibration.fits import fit, select
 from coordsim.calibration.fits.closed import Candidate, ConstantFit, RooflineFit, SumFit
 from coordsim.calibration.fits.grid import Axis, GridFit, TablePlan, design
 from coordsim.calibration.fits.residuals import interval_of_median, quantile_residual, repeats_residual
-from coordsim.calibration.fits.rows import checked, predict
+from coordsim.calibration.fits.rows import FormData, Rows, checked, predict
 from coordsim.calibration.fits.split import folds, held_back, shape_groups
 from coordsim.calibration.samples import Points
 from coordsim.sim.engine.errors import ProfileError
@@ -223,6 +223,33 @@ def test_the_error_stated_is_met_by_fresh_points() -> None:
     assert (held_out.split, held_out.points) == ("points", 40)
     assert held_out.median == pytest.approx(np.median(met), rel=0.6)
     assert held_out.p95 == pytest.approx(np.quantile(met, 0.95), rel=0.6)
+
+
+@pytest.mark.parametrize("count", [20, 90])
+def test_no_error_is_taken_on_points_that_a_fit_saw(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A candidate that remembers what it was fitted to is never asked for any of it, from folds and from test sets."""
+    asked = []
+
+    class Memory(ConstantFit):
+        def fit(self, rows: Rows, seed: int) -> FormData:
+            return {"constant": "1 us", "seen": set(rows.seconds)}
+
+    def ask(form: FormData, rows: Rows) -> np.ndarray:
+        assert not form["seen"] & set(rows.seconds)
+        asked.append(len(rows))
+        return rows.seconds
+
+    def keep(given: Points, form: FormData, *_rest: object, **_more: object) -> FormData:
+        return form
+
+    monkeypatch.setattr(select, "closed_candidates", lambda _rows: [Memory()])
+    monkeypatch.setattr(select, "predict", ask)
+    monkeypatch.setattr(select, "_law", keep)
+    sizes = products(count)
+    law: object = fit(points("gemm", sizes, corner(sizes) * noise(count, 0.02)), source="here", tables=())
+    assert isinstance(law, dict)
+    assert len(law["seen"]) == count, "the law that ships is fitted to all"
+    assert sum(asked) >= count
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from coordsim.models.transformer import IterationTime
 from coordsim.sim.engine.errors import ProfileError
 from coordsim.sim.profile.profile import Profile
 
-FAST = "1e30 FLOP/s"  # arithmetic that never counts
+FAST = "1e24 FLOP/s"  # arithmetic that never counts
 
 
 def law(form: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -325,13 +325,13 @@ def test_decode_takes_at_least_the_reading_of_the_weights() -> None:
         assert times.flags() == []
 
 
-def test_decode_is_interpolated_within_a_thousandth() -> None:
-    """Between knots a bent law is met within 0.1 %: the chord over an eighth of an octave of a square is 0.4 % of it at most."""
+def test_decode_between_knots_is_a_chord_of_the_law() -> None:
+    """Pieces of an eighth of the context: the chord of context^1.5 is off by (1/8)^2 / 8 x 1.5 x 0.5 = 0.15 % at most."""
     bent = law({"sum": {"terms": {"context^1.5": "1 ns"}}})
     times = timing(profile(laws={"attention.decode[dtype=bf16]": bent}))
     for context in np.random.default_rng(3).uniform(1, 3e6, 200):
         exact = times.mixed([], 2, float(context))
-        assert times.decode(2, float(context)) == pytest.approx(exact, rel=1e-3)
+        assert times.decode(2, float(context)) == pytest.approx(exact, rel=1.5e-3)
 
 
 # Encoders
