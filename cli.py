@@ -176,7 +176,7 @@ def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")]
             say(str(error))
             continue
         found = bounds(loaded)
-        put("\n".join([f"{name}: ok", *overview(loaded.to_data()), *found.lines()]) + "\n")
+        put("\n".join([f"{name}: ok", *overview(loaded.to_data()), *_indented(loaded.basis()), *found.lines()]) + "\n")
         for warning in [*loaded.doubts(), *found.warnings]:
             say(f"WARNING: {_addressed(warning, _again(name, sets))}")
     if bad:
@@ -272,6 +272,10 @@ def _load(name: str, sets: list[str] | None, more: Iterable[tuple[str, str]] = (
     from .sim.report.shipped import find
 
     return read_scenario(find(name), sets or (), more)
+
+
+def _indented(lines: Iterable[str]) -> Iterable[str]:
+    return (f"  {line}" for line in lines)
 
 
 def _wanted(text: str | None, option: str, format: Format) -> Wanted | None:

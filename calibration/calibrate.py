@@ -1,7 +1,7 @@
 """`coordsim calibrate`: measure what can be measured here, fit a law to each, and make a profile of them.
 
 Leaves out: the command line (`commands`).
-Checked: tests/test_calibrate.py.
+Checked: tests/test_profile_commands.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,6 @@ from .session import calibrate as measure
 
 __all__ = ["choose_device", "find", "measured"]
 
-_MACHINE = ("device", "cpu", "cores", "os", "driver")
 _NO_TORCH = "needs torch; try `pip install 'coordsim[calibrate]'`"
 
 
@@ -96,4 +95,8 @@ def _source(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _machine(environment: Mapping[str, str]) -> str:
     """Return one line about the machine, from the parts of its environment that are known."""
-    return ", ".join(environment[part] for part in _MACHINE if environment.get(part)) or "an unknown machine"
+    parts = [environment.get("device"), environment.get("cpu")]
+    if "cores" in environment:
+        parts.append(f"{environment['cores']} cores")
+    parts += [environment.get("system"), environment.get("driver")]
+    return ", ".join(dict.fromkeys(part for part in parts if part)) or "an unknown machine"

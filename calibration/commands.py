@@ -1,11 +1,12 @@
 """The commands `coordsim calibrate` and `coordsim profile ...`.
 
 Leaves out: what they do; each calls the module that does it, and imports it only then.
-Checked: tests/test_calibrate.py, tests/test_profile_commands.py.
+Checked: tests/test_profile_commands.py.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -29,7 +30,12 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is wr
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Sources = Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Folders or files of measurements.")]
-Engine = Annotated[str | None, typer.Option(help="Of a database with several engines, the one to take.")]
+Engine = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Of a database with several engines, the one to take; `gemm=sglang`: for products."
+    ),
+]
 Only = Annotated[
     list[str] | None, typer.Option(metavar="LAW", help="These laws alone: `gemm`, `cross[*]`; may be repeated.")
 ]
@@ -84,7 +90,7 @@ def calibrate(
     from ..sim.report.profile_tables import overview
 
     show_view(overview(profile), format)
-    for one in (*found.missing, *session.missing):
+    for one in session.missing:
         say(f"not measured: {one.law}: {one.why}")
     for doubt in session.doubts:
         say(f"WARNING: {doubt}")
@@ -198,15 +204,15 @@ def accuracy(
     """Say how well laws fitted to measurements of others predict what the fit did not see; exit with 3 if a goal is missed."""
     from .accuracy import accuracy as measured
     from .accuracy import view
+    from .build import device_limits
     from .imports.build import chosen
     from .imports.detect import read
 
     outcomes = []
     for source in sources:
-        found = read(source, **_choices(engine, None))
+        found = read(source, **_choices(engine))
         told = None if quiet or not sys.stderr.isatty() else lambda law: say(f"fitting {law}")
-        about = {key: value for key, value in (found.device or {}).items() if key == "multiprocessors"}
-        outcomes += measured(chosen(found.points, only or ()), seed, told, **about)
+        outcomes += measured(chosen(found.points, only or ()), seed, told, limits=device_limits(found.device or {}))
     show_view(view(outcomes, f"Laws of {', '.join(sources)}"), format)
     if any(one.met is False for one in outcomes):
         raise typer.Exit(MISSED)
@@ -226,9 +232,16 @@ def schema_() -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _choices(engine: str | None, mapping: Path | None) -> dict[str, Any]:
+def _choices(engine: list[str] | None, mapping: Path | None = None) -> dict[str, Any]:
     """Return what was chosen for the readers, as they name it."""
-    return {key: value for key, value in (("engine", engine), ("mapping", mapping)) if value is not None}
+    choices: dict[str, Any] = {} if mapping is None else {"kernels": mapping}
+    for text in engine or ():
+        family, equals, name = text.partition("=")
+        if equals:
+            choices.setdefault("engines", {})[family] = name
+        else:
+            choices["engine"] = text
+    return choices
 
 
 def _told(found: Imported) -> None:
@@ -277,7 +290,7 @@ def _seconds(budget: str) -> float:
     from ..sim.engine import units
 
     try:
-        seconds = units.parse(budget, units.DURATION)
+        seconds = units.parse(re.sub(r"(?<=\d)m$", " min", budget.strip()), units.DURATION)  # `3m`, as timers have it
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--budget") from None
     if seconds <= 0:

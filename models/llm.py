@@ -38,6 +38,7 @@ def _name_of(shape: Shape) -> str | dict[str, Any]:
 
 AnyShape = Annotated[Shape, BeforeValidator(_named, json_schema_input_type=str | Shape), PlainSerializer(_name_of)]
 
+_EXAMPLE = 1000  # tokens, of what `basis` tells
 _OF_TOKENS = ("prefill", "decode")
 _OF_SHAPE = ("dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "batch")
 
@@ -94,6 +95,29 @@ class Llm(Spec):
             link=self.link, launch=self.launch, engine=self.engine,
         )  # fmt: skip
         return CallTime(iteration, self.batch or self.concurrency, profile.timing("gemm", dtype=self.dtype).noise)
+
+    def basis(self, profile: Profile) -> Iterator[str]:
+        """Yield what a model with a shape rests on: its times on the machine, the worst of its laws, what was derived."""
+        if self.shape is None:
+            return
+        time = self.call_time(profile)
+        step = units.format(time.iteration.decode(time.batch, _EXAMPLE), units.DURATION)
+        prompt = units.format(time.prefill(_EXAMPLE, 0), units.DURATION)
+        yield f"{_EXAMPLE:,} tokens of prompt take {prompt}, a token behind them {step} ({time.batch} decode together)"
+        errors = {name: profile.laws[name].error for name in time.iteration.laws}
+        known = {name: error for name, error in errors.items() if error is not None}
+        if known:
+            worst = max(known, key=lambda name: known[name])
+            yield (
+                f"rests on {len(errors)} laws of {profile.name}; the least sure is {worst}, off by "
+                f"{100 * known[worst]:.2g} % (median) where its fit did not see"
+            )
+        why: dict[str, list[str]] = {}
+        for sentence in time.iteration.missing:
+            what, _, reason = sentence.partition(" is not in the profile: ")
+            why.setdefault(reason or what, []).extend([what] if reason else [])
+        for reason, names in why.items():
+            yield f"{', '.join(names)}: not in the profile; {reason}" if names else reason
 
     def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
         """Yield why this model cannot run on the machine of a profile: no law, no such layout, not enough memory."""

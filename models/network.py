@@ -96,7 +96,6 @@ class Network(Spec):
     handshakes: Count = 2
     loopback: DurationDist | None = None
 
-
     def between_processes(self, profile: "Profile | None") -> tuple[Sampler | float, float]:
         """Return what to draw the one-way latency between two processes of a node from, and its mean (s)."""
         if self.loopback is None and profile is not None and profile.has("cross", via="http"):

@@ -197,6 +197,16 @@ class Scenario(Spec):
         """The objectives that `slo` asks for, with thresholds in seconds, shares and the like."""
         return objectives(self.slo)
 
+    def basis(self) -> list[str]:
+        """Return what the models with a shape rest on: times on the profile, how sure its laws are, what was derived."""
+        machine = self.machine
+        return [
+            f"models.{name}: {line}"
+            for name, model in self.models.items()
+            if isinstance(model, Llm) and machine is not None
+            for line in model.basis(machine)
+        ]
+
     def doubts(self) -> list[str]:
         """Return what is legal but doubtful: distributions without moments, and the like."""
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]

@@ -1,5 +1,5 @@
 """Fits: from measured points to laws, chosen by their error on what they did not see."""
 
-from .select import fit
+from .select import UNLIMITED, Limits, fit, held_out_errors
 
-__all__ = ["fit"]
+__all__ = ["UNLIMITED", "Limits", "fit", "held_out_errors"]

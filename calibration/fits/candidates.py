@@ -50,7 +50,7 @@ _TABLES: Mapping[str, tuple[Features, ...]] = {
     "attention.encoder": _QUERY[:2],
     "attention.decode": (
         ("context", "batch", "kv_heads"), ("context", "batch*kv_heads", "head_size"),
-        ("heads*kv_heads^-1", "context", "batch"),
+        ("heads*kv_heads^-1", "batch*kv_heads", "context"),
     ),
     "moe": (
         ("tokens", "experts", "top_k"), ("tokens*top_k*experts^-1", "inter", "experts"), ("tokens", "hidden"),
@@ -61,8 +61,25 @@ _WAVES: Mapping[str, tuple[float, ...]] = {
     "m*n": tuple(float(f"{2.0**power:.6g}") for power in (*range(6, 16), *np.arange(16, 25.01, 0.2))),
     "k": (32.0, 128.0, 512.0, 2048.0, 8192.0, 65536.0),
 }
+# Where the number of multiprocessors is known, whole waves are: a knot on either side of each of the first few.
+_TILES = ("tiles", "wide_tiles")
+_OF_A_WAVE = (
+    1 / 128, 1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8, 1, 1.02, 1.25, 1.5, 1.75, 2, 2.03,
+    2.5, 3, 3.03, 3.5, 4, 4.05, 5, 6, 7, 8, 10, 12, 16, 24, 32, 64, 128, 512, 2048,
+)  # fmt: skip
+_PADDED: Mapping[str, Features] = {
+    "gemm": ("k", "tiles"),
+    "attention.prefill": ("query", "tiles"),
+    "attention.encoder": ("query", "tiles"),
+    "attention.decode": ("context", "tiles"),
+    "moe": ("hidden", "touched"),
+}
+# Heads that share keys and heads of their own are different kernels: no smoothness leads from the one to the other.
+_STIFFNESS = {"heads*kv_heads^-1": 0.03}
+_LINE = 15  # points from which on a table over a single size may be offered
 _POINTS_PER_NODE = 2  # at least: smoothing leaves a table fewer degrees of freedom than it has nodes
 _LEAST_NODES = 16  # of a table beside another
+_GRID = 60  # points from which on tables over several sizes may be offered
 _MANY = 2000
 _MOST_NODES = 3000  # of all tables together: what a file should hold, and what a fit solves in a second
 _CLOSE = 1e-6
@@ -78,6 +95,9 @@ def closed_candidates(rows: Rows) -> list[Candidate]:
         found += [RooflineFit(smooth=False), RooflineFit()]
         terms = _ROOFLINE_TERMS.get(rows.op.name, ())
         found += [RooflineFit(features) for features in terms if _varied(rows, features)]
+        padded = _PADDED.get(rows.op.name)
+        if padded and _varied(rows, padded):
+            found.append(RooflineFit(padded, work="padded_flops"))
     return sorted(found, key=lambda one: one.parameters)
 
 
@@ -115,13 +135,17 @@ def _has_corner(rows: Rows) -> bool:
     return bool(intensity.max() > 1.01 * intensity.min())
 
 
-def table_plans(rows: Rows) -> list[tuple[TablePlan, ...]]:
+def table_plans(rows: Rows, multiprocessors: int | None = None) -> list[tuple[TablePlan, ...]]:
     """Return the tables that a grid may have: one for each size, and, together, those of the operation.
 
     A table for each size needs few nodes and takes their effects for independent; the others hold what sizes do together.
-    There is at most one node for two points.
+    There is at most one node for two points; where one size alone varies, one for each point. Few points have no tables.
     """
     varying = [name for name, values in rows.sizes.items() if np.ptp(values) > 0]
+    if len(varying) == 1 and len(rows) >= _LINE:
+        return [(_table(rows, (varying[0],), min(len(rows), _MOST_NODES)),)]
+    if len(rows) < _GRID:
+        return []
     wanted = _TABLES.get(rows.op.name, (tuple(rows.sizes)[:3],))
     axes = [tuple(text for text in table if _varied(rows, (text,))) for table in wanted]
     joint = [table for table in dict.fromkeys(axes) if table and not any(set(table) < set(other) for other in axes)]
@@ -132,17 +156,24 @@ def table_plans(rows: Rows) -> list[tuple[TablePlan, ...]]:
     if len(rows) >= _MANY and len(alternatives) > 1:
         alternatives = alternatives[1:]  # so many points can tell joint effects
     if rows.op.name == "gemm" and len(rows) >= _MANY and ("m*n", "k") in joint:
-        return [(_table(rows, joint[0], budget // 2), _waves(rows))]
+        return [(_table(rows, joint[0], budget // 2), *_waves(rows, multiprocessors))]
     return [
         tuple(_table(rows, features, budget // len(tables)) for features in tables)
         for tables in dict.fromkeys(alternatives)
     ]
 
 
-def _waves(rows: Rows) -> TablePlan:
-    """Return the table over m*n with its knots close, as far as the points reach."""
+def _waves(rows: Rows, multiprocessors: int | None) -> list[TablePlan]:
+    """Return the tables over waves of tiles, as far as the points reach; over m*n where nobody knows how many make a wave."""
+    if multiprocessors is None:
+        return [_close_table(rows, _WAVES)]
+    knots = tuple(float(f"{multiprocessors * part:.6g}") for part in _OF_A_WAVE)
+    return [_close_table(rows, {tiles: knots, "k": _WAVES["k"]}) for tiles in _TILES]
+
+
+def _close_table(rows: Rows, wanted: Mapping[str, tuple[float, ...]]) -> TablePlan:
     axes = []
-    for text, knots in _WAVES.items():
+    for text, knots in wanted.items():
         values = rows.column(text)
         inside = tuple(knot for knot in knots if values.min() / 2 <= knot <= values.max() * 2)
         axes.append(Axis(text, inside or (float(values.max()),)))
@@ -155,7 +186,10 @@ def _table(rows: Rows, features: Features, budget: int) -> TablePlan:
     counts = [len(knots) for knots in full]
     while math.prod(counts) > budget and max(counts) > 2:
         counts[counts.index(max(counts))] -= 1
-    axes = (Axis(text, _spread(knots, count)) for text, knots, count in zip(features, full, counts, strict=True))
+    axes = (
+        Axis(text, _spread(knots, count), _STIFFNESS.get(text, 1.0))
+        for text, knots, count in zip(features, full, counts, strict=True)
+    )
     return TablePlan(tuple(axes))
 
 

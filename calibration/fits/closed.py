@@ -88,10 +88,14 @@ class SumFit:
 
 @dataclass(frozen=True)
 class RooflineFit:
-    """`overhead`, rate of arithmetic, memory bandwidth; a round corner where `smooth`; further terms as in a sum."""
+    """`overhead`, rate of arithmetic, memory bandwidth; a round corner where `smooth`; further terms as in a sum.
+
+    `work` is what counts as arithmetic: `flops`, or `padded_flops` of an operation that works through whole tiles.
+    """
 
     features: tuple[str, ...] = ()
     smooth: bool = True
+    work: str = "flops"
 
     @property
     def parameters(self) -> int:
@@ -101,7 +105,7 @@ class RooflineFit:
     def fit(self, rows: Rows, seed: int) -> FormData:
         """Return the roofline by least squares of the log error under a soft L1 loss, the best of several starts."""
         rows = rows.at_most(_ENOUGH, seed)
-        flops, moved = rows.column("flops"), rows.column("bytes_moved")
+        flops, moved = rows.column(self.work), rows.column("bytes_moved")
         extra = np.column_stack([np.zeros((len(rows), 0)), *(rows.column(text) for text in self.features)])
         logs, root = np.log(rows.seconds), np.sqrt(rows.weights)
 
@@ -153,6 +157,8 @@ class RooflineFit:
         }
         if overhead > _NEGLIGIBLE * rows.seconds.min():
             form = {"overhead": written(overhead), **form}
+        if self.work != "flops":
+            form["work"] = self.work
         if self.smooth:
             form["sharpness"] = float(f"{1.0 + np.exp(theta[3]):.5g}")
         if len(seconds) and seconds.any():

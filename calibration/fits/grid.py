@@ -16,9 +16,10 @@ import numpy as np
 from scipy import linalg, sparse
 from scipy.sparse.linalg import spsolve
 
+from ...sim.engine import units
 from ...sim.profile.forms import weights as place
 from .closed import Candidate
-from .rows import FormData, Rows, predict
+from .rows import FormData, Rows, predict, written
 from .split import folds
 
 __all__ = ["Axis", "GridFit", "TablePlan", "smoothings_for"]
@@ -65,11 +66,15 @@ def smoothings_for(points: int) -> tuple[tuple[float, float], ...]:
 
 @dataclass(frozen=True)
 class GridFit:
-    """`base`, corrected by `tables`. With one smoothing it is taken; among several the fit's own points decide."""
+    """`base`, corrected by `tables`. With one smoothing it is taken; among several the fit's own points decide.
+
+    `bandwidth` (bytes/s) is nominally the memory's: it is the grid's floor, unless the points themselves beat it.
+    """
 
     base: Candidate
     tables: tuple[TablePlan, ...]
     smoothings: tuple[tuple[float, float], ...] = field(default=_SMOOTHINGS)
+    bandwidth: float | None = None
 
     @property
     def parameters(self) -> int:
@@ -85,7 +90,10 @@ class GridFit:
         if len(self.smoothings) > 1:
             smoothing = self._smoothing(matrix, target, rows, seed)
         nodes = _nodes(matrix, target, rows.weights, _penalty(self.tables, smoothing))
-        return {"grid": {"base": base, "tables": self._written(nodes)}}
+        grid: FormData = {"base": base, "tables": self._written(nodes)}
+        if self.bandwidth is not None and (rows.column("bytes_moved") <= self.bandwidth * rows.seconds).all():
+            grid["floor"] = written(self.bandwidth, units.BANDWIDTH)
+        return {"grid": grid}
 
     def _smoothing(self, matrix: sparse.csr_matrix, target: np.ndarray, rows: Rows, seed: int) -> tuple[float, float]:
         """Return the smoothing with the least error on folds of these rows: median, and a quarter of the p95."""

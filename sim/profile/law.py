@@ -117,6 +117,11 @@ class Law(Spec):
             raise SpecProblem(("interval",), f"must be two numbers, such as `0.98 1.03`; got {_told(self.interval)}")
         return self
 
+    @property
+    def error(self) -> float | None:
+        """The largest median error of any split that was held out; None where none was."""
+        return max((one.median for one in self.held_out), default=None)
+
     def compile(self, op: Op, options: Options) -> Feature:
         """Return the seconds as a function of sizes. Raises ValueError where the form does not fit the operation."""
         for name in self.over:
