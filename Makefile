@@ -14,7 +14,7 @@ DEV  := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types imports pytest format bench lock clean
+.PHONY: help demo test lint types imports pytest format bench lock profiles clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -50,6 +50,23 @@ bench: $(DEV) ## benchmarks: what depends on the machine
 
 lock: $(DEV) ## resolve every dependency anew into requirements.lock
 	$(BIN)/python .ci/lock.py
+
+# The profiles of GPUs that ship, from the folders of aiconfigurator and Vidur in DATA (docs/calibration.md says where they
+# come from). Left out: products in blocks of fp8, whose times do not fall below 80 us: they look bound by the host.
+LAWS := 'gemm[dtype=bf16]' 'gemm[dtype=fp8]' 'gemm[dtype=nvfp4]' attention.prefill attention.decode attention.encoder \
+        'moe[dtype=bf16*' 'moe[dtype=fp8,*' all_reduce all_gather reduce_scatter all_to_all send_recv norm activation \
+        rotary residual embedding
+SHIP := calibration/profiles
+H100  = $(DATA)/vidur/compute/h100/Llama-2-7b-hf/mlp.csv $(DATA)/vidur/network/h100_dgx/send_recv.csv
+IMPORT = $(BIN)/coordsim profile import --overwrite --quiet $(LAWS:%=--only %) --format csv >/dev/null
+
+profiles: $(CORE) ## fit the profiles of GPUs anew: make profiles DATA=folder
+	@test -d "$(DATA)/aiconfigurator" || { echo "needs DATA=folder, with aiconfigurator/ and vidur/ in it" >&2; exit 1; }
+	$(IMPORT) -o $(SHIP)/a100-sxm.json $(DATA)/aiconfigurator/a100_sxm --engine gemm=sglang $(DATA)/vidur/compute/a100/Meta-Llama-3-8B/mlp.csv $(DATA)/vidur/network/a100_dgx/send_recv.csv
+	$(IMPORT) -o $(SHIP)/h100-sxm.json $(DATA)/aiconfigurator/h100_sxm $(H100)
+	$(IMPORT) -o $(SHIP)/h200-sxm.json $(DATA)/aiconfigurator/h200_sxm $(H100)
+	$(IMPORT) -o $(SHIP)/b200-sxm.json $(DATA)/aiconfigurator/b200_sxm
+	$(IMPORT) -o $(SHIP)/l40s.json $(DATA)/aiconfigurator/l40s
 
 clean: ## remove what builds, checks and installs left; keeps runs/
 	rm -rf $(VENV) build dist *.egg-info .mypy .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

@@ -176,10 +176,10 @@ def import_(
     content tells. `aiconfigurator:h100_sxm` means the installed package aiconfigurator-core.
     """
     from .imports.build import imported
-    from .imports.detect import read
+    from .imports.detect import read_all
 
     check_profile_file(out, overwrite)
-    found = [read(source, **_choices(engine, mapping)) for source in sources]
+    found = read_all(sources, **_choices(engine, mapping))
     for one in found:
         _told(one)
     with _bar(quiet) as bar:
@@ -206,11 +206,10 @@ def accuracy(
     from .accuracy import view
     from .build import device_limits
     from .imports.build import chosen
-    from .imports.detect import read
+    from .imports.detect import read_all
 
     outcomes = []
-    for source in sources:
-        found = read(source, **_choices(engine))
+    for found in read_all(sources, **_choices(engine)):
         told = None if quiet or not sys.stderr.isatty() else lambda law: say(f"fitting {law}")
         outcomes += measured(chosen(found.points, only or ()), seed, told, limits=device_limits(found.device or {}))
     show_view(view(outcomes, f"Laws of {', '.join(sources)}"), format)

@@ -5,7 +5,7 @@ Checked: tests/test_imports.py.
 """
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from . import aiconfigurator, chrome_trace, frontier, nsys, vidur
 from .imported import Imported
 from .tables import refused, text_of
 
-__all__ = ["KINDS", "read"]
+__all__ = ["KINDS", "read", "read_all"]
 
 KINDS = {
     "aiconfigurator": "the folder of one GPU in aiconfigurator's data, or `aiconfigurator:h100_sxm` of the installed package",
@@ -46,6 +46,18 @@ def read(path: str | Path, **choices: Any) -> Imported:
         ]
         raise ProfileError(problems, str(path))
     return reader(path, **choices)
+
+
+def read_all(paths: Sequence[str | Path], **choices: Any) -> list[Imported]:
+    """Return what each path holds; a choice goes to the readers that know it, and one at least must. Raises ProfileError."""
+    known = [set(list(signature(_READERS[_kind(path)]).parameters)[1:]) for path in paths]
+    nobodys = {name: value for name, value in choices.items() if not any(name in names for names in known)}
+    if nobodys:
+        read(paths[0], **nobodys)  # raises
+    return [
+        read(path, **{name: value for name, value in choices.items() if name in names})
+        for path, names in zip(paths, known, strict=True)
+    ]
 
 
 def _kind(path: str | Path) -> str:
