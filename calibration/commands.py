@@ -208,10 +208,13 @@ def accuracy(
     from .imports.build import chosen
     from .imports.detect import read_all
 
+    def told(law: str) -> None:
+        if not quiet and sys.stderr.isatty():
+            say(f"fitting {law}")
+
     outcomes = []
     for found in read_all(sources, **_choices(engine)):
-        told = None if quiet or not sys.stderr.isatty() else lambda law: say(f"fitting {law}")
-        outcomes += measured(chosen(found.points, only or ()), seed, told, limits=device_limits(found.device or {}))
+        outcomes += measured(chosen(found.points, only or ()), seed, told, device_limits(found.device or {}))
     show_view(view(outcomes, f"Laws of {', '.join(sources)}"), format)
     if any(one.met is False for one in outcomes):
         raise typer.Exit(MISSED)

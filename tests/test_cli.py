@@ -27,7 +27,7 @@ from coordsim.sim.analysis.summary import Summary
 from coordsim.sim.report import shipped
 
 HEAVY = {"jinja2", "joblib", "networkx", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "ruamel", "scipy", "torch"}
-COMMANDS = ("run", "check", "show", "scenarios", "init", "schema", "doctor")
+COMMANDS = ("run", "check", "show", "scenarios", "init", "schema", "doctor", "calibrate", "profile")
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
 ANSWER = re.compile(
     r"The largest part of T_total is \w+: [\d.]+ \S+ of [\d.]+ \S+ \([\d.]+ % ± [\d.]+, 95 %, 3 replications\)\."
@@ -510,7 +510,18 @@ def test_the_doctor_finds_this_installation_well(call: Call) -> None:
     """Versions, cores, extras and scenarios are listed, and what a run needs is there."""
     code, out, _ = call("doctor")
     assert code == 0
-    for name in ("coordsim", "python", "cores", "numpy", "simpy", "[gpu]", "[dask]", "[notebook]", "scenarios"):
+    for name in (
+        "coordsim",
+        "python",
+        "cores",
+        "numpy",
+        "simpy",
+        "[calibrate]",
+        "[dask]",
+        "[notebook]",
+        "scenarios",
+        "profiles",
+    ):
         assert re.search(rf"^(ok)? *{re.escape(name)} ", out, re.MULTILINE), name
 
 
@@ -539,7 +550,8 @@ def test_every_command_has_help(name: str) -> None:
 
 def test_the_commands_tested_are_the_commands() -> None:
     """No command is left out above."""
-    assert {command.callback.__name__ for command in app.registered_commands if command.callback} == set(COMMANDS)
+    groups = {group.name for group in app.registered_groups}
+    assert groups | {one.callback.__name__ for one in app.registered_commands if one.callback} == set(COMMANDS)
 
 
 def test_no_command_prints_the_help(call: Call) -> None:

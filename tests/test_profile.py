@@ -11,6 +11,7 @@ import pytest
 from coordsim.sim.engine.errors import ProfileError
 from coordsim.sim.engine.source import Document
 from coordsim.sim.profile import profile as profiles
+from coordsim.sim.profile.forms import feature
 from coordsim.sim.profile.ops import OPS, law_name, split_name
 from coordsim.sim.profile.profile import Profile, merged, names, of, read
 
@@ -159,10 +160,8 @@ def test_every_operation_works_out_its_features() -> None:
     """Work and tiles of each operation are finite and >= 0 at sizes of 1 to 64, for numbers and for arrays."""
     for op in OPS.values():
         ones = {size: 2.0 ** (2 + place) for place, size in enumerate(op.sizes)}
-        features = [*op.derived.values()]
-        if op.work is not None:
-            features += [lambda s, op=op: op.work(s, {})[0], lambda s, op=op: op.work(s, {})[1]]
-        for one in features:
+        work = ("flops", "bytes_moved") if op.work is not None else ()
+        for one in [feature(name, op, {}) for name in (*op.sizes, *op.derived, *work)]:
             value = float(one(ones))
             many = one({size: np.full(3, number) for size, number in ones.items()})
             assert math.isfinite(value)

@@ -120,7 +120,7 @@ def test_a_calibration_resumes_or_starts_anew_but_only_when_told(call: Call, cal
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_measured(
-    call: Call, tmp_path: Path, arguments: tuple[str, ...], message: str
+    call: Call, tmp_path: Path, arguments: tuple[str, str], message: str
 ) -> None:
     """The rule is told, exit code 2, and nothing is written."""
     given = dict(zip(("--device", "--budget", "--only"), ("cpu", "1 s", "launch"), strict=True))

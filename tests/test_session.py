@@ -258,7 +258,11 @@ def test_a_line_cut_off_is_measured_again(tmp_path: Path) -> None:
         (3, "{", "3  must be a visit, as one JSON object; got '{'; restore the file"),
         (3, '{"round": 1, "law": "norm", "sizes": {}, "spent": -1, "turn": 0}', "3  must be a visit"),
         (3, '{"round": 1, "law": "norm", "sizes": {}, "spent": 1, "turn": 0, "seconds": [NaN]}', "3  must be a visit"),
-        (1, "a,b,c", "1  must be the header of a record; got 'a,b,c'; move the file away, or start anew with --overwrite"),
+        (
+            1,
+            "a,b,c",
+            "1  must be the header of a record; got 'a,b,c'; move the file away, or start anew with --overwrite",
+        ),
     ],
 )
 def test_a_damaged_record_is_an_error_with_its_line(tmp_path: Path, line: int, text: str, message: str) -> None:

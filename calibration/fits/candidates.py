@@ -61,6 +61,8 @@ _WAVES: Mapping[str, tuple[float, ...]] = {
     "m*n": tuple(float(f"{2.0**power:.6g}") for power in (*range(6, 16), *np.arange(16, 25.01, 0.2))),
     "k": (32.0, 128.0, 512.0, 2048.0, 8192.0, 65536.0),
 }
+# Waves make steps where arithmetic is the limit; few rows wait for memory, and have nodes of their own.
+_FEW_OR_MANY = (32.0, 128.0)
 # Where the number of multiprocessors is known, whole waves are: a knot on either side of each of the first few.
 _TILES = ("tiles", "wide_tiles")
 _OF_A_WAVE = (
@@ -166,9 +168,9 @@ def table_plans(rows: Rows, multiprocessors: int | None = None) -> list[tuple[Ta
 def _waves(rows: Rows, multiprocessors: int | None) -> list[TablePlan]:
     """Return the tables over waves of tiles, as far as the points reach; over m*n where nobody knows how many make a wave."""
     if multiprocessors is None:
-        return [_close_table(rows, _WAVES)]
+        return [_close_table(rows, {**_WAVES, "m": _FEW_OR_MANY})]
     knots = tuple(float(f"{multiprocessors * part:.6g}") for part in _OF_A_WAVE)
-    return [_close_table(rows, {tiles: knots, "k": _WAVES["k"]}) for tiles in _TILES]
+    return [_close_table(rows, {tiles: knots, "k": _WAVES["k"], "m": _FEW_OR_MANY}) for tiles in _TILES]
 
 
 def _close_table(rows: Rows, wanted: Mapping[str, tuple[float, ...]]) -> TablePlan:

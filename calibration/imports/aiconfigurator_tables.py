@@ -86,7 +86,8 @@ def _attention(place: Place, frame: pd.DataFrame, tally: Tally, decode: bool) ->
         frame = tally.keep(frame, frame["beam_width"] == 1, f"{stem}: beam search")
     frame = _prepared(place, frame, "attn_dtype", _HEADS, tally)
     frame = tally.keep(frame, frame["kv_cache_dtype"].isin(TYPES), f"{stem}: type of the KV cache")
-    for (dtype, cache), rows in frame.groupby(["attn_dtype", "kv_cache_dtype"]):
+    for (dtype, cache), group in frame.groupby(["attn_dtype", "kv_cache_dtype"]):
+        rows = _one_kernel(group, stem, tally)
         options = {"dtype": TYPES[str(dtype)]}
         if TYPES[str(cache)] != options["dtype"] or options["dtype"] != "bf16":
             options["kv_dtype"] = TYPES[str(cache)]
@@ -105,6 +106,17 @@ def _attention(place: Place, frame: pd.DataFrame, tally: Tally, decode: bool) ->
             )
     if decode:
         tally.note("attention.decode: below about 30 MB the KV cache was in L2, so short ones are optimistic")
+
+
+def _one_kernel(rows: pd.DataFrame, stem: str, tally: Tally) -> pd.DataFrame:
+    """Return the rows of the kernel that most have: an engine takes others for a few sizes of heads, and a law is of one."""
+    if "kernel_source" not in rows:
+        return rows
+    family = rows["kernel_source"].astype(str).str.replace(r"_(trtllm|fi)(prefill|decode)$", "", regex=True)
+    main = family.mode()[0]
+    for other in sorted(set(family) - {main}):
+        tally.skip(f"{stem}: sizes of heads that another kernel serves ({other})", int((family == other).sum()))
+    return rows[family == main]
 
 
 def _prefill(place: Place, frame: pd.DataFrame, tally: Tally) -> None:

@@ -1,4 +1,4 @@
-"""What this installation is: versions, cores, extras, and whether the scenarios that ship are found.
+"""What this installation is: versions, cores, extras, and whether the scenarios and profiles that ship are found.
 
 Leaves out: repairing anything.
 Checked: tests/test_cli.py.
@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
+from ..profile import profile
 from . import shipped
 
 REQUIRED = (
     "jinja2", "joblib", "networkx", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "rich", "ruamel.yaml", "scipy",
     "simpy", "typer",
 )  # fmt: skip
-EXTRAS = {"gpu": ("torch",), "dask": ("dask", "distributed"), "notebook": ("anywidget", "ipywidgets", "jupyterlab")}
+EXTRAS = {
+    "calibrate": ("msgpack", "orjson", "protobuf", "torch"), "import": ("aiconfigurator-core",), "dask": ("dask", "distributed"), "notebook": ("anywidget", "ipywidgets", "jupyterlab"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ def examine(version: str) -> Iterator[Finding]:
     yield Finding(
         "scenarios", f"{count} ship" if count else f"none found in {shipped.folder()}; install again", count > 0
     )
+    known = profile.names()
+    where = f"none found in {profile.folder()}; install again"
+    yield Finding("profiles", f"{len(known)} ship" if known else where, len(known) > 0)
 
 
 def cores() -> int:
