@@ -132,7 +132,8 @@ def _closed(value: Sum | Roofline) -> str:
     if isinstance(value, Roofline):
         compute, memory = units.format(value.compute, units.FLOP_RATE), units.format(value.memory, units.BANDWIDTH)
         word = "max" if value.sharpness is None else f"smooth max, p = {value.sharpness:.3g},"
-        parts.append(f"{word}(FLOP / {compute}, bytes moved / {memory})".replace(",(", ", of ("))
+        work = "FLOP" if value.work == "flops" else value.work.replace("_flops", " FLOP")
+        parts.append(f"{word}({work} / {compute}, bytes moved / {memory})".replace(",(", ", of ("))
     parts += [_term(text, seconds) for text, seconds in value.terms.items()]
     return " + ".join(parts) or "0 s"
 
