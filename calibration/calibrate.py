@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from ..sim.engine.errors import Problem, ProfileError
+from ..sim.engine import units
+from ..sim.engine.errors import Problem, ProfileError, did_you_mean
 from ..sim.profile.profile import Profile
 from .build import Told, profile_of
 from .probe import Found, Missing, matches
@@ -52,10 +53,23 @@ def find(device: str, only: Sequence[str] = ()) -> Found:
     if not only:
         return found
     probes = tuple(probe for probe in found.probes if matches(probe.law, only))
-    if not probes:
-        known = ", ".join(sorted({probe.op for probe in found.probes}))
-        raise ProfileError([Problem("", f"no probe is called so; there are {known}")], f"--only {' '.join(only)}")
-    return Found(probes, tuple(one for one in found.missing if matches(one.law, only)))
+    gone = tuple(one for one in found.missing if matches(one.law, only))
+    unknown = [one for one in only if not any(matches(law.law, [one]) for law in (*found.probes, *found.missing))]
+    if unknown:
+        known = sorted({probe.op for probe in found.probes})
+        told = ", ".join(known)
+        raise ProfileError(
+            [
+                Problem("", f"no probe is called `{one}`{did_you_mean(one, known) or f'; there are {told}'}")
+                for one in unknown
+            ],
+            "--only",
+        )
+    if not probes and gone:
+        raise ProfileError(
+            [Problem(one.law, f"cannot be measured here: {one.why}") for one in gone], "the choice of laws"
+        )
+    return Found(probes, gone)
 
 
 def measured(
@@ -75,10 +89,22 @@ def measured(
     head = {
         "name": name,
         "what": f"measured by coordsim calibrate on {_machine(session.environment)}",
+        "device": _facts(device),
         "environment": session.environment,
-        "sources": {"probes": _source(session.environment)},
+        "sources": {"probes": {**_source(session.environment), "note": " ".join(session.doubts)}},
     }
     return profile_of(head, sets, seed=seed, progress=told), session
+
+
+def _facts(device: str) -> dict[str, Any] | None:
+    """Return what a GPU says of itself, for limits on memory and waves of tiles; nothing of a CPU."""
+    if device != "cuda":
+        return None
+    import torch
+
+    found = torch.cuda.get_device_properties(0)
+    facts = {"name": found.name, "memory": units.exact(float(found.total_memory), units.SIZE)}
+    return {**facts, "multiprocessors": found.multi_processor_count, "source": "as the driver tells it"}
 
 
 def _source(environment: Mapping[str, str]) -> dict[str, Any]:

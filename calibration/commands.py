@@ -6,6 +6,7 @@ Checked: tests/test_profile_commands.py.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from contextlib import nullcontext
@@ -161,6 +162,7 @@ def import_(
     *,
     out: Out,
     name: Annotated[str | None, typer.Option(help="The profile's name. Default: that of the file.")] = None,
+    what: Annotated[str, typer.Option(metavar="TEXT", help="What the profile is of, in a sentence.")] = "",
     engine: Engine = None,
     only: Only = None,
     mapping: Annotated[
@@ -183,7 +185,7 @@ def import_(
     for one in found:
         _told(one)
     with _bar(quiet) as bar:
-        profile = imported(found, name or _stem(out), only or (), told=bar and bar.fitting)
+        profile = imported(found, name or _stem(out), what, only or (), told=bar and bar.fitting)
     write_profile(profile, out, overwrite)
     from ..sim.report.profile_tables import overview
 
@@ -303,6 +305,10 @@ def _seconds(budget: str) -> float:
 def _record(out: Path, resume: bool, overwrite: bool) -> Path:
     """Return the file that keeps the measurements while they are taken."""
     record = out.with_name(f"{_stem(out)}.samples.jsonl")
+    if not os.access(out.parent if out.parent.is_dir() else Path(), os.W_OK) or not out.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {out.parent} to write into", param_hint="--out")
+    if resume and not record.exists():
+        raise typer.BadParameter(f"there is nothing to go on from: no {record}", param_hint="--resume")
     if record.exists() and not resume:
         if not overwrite:
             raise typer.BadParameter(

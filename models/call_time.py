@@ -1,10 +1,12 @@
 """How long one call of a served model takes, from the times of its iterations.
 
-A call prefills its prompt in one iteration of its own, which gives the first token, and then decodes beside `batch` - 1
-other sequences of the same length, one iteration a token. Where repeats of a product were measured, one draw of their spread
+The device is taken to have `batch` calls alike under way all the time. A call prefills its prompt in one iteration of its
+own, which gives the first token, and decodes beside the others, one iteration a token; and while it is under way each of the
+others prefills once, which holds it up. So `batch` calls take as long together as their prefills one after the other and
+their decodes side by side, and no device does more than it can. Where repeats of a product were measured, one draw of their spread
 scales the whole call: what makes a kernel slow, such as the clock or a neighbour, lasts longer than a kernel.
 
-Leaves out: prefills of others in between, and batches that grow and shrink: an iteration-level server is another kind.
+Leaves out: batches that grow and shrink with the load: an iteration-level server is another kind.
 Checked: tests/test_call_time.py, against a sum over every iteration.
 """
 
@@ -35,6 +37,8 @@ class CallTime:
         """Return the seconds of the iterations that make `output` tokens, the first of them behind `context` tokens."""
         if output <= 0:
             return 0.0
+        self.iteration.note(self.batch, context)
+        self.iteration.note(self.batch, context + output - 1)
         return self._sum(context + output) - self._sum(context)
 
     def _sum(self, context: float) -> float:
@@ -43,6 +47,6 @@ class CallTime:
         place = int(block)
         while len(self._sums) < place + 2:
             middle = (len(self._sums) - 0.5) * _BLOCK
-            self._sums.append(self._sums[-1] + _BLOCK * self.iteration.decode(self.batch, middle))
+            self._sums.append(self._sums[-1] + _BLOCK * self.iteration.step(self.batch, middle))
         below = self._sums[place]
         return below + (self._sums[place + 1] - below) * rest / _BLOCK

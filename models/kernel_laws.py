@@ -92,5 +92,14 @@ class KernelLaws:
             rule = f"has no law of `{op}`, and none can be derived: it needs a law `copy.device` or `device.memory_bandwidth`"
             raise ProfileError([Problem("", rule)], f"profile {self.profile.name}")
         pace = units.format(device.memory_bandwidth, units.BANDWIDTH)
-        how = f"at {COPY_EFFICIENCY:.0%} of the nominal {pace}, without the fixed time of a kernel"
-        return 0.0, 1.0 / (COPY_EFFICIENCY * device.memory_bandwidth), how
+        fixed = self._shortest_product()
+        overhead = f"{units.format(fixed, units.DURATION)}, as the shortest product," if fixed else "no time"
+        how = f"at {COPY_EFFICIENCY:.0%} of the nominal {pace}, with {overhead} for a kernel itself"
+        return fixed, 1.0 / (COPY_EFFICIENCY * device.memory_bandwidth), how
+
+    def _shortest_product(self) -> float:
+        """Return the seconds of the smallest product that a law was fitted to: what any kernel takes; 0 where none tells."""
+        for name, law in self.profile.of("gemm").items():
+            if {"m", "n", "k"} <= set(law.over):
+                return self.profile.timing("gemm", **split_name(name)[1]).seconds({s: law.over[s][0] for s in "mnk"})
+        return 0.0

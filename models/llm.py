@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from ..sim.engine import units
 from ..sim.engine.distributions import DurationDist
-from ..sim.engine.errors import ProfileError
+from ..sim.engine.errors import ProfileError, listed
 from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, TimePerToken
 from ..sim.profile.profile import Profile
 from .call_time import CallTime
@@ -53,7 +53,8 @@ class Llm(Spec):
     In place of `prefill` and `decode`, `shape` names a known transformer or describes one, and the scenario's `profile` the
     machine: `dtype` is the type of the weights, `kv_dtype` of the cache (left out: as activations), `tensor_parallel` the
     devices of a replica, joined by `link`; `launch` replays a recorded graph of kernels or launches each, `engine` names the
-    profile's law of host time per iteration, and `batch` is how many sequences decode together (left out: `concurrency`).
+    profile's law of host time per iteration, and `batch` is how many calls share the device all the time (left out:
+    `concurrency`; fewer suits a server that is seldom full, and overstates what it can do when it is).
     """
 
     kind: Literal["llm"]
@@ -104,20 +105,30 @@ class Llm(Spec):
         step = units.format(time.iteration.decode(time.batch, _EXAMPLE), units.DURATION)
         prompt = units.format(time.prefill(_EXAMPLE, 0), units.DURATION)
         yield f"{_EXAMPLE:,} tokens of prompt take {prompt}, a token behind them {step} ({time.batch} decode together)"
-        errors = {name: profile.laws[name].error for name in time.iteration.laws}
-        known = {name: error for name, error in errors.items() if error is not None}
+        memory = profile.device.memory if profile.device else None
+        if memory is not None:
+            left = memory * self.tensor_parallel - self.shape.weight_bytes(self.dtype)
+            tokens = left / self.shape.kv_bytes_per_token(self.kv_dtype or "bf16")
+            yield f"the memory beside its weights holds keys and values of {tokens:,.0f} tokens at most"
+        laws = {name: profile.laws[name] for name in time.iteration.laws}
+        known = {name: error for name, law in laws.items() if (error := law.error) is not None}
         if known:
-            worst = max(known, key=lambda name: known[name])
+            worst = max(known, key=lambda name: known[name].p95)
             yield (
-                f"rests on {len(errors)} laws of {profile.name}; the least sure is {worst}, off by "
-                f"{100 * known[worst]:.2g} % (median) where its fit did not see"
+                f"rests on {len(laws)} laws of {profile.name}; the least sure is {worst}, off by "
+                f"{100 * known[worst].median:.2g} % (median) and {100 * known[worst].p95:.2g} % (p95) on {known[worst].split} "
+                "that its fit did not see"
             )
+        doubted = [name for name, law in laws.items() if law.doubts]
+        if doubted:
+            yield f"its profile has doubts about {listed(doubted)}; see `coordsim profile show {profile.name}`"
         why: dict[str, list[str]] = {}
         for sentence in time.iteration.missing:
             what, _, reason = sentence.partition(" is not in the profile: ")
             why.setdefault(reason or what, []).extend([what] if reason else [])
         for reason, names in why.items():
             yield f"{', '.join(names)}: not in the profile; {reason}" if names else reason
+        yield from time.iteration.flags()
 
     def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
         """Yield why this model cannot run on the machine of a profile: no law, no such layout, not enough memory."""

@@ -83,7 +83,8 @@ class ModelServer:
     def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
         """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest.
 
-        With a shape, the time of the prompt's iteration is split by its new and carried tokens.
+        With a shape, the time of the prompt's iteration is split by its new and carried tokens; that of the other calls'
+        prompts, which hold this one up, is shared service and stays inference.
         """
         if self.time is None:
             return new * self.new + output * self.output, carried * self.new + reused * self.reused
@@ -92,7 +93,8 @@ class ModelServer:
         carry = prefill * carried / prompt if prompt else 0.0
         # The prompt's iteration makes the first token of the output, unless all of the prompt was in the cache.
         rest = output - 1.0 if prompt else output
-        return prefill - carry + self.time.decode(prompt + reused + output - rest, rest), carry
+        others = (self.time.batch - 1) * prefill
+        return prefill - carry + others + self.time.decode(prompt + reused + output - rest, rest), carry
 
 
 class ModelCall:

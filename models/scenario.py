@@ -210,6 +210,16 @@ class Scenario(Spec):
     def doubts(self) -> list[str]:
         """Return what is legal but doubtful: distributions without moments, and the like."""
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
+        for name, model in self.models.items():
+            if (
+                isinstance(model, Llm)
+                and model.shape is not None
+                and (model.batch or model.concurrency) < model.concurrency
+            ):
+                found.append(
+                    f"models.{name}: has {model.concurrency} slots, and times for {model.batch} calls at once; when more are "
+                    "under way it does more than its device can: leave `batch` out to be safe"
+                )
         for path, draw in _distributions(self, ()):
             found += [f"{'.'.join(path)}: {doubt}" for doubt in draw.doubts()]
         return found

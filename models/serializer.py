@@ -43,14 +43,18 @@ class Law(Spec):
 
 @dataclass(frozen=True, slots=True)
 class ProfileLaw:
-    """A law of a profile as a serializer's: seconds by bytes, times a factor drawn from `noise` where repeats were measured."""
+    """A law of a profile as a serializer's: seconds by bytes, times a factor drawn from `noise` where repeats were measured.
+
+    `expansion` is encoded bytes, which the law is over, per byte of payload.
+    """
 
     timing: Timing
     noise: Distribution | None
+    expansion: float = 1.0
 
     def seconds(self, size: float) -> float:
         """Return the time for `size` bytes; for nothing, none."""
-        return self.timing.seconds({"bytes": size}) if size else 0.0
+        return self.timing.seconds({"bytes": size * self.expansion}) if size else 0.0
 
     @property
     def is_free(self) -> bool:
@@ -60,7 +64,7 @@ class ProfileLaw:
 
 @dataclass(frozen=True, slots=True)
 class ProfileSerializer:
-    """A codec of a profile; its laws are over encoded bytes, so it expands nothing."""
+    """A codec of a profile. Its laws are over encoded bytes: those of the payload, but for base64."""
 
     encode: ProfileLaw
     decode: ProfileLaw
@@ -89,17 +93,16 @@ def defaults(profile: "Profile | None") -> dict[str, Codec]:
     for name in profile.of("encode"):
         codec = split_name(name)[1].get("codec", "")
         if profile.has("decode", codec=codec):
-            known[codec] = ProfileSerializer(_law(profile, "encode", codec), _law(profile, "decode", codec))
+            more = _EXPANSION.get(codec, 1.0)
+            laws = (ProfileLaw(law, law.noise, more) for law in (profile.timing(op, codec=codec) for op in _WAYS))
+            known[codec] = ProfileSerializer(*laws, expansion=more)
     if "msgpack" in known:
         known["binary"] = known["msgpack"]
     return known
 
 
-def _law(profile: "Profile", op: str, codec: str) -> ProfileLaw:
-    timing = profile.timing(op, codec=codec)
-    return ProfileLaw(timing, timing.noise)
-
-
+_WAYS = ("encode", "decode")
+_EXPANSION = {"base64": 4 / 3}  # four characters for three bytes (RFC 4648)
 _MEASURED = {
     "json": {
         "encode": {"overhead": "20 us", "bandwidth": "260 MB/s"},

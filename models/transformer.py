@@ -93,11 +93,17 @@ class IterationTime:
 
     def decode(self, batch: int, context: float) -> float:
         """Return the seconds of an iteration that decodes a token for each of `batch` sequences, of mean length `context`."""
-        row = self._rows.get(batch)
-        if row is None:
-            row = self._rows[batch] = self._row(batch)
-        row.least = min(row.least, context)
-        row.most = max(row.most, context)
+        self.note(batch, context)
+        return self.step(batch, context)
+
+    def note(self, batch: int, context: float) -> None:
+        """Remember that `decode` was asked for: `flags` tells whether its laws reach so far."""
+        row = self._rows.get(batch) or self._row(batch)
+        row.least, row.most = min(row.least, context), max(row.most, context)
+
+    def step(self, batch: int, context: float) -> float:
+        """Return what `decode` returns and note nothing: for sums that look further than they are asked."""
+        row = self._rows.get(batch) or self._row(batch)
         mantissa, exponent = math.frexp(context)  # context = mantissa x 2^exponent, mantissa from 1/2 to 1
         if 1 <= exponent <= _OCTAVES:
             place = (exponent - 2 + 2.0 * mantissa) * _PER_OCTAVE
@@ -106,7 +112,7 @@ class IterationTime:
             device = low + (row.values[below + 1] - low) * (place - below)
         else:
             device = row.fixed + self._decode_attention(batch, context)
-        return (max(row.submit, device)) + row.host
+        return max(row.submit, device) + row.host
 
     def mixed(self, chunks: Sequence[tuple[float, float]], decodes: int = 0, context: float = 0.0) -> float:
         """Return the seconds of an iteration of chunks of prefills, each (new, cached) tokens, and `decodes` decodes.
@@ -156,7 +162,6 @@ class IterationTime:
             if row.most >= row.least:
                 self._decode_attention(batch, row.least)
                 self._decode_attention(batch, row.most)
-                row.least, row.most = math.inf, -math.inf  # noted now
         found = [flag for timing in self._laws.timings.values() for flag in timing.flags()]
         if self._below is not None:
             tokens, seconds, floor = self._below
@@ -220,7 +225,9 @@ class IterationTime:
         fixed = self._dense(batch) + self._head(batch)
         knots = [2.0**octave * (1 + piece / _PER_OCTAVE) for octave in range(_OCTAVES) for piece in range(_PER_OCTAVE)]
         attention = self._kernels.decode.predict(batch, [*knots, 2.0**_OCTAVES])
-        return _Row([fixed + seconds for seconds in attention], fixed, self._submit(1), self._host(batch))
+        made = _Row([fixed + seconds for seconds in attention], fixed, self._submit(1), self._host(batch))
+        self._rows[batch] = made
+        return made
 
     def _with_host(self, parts: Mapping[str, float], attentions: int, sequences: float) -> dict[str, float]:
         launch = max(0.0, self._submit(attentions) - sum(parts.values()))

@@ -41,6 +41,18 @@ def calls(shape: str = "llama-3.2-1b", batch: int = 4, **more: Any) -> CallTime:
     return model.call_time(Profile.model_validate(machine(**more)))
 
 
+def test_codec_of_images_grows_what_it_carries(tmp_path: Path) -> None:
+    """Base64 writes four characters for three bytes: the wire and the law see 4/3 of the payload."""
+    data = machine()
+    for way in ("encode", "decode"):
+        data["laws"][f"{way}[codec=base64]"] = {"form": {"sum": {"terms": {"bytes": "1 us"}}}, "source": "own"}
+    wired = {"preset": "ideal", "connection": "persistent", "codec": "base64", "state": "full"}
+    result = simulate(scenario(tmp_path, data, runtime=wired))
+    payload = (300 + 50) * 5.0
+    assert result.category("serialization").mean() == pytest.approx(2 * payload * 4 / 3 * 1e-6, rel=1e-9)
+    assert result.fact("bytes").mean() == pytest.approx(payload * 4 / 3, rel=1e-9)
+
+
 def scenario(tmp_path: Path, data: dict[str, Any], **more: Any) -> Scenario:
     """Return a scenario of one call a task on the machine in `data`."""
     import json
@@ -55,7 +67,7 @@ def scenario(tmp_path: Path, data: dict[str, Any], **more: Any) -> Scenario:
         "runtime": "ideal",
         "workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": 40, "request": "100 tokens"},
         "agents": {"one": {"model": "llm", "prompt": "200 tokens", "output": "50 tokens"}},
-        "models": {"llm": {"kind": "llm", "shape": "llama-3.2-1b", "batch": 4}},
+        "models": {"llm": {"kind": "llm", "shape": "llama-3.2-1b", "concurrency": 4}},
         "workflow": {"start": "go", "steps": {"go": {"agent": "one", "next": "done"}}},
     }
     return Scenario.from_text(json.dumps({**given, **more}))
@@ -76,15 +88,35 @@ def test_nothing_takes_no_time() -> None:
 
 
 def test_a_call_in_a_run_takes_its_prefill_and_its_decodes(tmp_path: Path) -> None:
-    """300 tokens of prompt in one iteration, which makes the first of 50 tokens; all of it is inference."""
+    """300 tokens of prompt in one iteration, which makes the first of 50 tokens, and the prefills of three others."""
     result = simulate(scenario(tmp_path, machine()))
     time = calls()
-    expected = time.prefill(300, 0) + time.decode(301, 49)
+    expected = 4 * time.prefill(300, 0) + time.decode(301, 49)
     assert result.response_times == pytest.approx([expected] * 40, rel=1e-9)
 
 
+def test_a_device_does_no_more_than_it_can(tmp_path: Path) -> None:
+    """Slots full of calls that only prefill finish them one after the other: one prefill of work for each call."""
+    full = scenario(
+        tmp_path,
+        machine(),
+        workload={"arrivals": {"closed": {"users": 8, "think": "0 s"}}, "tasks": 400, "request": "4000 tokens"},
+        agents={"one": {"model": "llm", "prompt": "0 tokens", "output": "1 tokens"}},
+        models={"llm": {"kind": "llm", "shape": "llama-3.2-1b", "concurrency": 8}},
+    )
+    result = simulate(full)
+    assert 400 / result.end == pytest.approx(1 / calls().prefill(4000, 0), rel=0.01)
+
+
+def test_fewer_calls_at_once_than_slots_is_doubted(tmp_path: Path) -> None:
+    """Times for four calls on eight slots let the device do twice its work, and the result says so."""
+    model = {"kind": "llm", "shape": "llama-3.2-1b", "concurrency": 8, "batch": 4}
+    (doubt,) = simulate(scenario(tmp_path, machine(), models={"llm": model})).doubts
+    assert doubt.startswith("models.llm: has 8 slots, and times for 4 calls at once")
+
+
 def test_a_prompt_sent_again_is_context(tmp_path: Path) -> None:
-    """The second call of a stateless API prefills 350 tokens it has seen and 0 new ones: that iteration is context."""
+    """The second call of a stateless API prefills 350 tokens it has seen and 0 new ones: its own iteration is context."""
     steps = {"go": {"agent": "one", "repeat": 2, "next": "done"}}
     ran = scenario(
         tmp_path,
@@ -96,7 +128,7 @@ def test_a_prompt_sent_again_is_context(tmp_path: Path) -> None:
     time = calls()
     assert split.category("context").mean() == pytest.approx(time.prefill(350, 0), rel=1e-9)
     assert split.category("inference").mean() == pytest.approx(
-        time.prefill(300, 0) + time.decode(301, 49) + time.decode(351, 49), rel=1e-9
+        4 * time.prefill(300, 0) + time.decode(301, 49) + 3 * time.prefill(350, 0) + time.decode(351, 49), rel=1e-9
     )
 
 
@@ -113,8 +145,10 @@ def test_a_result_flags_what_lies_outside_of_a_law(tmp_path: Path) -> None:
     """Attention was fitted to 500 tokens of context; a call of 2,000 says so, one of 350 does not."""
     long = {"one": {"model": "llm", "prompt": "2k tokens", "output": "50 tokens"}}
     (flag,) = simulate(scenario(tmp_path, machine(), agents=long)).doubts
-    assert flag.startswith("models.llm: attention.decode[dtype=bf16] was asked at context")
-    assert "outside of the 1 to 500 it was fitted on" in flag
+    assert flag == (
+        "models.llm: attention.decode[dtype=bf16] was asked beyond the context of 1 to 500 it was fitted on: "
+        "above it by up to 5 times"
+    )
     assert simulate(scenario(tmp_path, machine())).doubts == ()
 
 

@@ -117,8 +117,8 @@ def test_arrays_and_numbers_give_the_same() -> None:
 # --- ranges and residuals -------------------------------------------------------------------------------------------
 
 
-def test_a_size_outside_of_the_range_is_flagged_and_counted() -> None:
-    """The sentence names the law, the size, the values asked and the range; inside nothing is said."""
+def test_a_size_outside_of_the_range_is_flagged() -> None:
+    """The sentence names the law, the size, the range and how far beyond it was asked; inside nothing is said."""
     law = {"form": {"sum": {"terms": {"bytes": "1 ns"}}}, "over": {"bytes": "100 1000"}}
     timing = made({"encode[codec=json]": law}).timing("encode", codec="json")
     assert timing.seconds({"bytes": 500}) == pytest.approx(500e-9)
@@ -127,7 +127,8 @@ def test_a_size_outside_of_the_range_is_flagged_and_counted() -> None:
     assert timing.seconds({"bytes": 5000}) == pytest.approx(5e-6)
     (flag,) = timing.flags()
     assert flag == (
-        "encode[codec=json] was asked at bytes 10 to 5000, outside of the 100 to 1000 it was fitted on (2 of its calls)"
+        "encode[codec=json] was asked beyond the bytes of 100 to 1000 it was fitted on: below it by up to 10 times, "
+        "above it by up to 5 times"
     )
 
 
@@ -210,13 +211,24 @@ def test_every_profile_that_ships_can_be_read() -> None:
 
 def test_of_two_profiles_the_earlier_law_holds() -> None:
     """Each law keeps its own source, also where both profiles call theirs the same."""
-    first = made({"launch": {"form": {"constant": "1 us"}}}, "first")
-    second = made({"launch": {"form": {"constant": "2 us"}}, "synchronize": {"form": {"constant": "3 us"}}}, "second")
+    first = made({"spawn[what=true]": {"form": {"constant": "1 us"}}}, "first")
+    laws = {"spawn[what=true]": {"form": {"constant": "2 us"}}, "spawn[what=python]": {"form": {"constant": "3 us"}}}
+    second = made(laws, "second")
     both = merged([first, second])
-    assert both.name == "first+second"
-    assert both.timing("launch").seconds({}) == pytest.approx(1e-6)
-    assert both.timing("synchronize").seconds({}) == pytest.approx(3e-6)
-    assert both.source_of(both.laws["synchronize"]).title == "a test"
+    assert both.name == "first-second"
+    assert both.timing("spawn", what="true").seconds({}) == pytest.approx(1e-6)
+    assert both.timing("spawn", what="python").seconds({}) == pytest.approx(3e-6)
+    assert both.source_of(both.laws["spawn[what=python]"]).title == "a test"
+    assert Profile.model_validate(both.to_data()) == both
+
+
+def test_the_kernels_of_one_device_do_not_fill_the_gaps_of_another() -> None:
+    """Laws of a device come from the first profile that has any; those of the host from all."""
+    one = {"form": {"constant": "1 us"}}
+    gpu = made({"gemm[dtype=bf16]": one}, "gpu")
+    cpu = made({"kv.append": one, "gemm[dtype=fp32]": one, "encode[codec=json]": one}, "cpu")
+    assert set(merged([gpu, cpu]).laws) == {"gemm[dtype=bf16]", "encode[codec=json]"}
+    assert set(merged([cpu, gpu]).laws) == set(cpu.laws)
 
 
 def test_an_older_version_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_a_calibration_resumes_or_starts_anew_but_only_when_told(call: Call, cal
         (("--budget", "5"), "must carry a unit"),
         (("--budget", "0 s"), "must be a duration > 0"),
         (("--device", "gpu"), "must be auto, cuda or cpu"),
-        (("--only", "gem"), "no probe is called so; there are"),
+        (("--only", "gem"), "no probe is called `gem`; did you mean `gemm`?"),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_measured(

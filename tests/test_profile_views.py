@@ -153,8 +153,8 @@ def test_a_prediction_beyond_the_range_is_flagged_in_words() -> None:
     """Four times the largest size stands in the table, and says so."""
     view = law_view(profile(), ENCODE)
     rows = {row[0]: row for row in cells(view, "Predictions across the range")}
-    assert rows["262 kB"][1:] == ("264 µs", "–", "outside its range in bytes")
-    assert rows["65.5 kB"][1:] == ("67.5 µs", "–", "")
+    assert rows["262 kB"][1:] == ("264 µs", "203 µs–343 µs", "outside its range in bytes")
+    assert rows["65.5 kB"][1:] == ("67.5 µs", "52 µs–87.8 µs", "")
     assert "| 262 kB | 264 µs |" in view.to_markdown()
 
 

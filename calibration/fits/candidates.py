@@ -104,12 +104,19 @@ def closed_candidates(rows: Rows) -> list[Candidate]:
 
 
 def _general(rows: Rows, varying: list[str]) -> list[Features]:
-    """Return features for any operation: a size, with its square or its root; the product of several; the bytes."""
-    if len(varying) == 1:
-        name = varying[0]
-        return [(name,), (name, f"{name}^0.5"), (name, f"{name}^2")]
+    """Return features for any operation: a size, with its square or its root; the product of several; the bytes.
+
+    What only streams bytes has features of its bytes alone: no other could tell one width from another, and a square that
+    fits a little better inside of the range is far off beyond it.
+    """
     if not varying:
         return []
+    if rows.op.work is not None and not _has_corner(rows):
+        return [("bytes_moved",), ("bytes_moved", "bytes_moved^0.5")]
+    if len(varying) == 1:
+        name = varying[0]
+        squared = [] if name == "bytes" else [(name, f"{name}^2")]
+        return [(name,), (name, f"{name}^0.5"), *squared]
     together = "*".join(varying)
     sets: list[Features] = [(together,), *((name,) for name in varying)]
     if len(varying) <= 3:

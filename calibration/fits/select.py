@@ -34,6 +34,7 @@ _MANY = 2000  # points from which on one fold tells enough
 _TOLERANCE = 0.001
 _RESAMPLES = 200
 _LARGE_ERROR = 0.20
+_LARGE_TAIL = 1.0
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,9 @@ def _doubts(count: int, held_out: list[dict[str, Any]]) -> list[str]:
         few = "1 point only" if count == 1 else f"{count} points only"
         return [f"{few}: the form was not chosen on held-out error, and no error is claimed"]
     worst = max(held_out, key=lambda one: float(one["median"]))
-    if worst["median"] <= _LARGE_ERROR:
-        return []
-    return [f"no form fits well: the median error on held-out {worst['split']} is {100 * worst['median']:.0f} %"]
+    tail = max(held_out, key=lambda one: float(one["p95"]))
+    if worst["median"] > _LARGE_ERROR:
+        return [f"no form fits well: the median error on held-out {worst['split']} is {100 * worst['median']:.0f} %"]
+    if tail["p95"] > _LARGE_TAIL:
+        return [f"no form fits everywhere: the p95 of errors on held-out {tail['split']} is {100 * tail['p95']:.0f} %"]
+    return []

@@ -26,7 +26,9 @@ def chosen(points: Sequence[Points], only: Sequence[str]) -> list[Points]:
     return kept
 
 
-def imported(found: Sequence[Imported], name: str, only: Sequence[str] = (), told: Told | None = None) -> Profile:
+def imported(
+    found: Sequence[Imported], name: str, what: str = "", only: Sequence[str] = (), told: Told | None = None
+) -> Profile:
     """Fit what was read and return the profile; where two sources have a law, the earlier one's is fitted.
 
     The points stay where they came from: the profile holds what was computed from them. The device is that of the first
@@ -39,7 +41,7 @@ def imported(found: Sequence[Imported], name: str, only: Sequence[str] = (), tol
     kept = {points.law for points in chosen([points for _, points in sets.values()], only)}
     head = {
         "name": name,
-        "what": f"fitted to {'; '.join(one.source['title'] for one in found)}",
+        "what": what or f"fitted to {'; '.join(one.source['title'] for one in found)}",
         "device": next((one.device for one in found if one.device), None),
         "sources": {f"source-{number}": one.source for number, one in enumerate(found, 1)},
     }

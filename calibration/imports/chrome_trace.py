@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...sim.engine.errors import Problem, ProfileError
-from . import kernel_map
+from . import kernel_map, physics
 from .imported import Imported, Kernel, Tally
 from .kernel_map import KernelMap
 from .tables import refused, text_of
@@ -73,6 +73,7 @@ def read(path: str | Path, *, kernels: str | Path | None = None) -> Imported:
     if not tally.points:
         tally.note("no kernel has sizes that are known: record with record_shapes=True, or map names with `kernels`")
     device = _device(data, bool(timed))
+    tally.points = physics.checked(tally.points, None, str(path))
     return tally.result(_source(where, device), device, seen)
 
 
@@ -139,14 +140,16 @@ def _products(operators: list[Event], timed: list[Event], launchers: Mapping[Any
     launched: dict[Any, list[Event]] = defaultdict(list)
     for event in timed:
         args = event.get("args") or {}
-        launched[args.get("External id", launchers.get(args.get("correlation")))].append(event)
+        operator = args.get("External id", launchers.get(args.get("correlation")))
+        if operator is not None:
+            launched[operator].append(event)
     cases: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     mine: set[int] = set()
     for event in _leaves(operators):
         shape = _shape(event, tally)
         if shape is None:
             continue
-        own = launched.get((event.get("args") or {}).get("External id"), [])
+        own = launched.get((event.get("args") or {}).get("External id"), [])  # an operator without an id has none
         if timed and not own:
             tally.skip("a product that launched no kernel in the trace", 1)
             continue

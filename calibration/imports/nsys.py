@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from . import kernel_map
+from . import kernel_map, physics
 from .imported import Imported, Kernel, Tally
 from .kernel_map import KernelMap
 from .tables import numbers, refused, require, rows_of, text_of, times
@@ -62,6 +62,7 @@ def read(path: str | Path, *, kernels: str | Path | None = None) -> Imported:
         "date": datetime.fromtimestamp(where.stat().st_mtime, UTC).date().isoformat(),
         "note": "the date is that of the file",
     }
+    tally.points = physics.checked(tally.points, None, str(path))
     return tally.result(source, None, sorted(seen, key=lambda kernel: -kernel.total))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...sim.engine.errors import Problem, ProfileError
-from ...sim.profile.ops import OPS
+from ...sim.profile.ops import BYTES_PER_ELEMENT, OPS
 from ...sim.profile.profile import Device
 from ..samples import Points
 
@@ -26,19 +26,25 @@ _SLOW = 100.0  # times below it that no kernel is in all of its cases
 _ARITHMETIC = {"fp8_block": "fp8", "nvfp4": "fp4", "mxfp4": "fp4", "fp16": "bf16"}  # types of one rate
 
 
+# Where nobody tells the device: faster than any of 2026, and a million times faster than a slow one.
+_ANY = Device.model_validate(
+    {"name": "any device", "memory_bandwidth": "20 TB/s", "arithmetic": dict.fromkeys(BYTES_PER_ELEMENT, "20 PFLOP/s")}
+)
+_ANY_LONG, _ANY_SLOW = 1e-7, 1e6
+
+
 def checked(points: list[Points], device: dict[str, Any] | None, subject: str) -> list[Points]:
     """Return the points, each law with its doubts. Raises ProfileError where the unit must be another."""
-    if device is None:
-        return points
-    facts = Device.model_validate(device)
+    facts = _ANY if device is None else Device.model_validate(device)
+    least, slow = (_LONG, _SLOW) if device is not None else (_ANY_LONG, _ANY_SLOW)
     problems: list[Problem] = []
     result = []
     for one in points:
         bound = _roofline(one, facts)
         ratio = one.seconds / np.maximum(bound, 1e-30)
-        long, doubts = bound >= _LONG, one.doubts
+        long, doubts = bound >= least, one.doubts
         if long.any():
-            message = _mistake(one.seconds[long], bound[long], facts.name)
+            message = _mistake(one.seconds[long], bound[long], facts.name, slow)
             if message:
                 problems.append(Problem(one.law, message, subject))
             fast = int((ratio[long] < 1.0).sum())
@@ -51,14 +57,14 @@ def checked(points: list[Points], device: dict[str, Any] | None, subject: str) -
     return result
 
 
-def _mistake(seconds: np.ndarray, bound: np.ndarray, device: str) -> str:
+def _mistake(seconds: np.ndarray, bound: np.ndarray, device: str, slow: float) -> str:
     ratio = seconds / bound
     if np.median(ratio) < 1.0 / _FAST:
         return (
             f"must not be faster than {device} can move the bytes or do the arithmetic; the median of {len(ratio)} points "
             f"is {1.0 / float(np.median(ratio)):.3g} times faster: are these seconds or ms?"
         )
-    if ratio.min() > _SLOW:
+    if ratio.min() > slow:
         return (
             f"must come near what {device} can do; even the fastest of {len(ratio)} points is {ratio.min():.3g} times "
             "slower: are these microseconds?"

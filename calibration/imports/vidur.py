@@ -136,7 +136,10 @@ def _network(path: Path, frame: pd.DataFrame, tally: Tally) -> None:
         numbers(path, rows, "size", least=1)
         workers = numbers(path, rows, "num_workers", least=2).astype(int)
         crosses = numbers(path, rows, "devices_per_node", least=1) < workers
-        cases = rows.assign(seconds=seconds, ranks=workers, via=np.where(crosses, "node", "nvlink"))
+        # Bridges join devices in pairs: more than two of such a machine meet over PCIe.
+        paired = ("pairwise" in path.parent.name) & (workers > 2)
+        via = np.where(crosses, "node", np.where(paired, "pcie", "nvlink"))
+        cases = rows.assign(seconds=seconds, ranks=workers, via=via)
         for (ranks, via), case in cases.groupby(["ranks", "via"]):
             tally.add(collective, {"ranks": str(ranks), "via": str(via)}, {"bytes": case["size"]}, case["seconds"])
             if via == "node":

@@ -12,11 +12,12 @@ import atexit
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.distributed as dist
@@ -65,6 +66,7 @@ class Group:
     def __init__(self, world: int, backend: str) -> None:
         self.device = "cuda:0" if backend == "nccl" else "cpu"
         self.peers: list[subprocess.Popen[str]] = []
+        self.logs: list[IO[str]] = []
         store = ranks_module.open_store(0, world, True)
         with _on_loopback():
             try:
@@ -72,7 +74,8 @@ class Group:
                 command = [sys.executable, "-P", ranks_module.__file__, str(store.port)]
                 for rank in range(1, world):
                     arguments = [*command, str(rank), str(world), backend]
-                    self.peers.append(_start(arguments))
+                    self.logs.append(tempfile.TemporaryFile("w+"))  # noqa: SIM115  # `close` closes it
+                    self.peers.append(_start(arguments, self.logs[-1]))
                 self.groups = ranks_module.join(store, 0, world, backend)
             except BaseException:
                 self.close()
@@ -85,7 +88,9 @@ class Group:
                 peer.stdin.write(line + "\n")  # type: ignore[union-attr]  # it has a pipe
                 peer.stdin.flush()  # type: ignore[union-attr]
             except OSError:
-                said = (peer.stderr.read() if peer.stderr else "").strip().rpartition("\n")[2]
+                log = self.logs[rank - 1]
+                log.seek(0)
+                said = log.read().strip().rpartition("\n")[2]
                 raise RuntimeError(f"rank {rank} has ended, with status {peer.wait(PATIENCE)} {said}".strip()) from None
 
     def close(self) -> None:
@@ -101,18 +106,21 @@ class Group:
             except subprocess.TimeoutExpired:
                 peer.kill()
                 peer.wait()
-            if peer.stderr:
-                peer.stderr.close()
-        self.peers = []
+        for log in self.logs:
+            log.close()
+        self.peers, self.logs = [], []
 
 
-def _start(arguments: list[str]) -> subprocess.Popen[str]:
-    """Start a rank, in a session of its own: an interrupt at the terminal reaches this process, which then ends it."""
+def _start(arguments: list[str], log: IO[str]) -> subprocess.Popen[str]:
+    """Start a rank, in a session of its own: an interrupt at the terminal reaches this process, which then ends it.
+
+    What it says goes to a file: a pipe that nobody reads would block a rank that warns much.
+    """
     return subprocess.Popen(
         arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
         start_new_session=True,
     )

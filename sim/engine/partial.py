@@ -27,6 +27,8 @@ def partial(cls: type[T], data: Any) -> T:
 
 def is_whole(spec: BaseModel) -> bool:
     """Whether nothing of a spec was refused, so that what it describes can be worked out."""
+    if getattr(spec, "is_one_of", False) and not spec.model_fields_set:
+        return False
     for name, info in type(spec).model_fields.items():
         value = getattr(spec, name)
         if value is None and (info.is_required() or info.default is not None):

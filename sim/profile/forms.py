@@ -10,6 +10,7 @@ Checked: tests/test_profile.py.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -22,7 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from ..engine.errors import did_you_mean, listed, show
 from ..engine.spec import Bandwidth, Duration, Factor, FlopRate, OneOf, Spec, SpecProblem
-from .ops import Op, Options, Sizes
+from .ops import Op, Options, Sizes, larger
 
 __all__ = ["Feature", "Form", "Grid", "Numbers", "Roofline", "Sum", "Table", "feature"]
 
@@ -153,10 +154,8 @@ class Roofline(Spec):
 
         def seconds(sizes: Sizes) -> Any:
             busy, traffic = flops(sizes) / compute, moved(sizes) / memory
-            if sharpness is None:
-                longer = np.maximum(busy, traffic) if isinstance(traffic, np.ndarray) else max(busy, traffic)
-            else:
-                most = np.maximum(busy, traffic)  # taken out, so that no power overflows
+            longer = most = larger(busy, traffic)
+            if sharpness is not None:  # the larger one is taken out, so that no power overflows
                 longer = most * ((busy / most) ** sharpness + (traffic / most) ** sharpness) ** (1.0 / sharpness)
             return more(sizes) + longer
 
@@ -187,9 +186,15 @@ class Table(Spec):
         """Return the logarithm of the factor as a function of sizes."""
         axes = [(feature(text, op, options), np.log2(values)) for text, values in self.axes.items()]
         nodes = np.array(self.nodes)
+        lists, known = [(of, knots.tolist()) for of, knots in axes], nodes.tolist()
 
         def value(sizes: Sizes) -> Any:
-            places = [weights(np.log2(np.maximum(of(sizes), _LEAST)), knots) for of, knots in axes]
+            at = [of(sizes) for of, _ in axes]
+            if not any(isinstance(one, np.ndarray) for one in at):
+                return _at_point(
+                    known, [(math.log2(max(x, _LEAST)), knots) for x, (_, knots) in zip(at, lists, strict=True)]
+                )
+            places = [weights(np.log2(np.maximum(x, _LEAST)), knots) for x, (_, knots) in zip(at, axes, strict=True)]
             result: Any = 0.0
             for corner in product((0, 1), repeat=len(places)):
                 index: Any = 0
@@ -201,6 +206,22 @@ class Table(Spec):
             return result
 
         return value
+
+
+def _at_point(nodes: list[float], places: list[tuple[float, list[float]]]) -> float:
+    """Return the table at one point, given its coordinate on each axis and the axis's knots; numpy would take ten times as long."""
+    corners = [(0, 1.0)]  # index among the nodes so far, and its share
+    for at, knots in places:
+        count = len(knots)
+        below = min(max(bisect_right(knots, at) - 1, 0), max(count - 2, 0))
+        part = 0.0
+        if count > 1:
+            part = min(max((at - knots[below]) / (knots[below + 1] - knots[below]), 0.0), 1.0)
+        grown = [(index * count + below, share * (1.0 - part)) for index, share in corners] if part < 1.0 else []
+        if part > 0.0:
+            grown += [(index * count + below + 1, share * part) for index, share in corners]
+        corners = grown
+    return sum(share * nodes[index] for index, share in corners)
 
 
 def weights(at: Any, knots: np.ndarray) -> tuple[Any, Any, int]:
@@ -234,12 +255,15 @@ class Grid(Spec):
         """Return the seconds as a function of sizes."""
         base = self.base.chosen[1].compile(op, options)
         tables = [table.compile(op, options) for table in self.tables]
-        if self.floor is None:
-            return lambda sizes: base(sizes) * np.exp(sum(table(sizes) for table in tables))
-        moved, bandwidth = feature("bytes_moved", op, options), self.floor
-        return lambda sizes: np.maximum(
-            base(sizes) * np.exp(sum(table(sizes) for table in tables)), moved(sizes) / bandwidth
-        )
+        moved = None if self.floor is None else feature("bytes_moved", op, options)
+        bandwidth = self.floor or math.inf
+
+        def seconds(sizes: Sizes) -> Any:
+            factor = sum(table(sizes) for table in tables)
+            found = base(sizes) * (np.exp(factor) if isinstance(factor, np.ndarray) else math.exp(factor))
+            return found if moved is None else larger(found, moved(sizes) / bandwidth)
+
+        return seconds
 
 
 class Form(OneOf):

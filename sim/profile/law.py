@@ -4,6 +4,7 @@ Leaves out: drawing from the residual in a run; `Draws` does that. Fitting; cali
 Checked: tests/test_profile.py.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -118,9 +119,9 @@ class Law(Spec):
         return self
 
     @property
-    def error(self) -> float | None:
-        """The largest median error of any split that was held out; None where none was."""
-        return max((one.median for one in self.held_out), default=None)
+    def error(self) -> HeldOut | None:
+        """The split that was held out with the largest p95; None where none was."""
+        return max(self.held_out, key=lambda one: one.p95, default=None)
 
     def compile(self, op: Op, options: Options) -> Feature:
         """Return the seconds as a function of sizes. Raises ValueError where the form does not fit the operation."""
@@ -134,22 +135,21 @@ class Law(Spec):
 class Timing:
     """A law ready to be asked, which remembers every size outside of its range.
 
-    `outside` maps a size to the range of the law and the least and largest value that lay beyond it; `beyond` counts calls.
+    `outside` maps a size to the least and the largest value that lay beyond the range of the law.
     """
 
-    __slots__ = ("_seconds", "beyond", "law", "name", "op", "outside")
+    __slots__ = ("_seconds", "law", "name", "op", "outside")
 
     def __init__(self, name: str, law: Law, op: Op, options: Options) -> None:
         self.name = name
         self.law = law
         self.op = op
         self.outside: dict[str, tuple[float, float]] = {}
-        self.beyond = 0
         self._seconds = law.compile(op, options)
 
     def seconds(self, sizes: Mapping[str, float]) -> float:
         """Return the seconds of one call; a size outside of the law's range is noted, and the law goes on as its form does."""
-        self._look(sizes)
+        self.note(sizes)
         return float(self._seconds(sizes))
 
     def predict(self, sizes: Sizes) -> np.ndarray:
@@ -163,23 +163,37 @@ class Timing:
         residual = self.law.residual
         return residual.distribution if residual is not None and residual.of == "repeats" else None
 
-    def _look(self, sizes: Mapping[str, float]) -> None:
-        beyond = False
+    def note(self, sizes: Mapping[str, float]) -> None:
+        """Remember the sizes that lie outside of the law's range."""
         for name, (low, high) in self.law.over.items():
             value = sizes[name]
             if not low <= value <= high:
                 least, most = self.outside.get(name, (value, value))
                 self.outside[name] = (min(least, value), max(most, value))
-                beyond = True
-        self.beyond += beyond
 
     def flags(self) -> list[str]:
-        """Return a sentence for each size at which the law was asked outside of its range."""
-        return [
-            f"{self.name} was asked at {name} {_span(*asked)}, outside of the {_span(*self.law.over[name])} it was "
-            f"fitted on ({self.beyond} of its calls)"
-            for name, asked in self.outside.items()
-        ]
+        """Return a sentence for each size at which the law was asked outside of its range, and by how much.
+
+        The factor is rounded up to one of a few, so that runs of one scenario say the same.
+        """
+        found = []
+        for name, (least, most) in self.outside.items():
+            low, high = self.law.over[name]
+            beyond = [f"below it by up to {_factor(low, least)}"] if least < low else []
+            beyond += [f"above it by up to {_factor(most, high)}"] if most > high else []
+            found.append(
+                f"{self.name} was asked beyond the {name} of {_span(low, high)} it was fitted on: {', '.join(beyond)}"
+            )
+        return found
+
+
+def _factor(large: float, small: float) -> str:
+    """Return how many times larger one is, rounded up: `2 times`."""
+    ratio = large / small if small > 0 else math.inf
+    return next((f"{factor:g} times" for factor in _FACTORS if ratio <= factor), f"more than {_FACTORS[-1]:g} times")
+
+
+_FACTORS = (1.2, 1.5, 2.0, 5.0, 10.0, 100.0)
 
 
 def _told(numbers: Sequence[float]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["BYTES_PER_ELEMENT", "OPS", "Op", "Sizes", "law_name", "split_name"]
+__all__ = ["BYTES_PER_ELEMENT", "HOST", "OPS", "Op", "Sizes", "larger", "law_name", "split_name"]
 
 Sizes = Mapping[str, Any]  # name -> a number, or an array of them
 Options = Mapping[str, str]
@@ -81,14 +81,24 @@ def _cross(s: Sizes, o: Options) -> tuple[Any, Any]:
     return _attention(s, s["query"], s["context"], s["query"] * s["context"], o)
 
 
-def _whole(x: Any, tile: float) -> Any:
+def _whole(x: Any, tile: Any) -> Any:
     """Return x rounded up to whole tiles."""
-    return np.ceil(x / tile) * tile
+    return -(-x // tile) * tile
+
+
+def _count(x: Any, tile: float) -> Any:
+    """Return how many tiles hold x."""
+    return -(-x // tile)
+
+
+def larger(a: Any, b: Any) -> Any:
+    """Return the larger, of numbers quickly and of arrays element by element."""
+    return np.maximum(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else max(a, b)
 
 
 def _gemm_padded(s: Sizes) -> Any:
     m = s["m"]
-    rows = np.where(m <= 64, _whole(m, 16), _whole(m, 64))
+    rows = _whole(m, 16.0 + 48.0 * (m > 64))
     return 2.0 * rows * _whole(s["n"], 64) * s["k"]
 
 
@@ -98,7 +108,7 @@ def _prefill_padded(s: Sizes) -> Any:
 
 
 def _decode_padded(s: Sizes) -> Any:
-    heads = np.maximum(s["heads"], 16.0 * s["kv_heads"])
+    heads = larger(s["heads"], 16.0 * s["kv_heads"])
     return 4.0 * s["batch"] * heads * s["head_size"] * _whole(s["context"], 64)
 
 
@@ -109,18 +119,18 @@ def _touched(s: Sizes) -> Any:
 
 def _moe_padded(s: Sizes) -> Any:
     touched = _touched(s)
-    rows = _whole(s["tokens"] * s["top_k"] / np.maximum(touched, 1e-9), 16)
+    rows = _whole(s["tokens"] * s["top_k"] / larger(touched, 1e-9), 16.0)
     return 6.0 * touched * rows * s["hidden"] * s["inter"]
 
 
 _GEMM_TILES: dict[str, Derived] = {
     "padded_flops": _gemm_padded,
-    "tiles": lambda s: np.ceil(s["m"] / 128) * np.ceil(s["n"] / 128),
-    "wide_tiles": lambda s: np.ceil(s["m"] / 128) * np.ceil(s["n"] / 256),
+    "tiles": lambda s: _count(s["m"], 128) * _count(s["n"], 128),
+    "wide_tiles": lambda s: _count(s["m"], 128) * _count(s["n"], 256),
 }
 _PREFILL_TILES: dict[str, Derived] = {
     "padded_flops": _prefill_padded,
-    "tiles": lambda s: s["batch"] * s["heads"] * np.ceil(s["query"] / 128),
+    "tiles": lambda s: s["batch"] * s["heads"] * _count(s["query"], 128),
     "keys": lambda s: s["query"] + s.get("context", 0.0),
 }
 _DECODE_TILES: dict[str, Derived] = {
@@ -129,12 +139,12 @@ _DECODE_TILES: dict[str, Derived] = {
 }
 _ENCODER_TILES: dict[str, Derived] = {
     "padded_flops": lambda s: 4.0 * s["batch"] * s["heads"] * s["head_size"] * _whole(s["query"], 128) ** 2,
-    "tiles": lambda s: s["batch"] * s["heads"] * np.ceil(s["query"] / 128),
+    "tiles": lambda s: s["batch"] * s["heads"] * _count(s["query"], 128),
 }
 _MOE_TILES: dict[str, Derived] = {
     "padded_flops": _moe_padded,
     "touched": _touched,
-    "rows_per_expert": lambda s: s["tokens"] * s["top_k"] / np.maximum(_touched(s), 1e-9),
+    "rows_per_expert": lambda s: s["tokens"] * s["top_k"] / larger(_touched(s), 1e-9),
 }
 
 
@@ -239,6 +249,11 @@ _LIST = (
 )  # fmt: skip
 
 OPS: dict[str, Op] = {op.name: op for op in _LIST}
+HOST = frozenset({
+    "engine.step", "text.tokenize", "table.decode", "table.group_by", "encode", "decode", "cross", "spawn", "checkpoint",
+    "timer", "fork_join", "co_run",
+})  # fmt: skip
+"""Operations of the host; all others are of the device that computes."""
 
 
 def law_name(op: str, options: Options) -> str:

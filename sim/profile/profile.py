@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ..engine.errors import Problem, ProfileError, did_you_mean, listed, show
 from ..engine.nodes import names_file
+from ..engine.partial import is_whole
 from ..engine.source import Document
 from ..engine.source import load as load_document
 from ..engine.spec import (
@@ -30,7 +31,7 @@ from ..engine.spec import (
     validate,
 )
 from .law import Law, Timing
-from .ops import OPS, law_name, split_name
+from .ops import HOST, OPS, law_name, split_name
 
 __all__ = ["FORMAT", "Device", "Profile", "Source", "find", "merged", "names", "read"]
 
@@ -48,8 +49,8 @@ class Source(Spec):
     """Where laws come from.
 
     `quality`: `measured` by coordsim's probes, `imported` from measurements of others, `derived` from other laws by a stated
-    rule, or `assumed`. `machine` tells device, host and driver as far as known, `date` the day of the measurement or of the
-    release that it was taken from.
+    rule, or `assumed`. `machine` tells device, host and driver as far as known, `date` when it was measured, or released, as exactly
+    as that is told.
     """
 
     title: str
@@ -167,7 +168,8 @@ def problems(profile: Profile) -> Iterator[SpecProblem]:
                 remedy = did_you_mean(option, OPS[op].options) or f"; it has {listed(OPS[op].options) or 'none'}"
                 yield SpecProblem(path, f"`{op}` has no option `{option}`{remedy}", at_key=True)
         try:
-            law.compile(OPS[op], options)
+            if is_whole(law):
+                law.compile(OPS[op], options)
         except SpecProblem as problem:
             yield SpecProblem((*path, *problem.path), problem.message)
         except ValueError as error:
@@ -244,17 +246,26 @@ def migrated(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(profiles: Iterable[Profile]) -> Profile:
-    """Return one profile with the laws of all; where two have a law, the earlier one's holds."""
+    """Return one profile with the laws of all; where two have a law, the earlier one's holds.
+
+    Laws of a device come from the first profile that has any: a GPU's gaps are not filled with the kernels of a CPU. Later
+    ones add laws of the host.
+    """
     given = list(profiles)
     if len(given) == 1:
         return given[0]
     laws: dict[str, Law] = {}
     sources: dict[str, Source] = {}
+    device: Profile | None = None
     for number, profile in enumerate(given):
         own = {name: name if name not in sources else f"{name}.{number}" for name in profile.sources}
         sources |= {own[name]: source for name, source in profile.sources.items()}
+        of_device = {name for name in profile.laws if name.partition("[")[0] not in HOST}
+        if device is None and (of_device or profile.device):
+            device = profile
         for name, law in profile.laws.items():
-            laws.setdefault(name, law.model_copy(update={"source": own[law.source]}))
-    device = next((profile.device for profile in given if profile.device), None)
-    name = "+".join(profile.name for profile in given)
-    return given[0].model_copy(update={"name": name, "device": device, "sources": sources, "laws": laws})
+            if name not in of_device or profile is device:
+                laws.setdefault(name, law.model_copy(update={"source": own[law.source]}))
+    name = "-".join(profile.name for profile in given)
+    facts = device.device if device is not None else None
+    return given[0].model_copy(update={"name": name, "device": facts, "sources": sources, "laws": laws})

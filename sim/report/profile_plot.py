@@ -344,7 +344,9 @@ def _places(asked: Timing, name: str) -> np.ndarray:
 def _per_unit(asked: Timing, name: str) -> Panel:
     xs = _places(asked, name)
     unit = asked.op.sizes[name]
-    traces = _curve(xs, asked.predict({name: xs}) / xs, "law / size", 0)
+    traces = _curve(
+        xs, asked.predict({**{other: low for other, (low, _) in ranges(asked).items()}, name: xs}) / xs, "law / size", 0
+    )
     y = _log_axis(f"time / {name}", "seconds", traces, "y", 0.1)
     return Panel("From which size on is overhead small?", traces, _log_axis(name, unit, traces, "x"), y, NOT_SHIPPED)
 

@@ -253,7 +253,8 @@ def _residual(law: Law) -> Table:
 def _predictions(asked: Timing) -> Iterator[Data]:
     sizes = across(asked)
     seconds = asked.predict(sizes)
-    low, high = asked.law.interval or (None, None)
+    residual = asked.law.residual
+    low, high = (None, None) if residual is None else residual.distribution.quantile((0.05, 0.95)).tolist()
     for number, value in enumerate(seconds.tolist()):
         at = {name: float(values[number]) for name, values in sizes.items()}
         beyond = [name for name, (least, most) in asked.law.over.items() if not least <= at[name] <= most]
@@ -274,7 +275,7 @@ def _predicted(asked: Timing, predictions: Sequence[Data]) -> Table:
     )
     free = [name for name in names if name not in asked.law.over]
     note = f"no range is stated for {', '.join(free)}" if free else ""
-    columns = (*names, "predicted", "interval", "")
+    columns = (*names, "predicted", "p5–p95", "")
     return Table("Predictions across the range", columns, ">" * (len(names) + 1) + "<<", rows, note)
 
 
