@@ -54,7 +54,8 @@ def find(device: str, only: Sequence[str] = ()) -> Found:
         return found
     probes = tuple(probe for probe in found.probes if matches(probe.law, only))
     gone = tuple(one for one in found.missing if matches(one.law, only))
-    unknown = [one for one in only if not any(matches(law.law, [one]) for law in (*found.probes, *found.missing))]
+    laws = [probe.law for probe in found.probes] + [one.law for one in found.missing]
+    unknown = [one for one in only if not any(matches(law, [one]) for law in laws)]
     if unknown:
         known = sorted({probe.op for probe in found.probes})
         told = ", ".join(known)

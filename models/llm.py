@@ -121,7 +121,7 @@ class Llm(Spec):
             )
         doubted = [name for name, law in laws.items() if law.doubts]
         if doubted:
-            yield f"its profile has doubts about {listed(doubted)}; see `coordsim profile show {profile.name}`"
+            yield f"its profile has doubts about {listed(doubted)}; `coordsim profile show` tells them"
         why: dict[str, list[str]] = {}
         for sentence in time.iteration.missing:
             what, _, reason = sentence.partition(" is not in the profile: ")

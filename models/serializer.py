@@ -94,8 +94,9 @@ def defaults(profile: "Profile | None") -> dict[str, Codec]:
         codec = split_name(name)[1].get("codec", "")
         if profile.has("decode", codec=codec):
             more = _EXPANSION.get(codec, 1.0)
-            laws = (ProfileLaw(law, law.noise, more) for law in (profile.timing(op, codec=codec) for op in _WAYS))
-            known[codec] = ProfileSerializer(*laws, expansion=more)
+            encode, decode = (profile.timing(op, codec=codec) for op in _WAYS)
+            laws = ProfileLaw(encode, encode.noise, more), ProfileLaw(decode, decode.noise, more)
+            known[codec] = ProfileSerializer(laws[0], laws[1], more)
     if "msgpack" in known:
         known["binary"] = known["msgpack"]
     return known

@@ -33,6 +33,7 @@ TASKS = {
     "coding-agent": 60,
     "coordination-paradox": 60,
     "coordination-paradox-induced": 60,
+    "llama-on-h100": 20,
     "quickstart": 100,
     "replay-azure-code": None,
     "replay-mooncake": None,
@@ -146,6 +147,27 @@ def test_what_a_runtime_saves_is_counted_beside_the_seconds() -> None:
     assert mean_of(native, "bytes") < mean_of(session, "bytes") < mean_of(full, "bytes")
     assert mean_of(native, "messages") < mean_of(session, "messages") < mean_of(full, "messages")
     assert native.response_times.mean() < session.response_times.mean() < full.response_times.mean()
+
+
+# -- llama-on-h100
+
+
+def test_a_session_saves_the_prefills_of_what_was_prefilled() -> None:
+    """Of ten calls of 6,600 tokens each on an H100, most prefill is of old tokens; with the cache kept hardly any is."""
+    stateless, session = (
+        simulate(shipped("llama-on-h100", 60, runtime=runtime)) for runtime in ("stateless-api", "session-state")
+    )
+    assert mean_of(stateless, "carried_tokens") > 4 * mean_of(stateless, "new_tokens")
+    assert session.category("context").mean() < 0.1 * stateless.category("context").mean()
+    assert session.category("inference").mean() < stateless.category("inference").mean()
+
+
+def test_a_newer_gpu_shortens_inference_and_not_tools() -> None:
+    """On a B200 the same tasks spend less on inference, and as much on tools."""
+    h100 = simulate(shipped("llama-on-h100", 60))
+    b200 = simulate(shipped("llama-on-h100", 60, profile="[b200-sxm, cpu-reference]"))
+    assert b200.category("inference").mean() < 0.75 * h100.category("inference").mean()
+    np.testing.assert_allclose(b200.category("tool"), h100.category("tool"))
 
 
 # -- sub-50ms-inference

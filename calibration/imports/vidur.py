@@ -138,8 +138,8 @@ def _network(path: Path, frame: pd.DataFrame, tally: Tally) -> None:
         crosses = numbers(path, rows, "devices_per_node", least=1) < workers
         # Bridges join devices in pairs: more than two of such a machine meet over PCIe.
         paired = ("pairwise" in path.parent.name) & (workers > 2)
-        via = np.where(crosses, "node", np.where(paired, "pcie", "nvlink"))
-        cases = rows.assign(seconds=seconds, ranks=workers, via=via)
+        within = np.where(paired, "pcie", "nvlink")
+        cases = rows.assign(seconds=seconds, ranks=workers, via=np.where(crosses, "node", within))
         for (ranks, via), case in cases.groupby(["ranks", "via"]):
             tally.add(collective, {"ranks": str(ranks), "via": str(via)}, {"bytes": case["size"]}, case["seconds"])
             if via == "node":

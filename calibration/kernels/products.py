@@ -58,7 +58,7 @@ def _sizes(place: Place, dtype: str, cache: str) -> Dimensions:
     weights, rows = place.pick(CPU_WEIGHTS, CUDA_WEIGHTS), place.pick(CPU_ROWS, CUDA_ROWS)
     chosen = [{"m": m, "n": n, "k": k} for m in rows for n, k in weights]
     if cache == "warm":
-        chosen = chosen[::7]  # rows and weights both vary, since there are other than seven of each
+        chosen = chosen[::5]  # rows and weights both vary, since there are other than five of each
     if not place.cuda:
         return [case for case in chosen if case["m"] * case["n"] * case["k"] <= CPU_MOST]
     return [case for case in chosen if dtype != "fp8" or (case["n"] % 16 == 0 and case["k"] % 16 == 0)]
