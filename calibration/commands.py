@@ -142,6 +142,8 @@ def plot(
     from ..sim.report.files import write_text
     from ..sim.report.profile_plot import page
 
+    if out.suffix not in (".html", ".htm"):
+        raise typer.BadParameter(f"must end in .html; got `{out}`", param_hint="--out")
     write_text(out, page(read(profile), law), overwrite)
     say(f"written to {out}")
 
@@ -250,7 +252,8 @@ def _choices(engine: list[str] | None, mapping: Path | None = None) -> dict[str,
 
 def _told(found: Imported) -> None:
     """Say on stderr what was read, what was left out and why."""
-    say(f"{found.source['title']}: {sum(map(len, found.points)):,} points of {len(found.points)} laws")
+    points, laws = sum(map(len, found.points)), len(found.points)
+    say(f"{found.source['title']}: {points:,} point{'s'[: points != 1]} of {laws} law{'s'[: laws != 1]}")
     for reason, count in found.skipped.items():
         say(f"  left out: {count:,} rows: {reason}")
     for note in found.notes:

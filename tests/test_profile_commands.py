@@ -196,7 +196,7 @@ def test_an_imported_table_becomes_a_law_without_its_rows(call: Call, table: Pat
     out = tmp_path / "gpu.json"
     done = call("profile", "import", table, "-o", out)
     assert done.code == 0
-    assert "324 points of 1 laws" in done.err
+    assert "324 points of 1 law" in done.err
     profile = read(str(out))
     law = profile.law("gemm", dtype="bf16")
     assert law.measured is None

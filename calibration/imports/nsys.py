@@ -27,10 +27,14 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "μs": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0
 _EXPORT = "export with `nsys stats --report cuda_gpu_kern_sum --format csv`"
 
 
+_SUMMARY = {"Time", "Total Time", "Instances", "Avg", "Med", "Min", "Max", "StdDev", "Name"}
+_ENOUGH = 4  # of these columns tell a summary of kernels
+
+
 def fits(header: list[str]) -> bool:
-    """Whether a CSV with this header is such a report."""
+    """Whether a CSV with this header is such a report, though a column of it may be missing or misspelt."""
     plain = {name.partition(" (")[0].strip() for name in header}
-    return {"Name", "Instances", "Total Time"} <= plain or {"Name", "Start", "Duration"} <= plain
+    return len(plain & _SUMMARY) >= _ENOUGH or {"Start", "Duration"} <= plain
 
 
 def read(path: str | Path, *, kernels: str | Path | None = None) -> Imported:

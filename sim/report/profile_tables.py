@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..engine import units
+from ..engine.errors import shorten
 from ..profile.law import Law, Timing
 from ..profile.profile import Device, Profile
 from .layout import Report, Table, lay_out, markdown
@@ -90,7 +91,7 @@ def listing(profiles: Iterable[Profile]) -> View:
 
 
 def _listed(profile: Profile) -> Data:
-    dates = sorted({source.date for source in profile.sources.values()})
+    dates = sorted({source.date for source in profile.sources.values() if source.date[:1].isdigit()})
     found: list[str] = [profile.source_of(law).quality for law in profile.laws.values()]
     return {
         "name": profile.name,
@@ -198,9 +199,16 @@ def _facts(title: str, facts: Mapping[str, str]) -> Table:
 
 
 def _sources(profile: Profile) -> Table:
-    columns = ("name", "title", "quality", "version", "licence", "machine", "date")
-    rows = tuple((name, *(getattr(one, field) for field in columns[1:])) for name, one in profile.sources.items())
+    """Return the sources; what is long is cut short here, and whole in JSON."""
+    columns = ("name", "title", "quality", "licence", "machine", "date", "version")
+    rows = tuple(
+        (name, *(shorten(getattr(one, field), _LONGEST) for field in columns[1:]))
+        for name, one in profile.sources.items()
+    )
     return Table("Sources", columns, "<" * len(columns), rows)
+
+
+_LONGEST = 40
 
 
 def law_view(profile: Profile, name: str) -> View:
