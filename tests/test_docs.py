@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from coordsim.calibration.imports import kernel_map
 from coordsim.cli import main
 from coordsim.models.scenario import Scenario
 
@@ -33,7 +34,7 @@ def test_every_block_of_the_readme_is_of_a_kind_that_is_tested(root: Path) -> No
 def test_the_commands_of_the_readme_run(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each exits with 0, in a folder that holds only the scenarios; runs are cut to two replications here."""
+    """Each exits with 0, in a folder with the scenarios; two replications of runs and a second of calibration do here."""
     (tmp_path / "scenarios").symlink_to(root / "scenarios")
     monkeypatch.chdir(tmp_path)
     found = commands(root / "README.md")
@@ -41,10 +42,32 @@ def test_the_commands_of_the_readme_run(
     for name, *arguments in found:
         assert name == "coordsim"
         short = ["--replications", "2", "--workers", "1", "--quiet"] if arguments[0] == "run" else []
+        if arguments[0] == "calibrate":
+            short = ["--budget", "1 s", "--only", "cross[via=call]", "--quiet"]
         if "--precision" in arguments:
             short = ["--set", "workload.tasks=100", *short[2:]]
         assert main([*arguments, *short]) == 0, f"{arguments}\n{capsys.readouterr().err}"
         capsys.readouterr()
+
+
+def test_the_commands_about_profiles_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of docs/calibration.md, those that need no file, package or minutes exit with 0."""
+    monkeypatch.chdir(tmp_path)
+    found = [one for one in commands(root / "docs" / "calibration.md") if one[1] == "profile"]
+    here = [one for one in found if one[2] in ("list", "show", "diff", "export", "schema")]
+    assert len(here) >= 6
+    for _, *arguments in here:
+        assert main(arguments) == 0, f"{arguments}\n{capsys.readouterr().err}"
+
+
+def test_the_map_of_kernels_in_the_docs_is_read(root: Path, tmp_path: Path) -> None:
+    """The YAML that docs/calibration.md shows names a kernel, as `profile import --map` takes it."""
+    (text,) = [one for one in blocks(root / "docs" / "calibration.md", "yaml") if one.startswith("# kernels.yaml")]
+    path = tmp_path / "kernels.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert kernel_map.read(path)
 
 
 @pytest.mark.slow
