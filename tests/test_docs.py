@@ -67,7 +67,9 @@ def test_the_map_of_kernels_in_the_docs_is_read(root: Path, tmp_path: Path) -> N
     (text,) = [one for one in blocks(root / "docs" / "calibration.md", "yaml") if one.startswith("# kernels.yaml")]
     path = tmp_path / "kernels.yaml"
     path.write_text(text, encoding="utf-8")
-    assert kernel_map.read(path)
+    rule = kernel_map.read(path).rule("sm90_xmma_gemm_bf16bf16_128x128")
+    assert rule is not None
+    assert rule.op == "gemm"
 
 
 @pytest.mark.slow
