@@ -134,17 +134,20 @@ def diff(a: ProfileName, b: ProfileName, format: FormatOption = Format.TABLE) ->
 def plot(
     profile: ProfileName,
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The HTML page to write.")],
-    law: Annotated[list[str] | None, typer.Option(metavar="LAW", help="These laws alone; may be repeated.")] = None,
+    law: Only = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the laws of a profile, with their points, bands, residuals and errors, as one page that opens offline."""
     from ..sim.profile.profile import read
     from ..sim.report.files import write_text
     from ..sim.report.profile_plot import page
+    from .probe import matches
 
     if out.suffix not in (".html", ".htm"):
         raise typer.BadParameter(f"must end in .html; got `{out}`", param_hint="--out")
-    write_text(out, page(read(profile), law), overwrite)
+    found = read(profile)
+    wanted = None if law is None else [name for name in found.laws if matches(name, law)] or law
+    write_text(out, page(found, wanted), overwrite)
     say(f"written to {out}")
 
 

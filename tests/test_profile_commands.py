@@ -173,6 +173,9 @@ def test_a_plot_is_a_page_that_needs_nothing_else(call: Call, calibrated: Path, 
     text = page.read_text(encoding="utf-8")
     assert "cross[via=call]" in text
     assert 'src="http' not in text
+    assert call("profile", "plot", calibrated, "-o", page, "--law", "timer", "--overwrite").code == 0
+    assert "cross[via=call]" not in page.read_text(encoding="utf-8")
+    assert call("profile", "plot", calibrated, "-o", tmp_path / "laws.txt").code == 2
 
 
 def test_the_schema_of_profiles_is_json(call: Call) -> None:
