@@ -58,12 +58,9 @@ def find(device: str, only: Sequence[str] = ()) -> Found:
     unknown = [one for one in only if not any(matches(law, [one]) for law in laws)]
     if unknown:
         known = sorted({probe.op for probe in found.probes})
-        told = ", ".join(known)
+        others = f"; there are {', '.join(known)}"
         raise ProfileError(
-            [
-                Problem("", f"no probe is called `{one}`{did_you_mean(one, known) or f'; there are {told}'}")
-                for one in unknown
-            ],
+            [Problem("", f"no probe is called `{one}`{did_you_mean(one, known) or others}") for one in unknown],
             "--only",
         )
     if not probes and gone:

@@ -311,7 +311,7 @@ def _seconds(budget: str) -> float:
 def _record(out: Path, resume: bool, overwrite: bool) -> Path:
     """Return the file that keeps the measurements while they are taken."""
     record = out.with_name(f"{_stem(out)}.samples.jsonl")
-    if not os.access(out.parent if out.parent.is_dir() else Path(), os.W_OK) or not out.parent.is_dir():
+    if not (out.parent.is_dir() and os.access(out.parent, os.W_OK)):
         raise typer.BadParameter(f"there is no folder {out.parent} to write into", param_hint="--out")
     if resume and not record.exists():
         raise typer.BadParameter(f"there is nothing to go on from: no {record}", param_hint="--resume")

@@ -2,7 +2,7 @@
 
 A kernel that streams rows (norm, activation, residual, rotary, embedding, sampling, append to the cache) and has no law gets
 the time to move its bytes: at the pace of the profile's law of copies within the device or, without one, at 90 % of the
-nominal memory bandwidth, and then without the fixed time of a kernel. Each such derivation is told in `missing`.
+nominal memory bandwidth, and then with the time of the profile's shortest product for a kernel itself. Each such derivation is told in `missing`.
 
 Leaves out: products and attention, which are never derived from bytes alone.
 Checked: tests/test_transformer.py.

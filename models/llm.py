@@ -130,6 +130,14 @@ class Llm(Spec):
             yield f"{', '.join(names)}: not in the profile; {reason}" if names else reason
         yield from time.iteration.flags()
 
+    def doubts(self) -> Iterator[str]:
+        """Yield what is legal but doubtful: fewer calls at once than slots."""
+        if self.shape is not None and self.batch is not None and self.batch < self.concurrency:
+            yield (
+                f"has {self.concurrency} slots, and times for {self.batch} calls at once; when more are under way it does more "
+                "than its device can: leave `batch` out to be safe"
+            )
+
     def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
         """Yield why this model cannot run on the machine of a profile: no law, no such layout, not enough memory."""
         if self.shape is None:

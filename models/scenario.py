@@ -94,7 +94,8 @@ class ContextSpec(Spec):
 class Scenario(Spec):
     """A scenario as a file says it, with defaults filled in.
 
-    `profile` names profiles that ship, or files, or several: of two laws of one name the earlier profile's holds.
+    `profile` names profiles that ship, or files, or several: kernels come from the first that has any, and of two laws of
+    the host with one name the earlier profile's holds.
     """
 
     may_extend: ClassVar[bool] = True
@@ -211,15 +212,7 @@ class Scenario(Spec):
         """Return what is legal but doubtful: distributions without moments, and the like."""
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
         for name, model in self.models.items():
-            if (
-                isinstance(model, Llm)
-                and model.shape is not None
-                and (model.batch or model.concurrency) < model.concurrency
-            ):
-                found.append(
-                    f"models.{name}: has {model.concurrency} slots, and times for {model.batch} calls at once; when more are "
-                    "under way it does more than its device can: leave `batch` out to be safe"
-                )
+            found += [f"models.{name}: {doubt}" for doubt in (model.doubts() if isinstance(model, Llm) else ())]
         for path, draw in _distributions(self, ()):
             found += [f"{'.'.join(path)}: {doubt}" for doubt in draw.doubts()]
         return found

@@ -239,12 +239,11 @@ class IterationTime:
         """Return the host seconds to submit so many kernels."""
         if launch not in ("graph", "eager"):
             raise ValueError(f"launch must be graph or eager; got {launch}")
-        found = self._laws.first("launch" if launch == "eager" else "graph.replay", {})
-        if found is None:
-            name = "launch" if launch == "eager" else "graph.replay"
+        name = "launch" if launch == "eager" else "graph.replay"
+        law = self._laws.first(name, {})
+        if law is None:
             self._laws.missing.append(f"{name} is not in the profile: submitting kernels takes no time")
             return lambda _kernels: 0.0
-        law = found
         if launch == "eager":
             return lambda kernels: kernels * law.seconds({})
         return lambda kernels: law.seconds({"kernels": kernels})

@@ -6,6 +6,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from .command import call
+
+__all__ = ["call", "root"]
+
 # Worker processes inherit it: more threads than cores slow a run down, and reorder sums.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

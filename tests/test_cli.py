@@ -13,10 +13,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -26,6 +25,8 @@ from coordsim.sim.analysis.runfolder import read
 from coordsim.sim.analysis.summary import Summary
 from coordsim.sim.report import shipped
 
+from .command import Call, Outcome
+
 HEAVY = {"jinja2", "joblib", "networkx", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "ruamel", "scipy", "torch"}
 COMMANDS = ("run", "check", "show", "scenarios", "init", "schema", "doctor", "calibrate", "profile")
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
@@ -33,30 +34,6 @@ ANSWER = re.compile(
     r"The largest part of T_total is \w+: [\d.]+ \S+ of [\d.]+ \S+ \([\d.]+ % ± [\d.]+, 95 %, 3 replications\)\."
 )
 ESCAPE = "\x1b["
-
-
-class Outcome(NamedTuple):
-    """How a call of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Outcome]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Return a function that runs the command in this process."""
-
-    def run(*arguments: str | Path) -> Outcome:
-        code = main([str(one) for one in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return Outcome(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture

@@ -1,39 +1,15 @@
 """`coordsim calibrate` and `coordsim profile ...`: what each prints, writes and refuses, and the exit code it ends with."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from coordsim.cli import main
 from coordsim.sim.profile.profile import names, read
 
-Call = Callable[..., "Outcome"]
-
-
-class Outcome(NamedTuple):
-    """How a call of the command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Return a function that runs the command in this process."""
-
-    def run(*arguments: str | Path) -> Outcome:
-        code = main([str(one) for one in arguments])
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+from .command import Call
 
 
 @pytest.fixture

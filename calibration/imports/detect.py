@@ -36,8 +36,7 @@ _READERS: dict[str, Callable[..., Imported]] = {
 def read(path: str | Path, **choices: Any) -> Imported:
     """Return what `path` holds, by the reader that fits it; `choices` are that reader's own. Raises ProfileError."""
     kind = _kind(path)
-    reader = _READERS[kind]
-    known = list(signature(reader).parameters)[1:]
+    known = _choices(kind)
     unknown = [name for name in choices if name not in known]
     if unknown:
         problems = [
@@ -45,12 +44,12 @@ def read(path: str | Path, **choices: Any) -> Imported:
             for name in unknown
         ]
         raise ProfileError(problems, str(path))
-    return reader(path, **choices)
+    return _READERS[kind](path, **choices)
 
 
 def read_all(paths: Sequence[str | Path], **choices: Any) -> list[Imported]:
     """Return what each path holds; a choice goes to the readers that know it, and one at least must. Raises ProfileError."""
-    known = [set(list(signature(_READERS[_kind(path)]).parameters)[1:]) for path in paths]
+    known = [_choices(_kind(path)) for path in paths]
     nobodys = {name: value for name, value in choices.items() if not any(name in names for names in known)}
     if nobodys:
         read(paths[0], **nobodys)  # raises
@@ -58,6 +57,11 @@ def read_all(paths: Sequence[str | Path], **choices: Any) -> list[Imported]:
         read(path, **{name: value for name, value in choices.items() if name in names})
         for path, names in zip(paths, known, strict=True)
     ]
+
+
+def _choices(kind: str) -> list[str]:
+    """Return the choices that a reader takes beside the path."""
+    return list(signature(_READERS[kind]).parameters)[1:]
 
 
 def _kind(path: str | Path) -> str:

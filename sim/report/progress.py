@@ -20,6 +20,7 @@ from .numbers import show
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Rich
 
 
 class Measuring(Protocol):
@@ -31,8 +32,23 @@ class Measuring(Protocol):
     case: str
 
 
-class Bar(AbstractContextManager["Bar"]):
-    """A progress bar to call with each `Progress`; it leaves nothing behind."""
+class _Transient(AbstractContextManager["_Transient"]):
+    """A bar that is there while its context is, and leaves nothing behind."""
+
+    _rich: Rich
+
+    def __enter__(self) -> Self:
+        self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rich.stop()
+
+
+class Bar(_Transient):
+    """A progress bar to call with each `Progress`."""
 
     def __init__(self, console: Console, name: str) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -61,18 +77,9 @@ class Bar(AbstractContextManager["Bar"]):
         known = [one for one in self._p95 if math.isfinite(one)]
         return f"p95 {show(mean_interval(known), 's').text}" if known else ""
 
-    def __enter__(self) -> Self:
-        self._rich.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rich.stop()
-
-
-class Steps(AbstractContextManager["Steps"]):
-    """A progress bar over measurements, then over fits; it leaves nothing behind."""
+class Steps(_Transient):
+    """A progress bar over measurements, then over fits."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -95,12 +102,3 @@ class Steps(AbstractContextManager["Steps"]):
     def fitting(self, done: int, total: int, law: str) -> None:
         """Show how far the fits are."""
         self._rich.update(self._task, description="fitting", completed=done, total=total, now=law)
-
-    def __enter__(self) -> Self:
-        self._rich.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._rich.stop()
