@@ -1,0 +1,1 @@
+"""The inference server: continuous batching at iteration level over a paged KV cache."""

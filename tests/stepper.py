@@ -1,0 +1,159 @@
+"""A server that goes through every iteration and every sequence, one by one: what the leaping replica is held to.
+
+The order within an iteration is the same, and so are the ties: who comes at the very end of an iteration is looked at then; who
+waits for blocks is looked at again when some may have come free, or when somebody comes to stand before.
+"""
+
+import math
+from collections.abc import Sequence
+
+from coordsim.models.serving.kv_cache import KvCache
+from coordsim.models.serving.replica import Limits, content
+from coordsim.models.serving.request import Request
+from coordsim.models.serving.step_time import StepTime
+
+KEYS = {
+    "fcfs": lambda request: 0.0,
+    "shortest-prefill": lambda request: float(request.prompt - request.hit),
+    "priority": lambda request: -request.priority,
+    "least-attained": lambda request: request.attained,
+}
+
+
+class Stepper:
+    """One replica, plainly."""
+
+    def __init__(self, step: StepTime, kv: KvCache, limits: Limits) -> None:
+        self.step, self.kv, self.limits = step, kv, limits
+        self.waiting: list[Request] = []
+        self.running: list[Request] = []
+        self.blocked = False
+        self.coming: list[Request] = []
+        self.iterations = 0
+        self.preemptions = 0
+
+    def run(self, requests: Sequence[Request]) -> None:
+        """Serve all requests, which are in order of `arrived`."""
+        self.coming = coming = list(requests)
+        for number, request in enumerate(coming):
+            request.sequence = number
+        now = 0.0
+        while coming or self.waiting or self.running:
+            if not self.waiting and not self.running:
+                now = max(now, coming[0].arrived)
+            self._arrivals(now)
+            now = self._iterate(now)
+
+    def _arrivals(self, until: float) -> None:
+        """Let those come who do until then: what a policy looks at is what there is when they come."""
+        while self.coming and self.coming[0].arrived <= until:
+            request = self.coming.pop(0)
+            self._arrive(request, request.arrived)
+
+    def _arrive(self, request: Request, now: float) -> None:
+        if self.limits.policy == "shortest-prefill":
+            request.hit = self.kv.match(request.path, now) * self.limits.block
+        self.waiting.append(request)
+        # Those preempted come first, the last preempted before the others.
+        self.waiting.sort(key=lambda one: (0, 0.0, -one.finish) if one.finish else (1, self._key(one), one.sequence))
+        if self.waiting[0] is request:
+            self.blocked = False
+
+    def _key(self, request: Request) -> float:
+        return KEYS[self.limits.policy](request)
+
+    def _short(self, request: Request, tokens: int) -> int:
+        assert request.lease is not None
+        return max(0, -(-tokens // self.limits.block) - request.lease.shared - request.lease.private)
+
+    def _iterate(self, now: float) -> float:
+        """Go through one iteration that begins at `now`; return when it ends."""
+        limits, kv, block = self.limits, self.kv, self.limits.block
+        preempted = False
+        while True:
+            decoding = [r for r in self.running if r.running]  # the others prefill
+            prefilling = [r for r in self.running if r not in decoding]
+            budget = limits.tokens - len(decoding)
+            chunks = dict.fromkeys((r.sequence for r in decoding), 1)
+            for request in prefilling:
+                chunks[request.sequence] = min(request.length - request.computed, budget)
+                budget -= chunks[request.sequence]
+            short = {r.sequence: self._short(r, r.computed + chunks[r.sequence]) for r in self.running}
+            if sum(short.values()) <= kv.room(now):
+                break
+            preempted = True
+            self._preempt(self._victim(), now)
+        for request in self.running:
+            assert kv.grow(request.lease, short[request.sequence], now)
+        while self.waiting and not self.blocked and (not preempted or not self.running):
+            if len(self.running) >= limits.sequences or budget <= 0:
+                break
+            request = self.waiting[0]
+            path = content(request.path, (request.length - 1) // block) if request.generated else request.path
+            lease = kv.open(path, now, (request.length - 1) // block)
+            hit = lease.hit * block
+            chunk = min(request.length - hit, budget)
+            if not kv.grow(lease, max(0, -(-(hit + chunk) // block) - lease.shared), now):
+                kv.close(lease, now)
+                self.blocked = True
+                break
+            self.waiting.pop(0)
+            request.lease, request.computed, request.admitted = lease, hit, now
+            if not request.preemptions:
+                request.hit = hit
+            budget -= chunk
+            chunks[request.sequence] = chunk
+            prefilling.append(request)
+            self.running.append(request)
+        if not self.running:
+            return math.inf
+        return self._end(now, decoding, prefilling, chunks)
+
+    def _end(self, now: float, decoding: list[Request], prefilling: list[Request], chunks: dict[int, int]) -> float:
+        limits, kv, block = self.limits, self.kv, self.limits.block
+        parts = [(chunks[r.sequence], r.computed) for r in prefilling]
+        total, longest = sum(r.length for r in decoding), max((r.length for r in decoding), default=0)
+        factor = sum(r.factor for r in self.running) / len(self.running)
+        sequences = len(decoding) + len(prefilling)
+        host = limits.host_step + limits.host_token * sequences
+        end = now + factor * self.step.iteration(parts, len(decoding), total, longest) + host
+        self.iterations += 1
+        self._arrivals(end)
+        for request in prefilling:
+            before, request.computed = request.computed, request.computed + chunks[request.sequence]
+            request.recomputed += max(0, min(request.carried, request.computed) - before)
+            if request.computed == request.length:
+                kv.commit(request.lease, request.path, end)
+                request.first_token = end if not request.generated else request.first_token
+                request.generated += 1
+                request.running = True
+        for request in decoding:
+            request.computed += 1
+            request.generated += 1
+        for request in sorted((r for r in self.running if r.generated >= r.stop), key=lambda r: r.sequence):
+            request.ended = end
+            self._release(request, end)
+        return end
+
+    def _release(self, request: Request, now: float) -> None:
+        self.running.remove(request)
+        if request.path:
+            self.kv.commit(request.lease, content(request.path, request.computed // self.limits.block), now)
+        self.kv.close(request.lease, now)
+        request.lease = None
+        request.running = False
+        self.blocked = False
+
+    def _victim(self) -> Request:
+        if self.limits.policy == "priority":
+            return min(self.running, key=lambda request: (request.priority, -request.sequence))
+        return self.running[-1]
+
+    def _preempt(self, request: Request, now: float) -> None:
+        request.preemptions += 1
+        request.carried = max(request.carried, request.computed)
+        self._release(request, now)
+        request.computed = 0
+        self.preemptions += 1
+        request.finish = self.preemptions  # orders those preempted
+        self.waiting.insert(0, request)
