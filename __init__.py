@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EXPORTS`
+    from .models.compare import compare as compare
     from .models.run import run as run
     from .models.scenario import Scenario as Scenario
     from .models.scenario import load as load
@@ -24,6 +25,7 @@ _EXPORTS: dict[str, str] = {
     "Ledger": "sim.engine.ledger",
     "Result": "sim.analysis.result",
     "Scenario": "models.scenario",
+    "compare": "models.compare",
     "load": "models.scenario",
     "run": "models.run",
     "simulate": "models.simulate",

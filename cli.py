@@ -11,10 +11,10 @@ Checked: tests/test_cli.py.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,15 +22,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .calibration import commands as calibration
-from .sim.report.terminal import Format, put, put_report, say
+from .sim.report.terminal import Format, again, put, put_summary, say, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .models.scenario import Scenario
-    from .sim.analysis.replicate import Interrupted, Progress, Run, Settings
+    from .sim.analysis.replicate import Interrupted, Run, Settings
     from .sim.analysis.result import TaskView
-    from .sim.analysis.summary import Summary
     from .sim.report.tables import About
     from .sim.report.tasks import Wanted
 
@@ -152,12 +149,78 @@ def run(
         raise typer.Exit(_interrupted(stop, loaded, settings, out, overwrite, context.obj)) from None
     if out is not None:
         _write_run(done, loaded, out, overwrite, context.obj)
-    _report(done.summary, _about(loaded.to_data()), format, view)
-    _warn(done.summary, _again(scenario, sets), bounds(loaded).unstable)
+    put_summary(done.summary, _about(loaded.to_data()), format, view)
+    warn([*bounds(loaded).unstable, *done.summary.warnings, *done.summary.doubts], again(scenario, sets))
     if out is not None and not quiet:
         say(f"written to {out}")
     if check_slo:
         raise typer.Exit({"fail": MISSED, "inconclusive": INCONCLUSIVE}.get(done.summary.verdict or "", 0))
+
+
+@app.command()
+def compare(
+    scenario: ScenarioName,
+    *,
+    runtimes: Annotated[
+        list[str] | None, typer.Option("--runtime", metavar="NAME", help="Twice: the baseline, then the other.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="PATH=VALUE", help="Instead: the scenario with this and without."),
+    ] = None,
+    sets: Sets = None,
+    over: Annotated[
+        list[str] | None, typer.Option(metavar="PATH=V1,V2,...", help="Compare at each of these values; twice: a grid.")
+    ] = None,
+    ablate: Annotated[
+        bool | None,
+        typer.Option("--ablate/--no-ablate", help="Switch each policy alone. Default: as the scenario says."),
+    ] = None,
+    tolerance: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="A saving within it counts as none. Default: 2%.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")] = None,
+    replications: Annotated[int | None, typer.Option(min=1, help="Independent runs of each variant.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
+    horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
+    format: FormatOption = Format.TABLE,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the comparison here.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Compare two runtimes over the same tasks: what is saved, by what, and where nothing is."""
+    from .models import options
+    from .models.compare import CompareOptions, run_comparison
+    from .sim.analysis.compare import ComparisonInterrupted
+    from .sim.report import compare_files, compare_tables
+    from .sim.report.shipped import find
+
+    wanted = CompareOptions(runtimes or (), changes or (), over or (), ablate, tolerance)
+    changed = options.overrides(seed, tasks, horizon, None)
+    loaded = options.read_comparison(find(scenario), sets or (), changed, wanted)
+    if out is not None:
+        compare_files.check_free(out, overwrite)
+    stopped = False
+    try:
+        with _bar(loaded.name, quiet) as bar:
+            found = run_comparison(loaded, replications=replications, workers=_processes(workers), progress=bar)
+    except ComparisonInterrupted as stop:
+        if stop.result is None:
+            raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
+        found, stopped = stop.result, True
+    compare_files.put_comparison(found, format)
+    warn(compare_tables.warnings(found), again(scenario, sets))
+    if out is not None:
+        compare_files.write(found, loaded.to_yaml(), out, overwrite)
+        if not quiet:
+            say(f"written to {out}")
+    if stopped:
+        raise typer.Exit(say("interrupted: what was complete is above", INTERRUPTED))
+    if found.saving.verdict == "not resolved":
+        raise typer.Exit(INCONCLUSIVE)
 
 
 @app.command()
@@ -177,8 +240,7 @@ def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")]
             continue
         found = bounds(loaded)
         put("\n".join([f"{name}: ok", *overview(loaded.to_data()), *_indented(loaded.basis()), *found.lines()]) + "\n")
-        for warning in [*loaded.doubts(), *found.warnings]:
-            say(f"WARNING: {_addressed(warning, _again(name, sets))}")
+        warn([*loaded.doubts(), *found.warnings], again(name, sets))
     if bad:
         raise typer.Exit(INVALID)
 
@@ -197,10 +259,10 @@ def show(
 
     found = read(folder)
     about = _about(Document.from_text(found.scenario, str(folder / "scenario.resolved.yaml")).data)
-    _report(found.summary, about, format, None if wanted is None else view_in_folder(found, wanted))
+    put_summary(found.summary, about, format, None if wanted is None else view_in_folder(found, wanted))
     if found.manifest.get("interrupted"):
         say(f"WARNING: the run was interrupted; only {found.summary.replications} replications were complete")
-    _warn(found.summary, shlex.quote(str(folder / "scenario.resolved.yaml")))
+    warn([*found.summary.warnings, *found.summary.doubts], shlex.quote(str(folder / "scenario.resolved.yaml")))
 
 
 @app.command()
@@ -218,12 +280,13 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the starter.")] = Path("scenario.yaml"),
 ) -> None:
     """Write a commented scenario to start from, and the schema that lets editors check it."""
+    from .models.options import json_schema_text
     from .sim.report import starter
     from .sim.report.files import write_text
 
     schema = file.parent / starter.SCHEMA
     write_text(file, starter.TEXT.replace("THIS_FILE", shlex.quote(file.name)))
-    text = _schema()
+    text = json_schema_text()
     if not schema.exists():
         write_text(schema, text)
     elif schema.read_text(encoding="utf-8") != text:
@@ -238,9 +301,10 @@ def schema(
     markdown: Annotated[bool, typer.Option("--markdown", help="Every field as Markdown, for people.")] = False,
 ) -> None:
     """Write the JSON Schema of scenarios, for editors; or the reference of every field, for people."""
+    from .models.options import json_schema_text, reference_text
     from .sim.report.files import write_text
 
-    text = _reference() if markdown else _schema()
+    text = reference_text() if markdown else json_schema_text()
     if out is None:
         put(text)
     else:
@@ -291,21 +355,28 @@ def _wanted(text: str | None, option: str, format: Format) -> Wanted | None:
 def _replicate(scenario: Scenario, settings: Settings, workers: int | None, quiet: bool) -> Run:
     from .models.simulate import simulate
     from .sim.analysis.replicate import replicate
-    from .sim.report.doctor import cores
 
-    def go(progress: Callable[[Progress], None] | None) -> Run:
+    with _bar(scenario.name, quiet) as bar:
         return replicate(
-            simulate, scenario, seed=scenario.seed, settings=settings, workers=workers or cores(), progress=progress
+            simulate, scenario, seed=scenario.seed, settings=settings, workers=_processes(workers), progress=bar
         )
 
+
+def _processes(workers: int | None) -> int:
+    from .sim.report.doctor import cores
+
+    return workers or cores()
+
+
+def _bar(name: str, quiet: bool) -> AbstractContextManager[Any]:
+    """Return a context with a bar for progress; with None where nobody looks."""
     if quiet or not sys.stderr.isatty():
-        return go(None)
+        return nullcontext()
     from rich.console import Console
 
     from .sim.report.progress import Bar
 
-    with Bar(Console(stderr=True), scenario.name) as bar:
-        return go(bar)
+    return Bar(Console(stderr=True), name)
 
 
 def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Wanted) -> tuple[TaskView, str]:
@@ -359,57 +430,6 @@ def _about(data: dict[str, Any]) -> About:
     from .sim.report.overview import about
 
     return about(data, PRESETS)
-
-
-def _schema() -> str:
-    import json
-
-    from .models.scenario import Scenario
-    from .sim.engine.schema import json_schema
-
-    return json.dumps(json_schema(Scenario), indent=2, ensure_ascii=False) + "\n"
-
-
-def _reference() -> str:
-    from .models.scenario import Scenario
-    from .sim.engine.schema import json_schema
-    from .sim.report.reference import markdown
-
-    return markdown(json_schema(Scenario), "Scenario", "The scenario: every field")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Printing
-
-
-def _report(summary: Summary, about: About, format: Format, view: tuple[TaskView, str] | None) -> None:
-    """Print a summary, and a task's timeline with it."""
-    from .sim.report import formats, tables
-    from .sim.report.timeline import timeline, to_data
-
-    if format is Format.JSON:
-        put(formats.to_json(summary, **({} if view is None else {"task": to_data(view[0])})))
-    elif format is Format.CSV:
-        put(formats.to_csv(summary))
-    else:
-        report = tables.report(summary, about, () if view is None else (timeline(*view),))
-        put_report(report, as_markdown=format is Format.MD)
-
-
-def _warn(summary: Summary, scenario: str, bounds: Iterable[str] = ()) -> None:
-    """Print what is doubtful on stderr: what bounds say before any run, then what the run showed."""
-    for warning in (*bounds, *summary.warnings, *summary.doubts):
-        say(f"WARNING: {_addressed(warning, scenario)}")
-
-
-def _addressed(warning: str, scenario: str) -> str:
-    """Return the warning with the user's own scenario, as a shell reads it, in the commands it gives."""
-    return re.sub(r"\bSCENARIO\b", lambda _match: scenario, warning)
-
-
-def _again(scenario: str, sets: list[str] | None) -> str:
-    """Return a scenario and what was set in it, as a shell reads them."""
-    return shlex.join([scenario, *(word for text in sets or () for word in ("--set", text))])
 
 
 def _failed(error: Exception) -> int:

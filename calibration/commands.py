@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sim.report.terminal import Format, put, put_report, say
+from .calls_command import calls
+from .replay_command import replay
 
 if TYPE_CHECKING:
     from ..sim.profile.profile import Profile
@@ -46,6 +48,8 @@ Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The prof
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
     app.command()(calibrate)
+    profile_app.command()(calls)
+    profile_app.command()(replay)
     app.add_typer(profile_app, name="profile")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import Stream
+from .context import WRONG_GUESSES
 from .control import Control
 from .line import Line
 from .memory_use import MemoryUse
@@ -110,15 +111,17 @@ class AgentProcess(Process):
             yield from self._take(branch)
         for act in self.before:
             yield from act(branch)
+        thought = branch.parts[call.infer_account]
         if not call.direct or branch.lane:
             yield from call.perform(branch)
         else:
             if call.begin(branch):
                 yield
             call.finish(branch)
+        thought = branch.parts[call.infer_account] - thought
         for act in self.after:
             yield from act(branch)
-        over = False if self.tools is None else (yield from self.tools.use(branch))
+        over = False if self.tools is None else (yield from self.tools.use(branch, thought))
         if self.slots is not None:
             if self.system.cancels and branch.time > branch.sim.now:
                 branch.settle()  # so that a branch cancelled until then gives its slot back
@@ -167,10 +170,12 @@ class Lookup:
 
 
 class ToolUse:
-    """Which tools an agent calls after it has thought, and how: one after the other, or at once."""
+    """Which tools an agent calls after it has thought, and how: one after the other, at once, or guessed while it thinks."""
 
     def __init__(self, system: "System", step: Process, path: str, spec: AgentStep) -> None:
-        self.overlapped = system.runtime.tools == "overlapped"
+        self.overlapped = system.runtime.tools != "synchronous"
+        self.guesses = system.draws.uniform(f"{step.path}/guess") if system.runtime.tools == "speculated" else None
+        self.speculation = system.scenario.orchestrator.speculation
         self.slot = system.ledger.callee()
         self.fork = fork_number(f"{step.path}/tools")
         self.count = system.stream(f"{step.path}/calls", spec.calls)
@@ -188,24 +193,47 @@ class ToolUse:
             service = system.service("tools", name, system.scenario.tools[name])
             self.lines[name] = service, system.line(path, home, service.path, service.node)
 
-    def use(self, branch: Branch) -> Generator[None, Any, bool]:
-        """Make the calls of one turn; return whether the agent chose to end its loop."""
+    def use(self, branch: Branch, thought: float) -> Generator[None, Any, bool]:
+        """Make the calls of a turn that inferred for `thought` seconds; return whether the agent chose to end its loop."""
         turn = branch.calls[self.slot]
         count = int(self.count.draw(branch.index, turn, branch.lane))
         branch.calls[self.slot] = turn + 1
+        likely = None if self.guesses is None else self._likely(branch)
         chosen, over = self._choose(branch, turn, count)
+        ahead = 0.0 if likely is None else self._guess(branch, turn, likely, chosen, thought)
         if self.overlapped and len(chosen) > 1:
-            walks = [self._walk(name) for name in chosen]
+            walks = [self._walk(name, 0.0 if number else ahead) for number, name in enumerate(chosen)]
             yield from in_parallel(branch, Join(branch, len(walks)), self.fork, turn, walks)
         else:
             for name in chosen:
                 service, line = self.lines[name]
-                yield from service.call(branch, line)
+                yield from service.call(branch, line, ahead)
+                ahead = 0.0
         return over
 
-    def _walk(self, name: str) -> Callable[[Branch], Script]:
+    def _likely(self, branch: Branch) -> str | None:
+        """Return the tool that a wrong guess would fall on: of those that are chosen here, the one chosen most."""
+        names, cumulative = self.rows[branch.state.last_tool if branch.state.last_tool in self.rows else START]
+        weights = [high - low for low, high in zip([0.0, *cumulative], cumulative, strict=False)]
+        tools = [pair for pair in zip(weights, names, strict=True) if pair[1] not in (NONE, END)]
+        return max(tools)[1] if tools else None
+
+    def _guess(self, branch: Branch, turn: int, likely: str, chosen: list[str], thought: float) -> float:
+        """Guess the first call while the model decodes: return by how many seconds it starts early, 0 if that was wrong.
+
+        That there will be no call is guessed as well as which.
+        """
+        assert self.guesses is not None
+        most = self.speculation.lead * thought
+        if self.guesses.draw(branch.index, turn, branch.lane) < self.speculation.accuracy:
+            return most
+        branch.facts[WRONG_GUESSES] += 1
+        self.lines[likely][0].waste(branch, most)
+        return 0.0
+
+    def _walk(self, name: str, ahead: float) -> Callable[[Branch], Script]:
         service, line = self.lines[name]
-        return lambda child: service.call(child, line)
+        return lambda child: service.call(child, line, ahead)
 
     def _chance(self, number: int) -> Stream[float]:
         while number >= len(self.chances):

@@ -220,7 +220,7 @@ class _Capacity(NamedTuple):
 
 
 def _capacities(scenario: Scenario, system: System) -> Iterator[_Capacity]:
-    for (kind, name, capacity), resource in zip(system.capacities, system.ledger.resources, strict=True):
+    for (kind, name, capacity, *_), resource in zip(system.capacities, system.ledger.resources, strict=True):
         limits = getattr(resource, "limits", [])
         refuses = getattr(resource, "queue_limit", None) is not None
         if capacity is not None:
@@ -261,7 +261,7 @@ def _room(scenario: Scenario, name: str, capacity: float) -> str:
     spec = scenario.models.get(rest) if kind == "models" else None
     if isinstance(spec, Llm):
         each = "" if spec.concurrency == 1 else f" of {spec.concurrency} calls"
-        return _counted(spec.replicas, "replica") + each
+        return _counted(spec.most_replicas, "replica") + each
     return _counted(int(capacity), {"agents": "task", "orchestrator": "event loop"}.get(kind, "call")) + (
         "" if kind == "orchestrator" else " at once"
     )

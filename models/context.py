@@ -5,15 +5,17 @@ A token is new the first time a model server processes it for this task; prefill
 Checked: tests/test_context.py.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 FACTS = (
     "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
-    "cached_tokens", "output_tokens", "cost", "straggler_excess", "straggler_coordination",
+    "cached_tokens", "output_tokens", "cost", "straggler_excess", "straggler_coordination", "ttft",
+    "wrong_guesses",
 )  # fmt: skip
 (
     STEPS, LLM_CALLS, TOOL_CALLS, TOOL_ERRORS, RETRIES, MESSAGES, BYTES, NEW_TOKENS, CARRIED_TOKENS,
-    CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS, STRAGGLER_COORDINATION,
+    CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS, STRAGGLER_COORDINATION, TTFT,
+    WRONG_GUESSES,
 ) = range(len(FACTS))  # fmt: skip
 
 
@@ -35,6 +37,8 @@ class Context:
     new = carried = reused = output = received = share = submitted = 0.0
     ordinal = 0
     parent: "Context | None" = None  # of a parallel branch: the context it began with
+    # What the context consists of, where a server keeps it: keys of its contents, and at which token each begins.
+    segments: tuple[tuple[Hashable, float], ...] = ()
     # What the joins on the critical path of this branch cost: last minus mean of their branches (s), in all and in coordination.
     excess = excess_coordination = 0.0
 
@@ -55,7 +59,13 @@ class Context:
             setattr(child, name, getattr(self, name)[:])
         child.home, child.last_tool, child.last_error = self.home, self.last_tool, self.last_error
         child.replayed = self.replayed
+        child.segments = self.segments
         return child
+
+    def diverge(self, key: Hashable) -> None:
+        """What this branch adds from now on is called `key`: no other has it."""
+        if self.segments:
+            self.segments = (*self.segments, (key, self.tokens))
 
     def claim(self, server: int, caller: int) -> tuple[float, bool]:
         """Return the tokens that `server` has seen, and whether the caller's prompt is new to it, parallel branches included.
@@ -83,6 +93,8 @@ class Context:
     def replace(self, tokens: float, server: int, prompts: list[float]) -> None:
         """A summary of `tokens`, written by `server`, takes the place of the context; callers' `prompts` stay cached."""
         self.tokens = tokens
+        if self.segments:
+            self.segments = ((("summary", self.segments[-1][0]), 0.0),)
         self.parent = None  # nothing is left in common with the branches beside it
         self.cached = [min(cached, prompt) for cached, prompt in zip(self.cached, prompts, strict=True)]
         self.seen = [0.0] * len(self.seen)
@@ -115,5 +127,11 @@ class Context:
             kept = min((child.memory[memory] for child in children), default=before)
             self.memory[memory] = min(kept, before) + sum(max(0.0, child.memory[memory] - before) for child in children)
         self.tokens += sum(max(0.0, child.tokens - base) for child in children)
+        if children and self.segments:  # the first branch's goes on, and the others' follow it
+            first = children[0]
+            self.segments = first.segments
+            self.tokens, whole = first.tokens, self.tokens
+            self.diverge(("joined", children[-1].segments[-1][0]))
+            self.tokens = whole
         if children:
             self.last_error = children[-1].last_error  # calls made at once follow one another, too

@@ -1,17 +1,23 @@
 """Control: how it comes to whoever takes a step, with the state that the runtime sends, and what a step costs to dispatch.
 
-A direct call of a tool or a retriever is made from where the orchestrator is. Leaves out: how control comes back from the
-branches of a fork.
-Checked: tests/test_runtime.py.
+A direct call of a tool or a retriever is made from where the orchestrator is. Where control lives on a device, a step there is
+a decision of the device, at its own price, and no core of the host has to be free.
+
+Leaves out: how control comes back from the branches of a fork.
+Checked: tests/test_runtime.py, tests/test_host.py.
 """
 
 from collections.abc import Generator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
+from ..sim.engine.draws import Stream
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.pool import Pool
+from .host import Host
 from .line import cross, serve
+from .model_call import ModelCall
 from .network import Channel
 
 if TYPE_CHECKING:
@@ -42,12 +48,27 @@ class Control:
         self.every_task = runtime.dispatch == "every-task"
         self.callee = system.ledger.callee()
         self.pool: Pool | FifoPool | None = None
-        self.dispatch = None
+        self.dispatch: Stream[float] | None = None
         self.account = system.ledger.account("orchestration", "orchestrator", "dispatch")
         self.queue_account = system.ledger.account("queueing", "orchestrator")
-        if runtime.dispatch != "none" and not (orchestrator.dispatch.is_constant and not orchestrator.dispatch.mean):
+        self.host = None
+        self.mean = 0.0  # of a dispatch (s)
+        if runtime.dispatch == "none":
+            pass
+        elif system.homes[home] in system.devices:
+            sampler, self.mean = orchestrator.on_device(system.machine)
+            self.every_task = False
+            self.account = system.ledger.account("orchestration", "orchestrator", "device dispatch")
+            if self.mean:
+                self.dispatch = system.draws.stream(f"orchestrator/device_dispatch/{path}", sampler)
+        elif not (orchestrator.dispatch.is_constant and not orchestrator.dispatch.mean):
+            self.mean = orchestrator.dispatch.mean
             self.dispatch = system.stream(f"orchestrator/dispatch/{path}", orchestrator.dispatch)
             self.pool = system.event_loop()
+            self.host = system.hosts.get(system.node_of(None))
+            if self.host is not None:
+                self.host.join(self.pool)
+                self.queue_account = self.host.queue_account if self.pool is None else self.queue_account
             system.book_waits(self.pool, self.queue_account, self.account)
         self.channels: list[Channel | None] = []  # from each home to this one
         self.matters = True
@@ -79,4 +100,52 @@ class Control:
             return
         branch.task.dispatched = True
         seconds = self.dispatch.draw(branch.index, ordinal, branch.lane)
-        yield from serve(branch, self.pool, seconds, (self.queue_account, self.account))
+        accounts = (self.queue_account, self.account)
+        if self.host is None:
+            yield from serve(branch, self.pool, seconds, accounts)
+        else:
+            yield from self.host.run_in(branch, self.pool, seconds, accounts)
+
+
+class HostCall(ModelCall):
+    """A call of a model whose prompt is built on cores that are finite; mixed into the kind of call that the server has."""
+
+    building: float  # per token (s)
+    host: Host
+
+    def on(self, host: Host) -> None:
+        """Build prompts on this host."""
+        self.host = host
+        self.building, self.assemble = self.assemble, 0.0
+        self.direct = self.direct and not self.building
+
+    def perform(self, branch: Branch) -> Script:
+        """Build the prompt, and make the call."""
+        if self.building:
+            total = self.prompt + branch.state.tokens
+            yield from self.host.run(branch, self.building * total, self.assemble_account, total)
+        yield from super().perform(branch)
+
+
+class DeviceCall(ModelCall):
+    """A call of a model by control on its device: the prompt is there, as tokens, and so is the state; mixed in, as `HostCall`.
+
+    What comes from elsewhere and is new to the server is text, and still to be made tokens of.
+    """
+
+    def stay(self) -> None:
+        """Build no prompt and restore no session."""
+        self.assemble = 0.0
+        self.restores = False
+
+    def _prepare(self, branch: Branch) -> float:
+        size = super()._prepare(branch)
+        state = branch.state
+        state.received = min(state.received, state.new)
+        return size
+
+
+@cache
+def mixed(place: type[ModelCall], call: type[ModelCall]) -> type[ModelCall]:
+    """Return the kind of call that is both."""
+    return type(f"{place.__name__}Of{call.__name__}", (place,) if call is ModelCall else (place, call), {})

@@ -15,12 +15,13 @@ import numpy as np
 
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
-from .control import Control
+from .control import Control, DeviceCall, HostCall
 from .line import Line
 from .memory import Summarize
 from .memory_use import MemoryUse
 from .model_call import ModelCall
-from .network import Channel
+from .host import Host
+from .network import BOUNDARIES, Channel, crossing
 from .retriever import Retriever
 from .service import Service
 from .steps import EvaluatorProcess, HumanProcess, ServiceProcess
@@ -88,6 +89,7 @@ class Demand:
         self.latency = {
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
         } | {"loopback": self.system.loopback[1]}
+        self.latency |= {f"boundary.{name}": crossing(name, system.machine)[1] for name in BOUNDARIES}
         trace = self.scenario.workload.arrivals.trace
         self.replayed = None if trace is None else trace.table
         self.full = system.runtime.state == "full"
@@ -112,8 +114,11 @@ class Demand:
         wire = size + channel.header
         if channel.codec is not None:
             wire = size * channel.codec.expansion + channel.header
-        for coder in (channel.encode, channel.decode):
-            cost.time["serialization"] += 0.0 if coder is None else coder.mean(size)
+        for coder, host in zip((channel.encode, channel.decode), channel.hosts, strict=True):
+            if coder is not None:
+                self._burst(cost, "serialization", host, coder.mean(size))
+        if channel.hand_off is not None:
+            cost.time["communication"] += channel.hand_off.seconds(wire)
         delay = sum(self.latency[hop.name] + hop.overhead for hop in channel.hops)
         cost.time["communication"] += delay * (1 + 2 * channel.round_trips)
         for hop in channel.hops:
@@ -121,6 +126,16 @@ class Demand:
                 cost.time["communication"] += wire / hop.shared.bandwidth
                 cost.serve(hop.name, wire / hop.shared.bandwidth, 1.0)
         return cost
+
+    def _burst(self, cost: Cost, category: str, host: Host | None, seconds: float, uses: float = 1.0) -> None:
+        """Work on a host's cores, slowed down by the processes of others at least; None: at full speed."""
+        if host is not None and seconds:
+            seconds *= host.at_rest
+            cost.serve(host.name, seconds, uses)
+            self.notes[
+                "how much work on one node slows other work there down is left out, but for its `busy` processes"
+            ] = None
+        cost.time[category] += seconds
 
     def service(self, service: Service, line: Line) -> Cost:
         """Return the cost of one call of a tool or retriever, with the attempts that it takes."""
@@ -137,10 +152,15 @@ class Demand:
         cost = Cost()
         cost.add(attempt)
         cost.add(attempt, attempts - 1, category="recovery")
+        if line.connect:
+            self.notes["a connection that lasts is counted with no call"] = None
+            cost.time["communication"] += line.connect if line.each else 0.0
         return cost
 
     def _work(self, cost: Cost, service: Service, line: Line, seconds: float) -> None:
-        cost.time["tool"] += seconds
+        if service.host is not None and service.pool is not None:
+            seconds *= service.host.at_rest
+        self._burst(cost, "tool", service.host if service.pool is None else None, seconds)
         self._notice(cost, line, seconds)
         if service.pool is not None:
             cost.serve(service.path, seconds, 1.0)
@@ -158,11 +178,15 @@ class Demand:
         first = 1 - held.prompted
         total = call.prompt + held.tokens
         new = held.tokens - held.seen + first * call.prompt
-        cached = server.hit * (held.known + held.prompted * call.prompt)
+        cached = server.best_hit * (held.known + held.prompted * call.prompt)
         carried = max(0.0, total - new - cached)
         received = total if call.full else held.tokens - held.known + first * call.prompt
+        if isinstance(call, DeviceCall):
+            received = min(received, new)
         cost = self.message(call.request, received * call.per_token)
         cost.add(self.message(call.response, output * call.per_token))
+        if isinstance(call, HostCall):
+            self._burst(cost, "context", call.host, call.building * total)
         cost.time["context"] += call.assemble * total
         if call.restores:
             cost.time["context"] += server.restore.seconds(held.known * call.per_token)
@@ -175,6 +199,9 @@ class Demand:
         seconds = (work + carry) * scale
         self._notice(cost, call.line, seconds)
         if server.pool is not None:
+            if server.least is not None:
+                seconds = server.least(new, carried, cached, output) * scale
+                self.notes[f"{server.path}: the load is that of the fullest batches, with all that a cache can find"] = None
             cost.serve(server.path, seconds, 1.0)
             for limit in server.pool.limits:
                 cost.serve(limit.name, total + output if limit.sized else 1.0, 1.0)
@@ -192,6 +219,8 @@ class Demand:
             self._control(cost, number, process.control, 1.0)
         elif isinstance(process, HumanProcess):
             assert isinstance(process.spec, HumanStep)
+            if process.control is not None:
+                self._control(cost, number, process.control, 1.0)
             cost.time["human"] += process.spec.human.mean
         elif isinstance(process, EvaluatorProcess):
             self._control(cost, number, process.control, 1.0)
@@ -240,6 +269,8 @@ class Demand:
     def _wall(self, process: AgentProcess) -> float:
         """Return the share of its tools' time that a turn takes at least, when they run at once."""
         count = process.spec.calls
+        if process.tools is not None and process.tools.guesses is not None:
+            self.notes["nothing is taken off for tool calls that are guessed and started early"] = None
         if process.tools is None or not process.tools.overlapped or count.upper_bound <= 1:
             return 1.0
         self.notes[f"{process.path}: tools called at once count for the time of one"] = None
@@ -250,8 +281,10 @@ class Demand:
         held = self.held
         if control.dispatch is not None:
             share = first * float(held.dispatches[number]) if control.every_task else 1.0
-            seconds = share * self.scenario.orchestrator.dispatch.mean
-            turn.time["orchestration"] += seconds
+            seconds = share * control.mean
+            if control.host is not None and control.pool is not None:
+                seconds *= control.host.at_rest
+            self._burst(turn, "orchestration", control.host if control.pool is None else None, seconds, share)
             if control.pool is not None:
                 turn.serve("orchestrator", seconds, share)
         for home, channel in enumerate(control.channels):

@@ -7,26 +7,48 @@ import math
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from ..sim.engine.fifo import FifoPool
 from .context import MESSAGES
-from .network import Channel
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
+    from .network import Channel
 
 
 class Line:
-    """`request` and `response` channels (None: free of cost), and the tick at which the caller polls, if it does."""
+    """`request` and `response` channels (None: free of cost), and the tick at which the caller polls, if it does.
 
-    __slots__ = ("direct", "poll", "poll_account", "request", "response")
+    `connect` is what it takes to be connected (s): before `each` call, else before a task's first.
+    """
+
+    __slots__ = ("connect", "connect_account", "direct", "each", "poll", "poll_account", "request", "response", "slot")
 
     def __init__(
-        self, request: Channel | None, response: Channel | None, poll: float | None, poll_account: int
+        self, request: "Channel | None", response: "Channel | None", poll: float | None, poll_account: int
     ) -> None:
         self.request = request
         self.response = response
         self.poll = poll
         self.poll_account = poll_account
         self.direct = not any(channel is not None and channel.contended for channel in (request, response))
+        self.connect = 0.0
+        self.each = False
+        self.connect_account = self.slot = -1
+
+    def connects(self, seconds: float, each: bool, account: int, slot: int) -> None:
+        """Let calls need a connection, counted at `slot` of the task's trunk."""
+        self.connect, self.each, self.connect_account, self.slot = seconds, each, account, slot
+
+    def open(self, branch: "Branch") -> None:
+        """Connect, if this call has to: of the branches of a task, the first to call does it for all."""
+        if not self.connect:
+            return
+        trunk = getattr(branch.task, "trunk", None)  # none is left once the task has ended and only this branch runs on
+        if not self.each and (trunk is None or trunk.calls[self.slot]):
+            return
+        if trunk is not None:
+            trunk.calls[self.slot] += 1
+        branch.add(self.connect_account, self.connect)
 
     def notice(self, branch: "Branch", submitted: float) -> None:
         """Let time pass until the caller notices that the call submitted at `submitted` is done."""
@@ -38,26 +60,31 @@ class Line:
 
 
 def serve(
-    branch: "Branch", pool: Any, seconds: float, accounts: tuple[int, int], size: float = 0.0
+    branch: "Branch", pool: Any, seconds: float, accounts: tuple[int, int], size: float = 0.0, ahead: float = 0.0
 ) -> Generator[None, Any, bool]:
     """Be served for `seconds` by a pool (None: at once), and book the waiting and the service; return whether it refused.
 
-    `accounts` are those of the waiting and of the service.
+    `accounts` are those of the waiting and of the service. Of the service, `ahead` seconds were done before the branch came.
     """
     waiting, serving = accounts
     if pool is None:
-        branch.add(serving, seconds, size)
+        branch.add(serving, seconds - ahead, size)
         return False
     wait = branch.wait
-    if pool.use(wait, branch.time, seconds):
+    # A pool that answers on arrival is held for all of it, another one only for the rest: its clock cannot go back.
+    whole = seconds if isinstance(pool, FifoPool) else seconds - ahead
+    if pool.use(wait, branch.time, whole):
         yield
     branch.book(waiting, wait.arrived, wait.started)
-    branch.book(serving, wait.started, wait.ended, size)
+    ended = wait.ended
+    if ahead and whole == seconds:
+        ended = max(wait.started, ended - ahead)
+    branch.book(serving, wait.started, ended, size)
     refused, wait.rejected = wait.rejected, False
     return refused
 
 
-def cross(channel: Channel | None, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
+def cross(channel: "Channel | None", branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
     """Send a message over a channel, whatever it is."""
     if channel is None:
         return

@@ -1,14 +1,15 @@
-"""A language model that we serve: replicas behind one queue, with a law in tokens, or a shape whose times a profile gives.
+"""A language model that we serve: an inference server for a model of some shape, or a station with a law in tokens.
 
-A call takes (overhead + prefill of the tokens not in the cache + decode of the output) / speed on one of
-replicas x concurrency slots, first come first served. With `shape`, prefill and decode are sums of the profile's laws of
-kernels (`transformer`), for a prompt by itself and for decoding beside `batch` - 1 others.
+With `shape`, calls share iterations of a batching server (`serving`), whose times are sums of the profile's laws of kernels
+(`transformer`), or those measured in an engine (`iteration`). Without, a call takes (overhead + prefill of the tokens not in the
+cache + decode of the output) / speed on one of replicas x concurrency slots, first come first served.
 
-Leaves out: batching that follows the load, paged memory, eviction (an iteration-level server is another kind).
-Checked: tests/test_llm.py; tests/test_call_time.py; tests/test_theory.py (Erlang, Pollaczek and Khinchine, Jackson, mean
-value analysis).
+Leaves out: a station whose times follow the load.
+Checked: tests/test_llm.py; tests/test_served.py; tests/test_theory.py (Erlang, Pollaczek and Khinchine, Jackson, mean value
+analysis).
 """
 
+import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -19,10 +20,13 @@ from ..sim.engine.distributions import DurationDist
 from ..sim.engine.errors import ProfileError, listed
 from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, TimePerToken
 from ..sim.profile.profile import Profile
-from .call_time import CallTime
 from .serializer import Law
 from .service import ZERO_TIME
-from .shapes import PRESETS, Shape, preset
+from .serving.capacity import kv_blocks
+from .serving.kernel_steps import KernelSteps
+from .serving.spec import Autoscale, Batching, Cache, Disaggregated, Memory, Routing
+from .serving.step_time import StepTime
+from .shapes import PRESETS, Shape, element_bytes, preset
 from .transformer import IterationTime
 
 
@@ -39,8 +43,12 @@ def _name_of(shape: Shape) -> str | dict[str, Any]:
 AnyShape = Annotated[Shape, BeforeValidator(_named, json_schema_input_type=str | Shape), PlainSerializer(_name_of)]
 
 _EXAMPLE = 1000  # tokens, of what `basis` tells
-_OF_TOKENS = ("prefill", "decode")
-_OF_SHAPE = ("dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "batch")
+_INSTEAD = {"concurrency": "`batching.sequences` bounds the calls at once", "prefix_cache": "`cache` tells it"}
+_OF_TOKENS = ("prefill", "decode", "concurrency", "prefix_cache")
+_OF_SHAPE = (
+    "dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "iteration", "batching", "memory", "cache", "router",
+    "disaggregated", "autoscale",
+)  # fmt: skip
 
 
 class Llm(Spec):
@@ -50,11 +58,12 @@ class Llm(Spec):
     `prefix_cache` is the share of a prompt sent before that is still found in the server's cache when the runtime
     discards KV between calls. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
 
-    In place of `prefill` and `decode`, `shape` names a known transformer or describes one, and the scenario's `profile` the
-    machine: `dtype` is the type of the weights, `kv_dtype` of the cache (left out: as activations), `tensor_parallel` the
-    devices of a replica, joined by `link`; `launch` replays a recorded graph of kernels or launches each, `engine` names the
-    profile's law of host time per iteration, and `batch` is how many calls share the device all the time (left out:
-    `concurrency`; fewer suits a server that is seldom full, and overstates what it can do when it is).
+    In place of those, `shape` names a known transformer or describes one, and the scenario's `profile` the machine: `dtype` is
+    the type of the weights, `kv_dtype` of the cache (left out: as activations), `tensor_parallel` the devices of a replica,
+    joined by `link`; `launch` replays a recorded graph of kernels or launches each, `engine` names the profile's law of host
+    time per iteration, and `iteration` a measured iteration of the profile, instead of sums over kernels. Replicas batch
+    (`batching`), within their `memory`, and share prefixes (`cache`) behind a `router`; `disaggregated` ones split prefill
+    from decode, and `autoscale` starts more.
     """
 
     kind: Literal["llm"]
@@ -72,7 +81,13 @@ class Llm(Spec):
     link: Literal["nvlink", "pcie", "node"] = "nvlink"
     launch: Literal["graph", "eager"] = "graph"
     engine: str | None = None
-    batch: PositiveCount | None = None
+    iteration: Name | None = None
+    batching: Batching = Batching()
+    memory: Memory = Memory()
+    cache: Cache = Cache()
+    router: Routing = "round-robin"
+    disaggregated: Disaggregated | None = None
+    autoscale: Autoscale | None = None
     tokenize: TimePerToken = 0.0
     speed: Factor = 1.0
     prefix_cache: Share = 0.0
@@ -84,33 +99,68 @@ class Llm(Spec):
         own = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
         for name in _OF_TOKENS if self.shape is not None else _OF_SHAPE:
             if name in own:
-                rule = "must be left out: `shape` tells it" if self.shape is not None else "goes with `shape` only"
+                instead = _INSTEAD.get(name, "`shape` tells it")
+                rule = f"must be left out: {instead}" if self.shape is not None else "goes with `shape` only"
                 raise SpecProblem((name,), rule)
+        if self.disaggregated is not None and (self.replicas != 1 or self.autoscale is not None):
+            name = "replicas" if self.replicas != 1 else "autoscale"
+            raise SpecProblem((name,), "must be left out: `disaggregated` tells how many replicas prefill and decode")
+        if self.autoscale is not None and self.autoscale.most < self.replicas:
+            raise SpecProblem(
+                ("autoscale", "most"), f"`replicas <= most` must hold; got {self.replicas} and {self.autoscale.most}"
+            )
         return self
 
-    def call_time(self, profile: Profile) -> CallTime:
-        """Return the times of calls on the machine of a profile. Raises ProfileError or ValueError where it has none."""
+    def steps(self, profile: Profile) -> StepTime:
+        """Return the times of iterations on the machine of a profile. Raises ProfileError or ValueError where it has none."""
+        return KernelSteps(self.iteration_time(profile), self.batching.skew)
+
+    def iteration_time(self, profile: Profile) -> IterationTime:
+        """Return iterations as sums of the profile's laws. Raises ProfileError or ValueError where it has none."""
         assert self.shape is not None
-        iteration = IterationTime(
+        return IterationTime(
             profile, self.shape, dtype=self.dtype, kv_dtype=self.kv_dtype, tensor_parallel=self.tensor_parallel,
             link=self.link, launch=self.launch, engine=self.engine,
         )  # fmt: skip
-        return CallTime(iteration, self.batch or self.concurrency, profile.timing("gemm", dtype=self.dtype).noise)
+
+    @property
+    def cache_type(self) -> str:
+        """The type of keys and values: `kv_dtype`, or that of activations."""
+        return self.kv_dtype or (self.dtype if element_bytes(self.dtype) >= 2.0 else "bf16")
+
+    @property
+    def most_replicas(self) -> int:
+        """The replicas that there can be at once."""
+        if self.disaggregated is not None:
+            return self.disaggregated.prefill + self.disaggregated.decode
+        return self.replicas if self.autoscale is None else self.autoscale.most
+
+    def blocks(self, profile: Profile) -> float:
+        """Return the KV blocks of a replica."""
+        assert self.shape is not None
+        return kv_blocks(
+            self.shape, profile.device.memory if profile.device else None, self.batching, self.memory,
+            dtype=self.dtype, kv_dtype=self.cache_type, ranks=self.tensor_parallel,
+        )  # fmt: skip
 
     def basis(self, profile: Profile) -> Iterator[str]:
         """Yield what a model with a shape rests on: its times on the machine, the worst of its laws, what was derived."""
         if self.shape is None:
             return
-        time = self.call_time(profile)
-        step = units.format(time.iteration.decode(time.batch, _EXAMPLE), units.DURATION)
-        prompt = units.format(time.prefill(_EXAMPLE, 0), units.DURATION)
-        yield f"{_EXAMPLE:,} tokens of prompt take {prompt}, a token behind them {step} ({time.batch} decode together)"
-        memory = profile.device.memory if profile.device else None
-        if memory is not None:
-            left = memory * self.tensor_parallel - self.shape.weight_bytes(self.dtype)
-            tokens = left / self.shape.kv_bytes_per_token(self.kv_dtype or "bf16")
-            yield f"the memory beside its weights holds keys and values of {tokens:,.0f} tokens at most"
-        laws = {name: profile.laws[name] for name in time.iteration.laws}
+        time = self.iteration_time(profile)
+        step = units.format(time.decode(1, _EXAMPLE), units.DURATION)
+        full = units.format(time.decode(self.batching.sequences, _EXAMPLE), units.DURATION)
+        prompt = units.format(time.prefill(_EXAMPLE), units.DURATION)
+        yield (
+            f"alone, {_EXAMPLE:,} tokens of prompt take {prompt} and a token behind them {step}; {self.batching.sequences} at "
+            f"once, {full}"
+        )
+        tokens = self.blocks(profile) * self.batching.block
+        if math.isfinite(tokens):
+            yield f"the memory beside weights and activations holds keys and values of {tokens:,.0f} tokens"
+        else:
+            yield "the profile tells no memory: keys and values have as much as they like"
+        laws = {name: profile.laws[name] for name in time.laws}
         known = {name: error for name, law in laws.items() if (error := law.error) is not None}
         if known:
             worst = max(known, key=lambda name: known[name].p95)
@@ -123,20 +173,12 @@ class Llm(Spec):
         if doubted:
             yield f"its profile has doubts about {listed(doubted)}; `coordsim profile show` tells them"
         why: dict[str, list[str]] = {}
-        for sentence in time.iteration.missing:
+        for sentence in time.missing:
             what, _, reason = sentence.partition(" is not in the profile: ")
             why.setdefault(reason or what, []).extend([what] if reason else [])
         for reason, names in why.items():
             yield f"{', '.join(names)}: not in the profile; {reason}" if names else reason
-        yield from time.iteration.flags()
-
-    def doubts(self) -> Iterator[str]:
-        """Yield what is legal but doubtful: fewer calls at once than slots."""
-        if self.shape is not None and self.batch is not None and self.batch < self.concurrency:
-            yield (
-                f"has {self.concurrency} slots, and times for {self.batch} calls at once; when more are under way it does more "
-                "than its device can: leave `batch` out to be safe"
-            )
+        yield from time.flags()
 
     def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
         """Yield why this model cannot run on the machine of a profile: no law, no such layout, not enough memory."""
@@ -149,16 +191,15 @@ class Llm(Spec):
             yield SpecProblem(("shape",), "must be of a model that generates; this one encodes")
             return
         try:
-            self.call_time(profile)
+            self.steps(profile)
         except (ProfileError, ValueError) as error:
             told = error.problems[0].message if isinstance(error, ProfileError) else str(error)
             yield SpecProblem(("shape",), f"has no times on the profile: {told}")
             return
-        weights = self.shape.weight_bytes(self.dtype)
-        memory = profile.device.memory if profile.device else None
-        if memory is not None and weights > memory * self.tensor_parallel:
-            has = (
-                f"{units.format(memory * self.tensor_parallel, units.SIZE)} of {self.tensor_parallel} x {profile.name}"
-            )
-            rule = f"its weights take {units.format(weights, units.SIZE)}, more than the {has}"
+        if self.blocks(profile) < 1:
+            weights = units.format(self.shape.weight_bytes(self.dtype), units.SIZE)
+            rule = f"leaves no memory for keys and values: its weights alone take {weights}"
+            if profile.device is not None and profile.device.memory is not None:
+                whole = units.format(profile.device.memory * self.tensor_parallel, units.SIZE)
+                rule += f" of the {whole} of {self.tensor_parallel} x {profile.name}"
             yield SpecProblem(("shape",), f"{rule}; give more devices by `tensor_parallel`, or a narrower `dtype`")

@@ -10,7 +10,6 @@ from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
 from .line import cross, serve
 from .memory import Summarize
-from .model_call import ModelCall
 
 if TYPE_CHECKING:
     from .system import System
@@ -92,7 +91,7 @@ class Summary:
         self.to = spec.to
         line = system.line(caller, home, server.path, server.node)
         output = system.draws.stream(f"{caller}/output", spec.to)
-        self.call = ModelCall(system, caller, len(system.prompts), server, line, 0.0, output)
+        self.call = system.new_call(caller, server, line, 0.0, output)
         system.prompts.append(0.0)
         self.call.infer_account = system.ledger.account("context", server.name, "summarize")
         self.per_token = system.bytes_per_token

@@ -4,7 +4,7 @@ Of the tokens of a prompt (the agent's own prompt and the task's context), those
 task are new: their prefill is inference. The rest is carried: what the cache still holds costs little or nothing, what
 it does not is prefilled again, and both are context. The time of a call splits by these shares, carried tokens first.
 
-Leaves out: batching of calls (see `llm`).
+Leaves out: servers that batch, which `served` has.
 Checked: tests/test_model_call.py, tests/test_context.py.
 """
 
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.draws import Stream
 from ..sim.engine.random_variable import Distribution
 from .api import Api
-from .call_time import CallTime
 from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
 from .line import Line, cross
 from .llm import Llm
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ModelServer:
-    """A served or hosted model: seconds per token of each kind, or the times of a shape; its slots, and its prices."""
+    """A served or hosted model with a law in tokens: seconds per token of each kind, its slots, and its prices."""
 
     def __init__(self, system: "System", index: int, name: str, spec: Llm | Api) -> None:
         self.index = index
@@ -38,23 +37,18 @@ class ModelServer:
         self.node = system.node_of(spec.node)
         self.spec = spec
         self.pool: Pool | FifoPool | None
-        self.time: CallTime | None
-        self.residual: Distribution | None  # of a call's time, as a factor
+        self.residual: Distribution | None = None  # of a call's time, as a factor
         if isinstance(spec, Llm):
             self.new, self.reused, self.output = spec.prefill, 0.0, spec.decode
-            self.time = None if system.machine is None or spec.shape is None else spec.call_time(system.machine)
-            self.residual = None if self.time is None else self.time.noise
             self.tokenize = spec.tokenize
-            self.hit = 1.0 if system.runtime.kv == "keep" else spec.prefix_cache
+            self.hit = spec.prefix_cache if system.runtime.kv == "discard" else 1.0
             self.restore = spec.restore
             self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
             self.price = self.reused_price = self.output_price = 0.0
         else:
             self.new, self.reused, self.output = spec.new, spec.cached, spec.output
-            self.time = None
-            self.residual = (
-                None if spec.residual.is_constant and spec.residual.mean == 1 else spec.residual.distribution
-            )
+            if not (spec.residual.is_constant and spec.residual.mean == 1):
+                self.residual = spec.residual.distribution
             self.tokenize = 0.0
             self.hit = spec.cache_hit
             self.restore = Law()
@@ -68,6 +62,7 @@ class ModelServer:
                 system.limit(self.pool, f"{self.path}.requests", limits.requests, max(1.0, limits.requests))
             if self.pool is not None and limits.tokens is not None:
                 system.limit(self.pool, f"{self.path}.tokens", limits.tokens, limits.tokens, by_size=True)
+        self.best_hit = self.hit
         self.speed = spec.speed
         self.refuses = self.pool is None or self.pool.queue_limit is not None or bool(self.pool.limits)
         self.priced = bool(self.price or self.reused_price or self.output_price)
@@ -80,21 +75,11 @@ class ModelServer:
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)
 
-    def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
-        """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest.
+    least = None  # a call takes its slot for all of its time
 
-        With a shape, the time of the prompt's iteration is split by its new and carried tokens; that of the other calls'
-        prompts, which hold this one up, is shared service and stays inference.
-        """
-        if self.time is None:
-            return new * self.new + output * self.output, carried * self.new + reused * self.reused
-        prompt = new + carried
-        prefill = self.time.prefill(prompt, reused)
-        carry = prefill * carried / prompt if prompt else 0.0
-        # The prompt's iteration makes the first token of the output, unless all of the prompt was in the cache.
-        rest = output - 1.0 if prompt else output
-        others = (self.time.batch - 1) * prefill
-        return prefill - carry + others + self.time.decode(prompt + reused + output - rest, rest), carry
+    def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
+        """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest."""
+        return new * self.new + output * self.output, carried * self.new + reused * self.reused
 
 
 class ModelCall:
@@ -106,8 +91,8 @@ class ModelCall:
 
     __slots__ = (
         "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "index", "infer_account",
-        "limited", "line", "output", "overhead", "per_token", "pool", "prompt", "queue_account", "request", "response", "restores",
-        "server", "speed", "splits", "tokens",
+        "limited", "line", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
+        "response", "restores", "server", "speed", "splits", "tokens",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +107,7 @@ class ModelCall:
     ) -> None:
         self.server = server
         self.pool: Any = server.pool
+        self.priority = 0.0
         self.limited = isinstance(server.spec, Api)
         self.line = line
         self.request, self.response = line.request, line.response
@@ -249,12 +235,8 @@ class ModelCall:
     def _work(self, state: Context, fixed: float) -> float:
         """Return the seconds of a call at speed 1; `state.share` of them carry context."""
         server = self.server
-        if server.time is not None:
-            first, carry = server.work(state.new, state.carried, state.reused, state.output)
-            first += fixed
-        else:  # `work`, inlined
-            carry = state.carried * server.new + state.reused * server.reused
-            first = fixed + state.new * server.new + state.output * server.output
+        carry = state.carried * server.new + state.reused * server.reused  # `work`, inlined
+        first = fixed + state.new * server.new + state.output * server.output
         if server.tokenize:
             carry += max(0.0, state.received - state.new) * server.tokenize
             first += min(state.new, state.received) * server.tokenize
@@ -263,7 +245,7 @@ class ModelCall:
         return seconds
 
     def _leave(self, branch: "Branch") -> float:
-        """Book waiting and service, and remember what the server has processed; return the bytes of the answer."""
+        """Book waiting and service; return the bytes of the answer."""
         state: Context = branch.state
         server, wait = self.server, branch.wait
         started, ended = wait.started, wait.ended
@@ -279,6 +261,13 @@ class ModelCall:
             started = middle
         branch.book(self.infer_account, started, ended, state.new + state.output)
         branch.close_span(outer, self.call_account, wait.arrived, state.output)
+        self._remember(branch)
+        return state.output * self.per_token
+
+    def _remember(self, branch: "Branch") -> None:
+        """The call is over: charge for it, and remember what the server has processed."""
+        state: Context = branch.state
+        server = self.server
         if server.priced:
             branch.facts[COST] += (
                 (state.new + state.carried) * server.price
@@ -286,11 +275,10 @@ class ModelCall:
                 + state.output * server.output_price
             )
         if not self.tokens:
-            return 0.0  # nobody can carry any: the state has no places for them
+            return  # nobody can carry any: the state has no places for them
         index = self.index
         state.tokens = tokens = state.tokens + state.output
         state.seen[server.index] = tokens
         state.known[index] = tokens
         state.cached[index] = self.prompt + tokens
         state.prompted[index] = True
-        return state.output * self.per_token

@@ -3,8 +3,11 @@
 A link has a latency (drawn per message), an overhead per message, and optionally a bandwidth that concurrent transfers
 share equally. Routes are shortest paths by mean latency. A message crosses one link after the other (store and forward).
 
-Leaves out: loss, congestion control, topology changes.
-Checked: tests/test_network.py; tests/test_theory.py (processor sharing on a link).
+Leaves out: loss, congestion control, topology changes; what a message's size, or a busy host, adds to a boundary.
+Checked: tests/test_network.py; tests/test_boundaries.py; tests/test_theory.py (processor sharing on a link).
+Source of the boundaries' defaults: round trips of 1 kB (of MCP calls 100 B), the fastest of many on the same machine, measured
+for this project; shared memory is that of two threads, which hand over through memory, a lock and a wake-up. Of a hand-off
+to a device: two submissions and a wait, assumed to be 10 us each way of them, where the profile has no law `hand_off`.
 Source of the loopback default: half the median HTTP/1.1 keep-alive round trip of 1 kB between two processes of a busy
 2-core machine, 1.5 ms, measured for this project. Handshakes: TCP and TLS 1.3 take one round trip each
 (RFC 9293, RFC 8446).
@@ -12,7 +15,7 @@ Source of the loopback default: half the median HTTP/1.1 keep-alive round trip o
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -20,21 +23,70 @@ from ..sim.engine.distributions import DurationDist
 from ..sim.engine.draws import Sampler, Stream
 from ..sim.engine.errors import listed
 from ..sim.engine.link import Link as SharedLink
-from ..sim.engine.spec import Bandwidth, Count, Duration, Name, Size, Spec, SpecProblem
+from ..sim.engine.spec import Bandwidth, Count, Duration, Name, PositiveCount, Size, Spec, SpecProblem
+from ..sim.profile.law import Timing
 from .context import BYTES, MESSAGES
+from .host import Host, work
 from .serializer import Codec, Law, ProfileLaw
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
+    from ..sim.engine.ledger import Ledger
     from ..sim.profile.profile import Profile
     from .system import System
 
 LOOPBACK = "0.75 ms"
 LOOPBACK_BYTES = 1000.0
+HAND_OFF = 20e-6
+
+BoundaryName = Literal[
+    "call", "shared-memory", "asyncio", "thread", "pipe", "unix", "tcp", "http", "mcp-memory", "mcp-stdio", "mcp-http", "http-new",
+]  # fmt: skip
+
+
+class Boundary(NamedTuple):
+    """What two components of one node cross: its round trip and what connecting takes (s).
+
+    `within` one process, or one memory, nothing is encoded. `handshakes` tells that connecting takes the network's.
+    """
+
+    round_trip: float
+    connect: float = 0.0
+    within: bool = False
+    handshakes: bool = False
+
+
+BOUNDARIES: dict[BoundaryName, Boundary] = {
+    "call": Boundary(0.15e-6, within=True),
+    "asyncio": Boundary(7.47e-6, within=True),
+    "thread": Boundary(7.81e-6, within=True),
+    "shared-memory": Boundary(7.81e-6, within=True),
+    "pipe": Boundary(11.19e-6),
+    "unix": Boundary(21.12e-6, handshakes=True),
+    "tcp": Boundary(32.95e-6, handshakes=True),
+    "mcp-memory": Boundary(0.551e-3, 0.575e-3),
+    "http": Boundary(0.899e-3, handshakes=True),
+    "mcp-stdio": Boundary(1.733e-3, 2.6965),
+    "mcp-http": Boundary(2.487e-3, 0.1386),
+    "http-new": Boundary(38.92e-3),  # connects in it
+}
 
 
 class Node(Spec):
-    """A place where components run."""
+    """A place where components run.
+
+    `cores` makes its CPU finite: dispatching, building prompts, encoding, decoding and tools that say so wait for a core.
+    `busy` processes of others run there all the time, and slow that work down. Left out, CPU is never short.
+    """
+
+    cores: PositiveCount | None = None
+    busy: Count = 0
+
+    @model_validator(mode="after")
+    def _cores(self) -> Self:
+        if self.busy and self.cores is None:
+            raise SpecProblem("busy", "needs `cores`: without a number of cores nothing is slowed down")
+        return self
 
 
 class LinkSpec(Spec):
@@ -87,7 +139,8 @@ class Network(Spec):
     """Nodes and links. Without it everything is on one node.
 
     `header` is added to each message; a new connection costs `handshakes` round trips; `loopback` is the one-way latency
-    between two processes of one node: left out, half the round trip `cross[via=http]` of the profile, or 0.75 ms without.
+    between two processes of one node, and `boundary` what they cross, with half the round trip `cross[via=...]` of the profile,
+    or that of the defaults. With neither, they are HTTP servers: half of `cross[via=http]`, or 0.75 ms, a busy machine's median.
     """
 
     nodes: dict[Name, Node] = {}
@@ -95,17 +148,51 @@ class Network(Spec):
     header: Size = 0.0
     handshakes: Count = 2
     loopback: DurationDist | None = None
+    boundary: BoundaryName | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_cross(self) -> Self:
+        if self.loopback is not None and self.boundary is not None:
+            raise SpecProblem("loopback", "must be left out where `boundary` tells what two processes cross")
+        return self
 
     def between_processes(self, profile: "Profile | None") -> tuple[Sampler | float, float]:
         """Return what to draw the one-way latency between two processes of a node from, and its mean (s)."""
+        if self.boundary is not None:
+            return crossing(self.boundary, profile)
         if self.loopback is None and profile is not None and profile.has("cross", via="http"):
-            timing = profile.timing("cross", via="http")
-            one_way, noise = timing.seconds({"bytes": LOOPBACK_BYTES}) / 2, timing.noise
-            if noise is None:
-                return one_way, one_way
-            return lambda rng, n: one_way * noise.sample(rng, n), one_way * noise.mean
+            return drawn(profile.timing("cross", via="http"), {"bytes": LOOPBACK_BYTES}, 0.5)
         given = self.loopback or DurationDist.model_validate(LOOPBACK)
         return given.sampler, given.mean
+
+
+def drawn(timing: Timing, sizes: Mapping[str, float], share: float = 1.0) -> tuple[Sampler | float, float]:
+    """Return what to draw a `share` of the time of a law from, and its mean (s)."""
+    seconds, noise = timing.seconds(sizes) * share, timing.noise
+    if noise is None:
+        return seconds, seconds
+    return lambda rng, n: seconds * noise.sample(rng, n), seconds * noise.mean
+
+
+def crossing(name: BoundaryName, profile: "Profile | None") -> tuple[Sampler | float, float]:
+    """Return what to draw the one-way latency of a boundary from, and its mean (s)."""
+    for via in (name, "thread") if name == "shared-memory" else (name,):
+        if profile is not None and profile.has("cross", via=via):
+            return drawn(profile.timing("cross", via=via), {"bytes": LOOPBACK_BYTES}, 0.5)
+    one_way = BOUNDARIES[name].round_trip / 2
+    return one_way, one_way
+
+
+class HandOff:
+    """A way onto a device or off it, `times` of them: a host buffer to the device and a word back, by bytes."""
+
+    def __init__(self, profile: "Profile | None", times: int = 1) -> None:
+        self.times = times
+        self.timing = profile.timing("hand_off") if profile is not None and profile.has("hand_off") else None
+
+    def seconds(self, size: float) -> float:
+        """Return the time of `size` bytes (s)."""
+        return self.times * (HAND_OFF if self.timing is None else self.timing.seconds({"bytes": max(1.0, size)}))
 
 
 @dataclass(slots=True)
@@ -145,8 +232,8 @@ class Channel:
     """
 
     __slots__ = (
-        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "fixed",
-        "header", "hops", "latencies", "round_trips", "transit_account", "transmit_accounts",
+        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "fixed", "hand_off",
+        "hand_off_account", "header", "hops", "hosts", "latencies", "round_trips", "transit_account", "transmit_accounts",
     )  # fmt: skip
 
     def __init__(
@@ -176,25 +263,36 @@ class Channel:
         self.transmit_accounts = [
             -1 if hop.shared is None else ledger.account("communication", hop.name, "transmit") for hop in hops
         ]
+        self.hosts: tuple[Host | None, Host | None] = None, None  # whose cores encode and decode
+        self.hand_off: HandOff | None = None
+        self.hand_off_account = -1
+
+    def on_cores(self, source: "Host | None", target: "Host | None") -> None:
+        """Encode and decode on the cores of these hosts, where they are finite."""
+        if self.codec is not None and (source is not None or target is not None):
+            self.hosts = (source, target)
+            self.contended = True
+
+    def leave(self, ledger: "Ledger", peer: str, hand_off: HandOff) -> None:
+        """Let each message cross onto a device or off it, too."""
+        self.hand_off = hand_off
+        self.hand_off_account = ledger.account("communication", peer, "hand-off")
 
     @property
     def is_free(self) -> bool:
         """Whether a message never takes any time."""
         return (
             not self.contended
+            and self.hand_off is None
             and (self.codec is None or (self.codec.encode.is_free and self.codec.decode.is_free))
             and all(hop.latency.constant == 0 and not hop.overhead for hop in self.hops)
         )
 
-    def _encode(self, branch: "Branch", size: float, ordinal: int) -> float:
-        """Encode a payload; return the bytes on the wire."""
-        facts = branch.facts
-        wire = size + self.header
-        if self.codec is not None and self.encode is not None:
-            wire = size * self.codec.expansion + self.header
-            branch.add(self.encode_account, self.encode.seconds(branch, size, ordinal), size)
-        facts[MESSAGES] += 1
-        facts[BYTES] += wire
+    def _count(self, branch: "Branch", size: float) -> float:
+        """Count a message; return the bytes on the wire."""
+        wire = size + self.header if self.codec is None else size * self.codec.expansion + self.header
+        branch.facts[MESSAGES] += 1
+        branch.facts[BYTES] += wire
         return wire
 
     def _connect(self, branch: "Branch", one_way: float) -> None:
@@ -204,8 +302,9 @@ class Channel:
     def send(self, branch: "Branch", size: float, ordinal: int) -> None:
         """Send `size` bytes of payload over links without contention (hot): local time passes."""
         decode = self.decode
-        if decode is not None:
-            wire = self._encode(branch, size, ordinal)
+        if decode is not None and self.encode is not None:
+            branch.add(self.encode_account, self.encode.seconds(branch, size, ordinal), size)
+            wire = self._count(branch, size)
         else:
             wire = size + self.header
             facts = branch.facts
@@ -222,12 +321,17 @@ class Channel:
         branch.parts[self.transit_account] += end - start
         if branch.spans is not None and delay:
             branch.spans += (branch.lane, branch.span, self.transit_account, start, end, wire, 0)
+        if self.hand_off is not None:
+            branch.add(self.hand_off_account, self.hand_off.seconds(wire), wire)
         if decode is not None:
             branch.add(self.decode_account, decode.seconds(branch, size, ordinal), size)
 
     def stream(self, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
         """Send `size` bytes of payload; where bandwidth is shared, the transfer competes for it."""
-        wire = self._encode(branch, size, ordinal)
+        if self.encode is not None:
+            seconds = self.encode.seconds(branch, size, ordinal)
+            yield from work(branch, self.hosts[0], seconds, self.encode_account, size)
+        wire = self._count(branch, size)
         index, lane = branch.index, branch.lane
         delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
         if self.round_trips:
@@ -239,5 +343,8 @@ class Channel:
                 hop.shared.transfer(wait, branch.time, wire)
                 yield
                 branch.book(account, wait.arrived, branch.sim._now, wire)
+        if self.hand_off is not None:
+            branch.add(self.hand_off_account, self.hand_off.seconds(wire), wire)
         if self.decode is not None:
-            branch.add(self.decode_account, self.decode.seconds(branch, size, ordinal), size)
+            seconds = self.decode.seconds(branch, size, ordinal)
+            yield from work(branch, self.hosts[1], seconds, self.decode_account, size)

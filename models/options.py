@@ -1,17 +1,21 @@
-"""From what a command's options say, as text, to a scenario and the settings of its replications.
+"""From what a command's options say, as text, to a scenario and the settings of its replications; the schema as text.
 
 Leaves out: the command line itself.
 Checked: tests/test_cli.py.
 """
 
+import json
 import os
 from collections.abc import Iterable
 from typing import Literal
 
 from ..sim.analysis.replicate import Settings
 from ..sim.engine import units
-from ..sim.engine.errors import CoordsimError
-from ..sim.engine.source import load
+from ..sim.engine.errors import CoordsimError, ScenarioError
+from ..sim.engine.schema import json_schema
+from ..sim.engine.source import Document, load
+from ..sim.report.reference import markdown
+from .compare import CompareOptions, asked, make_plan, told_of_options
 from .scenario import Scenario
 from .slo import objectives
 
@@ -25,6 +29,11 @@ def read_scenario(path: str | os.PathLike[str], sets: Iterable[str], run: Iterab
 
     Raises ScenarioError with every mistake, and OptionError for a `--set` that is none.
     """
+    return Scenario.of(read_document(path, sets, run))
+
+
+def read_document(path: str | os.PathLike[str], sets: Iterable[str], run: Iterable[tuple[str, str]] = ()) -> Document:
+    """Return what `read_scenario` checks."""
     document = load(path)
     for text in sets:
         place, equals, value = text.partition("=")
@@ -36,7 +45,32 @@ def read_scenario(path: str | os.PathLike[str], sets: Iterable[str], run: Iterab
         absent = not isinstance(workload, dict) or place.partition(".")[2] not in workload
         if value != "null" or not absent:  # null deletes, and there must be something to delete
             document = document.with_override(place, value)
-    return Scenario.of(document)
+    return document
+
+
+def read_comparison(
+    path: str | os.PathLike[str], sets: Iterable[str], run: Iterable[tuple[str, str]], options: CompareOptions
+) -> Scenario:
+    """Return the scenario with what the options of `compare` say in its section.
+
+    Raises ScenarioError with every mistake, also those of the variants that it asks for.
+    """
+    try:
+        scenario = Scenario.of(asked(read_document(path, sets, run), options))
+        make_plan(scenario)
+    except ScenarioError as error:
+        raise told_of_options(error) from None
+    return scenario
+
+
+def json_schema_text() -> str:
+    """Return the JSON Schema of scenarios."""
+    return json.dumps(json_schema(Scenario), indent=2, ensure_ascii=False) + "\n"
+
+
+def reference_text() -> str:
+    """Return every field of a scenario, as Markdown."""
+    return markdown(json_schema(Scenario), "Scenario", "The scenario: every field")
 
 
 def overrides(seed: int | None, tasks: int | None, horizon: str | None, warmup: str | None) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ Checked: tests/test_scenario.py, tests/data/bad.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -34,6 +34,7 @@ from ..sim.profile.profile import find as find_profile
 from ..sim.profile.profile import read as read_profile
 from .agent import Agent
 from .api import Api
+from .compare import CompareSpec
 from .evaluator import Evaluator
 from .llm import Llm
 from .memory import Memory
@@ -123,6 +124,7 @@ class Scenario(Spec):
     workflows: dict[Name, Workflow] = {}
     max_steps: PositiveCount = 1000
     slo: Slo = {}
+    compare: CompareSpec | None = None
     replications: PositiveCount = 10
     confidence: Annotated[Share, Field(gt=0, lt=1)] = 0.95
 
@@ -149,12 +151,17 @@ class Scenario(Spec):
 
     def replace(self, path: str, value: Any) -> Self:
         """Return a copy with the value at a dotted path replaced, checked anew: `replace("models.llm.replicas", 4)`."""
+        return self.replace_all({path: value})
+
+    def replace_all(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with several values replaced (path to value), checked once all are in place."""
         import json
 
         document = self._document or Document.from_data(self.to_data(), self.name)
-        given = value.to_data() if isinstance(value, Spec) else value
-        text = given if isinstance(given, str) else json.dumps(given)
-        return type(self).of(document.with_override(path, text))
+        for path, value in values.items():
+            given = value.to_data() if isinstance(value, Spec) else value
+            document = document.with_override(path, given if isinstance(given, str) else json.dumps(given))
+        return type(self).of(document)
 
     def to_data(self) -> dict[str, Any]:
         """Return plain data that loads to an equal scenario from any folder, with every default written out."""
@@ -211,8 +218,6 @@ class Scenario(Spec):
     def doubts(self) -> list[str]:
         """Return what is legal but doubtful: distributions without moments, and the like."""
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
-        for name, model in self.models.items():
-            found += [f"models.{name}: {doubt}" for doubt in (model.doubts() if isinstance(model, Llm) else ())]
         for path, draw in _distributions(self, ()):
             found += [f"{'.'.join(path)}: {doubt}" for doubt in draw.doubts()]
         return found

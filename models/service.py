@@ -4,7 +4,10 @@ A call is: invoke (dispatch, marshalling, spawn, parse), the request's way there
 execution, the response's way back, and noticing that it is done. The waiting is queueing at the service; invoke and
 execution are the category `tool`, told apart by name.
 
-Leaves out: cancelling a call, back-off between attempts.
+A call that was guessed has been under way for some seconds when it is made: what of invoke and execution lies in them is
+overlapped work. The pool is held from when the call is made, not from the guess.
+
+Leaves out: cancelling a call, back-off between attempts; messages of a guessed call before it is made.
 Checked: tests/test_tools.py; tests/test_theory.py (losses, machine repair).
 """
 
@@ -15,8 +18,9 @@ from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from ..sim.engine.branch import ENTRY, Branch
+from ..sim.engine.branch import ENTRY, Branch, Wait
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
+from ..sim.engine.draws import lane as lane_of
 from ..sim.engine.schema import or_scalar
 from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, SpecProblem, TimePerByte
 from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
@@ -31,6 +35,11 @@ ZERO_SIZE = SizeDist.model_validate("0 B")
 MOST_ATTEMPTS = 100
 # A retry draws at the ordinal of its call plus this, so that retries leave the draws of later calls as they were.
 ATTEMPTS_APART = 1 << 12
+GUESSES_APART = MOST_ATTEMPTS * ATTEMPTS_APART  # and a wrong guess at that of no attempt
+
+
+def _nobody(_wait: Any) -> None:
+    """Nobody waits for what a wrong guess began."""
 
 
 class TaskFailed(Exception):
@@ -112,6 +121,10 @@ class Service:
         self.call_account = account("structure", name, "execute_tool")
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.execute_account)
+        self.host = system.hosts.get(self.node) if getattr(spec, "cpu", False) else None
+        if self.host is not None:
+            self.host.join(self.pool)
+            self.queue_account = self.host.queue_account if self.pool is None else self.queue_account
         self.latency = system.stream(f"{path}/latency", spec.latency)
         self.invoke = system.stream(f"{path}/invoke", spec.invoke)
         self.request = system.stream(f"{path}/request", spec.request)
@@ -123,8 +136,11 @@ class Service:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
         return self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
 
-    def call(self, branch: "Branch", line: "Line") -> Generator[None, Any, None]:
-        """Call the service until it succeeds or its attempts are used up, then take in the result."""
+    def call(self, branch: "Branch", line: "Line", ahead: float = 0.0) -> Generator[None, Any, None]:
+        """Call the service until it succeeds or its attempts are used up, then take in the result.
+
+        The first attempt has been under way for `ahead` seconds.
+        """
         branch.facts[TOOL_CALLS] += 1
         number = branch.calls[self.callee]
         branch.calls[self.callee] = number + 1
@@ -132,7 +148,8 @@ class Service:
             retried = attempt + 1 < self.spec.attempts
             before = branch.parts[:] if retried else None
             first = 0 if branch.spans is None else len(branch.spans) // ENTRY
-            refused = yield from self._attempt(branch, line, number + attempt * ATTEMPTS_APART, retried)
+            early = 0.0 if attempt else ahead
+            refused = yield from self._attempt(branch, line, number + attempt * ATTEMPTS_APART, retried, early)
             if not refused and not branch.state.last_error:
                 return
             if before is not None:
@@ -141,7 +158,30 @@ class Service:
         if refused:
             raise TaskFailed(f"{self.path}: queue full")
 
-    def _attempt(self, branch: "Branch", line: "Line", ordinal: int, retried: bool) -> Generator[None, Any, bool]:
+    def waste(self, branch: "Branch", most: float) -> None:
+        """A wrong guess was under way for at most `most` seconds: overlapped work, which somebody's server did."""
+        ordinal = branch.calls[self.callee] + GUESSES_APART
+        seconds = min(most, self.latency_of(branch, ordinal, 0.0))
+        pool = self.host.pool if self.host is not None and self.pool is None else self.pool
+        if pool is not None:
+            pool.use(Wait(_nobody), branch.time, seconds)
+        branch.facts[COST] += self.spec.price
+        self._overlap(branch, self.execute_account, seconds)
+
+    def _overlap(self, branch: "Branch", account: int, seconds: float) -> None:
+        """Keep `seconds` until now as work beside the branch."""
+        if not seconds:
+            return
+        parts = [0.0] * len(branch.parts)
+        parts[account] = seconds
+        branch.task.overlap(parts)
+        if branch.spans is not None:
+            beside = lane_of(branch.lane, self.callee, branch.calls[self.callee], 0)
+            branch.spans += (beside, branch.span, account, branch.time - seconds, branch.time, 0.0, 0)
+
+    def _attempt(
+        self, branch: "Branch", line: "Line", ordinal: int, retried: bool, ahead: float
+    ) -> Generator[None, Any, bool]:
         """One attempt; return whether the service refused it. `state.last_error` tells whether it failed.
 
         `retried` tells that another one follows if it does; what the last one returns is for the agent, error or not.
@@ -149,13 +189,23 @@ class Service:
         index, lane, state = branch.index, branch.lane, branch.state
         span = branch.open_span()
         began = branch.time
-        branch.add(self.invoke_account, self.invoke.draw(index, ordinal, lane))
+        line.open(branch)
+        invoke = self.invoke.draw(index, ordinal, lane)
+        early = min(ahead, invoke)
+        self._overlap(branch, self.invoke_account, early)
+        branch.add(self.invoke_account, invoke - early)
         request = self.request.draw(index, ordinal, lane)
         response = self.response.draw(index, ordinal, lane)
+        work = self.latency_of(branch, ordinal, request + response)
+        early = min(ahead - early, work)
+        self._overlap(branch, self.execute_account, early)
         yield from cross(line.request, branch, request, ordinal)
         submitted = branch.time
-        work = self.latency_of(branch, ordinal, request + response)
-        refused = yield from serve(branch, self.pool, work, (self.queue_account, self.execute_account), response)
+        accounts = self.queue_account, self.execute_account
+        if self.host is None:
+            refused = yield from serve(branch, self.pool, work, accounts, response, early)
+        else:
+            refused = yield from self.host.run_in(branch, self.pool, work, accounts, response, early)
         if not refused:
             branch.facts[COST] += self.spec.price
             line.notice(branch, submitted)

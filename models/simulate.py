@@ -82,7 +82,7 @@ class Load:
     def __init__(self, system: System) -> None:
         scenario = system.scenario
         self.system = system
-        self.sim, self.ledger, self.draws = system.sim, system.ledger, system.draws
+        self.sim, self.ledger, self.draws, self.served = system.sim, system.ledger, system.draws, system.served
         self.flows: dict[str, Flow] = {}
         for name, spec in scenario.workflows.items():
             self.flows[name] = put_together(system, spec, f"workflows.{name}", self.flows)
@@ -130,7 +130,7 @@ class Load:
         now = self.sim.now
         group = self.group.draw(index, 0)
         task = self.ledger.open(index, group, now)
-        state = self.system.context()
+        state = self.system.context(index)
         if request is None and self.system.has_tokens:
             request = round(self.requests[group].draw(index, 0))
         if request:
@@ -151,6 +151,8 @@ class Load:
         branch.settle()
         yield
         self.ledger.close(branch, DONE if failure is None else FAILED, failure)
+        for server in self.served:
+            server.forget(branch.index)
         self.draws.finish(branch.index)
         if self.on_end is not None:
             self.on_end(branch.task)

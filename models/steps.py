@@ -232,7 +232,8 @@ class ServiceProcess(Process):
         else:
             self.most = None
             self.service = retriever(system, spec.retriever)
-        home = system.home(None, None)
+        device = isinstance(spec, ToolStep) and system.scenario.tools[spec.tool].device
+        home = system.home(None, system.beside(self.service.node) if device else None)
         self.control = Control.of(system, self.path, home)
         self.line = system.line(self.path, home, self.service.path, self.service.node)
 
@@ -258,14 +259,17 @@ class HumanProcess(Process):
         super().__init__(system, flow, name, spec)
         self.latency = system.stream(f"{self.path}/human", spec.human)
         self.account = system.ledger.account("human", name)
+        if system.runtime.control == "device":  # which no person can be asked from
+            self.control = Control.of(system, self.path, system.home(None, None))
 
     def run(self, branch: Branch) -> Walk:
         """Wait."""
         visit = self.enter(branch)
         if not self.passes(branch, visit):
             self.count(branch)
+            if self.control is not None:
+                yield from self.control.arrive(branch)
             branch.add(self.account, self.latency.draw(branch.index, visit, branch.lane))
-        yield from ()  # a generator, like every step
         return self.onward(branch, visit)
 
 
@@ -325,6 +329,7 @@ def in_parallel(
         branch.fork(lane(branch.lane, fork, visit, number), branch.state.fork()) for number in range(len(walks))
     ]
     for child, walk in zip(children, walks, strict=True):
+        child.state.diverge((branch.index, child.lane))
         join.add(child, _child(child, walk(child), join))
     yield
     if join.failure is not None:

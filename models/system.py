@@ -17,14 +17,19 @@ from ..sim.engine.link import Link
 from ..sim.engine.pool import Pool
 from ..sim.engine.simulation import Simulation
 from .agent import Agent
+from .api import Api
 from .context import FACTS, Context
+from .control import DeviceCall, HostCall, mixed
 from .evaluator import Evaluator
+from .host import hosts
 from .line import Line
+from .llm import Llm
 from .memory import Memory
 from .model_call import ModelCall, ModelServer
-from .network import Channel, Hop, LinkSpec
+from .network import BOUNDARIES, BoundaryName, Channel, HandOff, Hop, LinkSpec, crossing
 from .scenario import Scenario
 from .serializer import ProfileSerializer
+from .served import ServedCall, ServedModel
 from .service import Service, ServiceSpec
 from .workflow import ForkStep
 
@@ -57,9 +62,8 @@ class System:
         self.draws = Draws(seed, replication)
         self.has_tokens = has_tokens(scenario)
         self.cancels = _cancels(scenario)
-        self.capacities: list[
-            tuple[str, str, int | None]
-        ] = []  # kind, name and capacity of each resource of the ledger
+        self.capacities: list[tuple[Any, ...]] = []  # kind, name, capacity and meters of each resource of the ledger
+        self.served: list[ServedModel] = []  # which hold state of tasks
         self.homes: list[str] = [self.node_of(scenario.orchestrator.node)]
         self.prompts: list[float] = []  # of each caller of a model
         self._calls: dict[str, ModelCall] = {}
@@ -67,23 +71,33 @@ class System:
         self._made: dict[str, Any] = {}
         self._graph = self._routes()
         self._links: dict[tuple[str, str], Link | None] = {}
-        self.servers = {
-            name: ModelServer(self, index, name, spec) for index, (name, spec) in enumerate(scenario.models.items())
+        self.devices: dict[str, str] = {}  # the homes that are devices of model servers, and the nodes they are in
+        self.hosts = hosts(self)  # of nodes whose cores are counted
+        self.servers: dict[str, Any] = {
+            name: self._server(index, name, spec) for index, (name, spec) in enumerate(scenario.models.items())
         }
         self.memories = list(scenario.memories)
 
-    def context(self) -> Context:
+    def _server(self, index: int, name: str, spec: Llm | Api) -> ModelServer | ServedModel:
+        if isinstance(spec, Llm) and spec.shape is not None:
+            self.served.append(ServedModel(self, index, name, spec))
+            return self.served[-1]
+        return ModelServer(self, index, name, spec)
+
+    def context(self, task: int) -> Context:
         """Return the state with which a task begins."""
         servers, callers = (len(self.servers), len(self.prompts)) if self.has_tokens else (0, 0)
-        return Context(servers, callers, len(self.memories), len(self.homes))
+        context = Context(servers, callers, len(self.memories), len(self.homes))
+        if self.served:
+            context.segments = ((task, 0.0),)
+        return context
 
     def doubts(self) -> list[str]:
         """Return where the run asked laws of its profile for what they were not fitted on."""
         found = [
             f"{server.path}: {flag}"
-            for server in self.servers.values()
-            if server.time is not None
-            for flag in server.time.iteration.flags()
+            for server in self.served
+            for flag in server.flags()
         ]
         for name, codec in self.serializers.items():
             if isinstance(codec, ProfileSerializer):
@@ -102,7 +116,10 @@ class System:
     def home(self, own: str | None, server: ModelServer | None) -> int:
         """Return the index of the node where a caller runs, as the runtime places it."""
         placement = self.runtime.placement
-        if placement == "external":
+        if self.runtime.control == "device" and server is not None and isinstance(server.spec, Llm):
+            node = f"{server.path}.device"
+            self.devices[node] = server.node
+        elif placement == "external":
             node = self.node_of(None)
         elif placement == "co-located" and own is None and server is not None:
             node = server.node
@@ -193,47 +210,108 @@ class System:
             self._links[key] = made
         return self._links[key]
 
-    def channel(self, name: str, source: str, target: str, peer: str, connects: bool = False) -> Channel | None:
-        """Return the way from one node to another for the messages called `name`, or None where it costs nothing."""
-        import networkx as nx
+    def channel(
+        self,
+        name: str,
+        source: str,
+        target: str,
+        peer: str,
+        connects: bool = False,
+        boundary: BoundaryName | None = None,
+    ) -> Channel | None:
+        """Return the way from one home to another for the messages called `name`, or None where it costs nothing.
 
+        `connects` tells that it may need a new connection, `boundary` what is crossed at its end whatever else is.
+        """
         runtime, network = self.runtime, self.scenario.network
         if runtime.connection == "free":
             return None
-        if source == target:
-            if runtime.connection == "in-process":
-                return None
-            hops = [Hop("loopback", self.draws.stream(f"network.loopback/{name}", self.loopback[0]), 0.0, None)]
-        else:
-            route = nx.shortest_path(self._graph, source, target, weight="cost")
-            hops = []
-            for a, b in pairwise(route):
-                link = self._graph.edges[a, b]["link"]
-                latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
-                hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link)))
-        codec = None if runtime.codec is None else self.serializers[runtime.codec]
-        handshakes = network.handshakes if connects and runtime.connection == "new" else 0
-        channel = Channel(self, name, peer, hops, codec, network.header, handshakes)
+        a, b = self.devices.get(source, source), self.devices.get(target, target)
+        crossed = boundary
+        if a == b and crossed is None:
+            crossed = "shared-memory" if runtime.connection == "shared-memory" else network.boundary
+        hops = [] if a == b else self._hops(name, a, b)
+        if boundary is not None or (a == b and runtime.connection != "in-process"):
+            latency = self.loopback[0] if crossed is None else crossing(crossed, self.machine)[0]
+            hop = "loopback" if crossed is None else f"boundary.{crossed}"
+            hops.append(Hop(hop, self.draws.stream(f"network.loopback/{name}", latency), 0.0, None))
+        leaves = (source != a) + (target != b)
+        if not hops and not leaves:
+            return None
+        within = not hops or (a == b and crossed is not None and BOUNDARIES[crossed].within)
+        codec = None if runtime.codec is None or within else self.serializers[runtime.codec]
+        shakes = crossed is None or BOUNDARIES[crossed].handshakes
+        handshakes = network.handshakes if connects and shakes and hops and runtime.connection == "new" else 0
+        channel = Channel(self, name, peer, hops, codec, network.header if hops else 0.0, handshakes)
+        channel.on_cores(self.hosts.get(a), self.hosts.get(b))
+        if leaves:
+            channel.leave(self.ledger, peer, HandOff(self.machine, leaves))
         return None if channel.is_free else channel
+
+    def _hops(self, name: str, source: str, target: str) -> list[Hop]:
+        """Return the links of the shortest route between two nodes."""
+        import networkx as nx
+
+        hops = []
+        for a, b in pairwise(nx.shortest_path(self._graph, source, target, weight="cost")):
+            link = self._graph.edges[a, b]["link"]
+            latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
+            hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link)))
+        return hops
 
     def line(self, caller: str, home: int, peer: str, node: str) -> Line:
         """Return the line of a caller to a component."""
-        short = peer.split(".", 1)[1]
-        request = self.channel(f"{caller}->{peer}", self.homes[home], node, short, connects=True)
-        response = self.channel(f"{peer}->{caller}", node, self.homes[home], short)
+        kind, short = peer.split(".", 1)
+        account = self.ledger.account("orchestration", short, "poll")
+        tool = self.scenario.tools[short] if kind == "tools" else None
+        here = self.homes[home]
+        if here == f"{peer}.device" or (tool is not None and tool.device and self.devices.get(here) == node):
+            return Line(None, None, None, account)
+        boundary = None if tool is None else tool.boundary
+        connect = 0.0 if boundary is None else BOUNDARIES[boundary].connect
+        if tool is not None and tool.connect is not None:
+            connect = tool.connect
+        request = self.channel(f"{caller}->{peer}", here, node, short, not connect, boundary)
+        response = self.channel(f"{peer}->{caller}", node, here, short, False, boundary)
         poll = self.scenario.orchestrator.poll_interval if self.runtime.notification == "polling" else None
-        return Line(request, response, poll, self.ledger.account("orchestration", short, "poll"))
+        line = Line(request, response, poll, account)
+        if connect and self.runtime.connection != "free":
+            each = self.runtime.connection == "new"
+            line.connects(connect, each, self.ledger.account("communication", short, "connect"), self.ledger.callee())
+        return line
 
     # Components
 
-    def call(self, path: str, home: int, server: ModelServer, prompt: float, output: Any) -> ModelCall:
+    def call(
+        self, path: str, home: int, server: ModelServer | ServedModel, prompt: float, output: Any, priority: float = 0.0
+    ) -> ModelCall:
         """Return how the caller at `path` calls a model; the same caller always gets the same."""
         if path not in self._calls:
             line = self.line(path, home, server.path, server.node)
             stream = None if output == "trace" else self.stream(f"{path}/output", output)
-            self._calls[path] = ModelCall(self, path, len(self.prompts), server, line, prompt, stream)
+            self._calls[path] = self.new_call(path, server, line, prompt, stream, self.homes[home])
+            self._calls[path].priority = priority
             self.prompts.append(prompt)
         return self._calls[path]
+
+    def beside(self, node: str) -> ModelServer | None:
+        """Return the first model that is served on a node, on whose device other things may live; None without any."""
+        found = (one for one in self.servers.values() if one.node == node and isinstance(one.spec, Llm))
+        return next(found, None) if self.runtime.control == "device" else None
+
+    def new_call(
+        self, path: str, server: Any, line: Line, prompt: float, output: Stream[float] | None, home: str = LOCAL
+    ) -> ModelCall:
+        """Return a way to call a model, for one more caller at a home."""
+        make: type[ModelCall] = ServedCall if isinstance(server, ServedModel) else ModelCall
+        place = DeviceCall if home == f"{server.path}.device" else HostCall if home in self.hosts else None
+        make = make if place is None else mixed(place, make)
+        call = make(self, path, len(self.prompts), server, line, prompt, output)
+        if isinstance(call, DeviceCall):
+            call.stay()
+        elif isinstance(call, HostCall):
+            call.on(self.hosts[home])
+        return call
 
     def service(self, kind: str, name: str, spec: ServiceSpec) -> Service:
         """Return the service of a tool, retriever or memory, made once."""
@@ -259,6 +337,7 @@ def has_tokens(scenario: Scenario) -> bool:
         or any(caller.prompt or caller.output == "trace" or not _is_zero(caller.output) for caller in callers)
         or any(not _is_zero(service.response if service.result is None else service.result) for service in services)
         or any(retriever.tokens for retriever in scenario.retrievers.values())
+        or any(isinstance(model, Llm) and model.shape is not None for model in scenario.models.values())
     )
 
 

@@ -11,17 +11,19 @@ Checked: tests/test_transformer.py, against times worked out by hand, and the la
 Source: Pope et al., MLSys 2023 (composition); Shoeybi et al., 2019 (tensor parallelism); Agrawal et al., OSDI 2024 (chunks).
 """
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from ..sim.engine import units
 from ..sim.profile.law import Timing
 from ..sim.profile.profile import Profile
 from .kernel_laws import KernelLaws
+from .serving.decode_row import DecodeRow
 from .shapes import Shape
-from .transformer_kernels import Call, Kernels, Layout
+from .transformer_kernels import Attention, Call, Kernels, Layout
 
 __all__ = ["IterationTime"]
 
@@ -29,18 +31,45 @@ _OCTAVES = 21  # contexts from 1 to 2^21 are interpolated
 _PER_OCTAVE = 8  # straight pieces between a context and twice that
 
 
-class _Row:
-    """Device seconds of a decode iteration of one batch at the knots of context, and the contexts it was asked for."""
+_KNOTS = [2.0**octave * (1 + piece / _PER_OCTAVE) for octave in range(_OCTAVES) for piece in range(_PER_OCTAVE)]
+_KNOTS.append(2.0**_OCTAVES)
+_ROWS = 8  # batches whose attention is worked out together, for the same reason
+_BLOCK = 256  # whole sizes whose seconds are worked out together: little more work than one
 
-    __slots__ = ("fixed", "host", "least", "most", "submit", "values")
 
-    def __init__(self, values: list[float], fixed: float, submit: float, host: float) -> None:
-        self.values = values
-        self.fixed = fixed
-        self.submit = submit
-        self.host = host
-        self.least = math.inf
-        self.most = -math.inf
+class _Table:
+    """Seconds of some calls together by their size, and the sizes asked for.
+
+    Whole sizes are worked out a block at a time and exactly: products step from tile to tile, so none is interpolated.
+    """
+
+    __slots__ = ("_calls", "_seconds", "asked")
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = calls
+        self._seconds: dict[float, float] = {}
+        self.asked: set[float] = set()
+
+    def seconds(self, size: float) -> float:
+        """Return the seconds of all calls over so many tokens or sequences."""
+        self.asked.add(size)
+        found = self._seconds.get(size)
+        return self._fill(size) if found is None else found
+
+    def note(self) -> None:
+        """Have the laws remember the sizes asked for that they do not reach: the sizes of calls rise with their argument."""
+        for call in self._calls if self.asked else ():
+            call.timing.note(call.sizes(min(self.asked)))
+            call.timing.note(call.sizes(max(self.asked)))
+
+    def _fill(self, size: float) -> float:
+        first = (size - 1) // _BLOCK * _BLOCK + 1
+        sizes = np.arange(first, first + _BLOCK, dtype=float) if size >= 1 and size == int(size) else np.array([size])
+        seconds = np.zeros(len(sizes))
+        for call in self._calls:
+            seconds = seconds + call.times * call.timing.predict(call.sizes(sizes))  # type: ignore[arg-type]
+        self._seconds.update(zip(sizes.tolist(), seconds.tolist(), strict=True))
+        return self._seconds[size]
 
 
 class IterationTime:
@@ -73,9 +102,12 @@ class IterationTime:
         self._bandwidth = profile.device.memory_bandwidth if profile.device else None
         self._launch = self._submission(launch)
         self._step = self._host_law(engine)
-        self._sums: dict[tuple[str, float], float] = {}  # sums over calls, by which calls and for how many
-        self._rows: dict[int, _Row] = {}
-        self._below: tuple[float, float, float] | None = None  # tokens, seconds, floor where a law beats the memory
+        self._dense = _Table(self._kernels.dense)
+        self._head = _Table(self._kernels.head)
+        self._once: dict[tuple[str, float], float] = {}  # what the host takes, by what it does and for how many
+        self._rows: dict[tuple[int, float], DecodeRow] = {}
+        self._attention: dict[int, list[float]] = {}  # of batches that are next to some asked for, at `_KNOTS`
+        self._noters: list[Callable[[], None]] = []
 
     @property
     def missing(self) -> list[str]:
@@ -98,21 +130,17 @@ class IterationTime:
 
     def note(self, batch: int, context: float) -> None:
         """Remember that `decode` was asked for: `flags` tells whether its laws reach so far."""
-        row = self._rows.get(batch) or self._row(batch)
+        row = self.row(batch)
         row.least, row.most = min(row.least, context), max(row.most, context)
 
     def step(self, batch: int, context: float) -> float:
         """Return what `decode` returns and note nothing: for sums that look further than they are asked."""
-        row = self._rows.get(batch) or self._row(batch)
-        mantissa, exponent = math.frexp(context)  # context = mantissa x 2^exponent, mantissa from 1/2 to 1
-        if 1 <= exponent <= _OCTAVES:
-            place = (exponent - 2 + 2.0 * mantissa) * _PER_OCTAVE
-            below = int(place)
-            low = row.values[below]
-            device = low + (row.values[below + 1] - low) * (place - below)
+        row = self.row(batch)
+        if _KNOTS[0] <= context <= _KNOTS[-1]:
+            device = row.at(context)
         else:
-            device = row.fixed + self._decode_attention(batch, context)
-        return max(row.submit, device) + row.host
+            device = self.fixed(batch, batch) + self._decode_attention(batch, context)
+        return max(row.submit, device) + self.host(batch)
 
     def mixed(self, chunks: Sequence[tuple[float, float]], decodes: int = 0, context: float = 0.0) -> float:
         """Return the seconds of an iteration of chunks of prefills, each (new, cached) tokens, and `decodes` decodes.
@@ -123,13 +151,13 @@ class IterationTime:
         attention = self._prefill_attention(chunks) if chunks else 0.0
         if decodes:
             attention += self._decode_attention(decodes, context)
-        device = self._dense(tokens) + self._head(sequences) + attention
-        return max(device, self._submit(bool(chunks) + bool(decodes))) + self._host(sequences)
+        device = self.fixed(tokens, sequences) + attention
+        return max(device, self.submit(bool(chunks) + bool(decodes))) + self.host(sequences)
 
     def encode(self, batch: int, tokens: float) -> float:
         """Return the seconds to encode `batch` sequences of `tokens` each. Raises ValueError for a shape that generates."""
-        device = self._dense(batch * tokens) + self._encoder_attention(batch, tokens)
-        return max(device, self._submit(1)) + self._host(batch)
+        device = self._dense.seconds(batch * tokens) + self._encoder_attention(batch, tokens)
+        return max(device, self.submit(1)) + self.host(batch)
 
     def parts(
         self, chunks: Sequence[tuple[float, float]] = (), decodes: int = 0, context: float = 0.0
@@ -158,18 +186,59 @@ class IterationTime:
 
     def flags(self) -> list[str]:
         """Return a sentence for each size outside of a law's range so far, and one where laws beat the memory bandwidth."""
-        for batch, row in self._rows.items():
+        for note in (self._dense.note, self._head.note, *self._noters):
+            note()
+        for (batch, _), row in self._rows.items():
             if row.most >= row.least:
                 self._decode_attention(batch, row.least)
                 self._decode_attention(batch, row.most)
         found = [flag for timing in self._laws.timings.values() for flag in timing.flags()]
-        if self._below is not None:
-            tokens, seconds, floor = self._below
+        below = [(tokens, self._dense.seconds(tokens), self.floor(tokens)) for tokens in sorted(self._dense.asked)]
+        below = [one for one in below if one[1] < one[2]]
+        if below:
+            tokens, seconds, floor = min(below, key=lambda one: one[1] / one[2])
             found.append(
                 f"the layers take {units.format(seconds, units.DURATION)} for {tokens:g} tokens, less than the "
                 f"{units.format(floor, units.DURATION)} in which the memory can read their weights"
             )
         return found
+
+    # For servers, which sum and interpolate themselves
+
+    def row(self, batch: int, skew: float = 0.0) -> DecodeRow:
+        """Return the device seconds of an iteration that decodes for `batch` sequences, by their length."""
+        found = self._rows.get((batch, skew))
+        if found is None:
+            fixed = self.fixed(batch, batch)
+            if batch not in self._attention:
+                first = (batch - 1) // _ROWS * _ROWS + 1
+                batches = range(first, first + _ROWS)
+                seconds = _by_context(self._kernels.decode, "batch", batches, _KNOTS)
+                self._attention.update(zip(batches, seconds, strict=True))
+            values = [fixed + seconds for seconds in self._attention.pop(batch)]
+            found = self._rows[batch, skew] = DecodeRow(_KNOTS, values, self.submit(1), skew)
+        return found
+
+    def fixed(self, tokens: float, sequences: float) -> float:
+        """Return the device seconds of all but attention, for so many tokens of which so many sequences sample one each."""
+        return self._dense.seconds(tokens) + self._head.seconds(sequences)
+
+    def submit(self, attentions: int) -> float:
+        """Return the host seconds to submit the kernels of an iteration, with so many kernels of attention a layer."""
+        return self._kept("submit", attentions, lambda: self._launch(self._kernels.count(attentions)))
+
+    def prefill_attention(self, new: Sequence[float], cached: Sequence[float]) -> list[list[float]]:
+        """Return, for each chunk of `new` tokens, the seconds of its attention over each of `cached`; ranges are not looked at."""
+        return _by_context(self._kernels.prefill, "query", new, cached)
+
+    def note_prefill(self, new: float, cached: float) -> None:
+        """Remember that attention of a chunk was asked for: `flags` tells whether its law reaches so far."""
+        attention = self._kernels.prefill
+        attention.timing.note(attention.sizes(1, new, cached))
+
+    def watch(self, note: Callable[[], None]) -> None:
+        """Have `note` called before flags are told: who asks often remembers extremes, and notes them then."""
+        self._noters.append(note)
 
     # Sums over kernels
 
@@ -180,34 +249,18 @@ class IterationTime:
             raise ValueError("an iteration needs a new token, of a chunk or a decode; got none")
         return tokens, sequences
 
-    def _dense(self, tokens: float) -> float:
-        """Return the device seconds of all but attention and output, and look whether they beat the memory."""
-        key = ("dense", tokens)
-        seconds = self._sums.get(key)
-        if seconds is None:
-            seconds = self._sums[key] = _total(self._kernels.dense, tokens)
-            floor = self.floor(tokens)
-            if seconds < floor and (self._below is None or seconds / floor < self._below[1] / self._below[2]):
-                self._below = (tokens, seconds, floor)
-        return seconds
-
-    def _head(self, sequences: float) -> float:
-        return self._once("head", sequences, lambda: _total(self._kernels.head, sequences))
-
-    def _host(self, sequences: float) -> float:
+    def host(self, sequences: float) -> float:
         step = self._step
-        return self._once("host", sequences, lambda: step.seconds({"batch": sequences})) if step is not None else 0.0
+        if step is None:
+            return 0.0
+        return self._kept("host", sequences, lambda: step.seconds({"batch": sequences}))
 
-    def _submit(self, attentions: int) -> float:
-        """Return the host seconds to submit the kernels of an iteration, with so many kernels of attention a layer."""
-        return self._once("submit", attentions, lambda: self._launch(self._kernels.count(attentions)))
-
-    def _once(self, what: str, size: float, work: Callable[[], float]) -> float:
+    def _kept(self, what: str, size: float, work: Callable[[], float]) -> float:
         """Return what `work` gives, computed once for a size."""
         key = (what, size)
-        if key not in self._sums:
-            self._sums[key] = work()
-        return self._sums[key]
+        if key not in self._once:
+            self._once[key] = work()
+        return self._once[key]
 
     def _prefill_attention(self, chunks: Sequence[tuple[float, float]]) -> float:
         attention = self._kernels.prefill
@@ -221,17 +274,9 @@ class IterationTime:
     def _encoder_attention(self, batch: int, tokens: float) -> float:
         return self._kernels.encoder.seconds(batch, tokens, 0.0)
 
-    def _row(self, batch: int) -> _Row:
-        fixed = self._dense(batch) + self._head(batch)
-        knots = [2.0**octave * (1 + piece / _PER_OCTAVE) for octave in range(_OCTAVES) for piece in range(_PER_OCTAVE)]
-        attention = self._kernels.decode.predict(batch, [*knots, 2.0**_OCTAVES])
-        made = _Row([fixed + seconds for seconds in attention], fixed, self._submit(1), self._host(batch))
-        self._rows[batch] = made
-        return made
-
     def _with_host(self, parts: Mapping[str, float], attentions: int, sequences: float) -> dict[str, float]:
-        launch = max(0.0, self._submit(attentions) - sum(parts.values()))
-        return {**parts, "launch": launch, "host": self._host(sequences)}
+        launch = max(0.0, self.submit(attentions) - sum(parts.values()))
+        return {**parts, "launch": launch, "host": self.host(sequences)}
 
     # Laws of the host
 
@@ -261,8 +306,16 @@ class IterationTime:
         return only
 
 
-def _total(calls: Sequence[Call], size: float) -> float:
-    return sum(call.seconds(size) for call in calls)
+def _by_context(
+    attention: Attention, name: str, values: Sequence[float], contexts: Sequence[float]
+) -> list[list[float]]:
+    """Return the seconds of attention for each value of a size, over each of `contexts`."""
+    sizes: dict[str, Any] = attention.sizes(1.0, 1.0, 0.0)
+    sizes[name] = np.repeat(np.array(values, dtype=float), len(contexts))
+    sizes["context"] = np.tile(np.array(contexts, dtype=float), len(values))
+    seconds = attention.times * attention.timing.predict(sizes)
+    found: list[list[float]] = seconds.reshape(len(values), len(contexts)).tolist()
+    return found
 
 
 def _by_part(calls: Sequence[Call], size: float) -> dict[str, float]:

@@ -38,11 +38,18 @@ def imported(
     for number, one in enumerate(found, 1):
         for points in one.points:
             sets.setdefault(points.law, (f"source-{number}", points))
-    kept = {points.law for points in chosen([points for _, points in sets.values()], only)}
+    iterations = {
+        name: {**data, "source": f"source-{number}"}
+        for number, one in enumerate(found, 1)
+        for name, data in one.iterations.items()
+    }
+    needs_laws = bool(sets) or bool(only) or not iterations
+    kept = {points.law for points in chosen([points for _, points in sets.values()], only)} if needs_laws else set()
     head = {
         "name": name,
         "what": what or f"fitted to {'; '.join(one.source['title'] for one in found)}",
         "device": next((one.device for one in found if one.device), None),
         "sources": {f"source-{number}": one.source for number, one in enumerate(found, 1)},
+        "iterations": iterations,
     }
     return profile_of(head, [item for law, item in sets.items() if law in kept], keep_points=False, progress=told)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...sim.engine.errors import Problem, ProfileError, did_you_mean, listed
-from . import aiconfigurator, chrome_trace, frontier, nsys, vidur
+from . import aiconfigurator, chrome_trace, frontier, nsys, vidur, vllm_run
 from .imported import Imported
 from .tables import refused, text_of
 
@@ -23,6 +23,7 @@ KINDS = {
     "frontier": "a folder of Frontier with `linear_op` and `linear_op_kernel_only`",
     "chrome_trace": "a trace of the PyTorch profiler, .json or .json.gz",
     "nsys": "a CSV of `nsys stats`, cuda_gpu_kern_sum or cuda_gpu_trace",
+    "vllm": "a layer-wise profile of vLLM: <hardware>/<model>/<variant> with `meta.yaml` and `tpN/*.csv`",
 }
 _READERS: dict[str, Callable[..., Imported]] = {
     "aiconfigurator": aiconfigurator.read,
@@ -30,6 +31,7 @@ _READERS: dict[str, Callable[..., Imported]] = {
     "frontier": frontier.read,
     "chrome_trace": chrome_trace.read,
     "nsys": nsys.read,
+    "vllm": vllm_run.read_all,
 }
 
 
@@ -71,10 +73,10 @@ def _kind(path: str | Path) -> str:
     where = Path(path)
     if not where.exists():
         raise refused(where, "there is no such file or folder")
-    if aiconfigurator.fits(where):
-        return "aiconfigurator"
-    if frontier.fits(where):
-        return "frontier"
+    folders = {"aiconfigurator": aiconfigurator.fits, "frontier": frontier.fits, "vllm": vllm_run.fits}
+    for kind, fits in folders.items():
+        if fits(where):
+            return kind
     if where.is_file() and chrome_trace.fits(where):
         return "chrome_trace"
     file = next(iter(sorted(where.glob("*.csv"))), None) if where.is_dir() else where

@@ -41,7 +41,7 @@ class Imported:
     """Points by law, with plain data for a profile's `Source` and `Device`.
 
     `notes` say what was decided and why, `skipped` counts the rows that are in no point, by reason. `kernels` lists what a
-    trace or a summary of kernels holds, longest first.
+    trace or a summary of kernels holds, longest first. `iterations` are data of measured iterations, which need no fit.
     """
 
     points: list[Points]
@@ -50,6 +50,7 @@ class Imported:
     notes: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
+    iterations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Tally:

@@ -32,7 +32,7 @@ def _sizes(most: int, tile: int, pieces: int) -> list[int]:
     return found
 
 
-_NEW = _sizes(_MOST_NEW, _TILE, 16)  # where arithmetic overtakes memory the law has a corner
+_NEW = _sizes(_MOST_NEW, _TILE, 32)  # where arithmetic overtakes memory the law has a corner
 _CACHED = [0, *_sizes(_MOST_CACHED, _MOST_CACHED, 8)]
 
 

@@ -14,29 +14,26 @@ Source: Kwon et al., SOSP 2023 (paged KV memory); the automatic prefix caching o
 import math
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from .prefix_tree import MORE, Lease, Node, Path, Pin, Recency, behind, holds, merge, split, verify, walk
+from .prefix_tree import (
+    MORE,
+    Lease,
+    Node,
+    Path,
+    Pin,
+    Recency,
+    Tier,
+    Totals,
+    behind,
+    holds,
+    let_go,
+    split,
+    verify,
+    walk,
+)
 
 __all__ = ["KvCache", "Lease", "Path", "Tier", "Totals"]
-
-
-@dataclass(frozen=True)
-class Tier:
-    """Memory below the device's, to which evicted blocks sink: its name, and its size in blocks."""
-
-    name: str
-    blocks: float
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Block-seconds on the device so far: in use, cached with nobody referring to it, and of the latter, pinned."""
-
-    used_seconds: float
-    cached_seconds: float
-    pinned_seconds: float
 
 
 class KvCache:
@@ -75,6 +72,11 @@ class KvCache:
     def free(self) -> float:
         """Blocks of the device that hold nothing."""
         return self.blocks - self.used - self.cached
+
+    @property
+    def clock(self) -> float:
+        """The time it was asked last (s)."""
+        return self._now
 
     @property
     def next_release(self) -> float:
@@ -199,7 +201,7 @@ class KvCache:
                 if node.pins:
                     self.pinned += node.length
                 else:
-                    lower = self._let_go(node, lower, now)
+                    lower = let_go(node, lower, self._orders[0], now)
             node = parent
 
     def drop(self, path: Path, keep: int, now: float) -> None:
@@ -321,12 +323,16 @@ class KvCache:
         """Remove what has not been used for the time to live: first below, for there it is a sequence's older end."""
         lower, ttl = self._lower, self.ttl
         while lower and lower[0][0] + ttl <= now:
-            used, _, node = heappop(lower)
-            if node.tier > 0 and node.used == used:
-                node.unlink()
-                self._leave(node)
-                self.expired += node.length
-                node.remove()
+            _, entry, node = heappop(lower)
+            if node.tier <= 0 or node.entry != entry:
+                continue  # It was loaded since.
+            if node.children:
+                self._await(node)  # They are as old, and go first.
+                continue
+            node.unlink()
+            self._leave(node)
+            self.expired += node.length
+            node.remove()
         while (oldest := self._orders[0].oldest) is not None and oldest.used + ttl <= now:
             oldest.unlink()
             self._leave(oldest)
@@ -427,7 +433,8 @@ class KvCache:
     def _await(self, node: Node) -> None:
         """Note when a node of a lower tier was used last; there the order is by arrival, not by use."""
         self._entries += 1
-        heappush(self._lower, (node.used, self._entries, node))
+        node.entry = self._entries
+        heappush(self._lower, (node.used, node.entry, node))
 
     def _leave(self, node: Node) -> None:
         """Count the unheld blocks of a node out of its tier."""
@@ -435,15 +442,6 @@ class KvCache:
             self.held[node.tier] -= node.length
         else:
             self.cached -= node.length
-
-    def _let_go(self, node: Node, lower: Node | None, now: float) -> Node:
-        """Make an unheld node the most recently used, and return it; one with `lower`, let go just before, if that is its rest."""
-        if lower is not None and lower.parent is node and lower.key is MORE and len(node.children) == 1:
-            merge(node, lower)
-            return lower
-        node.used = now
-        self._orders[0].append(node)
-        return node
 
     def _release(self, pin: Pin, now: float) -> None:
         """Take a pin off its nodes; those nobody else holds become evictable, used most recently now."""
@@ -454,5 +452,5 @@ class KvCache:
             node.pins -= 1
             if not node.refs and not node.pins:
                 self.pinned -= node.length
-                lower = self._let_go(node, lower, now)
+                lower = let_go(node, lower, self._orders[0], now)
             node = parent

@@ -44,7 +44,7 @@ class MeasuredSteps:
         mixed = attention.mixed
         self._mixed = None if mixed is None else _Cells(mixed, ("chunk", "cached", "decodes", "length"))
         table = measured.skew
-        shares = ((0.0,), (0.0,), (0.0,)) if table is None else (table.decodes, table.alone, table.mixed)
+        shares = ((1.0,), (0.0,), (0.0,)) if table is None else (table.decodes, table.alone, table.mixed)
         if skew is not None:
             shares = ((1.0,), (skew,), (skew,))
         self._alone = _Shares(shares[0], shares[1])
@@ -137,11 +137,11 @@ def _token_curves(measured: MeasuredIteration) -> list[Curve]:
 
 
 def _expert_curve(experts: Experts) -> Curve:
-    """Return the seconds of experts by the tokens of one rank, when all ranks have as many."""
+    """Return the seconds of experts by the tokens of one engine, when all have as many."""
     cells = _Cells(experts.table, ("tokens", "touched"))
-    most = max(cells.sizes[0]) / experts.ranks
+    most = max(cells.sizes[0]) / experts.engines
     sizes = [size for size in _EXPERT_SIZES if size < most] + [most]
-    seconds = [cells.at((size * experts.ranks, experts.touched(size * experts.ranks))) for size in sizes]
+    seconds = [cells.at((size * experts.engines, experts.touched(size * experts.engines))) for size in sizes]
     return Curve(sizes=tuple(map(float, sizes)), seconds=tuple(seconds), count=experts.count)
 
 

@@ -15,7 +15,21 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Lease", "Node", "Path", "Pin", "Recency", "behind", "holds", "merge", "split", "verify", "walk"]
+__all__ = [
+    "Lease",
+    "Node",
+    "Path",
+    "Pin",
+    "Recency",
+    "Tier",
+    "Totals",
+    "behind",
+    "holds",
+    "let_go",
+    "split",
+    "verify",
+    "walk",
+]
 
 Path: TypeAlias = tuple[tuple[Hashable, int], ...]
 
@@ -28,10 +42,10 @@ class Node:
     """A run of `length` blocks of one segment: its place in the tree, in the order of use, and who holds it.
 
     `refs` leases and `pins` pins hold it; `tier` is 0 on the device, higher below, -1 once it has left the tree. `used`
-    (s) is when it was last let go.
+    (s) is when it was last let go, and `entry` the number under which a lower tier waits for it to expire.
     """
 
-    __slots__ = ("key", "parent", "children", "length", "tier", "refs", "pins", "used", "older", "newer")
+    __slots__ = ("key", "parent", "children", "length", "tier", "refs", "pins", "used", "entry", "older", "newer")
 
     def __init__(self, key: Hashable, parent: "Node | None", length: int) -> None:
         self.key = key
@@ -42,6 +56,7 @@ class Node:
         self.refs = 0
         self.pins = 0
         self.used = 0.0
+        self.entry = 0
         self.older: Node = self
         self.newer: Node = self
 
@@ -83,6 +98,23 @@ class Pin:
     tail: Node
 
 
+@dataclass(frozen=True)
+class Tier:
+    """Memory below the device's, to which evicted blocks sink: its name, and its size in blocks."""
+
+    name: str
+    blocks: float
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Block-seconds on the device so far: in use, cached with nobody referring to it, and of the latter, pinned."""
+
+    used_seconds: float
+    cached_seconds: float
+    pinned_seconds: float
+
+
 class Recency:
     """Nodes from the least to the most recently used: a ring of links, in which any node can leave at once."""
 
@@ -117,7 +149,8 @@ def insert(node: Node, older: Node) -> None:
 
 def walk(root: Node, path: Path, most: int) -> tuple[list[Node], int]:
     """Return the nodes that hold the first `most` blocks of `path`, and how many blocks of the last of them do."""
-    node, nodes, last = root, [], 0
+    nodes: list[Node] = []
+    node, last = root, 0
     for segment, blocks in path:
         key, left = segment, blocks
         while left > 0:
@@ -184,6 +217,16 @@ def merge(upper: Node, lower: Node) -> None:
     lower.length += upper.length
     parent.children[upper.key] = lower
     upper.tier = -1
+
+
+def let_go(node: Node, lower: Node | None, order: Recency, now: float) -> Node:
+    """Make an unheld node the most recently used, and return it; one with `lower`, let go just before, if its rest."""
+    if lower is not None and lower.parent is node and lower.key is MORE and len(node.children) == 1:
+        merge(node, lower)
+        return lower
+    node.used = now
+    order.append(node)
+    return node
 
 
 def holds(tails: Iterable[Node]) -> Counter[Node]:

@@ -100,7 +100,7 @@ class Replica:
         kv: KvCache,
         limits: Limits,
         engine: Callable[[int], float] | None = None,
-        slowdown: Callable[[], float] | None = None,
+        slowdown: Callable[[float], float] | None = None,
         links: tuple[Transfers, ...] = (),
         kv_bytes: float = 0.0,
     ) -> None:
@@ -202,7 +202,7 @@ class Replica:
             over.sort(key=_order)
         for request in over:
             request.ended = now
-            request.phases += self._episode(request, now)
+            request.phases += self.episode(request, now)
             self._release(request, now, request.length - 1)
         for request in self.voided:
             if request.running:
@@ -216,7 +216,7 @@ class Replica:
         """Start the next iteration, and leap over those that follow it without a change."""
         self.closing = False
         self.leap = 0
-        self.slow = 1.0 if self.slowdown is None else self.slowdown()
+        self.slow = 1.0 if self.slowdown is None else self.slowdown(now)
         self.start = now
         if now >= self.release:
             self.blocked = False
@@ -519,7 +519,7 @@ class Replica:
         """Take a request out of the batch; it comes back before all who wait."""
         computed = self._take_out(request)
         decoding = request.generated > 0 and computed == request.length - 1
-        request.phases += self._episode(request, now)
+        request.phases += self.episode(request, now)
         request.preemptions += 1
         self.tally.preemptions += 1
         swap = self.limits.preemption == "swap" and decoding
@@ -556,9 +556,9 @@ class Replica:
         del self.running[request.sequence]
         self.blocked = False
 
-    def _episode(self, request: Request, now: float) -> list[tuple[int, float]]:
-        """Return the phases of a request since it came, or came back, up to `now`."""
-        loaded = request.loaded
+    def episode(self, request: Request, now: float) -> list[tuple[int, float]]:
+        """Return the phases of a request that runs, since it came, or came back, up to `now`."""
+        loaded = min(now, request.loaded)
         found = [(QUEUE, request.admitted)]
         if loaded > request.admitted:
             found.append((LOAD, loaded))

@@ -28,7 +28,7 @@ class Request:
 
     __slots__ = (
         "admitted", "arrived", "attained", "base", "cancelled", "carried", "carry_seconds", "computed", "ended", "factor",
-        "finish", "first_token", "generated", "hit", "lease", "loaded", "output", "owner", "path", "phases",
+        "finish", "first_token", "generated", "hit", "home", "lease", "loaded", "output", "owner", "path", "phases",
         "preemptions", "prefilled", "priority", "prompt", "ready", "recomputed", "running", "sequence", "session", "stop", "swapped",
     )  # fmt: skip
 
@@ -51,7 +51,8 @@ class Request:
         self.owner = owner  # whoever waits for it
         self.priority = 0.0
         self.attained = 0.0
-        self.session = 0
+        self.session = (0, 0, 0)  # task, caller, lane
+        self.home: Any = None  # where it is served
         self.stop = max(output, 1)  # tokens at which this server lets go of it
         self.generated = 0
         self.ready = 0  # tokens whose KV is there, so that nothing is to prefill; `swapped`, once it is copied back

@@ -130,7 +130,13 @@ def resource(runs: Sequence[Result], by: Estimator, index: int) -> Measures:
     found["busy"] = by.ratio(busy, seconds)
     found["queue_length"] = by.ratio([p - b for p, b in zip(present, busy, strict=True)], seconds)
     found["rejected"] = by.ratio(rejections, [a + r for a, r in zip(arrivals, rejections, strict=True)])
-    if info.capacity is not None:
+    for meter in info.meters:
+        above, below = (
+            seconds if column is None else [np.diff(run.totals(index, column, _grid(run))) for run in runs]
+            for column in (meter.above, meter.below)
+        )
+        found[meter.name] = by.ratio(above, below)
+    if info.capacity is not None and info.kind != "server":  # whose replicas take as many at once as they can
         capacity = [info.capacity * dt for dt in seconds]
         found["utilization"] = by.ratio(busy, capacity)
         backlog = [_over(a.sum(), c.sum()) for a, c in zip(arrivals, completions, strict=True)]

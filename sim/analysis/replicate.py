@@ -135,10 +135,7 @@ def replicate(
     results = list(finished)
 
     def run(numbers: range) -> Generator[Result, None, None]:
-        jobs = [(scenario, seed, number, chosen.spans_of(number)) for number in numbers]
-        if min(workers, len(jobs)) > 1:
-            return _parallel(simulate, jobs, min(workers, len(jobs)))
-        return (simulate(*job) for job in jobs)
+        return run_jobs(simulate, [(scenario, seed, number, chosen.spans_of(number)) for number in numbers], workers)
 
     try:
         summary = _rounds(run, chosen, results, progress or (lambda _progress: None))
@@ -193,6 +190,18 @@ def _told(summary: Summary, found: Precision) -> Summary:
         f"{100 * found.relative_error:.2g}%`, or longer replications"
     )
     return replace(told, warnings=(*summary.warnings, warning))
+
+
+def run_jobs(
+    simulate: Simulate[S], jobs: Sequence[tuple[S, int, int, str]], workers: int
+) -> Generator[Result, None, None]:
+    """Yield the results of jobs (arguments of `simulate`) in order, `workers` at a time, in this process if that is one.
+
+    Whoever stops early must close the generator, which ends the workers. Raises WorkerError when one dies.
+    """
+    if min(workers, len(jobs)) > 1:
+        return _parallel(simulate, jobs, min(workers, len(jobs)))
+    return (simulate(*job) for job in jobs)
 
 
 def _parallel(

@@ -34,12 +34,25 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
+class Meter:
+    """A quantity of a resource: the total in column `above` over that in column `below`, or over the time (None)."""
+
+    name: str
+    above: int
+    below: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ResourceInfo:
-    """What a resource is: `kind` is pool, link or limiter; `capacity` servers, bytes/s or 1/s, None for no limit."""
+    """What a resource is: `kind` is pool, link, limiter or server; `capacity` servers, bytes/s or 1/s, None for no limit.
+
+    `meters` are further quantities, made of totals that follow the six of a pool.
+    """
 
     kind: str
     name: str
     capacity: float | None
+    meters: tuple[Meter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from ..engine.spec import (
     SpecProblems,
     validate,
 )
+from .iteration import MeasuredIteration
 from .law import Law, Timing
 from .ops import HOST, OPS, law_name, split_name
 
@@ -83,7 +84,10 @@ class Device(Spec):
 
 
 class Profile(Spec):
-    """Laws by name, such as `gemm[dtype=bf16]`, and the sources they cite. `environment` is the machine as found."""
+    """Laws by name, such as `gemm[dtype=bf16]`, and the sources they cite. `environment` is the machine as found.
+
+    `iterations` are what one engine's iterations took for one model, by name; a model of a scenario may name one.
+    """
 
     coordsim_profile: Annotated[Literal[1], BeforeValidator(_version)] = Field(examples=[FORMAT])
     name: Name
@@ -92,6 +96,7 @@ class Profile(Spec):
     environment: dict[str, str] = {}
     sources: dict[Name, Source] = {}
     laws: dict[str, Law]
+    iterations: dict[Name, MeasuredIteration] = {}
 
     @model_validator(mode="after")
     def _names(self) -> Self:
@@ -123,6 +128,13 @@ class Profile(Spec):
             near = listed(self.of(op)) or listed({one.partition("[")[0]: one for one in self.laws})
             raise ProfileError([Problem("", f"has no law `{name}`; it has {near or 'none'}")], f"profile {self.name}")
         return name
+
+    def iteration(self, name: str) -> MeasuredIteration:
+        """Return a measured iteration. Raises ProfileError, which names what there is."""
+        if name not in self.iterations:
+            told = did_you_mean(name, self.iterations) or f"; it has {listed(self.iterations) or 'none'}"
+            raise ProfileError([Problem("", f"has no iteration `{name}`{told}")], f"profile {self.name}")
+        return self.iterations[name]
 
     def source_of(self, law: Law) -> Source:
         """Return the source that a law cites."""
@@ -177,6 +189,14 @@ def problems(profile: Profile) -> Iterator[SpecProblem]:
         if law.source not in profile.sources:
             remedy = did_you_mean(law.source, profile.sources) or f"; it has {listed(profile.sources) or 'none'}"
             yield SpecProblem((*path, "source"), f"`sources` has no `{law.source}`{remedy}")
+    yield from _iteration_problems(profile)
+
+
+def _iteration_problems(profile: Profile) -> Iterator[SpecProblem]:
+    for name, iteration in profile.iterations.items():
+        if is_whole(iteration) and iteration.source not in profile.sources:
+            remedy = did_you_mean(iteration.source, profile.sources) or f"; it has {listed(profile.sources) or 'none'}"
+            yield SpecProblem(("iterations", name, "source"), f"`sources` has no `{iteration.source}`{remedy}")
 
 
 def folder() -> Path:
@@ -246,7 +266,7 @@ def migrated(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def merged(profiles: Iterable[Profile]) -> Profile:
-    """Return one profile with the laws of all; where two have a law, the earlier one's holds.
+    """Return one profile with the laws and iterations of all; where two have one, the earlier profile's holds.
 
     Laws of a device come from the first profile that has any: a GPU's gaps are not filled with the kernels of a CPU. Later
     ones add laws of the host.
@@ -255,6 +275,7 @@ def merged(profiles: Iterable[Profile]) -> Profile:
     if len(given) == 1:
         return given[0]
     laws: dict[str, Law] = {}
+    iterations: dict[str, MeasuredIteration] = {}
     sources: dict[str, Source] = {}
     device: Profile | None = None
     for number, profile in enumerate(given):
@@ -266,6 +287,9 @@ def merged(profiles: Iterable[Profile]) -> Profile:
         for name, law in profile.laws.items():
             if name not in of_device or profile is device:
                 laws.setdefault(name, law.model_copy(update={"source": own[law.source]}))
+        for name, iteration in profile.iterations.items():
+            iterations.setdefault(name, iteration.model_copy(update={"source": own[iteration.source]}))
     name = "-".join(profile.name for profile in given)
     facts = device.device if device is not None else None
-    return given[0].model_copy(update={"name": name, "device": facts, "sources": sources, "laws": laws})
+    found = {"name": name, "device": facts, "sources": sources, "laws": laws, "iterations": iterations}
+    return given[0].model_copy(update=found)

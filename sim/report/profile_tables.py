@@ -19,6 +19,7 @@ from ..engine import units
 from ..engine.errors import shorten
 from ..profile.law import Law, Timing
 from ..profile.profile import Device, Profile
+from .iteration_tables import iterations_table
 from .layout import Report, Table, lay_out, markdown
 from .layout import text as as_text
 from .numbers import NOTHING, plain
@@ -112,7 +113,9 @@ def overview(profile: Profile) -> View:
     records = [record(profile, name) for name in ordered(profile)]
     data = {**_listed(profile), **profile.model_dump(mode="json", include={"environment", "sources"})}
     data |= {"device": profile.device.model_dump(mode="json") if profile.device else None, "laws": records}
+    data |= {"iterations": {name: one.describe() for name, one in profile.iterations.items()}}
     tables = [_device(profile.device), _facts("Environment", profile.environment), _sources(profile)]
+    tables.append(iterations_table(profile))
     for section in dict.fromkeys(one["section"] for one in records):
         inside = [one for one in records if one["section"] == section]
         tables += [_known(section, inside), _forms(f"{section}: what the laws are", inside)]
@@ -121,7 +124,9 @@ def overview(profile: Profile) -> View:
     heading = (f"{profile.name}: {profile.what}" if profile.what else profile.name,)
     kept = tuple(table for table in tables if table is not None and table.rows)
     rows = tuple(row for one in records for row in _flat(one))
-    return View(Report(heading, _how_good(records, _listed(profile)), kept, tuple(notes)), data, rows)
+    count = len(profile.iterations)
+    more = f" {count} measured iteration{'s'[: count != 1]}." if count else ""
+    return View(Report(heading, _how_good(records, _listed(profile)) + more, kept, tuple(notes)), data, rows)
 
 
 _READING = (

@@ -7,10 +7,19 @@ Checked: tests/test_cli.py.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from .layout import Report, lay_out, markdown, text
+
+if TYPE_CHECKING:
+    from ..analysis.result import TaskView
+    from ..analysis.summary import Summary
+    from .tables import About
 
 UNREAD = 141  # nobody reads stdout any more, as a shell tells it
 
@@ -52,3 +61,28 @@ def say(content: str, code: int = 0) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         return UNREAD
     return code
+
+
+def warn(warnings: Iterable[str], scenario: str) -> None:
+    """Print what is doubtful on stderr, with the user's own scenario, as a shell reads it, in the commands it gives."""
+    for warning in warnings:
+        say("WARNING: " + re.sub(r"\bSCENARIO\b", lambda _match: scenario, warning))
+
+
+def again(scenario: str, sets: Iterable[str] | None) -> str:
+    """Return a scenario and what was set in it, as a shell reads them."""
+    return shlex.join([scenario, *(word for text in sets or () for word in ("--set", text))])
+
+
+def put_summary(summary: Summary, about: About, format: Format, view: tuple[TaskView, str] | None) -> None:
+    """Print a summary, and a task's timeline with it."""
+    from . import formats, tables
+    from .timeline import timeline, to_data
+
+    if format is Format.JSON:
+        put(formats.to_json(summary, **({} if view is None else {"task": to_data(view[0])})))
+    elif format is Format.CSV:
+        put(formats.to_csv(summary))
+    else:
+        report = tables.report(summary, about, () if view is None else (timeline(*view),))
+        put_report(report, as_markdown=format is Format.MD)

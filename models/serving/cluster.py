@@ -1,0 +1,342 @@
+"""The replicas of a served model, behind a router: one resource of the simulation, used like a pool.
+
+A call comes, is routed, runs on a replica, and its branch goes on when the last token is there. Replicas wake at the ends of
+their leaps, after everything else of that instant, so that calls which come together are taken in together.
+
+Leaves out: what goes wrong in a replica.
+Checked: tests/test_cluster.py; tests/test_served.py.
+Source of the split into prefill and decode: Zhong et al., DistServe, OSDI 2024; Patel et al., Splitwise, ISCA 2024.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from heapq import heappush
+from typing import Any
+
+from ...sim.engine.branch import Wait
+from ...sim.engine.simulation import Call, Simulation
+from .replica import Replica, Transfers
+from .request import LOAD, QUEUE, Request
+from .retention import Retention, Session
+from .routing import Router
+from .spec import Autoscale, Disaggregated
+
+__all__ = ["Cluster"]
+
+BOUNDARY = 5  # after the arrivals of an instant
+
+
+class Driver:
+    """Wakes one replica when it wants to be woken."""
+
+    __slots__ = ("armed", "cluster", "event", "idle_since", "replica", "then")
+
+    def __init__(self, cluster: "Cluster", replica: Replica, then: Callable[[Request, "Driver", float], None]) -> None:
+        self.cluster = cluster
+        self.replica = replica
+        self.then = then  # what to do with a request that has ended
+        self.armed = math.inf
+        self.event: Call | None = None
+        self.idle_since = 0.0
+
+    def arm(self) -> None:
+        """See to it that the replica is woken in time; too early does no harm."""
+        when = self.replica.next_time
+        if when < self.armed:
+            if self.event is not None:
+                self.event.cancel()
+            sim = self.cluster.sim
+            self.event = event = Call(self._fire)
+            self.armed = when
+            heappush(sim._queue, (when, BOUNDARY, next(sim._eid), event))  # type: ignore[misc]
+
+    def _fire(self, _event: Any) -> None:
+        replica, now = self.replica, self.cluster.sim._now
+        self.armed = math.inf
+        self.event = None
+        if now >= replica.next_time:
+            for request in replica.wake(now):
+                self.then(request, self, now)
+            replica.begin(now)
+        self.arm()
+
+
+class Cluster:
+    """Replicas made by `make`, `count` of them to begin with, that serve as one.
+
+    With `split`, `make` gives those that prefill, and as many others that decode. At most `queue_limit` calls wait. `accounts` are
+    where an unfinished call is booked: waiting, transfers of KV, prefill of carried tokens, and all else.
+    """
+
+    def __init__(
+        self,
+        sim: Simulation,
+        name: str,
+        make: Callable[[], Replica],
+        count: int,
+        router: Router,
+        retention: Retention,
+        accounts: Sequence[int],
+        queue_limit: int | None = None,
+    ) -> None:
+        self.sim = sim
+        self.name = name
+        self.make = make
+        self.router = router
+        self.retention = retention
+        self.accounts = tuple(accounts)
+        self.queue_limit = queue_limit
+        self.least = count
+        self.autoscale: Autoscale | None = None
+        self.starting = 0
+        self.gone: list[Replica] = []
+        self.drivers: list[Driver] = []
+        self.decoders: list[Driver] = []
+        self.handover: Transfers | None = None
+        self.limits: list[Any] = []  # rate limits, which a pool has
+        self.arrivals = self.completions = self.rejections = self.present = 0
+        self.waited = 0.0
+        self.first_tokens = 0.0  # summed seconds to them
+        self.later_tokens = 0  # and of those after the first
+        self.later_seconds = 0.0
+        self._present_offset = 0.0
+        self._replica_offset = 0.0
+        self._arriving = (self._arrive,)
+        for _ in range(count):
+            self._add(self._ended)
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """The replicas that take calls."""
+        return [driver.replica for driver in self.drivers]
+
+    @property
+    def every(self) -> list[Replica]:
+        """All replicas, also those that decode only, and those that are gone."""
+        return [driver.replica for driver in (*self.drivers, *self.decoders)] + self.gone
+
+    def split(self, spec: Disaggregated, kv_bytes: float, decode: Callable[[], Replica]) -> None:
+        """Let the replicas there are prefill only; others, made by `decode`, go on with what they have begun."""
+        for driver in self.drivers:
+            driver.then = self._prefilled
+        self.handover = Transfers(spec.bandwidth, spec.latency)
+        self.kv_bytes = kv_bytes
+        for _ in range(spec.decode):
+            self.decoders.append(Driver(self, decode(), self._ended))
+            self._replica_offset -= self.sim._now
+
+    # Calls
+
+    def use(self, wait: Wait, at: float, request: Request) -> bool:
+        """A call arrives at time `at`. Return that the script must yield; the branch goes on at the last token.
+
+        Afterwards `wait.place` is the request, which tells what became of the call, or `wait.rejected`.
+        """
+        wait.place = request
+        request.owner = wait
+        if at > self.sim._now:
+            wait.callbacks = self._arriving
+            heappush(self.sim._queue, (at, 1, next(self.sim._eid), wait))  # type: ignore[misc]
+        else:
+            self._arrive(wait)
+        return True
+
+    def _arrive(self, wait: Wait) -> None:
+        now = self.sim._now
+        request: Request = wait.place
+        request.arrived = wait.arrived = now
+        home = self.retention.came(request.session, now)
+        driver = self._route(request, home, now)
+        if self._refuses(driver.replica, request):
+            self.rejections += 1
+            wait.rejected = True
+            wait.started = wait.ended = now
+            wait.callbacks = (wait.resume,)
+            self.sim.schedule_at(now, wait)
+            return
+        self.arrivals += 1
+        self.present += 1
+        self._present_offset -= now
+        wait.holder = self
+        request.home = driver
+        driver.replica.submit(request, now)
+        driver.arm()
+        if self.autoscale is not None:
+            self._scale_up(now)
+
+    def _route(self, request: Request, home: Replica | None, now: float) -> Driver:
+        drivers = self.drivers
+        if len(drivers) == 1:
+            return drivers[0]
+        chosen = self.router.choose([driver.replica for driver in drivers], request, home, now)
+        return next(driver for driver in drivers if driver.replica is chosen)
+
+    def _refuses(self, replica: Replica, request: Request) -> bool:
+        if not replica.fits(request):
+            return True
+        if self.queue_limit is None:
+            return False
+        waiting = sum(len(driver.replica.waiting) for driver in self.drivers)
+        return waiting >= self.queue_limit and len(replica.running) >= replica.limits.sequences
+
+    def _prefilled(self, request: Request, _driver: Driver, now: float) -> None:
+        """A prompt is computed: hand its KV over to a replica that decodes."""
+        if request.output <= 1:
+            self._ended(request, _driver, now)
+            return
+        self.retention.ended(request.session, request, _driver.replica, now)
+        assert self.handover is not None
+        there = self.handover.end(now, request.prompt * self.kv_bytes)
+        request.phases.append((LOAD, there))
+        request.home = None
+        request.stop = request.output
+        request.ready = request.prompt
+        request.path = ()
+        self.sim.schedule_at(there, Call(lambda _event: self._decode(request)))
+
+    def _decode(self, request: Request) -> None:
+        if request.cancelled:
+            return
+        driver = min(self.decoders, key=lambda driver: driver.replica.outstanding)
+        request.home = driver
+        driver.replica.submit(request, self.sim._now)
+        driver.arm()
+
+    def _ended(self, request: Request, driver: Driver, now: float) -> None:
+        """The last token of a call is there: its branch goes on."""
+        wait: Wait = request.owner
+        self.completions += 1
+        self.present -= 1
+        self._present_offset += now
+        self.waited += _waited(request)
+        self.first_tokens += request.first_token - request.arrived
+        if request.generated > 1:
+            self.later_tokens += request.generated - 1
+            self.later_seconds += now - request.first_token
+        if request.path:
+            self.retention.ended(request.session, request, driver.replica, now)
+        wait.holder = None
+        wait.started = request.admitted
+        wait.ended = now
+        driver.idle_since = now
+        if self.autoscale is not None and not driver.replica.outstanding:
+            self._scale_down(driver, now)
+        wait.resume(wait)
+
+    def forget(self, task: int) -> None:
+        """A task is over: nothing is held for it any more."""
+        now = self.sim._now
+        for replica in self.retention.over(task, now):
+            replica.relieve(now)
+            for driver in self.drivers:
+                if driver.replica is replica:
+                    driver.arm()
+
+    def cancel(self, wait: Wait) -> None:
+        """Nobody waits for a call any more."""
+        request: Request = wait.place
+        wait.holder = None
+        now = self.sim._now
+        self.present -= 1
+        self._present_offset += now
+        if request.home is None:  # its KV is on its way
+            request.cancelled = True
+        else:
+            request.home.replica.cancel(request, now)
+            request.home.arm()
+
+    def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
+        """Return (account, start, end) of a call that is still under way at `now`."""
+        request: Request = wait.place
+        phases = list(request.phases)
+        if request.running:
+            phases += request.home.replica.episode(request, now)
+        else:
+            phases.append((QUEUE, now))
+        found, start = [], request.arrived
+        for kind, end in phases:
+            end = max(start, min(end, now))
+            found.append((self.accounts[kind], start, end))
+            start = end
+        return found
+
+    # Replicas come and go
+
+    def _add(self, then: Callable[[Request, Driver, float], None]) -> None:
+        self.drivers.append(Driver(self, self.make(), then))
+        self._replica_offset -= self.sim._now
+        self.drivers[-1].idle_since = self.sim._now
+
+    def _scale_up(self, now: float) -> None:
+        """Start one more replica if too many wait."""
+        spec = self.autoscale
+        assert spec is not None
+        ready = len(self.drivers)
+        waiting = sum(len(driver.replica.waiting) for driver in self.drivers)
+        if ready + self.starting < spec.most and waiting > spec.waiting * (ready + self.starting):
+            self.starting += 1
+            self.sim.schedule_at(now + spec.cold_start, Call(lambda _event: self._started()))
+
+    def _started(self) -> None:
+        self.starting -= 1
+        self._add(self._ended)
+
+    def _scale_down(self, driver: Driver, now: float) -> None:
+        """Let a replica go if it still has nothing to do after a while."""
+        spec = self.autoscale
+        assert spec is not None
+        self.sim.schedule_at(now + spec.idle, Call(lambda _event: self._leave(driver, now)))
+
+    def _leave(self, driver: Driver, since: float) -> None:
+        idle = driver.idle_since == since and not driver.replica.outstanding
+        if idle and driver in self.drivers and len(self.drivers) > self.least:
+            self.drivers.remove(driver)
+            self.gone.append(driver.replica)
+            self._replica_offset += self.sim._now
+
+    # Statistics
+
+    METERS = (
+        ("ttft_mean", 6, 3), ("tpot_mean", 7, 8), ("batch_mean", 9, 10), ("device_busy_share", 10, 11), ("replicas", 11, None),
+        ("prefix_hit_share", 12, 13), ("lower_tier_hit_share", 14, 13), ("requests_hit_share", 15, 16),
+        ("prefill_amplification", 17, 18), ("preemptions_per_call", 19, 3), ("evicted_blocks_per_call", 20, 3),
+        ("kv_used_share", 21, 23), ("kv_cached_share", 22, 23), ("iterations", 24, None),
+    )  # fmt: skip
+    """Ratios of two totals, or of one to the time: hits are weighted by tokens, but those of `requests_hit_share` by requests."""
+
+    def totals(self, now: float) -> tuple[float, ...]:
+        """Return what a pool does, sequence-seconds for server-seconds, and then what `METERS` are made of; up to `now`."""
+        tallies = [replica.tally for replica in self.every]
+        under_way = [replica for replica in self.every if replica.leap]
+        ahead = sum(replica.batch.count * max(0.0, now - replica.start) for replica in under_way)
+        busy = sum(tally.busy for tally in tallies) + sum(max(0.0, now - replica.start) for replica in under_way)
+        sequences = sum(tally.sequence_seconds for tally in tallies) + ahead
+        ready = len(self.drivers) + len(self.decoders)
+        present = self.present * now + self._present_offset
+        memory = [replica.kv.totals(max(now, replica.kv.clock)) for replica in self.every]
+        blocks = [replica.kv.blocks for replica in self.every]
+        replica_seconds = ready * now + self._replica_offset
+        room = blocks[0] * replica_seconds if blocks and math.isfinite(blocks[0]) else 0.0
+        prefilled = sum(tally.prefilled for tally in tallies)
+        return (
+            sequences, present, self.arrivals, self.completions, self.rejections, self.waited,
+            self.first_tokens, self.later_seconds, self.later_tokens, sequences, busy, replica_seconds,
+            sum(tally.hit for tally in tallies), sum(tally.asked for tally in tallies), sum(tally.fetched for tally in tallies),
+            sum(tally.requests_hit for tally in tallies), sum(tally.prompts for tally in tallies),
+            prefilled, prefilled - sum(tally.recomputed for tally in tallies),
+            sum(tally.preemptions for tally in tallies), sum(replica.kv.evicted for replica in self.every),
+            sum(one.used_seconds for one in memory), sum(one.cached_seconds for one in memory), room,
+            sum(tally.iterations for tally in tallies),
+        )  # fmt: skip
+
+
+def _waited(request: Request) -> float:
+    """Return the seconds a call has waited without service."""
+    waited, start = 0.0, request.arrived
+    for kind, end in request.phases:
+        if kind == QUEUE:
+            waited += end - start
+        start = end
+    return waited
+
+

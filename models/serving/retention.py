@@ -1,0 +1,103 @@
+"""What happens to a task's KV while its tool runs: the policies that a runtime chooses from.
+
+`discard` frees it at once, `cache` leaves it to the prefix cache, `keep` holds it for a while, `swap` copies it to the host, and
+`predict` does whichever of the first and the last two is expected to waste the least memory: blocks held idle for the time that
+this caller's tools have taken so far, or blocks held while they are computed, or copied, once more. It knows the past only.
+
+Leaves out: copies that come back before the next call does.
+Checked: tests/test_retention.py.
+Source of the waste of each choice: Abhyankar et al., InferCept, ICML 2024.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .kv_cache import Path
+from .replica import Replica, content
+from .request import Request
+
+__all__ = ["Kv", "Retention"]
+
+Kv = Literal["discard", "cache", "keep", "swap", "predict"]
+Session = tuple[int, int, int]  # task, caller, lane
+
+
+@dataclass(slots=True)
+class _Held:
+    replica: Replica
+    path: Path
+    since: float
+    pinned: bool
+
+
+@dataclass(slots=True)
+class _Gaps:
+    count: int = 0
+    seconds: float = 0.0
+
+
+class Retention:
+    """The policy of one server. A call that ends is followed by another of the same session, or by the end of its task."""
+
+    def __init__(self, policy: Kv, hold: float, kv_bytes: float) -> None:
+        self.policy = policy
+        self.hold = hold
+        self.kv_bytes = kv_bytes
+        self._held: dict[int, dict[Session, _Held]] = {}  # by task
+        self._gaps: dict[int, _Gaps] = {}  # by caller: from the end of a call to the next
+
+    def came(self, session: Session, now: float) -> Replica | None:
+        """A call of a session comes: return the replica that served the one before."""
+        held = self._held.get(session[0], {}).get(session)
+        if held is None:
+            return None
+        gaps = self._gaps.setdefault(session[1], _Gaps())
+        gaps.count += 1
+        gaps.seconds += now - held.since
+        return held.replica
+
+    def ended(self, session: Session, request: Request, replica: Replica, now: float) -> None:
+        """A call has ended at `now`, and its KV is in the cache: do with it what the policy says."""
+        block, kv = replica.limits.block, replica.kv
+        path = content(request.path, (request.length - 1) // block)
+        own = path[0][1] if len(path) > 1 else 0  # the caller's prompt, which all its tasks share
+        policy = self.policy
+        if policy == "predict":
+            policy = self._choose(session[1], sum(size for _, size in path) - own, replica)
+        before = self._held.setdefault(session[0], {}).get(session)
+        if policy == "discard":
+            kv.drop(path, own, now)
+        elif policy == "swap":
+            kv.demote(path, own, now)
+        elif policy == "keep":
+            kv.pin(path, now + self.hold, now)
+        if before is not None and before.pinned and not (before.path == path and policy == "keep"):
+            before.replica.kv.unpin(before.path, now)
+        self._held[session[0]][session] = _Held(replica, path, now, policy == "keep")
+
+    def over(self, task: int, now: float) -> list[Replica]:
+        """A task is over: let go of what was held for it; return the replicas that did."""
+        freed = []
+        for held in self._held.pop(task, {}).values():
+            if held.pinned:
+                held.replica.kv.unpin(held.path, now)
+                freed.append(held.replica)
+        return freed
+
+    def _choose(self, caller: int, blocks: int, replica: Replica) -> Kv:
+        """Return the choice that is expected to waste the fewest block-seconds."""
+        gaps = self._gaps.get(caller)
+        if gaps is None or not gaps.count:
+            return "keep"
+        block = replica.limits.block
+        others = replica.kv.used
+        again = replica.step.iteration([(max(1, blocks * block), 0)], 0, 0.0, 0.0)
+        waste: dict[Kv, float] = {
+            "keep": gaps.seconds / gaps.count * blocks,
+            "discard": again * (blocks + others),  # the others of the batch wait while it is computed again
+        }
+        if replica.links:
+            link = replica.links[0]
+            copied = link.latency + blocks * block * self.kv_bytes / link.bandwidth
+            waste["swap"] = 2.0 * copied * blocks
+        return min(waste, key=lambda choice: waste[choice])
