@@ -67,7 +67,7 @@ class Control:
             self.pool = system.event_loop()
             self.host = system.hosts.get(system.node_of(None))
             if self.host is not None:
-                self.host.join(self.pool)
+                self.pool = self.host.join(self.pool)
                 self.queue_account = self.host.queue_account if self.pool is None else self.queue_account
             system.book_waits(self.pool, self.queue_account, self.account)
         self.channels: list[Channel | None] = []  # from each home to this one

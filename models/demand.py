@@ -16,11 +16,11 @@ import numpy as np
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
 from .control import Control, DeviceCall, HostCall
+from .host import Host
 from .line import Line
 from .memory import Summarize
 from .memory_use import MemoryUse
 from .model_call import ModelCall
-from .host import Host
 from .network import BOUNDARIES, Channel, crossing
 from .retriever import Retriever
 from .service import Service

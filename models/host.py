@@ -62,10 +62,13 @@ class Host:
         """The slowdown by the `busy` processes alone."""
         return self.ratio(self.busy)
 
-    def join(self, pool: Any) -> None:
-        """Let what a pool serves be bursts on this node: they slow others down."""
-        if pool is not None and pool not in self.pools:
+    def join(self, pool: Any) -> Any:
+        """Return the pool under whose limit work is done on this node, which slows others down; None: the cores are the limit."""
+        if pool is None or (pool.capacity is None and not pool.limits):
+            return None
+        if pool not in self.pools:
             self.pools.append(pool)
+        return pool
 
     def run(
         self, branch: "Branch", seconds: float, account: int, size: float = 0.0, ahead: float = 0.0

@@ -7,7 +7,7 @@ Leaves out: loss, congestion control, topology changes; what a message's size, o
 Checked: tests/test_network.py; tests/test_boundaries.py; tests/test_theory.py (processor sharing on a link).
 Source of the boundaries' defaults: round trips of 1 kB (of MCP calls 100 B), the fastest of many on the same machine, measured
 for this project; shared memory is that of two threads, which hand over through memory, a lock and a wake-up. Of a hand-off
-to a device: two submissions and a wait, assumed to be 10 us each way of them, where the profile has no law `hand_off`.
+to a device, where the profile has no law `hand_off`: 20 us, assumed, for a copy to it and a wait for a word back.
 Source of the loopback default: half the median HTTP/1.1 keep-alive round trip of 1 kB between two processes of a busy
 2-core machine, 1.5 ms, measured for this project. Handshakes: TCP and TLS 1.3 take one round trip each
 (RFC 9293, RFC 8446).

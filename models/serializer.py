@@ -3,7 +3,7 @@
 A scenario's own come first, then the codecs that its profile has laws of, then the defaults below.
 
 Leaves out: codecs that change with the content; media codecs.
-Checked: tests/test_network.py, tests/test_call_time.py.
+Checked: tests/test_network.py, tests/test_on_machine.py.
 Source of the defaults: medians on 0.5 MB of chat history, CPython on a busy 2-core x86-64 machine
 (`json.dumps` 1.92 ms, `json.loads` 0.63 ms, msgpack 0.124 ms and 0.199 ms), measured for this project.
 """

@@ -123,7 +123,7 @@ class Service:
             system.book_waits(self.pool, self.queue_account, self.execute_account)
         self.host = system.hosts.get(self.node) if getattr(spec, "cpu", False) else None
         if self.host is not None:
-            self.host.join(self.pool)
+            self.pool = self.host.join(self.pool)
             self.queue_account = self.host.queue_account if self.pool is None else self.queue_account
         self.latency = system.stream(f"{path}/latency", spec.latency)
         self.invoke = system.stream(f"{path}/invoke", spec.invoke)

@@ -148,8 +148,9 @@ class Load:
         except TaskFailed as failed:
             failure = str(failed)
             branch.let_go()
-        branch.settle()
-        yield
+        if branch.time > self.sim._now:
+            branch.settle()
+            yield
         self.ledger.close(branch, DONE if failure is None else FAILED, failure)
         for server in self.served:
             server.forget(branch.index)

@@ -151,6 +151,10 @@ def test_every_parameter_has_its_value_and_origin(tmp_path: Path) -> None:
     assert told["tokens"] == ("128", "as asked for")
     assert told["sequences"] == ("8", "meta.json")
     assert told["ahead"] == ("True", "default of vLLM 0.19.0")
+    assert (told["skew"], engine.skew) == (("table", "profile"), None)
+    bare = engine_of(read_run(folder), vllm_run.read(profile(tmp_path / "bare", skew=None)), Settings())
+    assert bare.skew == 0.04
+    assert "assumed" in {one.name: one.origin for one in bare.settings()}["skew"]
     assert (engine.limits.host_step, engine.limits.host_token) == (0.0, 0.0)
     kv = 2 * 3 * 2 * 16 * 2  # keys and values, 3 layers, 2 heads of 16, 2 bytes
     assert engine.blocks == int((0.5 * 2**30 - tables.shape.weight_bytes("bf16")) / (16 * kv))

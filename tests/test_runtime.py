@@ -227,11 +227,17 @@ def test_an_evaluator_takes_control_too() -> None:
 OVERRIDES = [
     ("state", "delta"),
     ("kv", "keep"),
+    ("kv", "cache"),
+    ("kv", "swap"),
+    ("kv", "predict"),
     ("connection", "persistent"),
+    ("connection", "shared-memory"),
+    ("control", "device"),
     ("codec", "binary"),
     ("codec", "none"),
     ("placement", "own"),
     ("tools", "overlapped"),
+    ("tools", "speculated"),
     ("notification", "polling"),
     ("dispatch", "none"),
 ]
@@ -250,7 +256,7 @@ def test_each_policy_can_be_overridden_alone(policy: str, value: str) -> None:
 
 
 def test_every_preset_runs_and_is_named() -> None:
-    """All five, in order of what they add; the law holds in each, and all do the same inference for the first time."""
+    """All six, in order of what they add; the law holds in each, and all do the same inference for the first time."""
     results = {name: run(WORLD, {"runtime": name}) for name in PRESETS}
     assert {round(parts(result)["inference"], 9) for result in results.values()} == {11.6}
     assert {fact(result, "new_tokens") for result in results.values()} == {1600}

@@ -328,9 +328,7 @@ def _skew(inside: Path, kernels: Sequence[str], notes: list[str]) -> dict[str, A
     path = _file(inside, "skew_fit")
     if path is not None:
         return _fitted_skew(path, kernels, notes)
-    notes.append(
-        f"{inside.name} has no skew.csv: decoding sequences count as equally long, which makes uneven ones too fast"
-    )
+    notes.append(f"{inside.name} has no skew.csv: what sequences of uneven lengths cost is not in these tables")
     return None
 
 

@@ -91,7 +91,8 @@ class KvCache:
 
     def room(self, now: float) -> float:
         """Return how many blocks can be had: the free, and those that may be evicted."""
-        self._advance(now)
+        if self._ends:
+            self._advance(now)
         return self.blocks - self.used - self.pinned
 
     def totals(self, now: float) -> Totals:
@@ -162,6 +163,11 @@ class KvCache:
         if blocks > lease.shared + lease.private:
             raise ValueError(f"a lease of {lease.shared + lease.private} blocks cannot hold a path of {blocks}")
         node, key, left, rest = behind(self._root, lease, path)
+        if key is MORE and left and not rest and node.refs == 1 and not node.pins and not node.children:
+            node.length += left  # nobody else has it: it grows
+            lease.private -= left
+            lease.shared = blocks
+            return
         while True:
             while left > 0:
                 child = node.children.get(key)
@@ -391,6 +397,11 @@ class KvCache:
         while need > 0:
             node = self._orders[0].oldest
             assert node is not None
+            if not self.tiers and node.length > need:  # nothing depends on its tail, which is gone for good
+                node.length -= int(need)
+                self.cached -= int(need)
+                self.evicted += int(need)
+                return
             if node.length > need:
                 self._split(node, node.length - int(need))
             self.evicted += node.length

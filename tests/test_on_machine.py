@@ -1,19 +1,24 @@
-"""A served model with a shape: its calls take what its iterations take, and runs say what they rest on."""
+"""Scenarios that name a profile: calls, codecs and the loopback take the machine's laws, and runs say what they rest on.
 
+Leaves out: calls that share a server, which is in test_served.py.
+"""
+
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coordsim.models.call_time import CallTime
 from coordsim.models.llm import Llm
 from coordsim.models.scenario import Scenario
 from coordsim.models.simulate import simulate
+from coordsim.models.transformer import IterationTime
 from coordsim.sim.engine.errors import ScenarioError
 from coordsim.sim.profile.profile import Profile
 
 SOURCE = {"title": "round numbers", "quality": "assumed", "machine": "none", "date": "2026-11-23"}
 NOISE = {"residual": {"of": "repeats", "shares": "0 0.5 1", "ratios": "0.5 1 2"}}
+WIRED = {"preset": "ideal", "connection": "persistent", "codec": "json", "state": "full"}
 
 
 def machine(**more: Any) -> dict[str, Any]:
@@ -35,28 +40,8 @@ def machine(**more: Any) -> dict[str, Any]:
     }
 
 
-def calls(shape: str = "llama-3.2-1b", batch: int = 4, **more: Any) -> CallTime:
-    """Return the times of calls of a model on the round machine."""
-    model = Llm.model_validate({"kind": "llm", "shape": shape, "batch": batch})
-    return model.call_time(Profile.model_validate(machine(**more)))
-
-
-def test_codec_of_images_grows_what_it_carries(tmp_path: Path) -> None:
-    """Base64 writes four characters for three bytes: the wire and the law see 4/3 of the payload."""
-    data = machine()
-    for way in ("encode", "decode"):
-        data["laws"][f"{way}[codec=base64]"] = {"form": {"sum": {"terms": {"bytes": "1 us"}}}, "source": "own"}
-    wired = {"preset": "ideal", "connection": "persistent", "codec": "base64", "state": "full"}
-    result = simulate(scenario(tmp_path, data, runtime=wired))
-    payload = (300 + 50) * 5.0
-    assert result.category("serialization").mean() == pytest.approx(2 * payload * 4 / 3 * 1e-6, rel=1e-9)
-    assert result.fact("bytes").mean() == pytest.approx(payload * 4 / 3, rel=1e-9)
-
-
 def scenario(tmp_path: Path, data: dict[str, Any], **more: Any) -> Scenario:
-    """Return a scenario of one call a task on the machine in `data`."""
-    import json
-
+    """Return a scenario of one call a task, alone on the machine in `data`."""
     path = tmp_path / "round.json"
     path.write_text(json.dumps(data), encoding="utf-8")
     given = {
@@ -67,69 +52,44 @@ def scenario(tmp_path: Path, data: dict[str, Any], **more: Any) -> Scenario:
         "runtime": "ideal",
         "workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": 40, "request": "100 tokens"},
         "agents": {"one": {"model": "llm", "prompt": "200 tokens", "output": "50 tokens"}},
-        "models": {"llm": {"kind": "llm", "shape": "llama-3.2-1b", "concurrency": 4}},
+        "models": {"llm": {"kind": "llm", "shape": "llama-3.2-1b"}},
         "workflow": {"start": "go", "steps": {"go": {"agent": "one", "next": "done"}}},
     }
     return Scenario.from_text(json.dumps({**given, **more}))
 
 
-@pytest.mark.parametrize(("context", "output"), [(0, 1), (10, 7), (100, 500), (1500, 64), (63, 130)])
-def test_decoding_is_the_sum_over_its_iterations(context: int, output: int) -> None:
-    """The running sum agrees with every iteration asked by itself, within 0.2 %: a block of 64 counts as its middle."""
-    time = calls()
-    each = sum(time.iteration.decode(4, context + number) for number in range(output))
-    assert time.decode(context, output) == pytest.approx(each, rel=2e-3)
+def iterations(**more: Any) -> IterationTime:
+    """Return the times of iterations of the model on the round machine."""
+    model = Llm.model_validate({"kind": "llm", "shape": "llama-3.2-1b"})
+    return model.iteration_time(Profile.model_validate(machine(**more)))
 
 
-def test_nothing_takes_no_time() -> None:
-    """No prompt and no output cost nothing."""
-    assert calls().prefill(0, 100) == 0
-    assert calls().decode(100, 0) == 0
+def call(prompt: int, output: int) -> float:
+    """Return the seconds of a call that is alone: the prompt in one iteration, then one for every token but the first."""
+    times = iterations()
+    return times.prefill(prompt, 0) + sum(times.decode(1, prompt + number) for number in range(1, output))
 
 
-def test_a_call_in_a_run_takes_its_prefill_and_its_decodes(tmp_path: Path) -> None:
-    """300 tokens of prompt in one iteration, which makes the first of 50 tokens, and the prefills of three others."""
+# -- calls
+
+
+def test_a_call_alone_takes_its_prefill_and_its_decodes(tmp_path: Path) -> None:
+    """300 tokens of prompt in one iteration, which makes the first of 50 tokens; then each iteration asked by itself."""
     result = simulate(scenario(tmp_path, machine()))
-    time = calls()
-    expected = 4 * time.prefill(300, 0) + time.decode(301, 49)
-    assert result.response_times == pytest.approx([expected] * 40, rel=1e-9)
-
-
-def test_a_device_does_no_more_than_it_can(tmp_path: Path) -> None:
-    """Slots full of calls that only prefill finish them one after the other: one prefill of work for each call."""
-    full = scenario(
-        tmp_path,
-        machine(),
-        workload={"arrivals": {"closed": {"users": 8, "think": "0 s"}}, "tasks": 400, "request": "4000 tokens"},
-        agents={"one": {"model": "llm", "prompt": "0 tokens", "output": "1 tokens"}},
-        models={"llm": {"kind": "llm", "shape": "llama-3.2-1b", "concurrency": 8}},
-    )
-    result = simulate(full)
-    assert 400 / result.end == pytest.approx(1 / calls().prefill(4000, 0), rel=0.01)
-
-
-def test_fewer_calls_at_once_than_slots_is_doubted(tmp_path: Path) -> None:
-    """Times for four calls on eight slots let the device do twice its work, and the result says so."""
-    model = {"kind": "llm", "shape": "llama-3.2-1b", "concurrency": 8, "batch": 4}
-    (doubt,) = simulate(scenario(tmp_path, machine(), models={"llm": model})).doubts
-    assert doubt.startswith("models.llm: has 8 slots, and times for 4 calls at once")
+    assert result.response_times == pytest.approx([call(300, 50)] * 40, rel=1e-9)
 
 
 def test_a_prompt_sent_again_is_context(tmp_path: Path) -> None:
-    """The second call of a stateless API prefills 350 tokens it has seen and 0 new ones: its own iteration is context."""
+    """The second call of a stateless API prefills 350 tokens it has seen and 0 new ones: its prefill is context."""
     steps = {"go": {"agent": "one", "repeat": 2, "next": "done"}}
-    ran = scenario(
-        tmp_path,
-        machine(),
-        workflow={"start": "go", "steps": steps},
-        runtime={"preset": "ideal", "kv": "discard", "state": "full"},
-    )
+    stateless = {"preset": "ideal", "kv": "discard", "state": "full"}
+    # Nobody shares the prompt of 200 tokens either, so that all of it is computed again.
+    model = {"llm": {"kind": "llm", "shape": "llama-3.2-1b", "cache": {"prefix": False}}}
+    ran = scenario(tmp_path, machine(), workflow={"start": "go", "steps": steps}, runtime=stateless, models=model)
     split = simulate(ran)
-    time = calls()
-    assert split.category("context").mean() == pytest.approx(time.prefill(350, 0), rel=1e-9)
-    assert split.category("inference").mean() == pytest.approx(
-        4 * time.prefill(300, 0) + time.decode(301, 49) + 3 * time.prefill(350, 0) + time.decode(351, 49), rel=1e-9
-    )
+    again = iterations().prefill(350, 0)
+    assert split.category("context").mean() == pytest.approx(again, rel=1e-9)
+    assert split.category("inference").mean() == pytest.approx(call(300, 50) + call(350, 50) - again, rel=1e-9)
 
 
 def test_repeats_of_products_scale_whole_calls(tmp_path: Path) -> None:
@@ -152,10 +112,12 @@ def test_a_result_flags_what_lies_outside_of_a_law(tmp_path: Path) -> None:
     assert simulate(scenario(tmp_path, machine())).doubts == ()
 
 
+# -- messages
+
+
 def test_messages_take_the_laws_of_the_profile(tmp_path: Path) -> None:
     """Codec and loopback come from the profile: 1 ms to encode, 1 us a byte to decode, half of 8 ms each way."""
-    wired = {"preset": "ideal", "connection": "persistent", "codec": "json", "state": "full"}
-    split = simulate(scenario(tmp_path, machine(), runtime=wired))
+    split = simulate(scenario(tmp_path, machine(), runtime=WIRED))
     sent, received = 300 * 5.0, 50 * 5.0  # bytes: 5 a token
     assert split.category("communication").mean() == pytest.approx(8e-3, rel=1e-9)
     assert split.category("serialization").mean() == pytest.approx(2e-3 + (sent + received) * 1e-6, rel=1e-9)
@@ -163,17 +125,30 @@ def test_messages_take_the_laws_of_the_profile(tmp_path: Path) -> None:
 
 def test_what_a_scenario_says_of_its_own_holds(tmp_path: Path) -> None:
     """A serializer and a loopback in the scenario come before the profile's."""
-    wired = {"preset": "ideal", "connection": "persistent", "codec": "json", "state": "full"}
     own = {"serializers": {"json": {}}, "network": {"loopback": "1 ms"}}
-    split = simulate(scenario(tmp_path, machine(), runtime=wired, **own))
+    split = simulate(scenario(tmp_path, machine(), runtime=WIRED, **own))
     assert split.category("communication").mean() == pytest.approx(2e-3, rel=1e-9)
     assert split.category("serialization").max() == 0
+
+
+def test_codec_of_images_grows_what_it_carries(tmp_path: Path) -> None:
+    """Base64 writes four characters for three bytes: the wire and the law see 4/3 of the payload."""
+    data = machine()
+    for way in ("encode", "decode"):
+        data["laws"][f"{way}[codec=base64]"] = {"form": {"sum": {"terms": {"bytes": "1 us"}}}, "source": "own"}
+    result = simulate(scenario(tmp_path, data, runtime={**WIRED, "codec": "base64"}))
+    payload = (300 + 50) * 5.0
+    assert result.category("serialization").mean() == pytest.approx(2 * payload * 4 / 3 * 1e-6, rel=1e-9)
+    assert result.fact("bytes").mean() == pytest.approx(payload * 4 / 3, rel=1e-9)
+
+
+# -- what cannot run
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"shape": "llama-3.1-70b"}, "its weights take 141 GB, more than the 80 GB of 1 x round"),
+        ({"shape": "llama-3.1-70b"}, "its weights alone take 141 GB of the 80 GB of 1 x round"),
         ({"shape": "vit-l-14"}, "must be of a model that generates"),
         ({"shape": "llama-3.1-8B"}, "did you mean `llama-3.1-8b`?"),
         ({"shape": "llama-3.2-1b", "dtype": "fp8"}, "has no law `gemm[dtype=fp8]`; it has `gemm[dtype=bf16]`"),
@@ -197,20 +172,14 @@ def test_a_shape_needs_a_profile(tmp_path: Path) -> None:
 
 def test_a_resolved_scenario_is_the_same_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile beside its scenario is found from another folder, keeps its name where it ships, and is in the hash."""
-    import json
-
     folder = tmp_path / "here"
     folder.mkdir()
     first = scenario(folder, machine())
     monkeypatch.chdir(folder)
     near = scenario(folder, machine(), profile="round.json")
+    before = near.hash
     assert near.to_data()["profile"] == str(folder / "round.json") == first.to_data()["profile"]
-    assert near.hash == first.hash
+    assert before == first.hash
     changed = machine()
     changed["laws"]["cross[via=http]"]["form"]["constant"] = "9 ms"
-    (folder / "round.json").write_text(json.dumps(changed), encoding="utf-8")
-    assert near.hash != first.to_data()["name"]
-    assert (
-        scenario(folder, changed, profile="round.json").hash
-        != Scenario.from_text(json.dumps({**near.to_data(), "seed": 2})).hash
-    )
+    assert scenario(folder, changed, profile="round.json").hash != before
