@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +36,12 @@ Times = Iterator[np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Arrivals that follow one another: `times` in seconds, never falling; token counts where a trace has them."""
+    """Arrivals that follow one another: `times` in seconds, never falling; token counts and blocks where a trace has them."""
 
     times: list[float]
     request: list[float] | None = None
     output: list[float] | None = None
+    blocks: Sequence[tuple[Hashable, ...]] | None = None
 
 
 def open_arrivals(workload: Workload, draws: Draws) -> Iterator[Batch]:
@@ -240,15 +241,22 @@ def _modulated(spec: Mmpp, draws: Draws) -> Times:
 
 
 def _replayed(trace: Trace) -> Iterator[Batch]:
-    """Yield the rows of a trace, once or again and again."""
-    table, begin = trace.table, 0.0
+    """Yield the rows of a trace, once or again and again: then with other content, or all of it would be known by then."""
+    table, begin, again = trace.table, 0.0, 0
     times = table.times / trace.time_scale
     columns = [None if column is None else column.tolist() for column in (table.request, table.output)]
     while True:
         for low in range(0, len(times), BATCH):
             high = low + BATCH
             request, output = (None if column is None else column[low:high] for column in columns)
-            yield Batch((begin + times[low:high]).tolist(), request, output)
+            blocks = None if table.blocks is None else _renamed(table.blocks[low:high], again)
+            yield Batch((begin + times[low:high]).tolist(), request, output, blocks)
         if not trace.repeat:
             return
         begin += trace.period
+        again += 1
+
+
+def _renamed(blocks: Sequence[tuple[int, ...]], again: int) -> Sequence[tuple[Hashable, ...]]:
+    """Return the names of blocks the first time a trace is played, or `again`."""
+    return [tuple((again, block) for block in row) for row in blocks] if again else blocks

@@ -62,6 +62,12 @@ class Context:
         child.segments = self.segments
         return child
 
+    def consists_of(self, blocks: Sequence[Hashable], size: float) -> None:
+        """The context is made of these blocks of `size` tokens, the last maybe of fewer; what follows is the task's own."""
+        own = self.segments[0][0]
+        named = [(("hash", block), place * size) for place, block in enumerate(blocks)]
+        self.segments = (*named, (own, self.tokens))
+
     def diverge(self, key: Hashable) -> None:
         """What this branch adds from now on is called `key`: no other has it."""
         if self.segments:

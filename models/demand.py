@@ -9,20 +9,19 @@ Checked: tests/test_bounds.py, against the utilization and the empty system's ti
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
 from .control import Control, DeviceCall, HostCall
+from .demand_tokens import TokenMeans
 from .host import Host
 from .line import Line
 from .memory import Summarize
 from .memory_use import MemoryUse
 from .model_call import ModelCall
 from .network import BOUNDARIES, Channel, crossing
-from .retriever import Retriever
 from .service import Service
 from .steps import EvaluatorProcess, HumanProcess, ServiceProcess
 from .system import System
@@ -90,14 +89,13 @@ class Demand:
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
         } | {"loopback": self.system.loopback[1]}
         self.latency |= {f"boundary.{name}": crossing(name, system.machine)[1] for name in BOUNDARIES}
-        trace = self.scenario.workload.arrivals.trace
-        self.replayed = None if trace is None else trace.table
         self.full = system.runtime.state == "full"
         self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
+        self.counts = counts = TokenMeans(system)
         nodes = traffic.nodes
-        self.growth = np.array([self._growth(node) for node in nodes])
-        self.uncut = traffic.carried(self._request(), self.growth)
-        self.most = self._most_tokens()
+        self.growth = np.array([counts.growth(node) for node in nodes])
+        self.uncut = traffic.carried(counts.request, self.growth)
+        self.most = counts.most
         self.tokens = np.minimum(self.uncut, self.most)
         self.held = self._holdings()
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
@@ -226,7 +224,7 @@ class Demand:
             self._control(cost, number, process.control, 1.0)
             judge = self.scenario.evaluators[process.spec.evaluator]
             if process.call is not None:
-                cost.add(self.call(process.call, self._held(number, process.call), self._output(judge.output)))
+                cost.add(self.call(process.call, self._held(number, process.call), self.counts.output(judge.output)))
             elif judge.latency is not None:
                 cost.time["tool"] += judge.latency.mean
         acting = Cost()
@@ -236,8 +234,8 @@ class Demand:
     def _agent(self, cost: Cost, number: int, process: AgentProcess, loop: Turns) -> None:
         """The turns of a visit: the first on what the task brings, the others on what the loop itself adds."""
         path, call = f"agents.{process.spec.agent}", process.call
-        output = self._output(self.scenario.agents[process.spec.agent].output)
-        before, tools = self._before(process), self._results(process, loop)
+        output = self.counts.output(self.scenario.agents[process.spec.agent].output)
+        before, tools = self.counts.before(process), self.counts.results(process, loop)
         grows = before + output + tools
         turns, begun = loop.turns, loop.begun
         brought = self._held(number, call)
@@ -319,66 +317,10 @@ class Demand:
         one summary to the next the context grows from `to` to `above`, and half a turn's growth beyond.
         """
         self.notes["how often the context is summarized is an estimate"] = None
-        request = self._request()
+        request = self.counts.request
         whole = 2 * (tokens - request) + grows
         behind = min(1.0, max(0.0, 1 - (spec.above - request) / whole)) if whole > 0 else float(request > spec.above)
         return behind * min(1.0, grows / (spec.above - spec.to + grows / 2))
-
-    # Tokens
-
-    def _growth(self, node: Node) -> float:
-        """Return the tokens that a visit adds to the context."""
-        process = node.process
-        if isinstance(process, AgentProcess) and node.turns is not None:
-            output = self._output(self.scenario.agents[process.spec.agent].output)
-            return node.acts * (
-                node.turns.turns * (self._before(process) + output) + self._tool_tokens(process, node.turns)
-            )
-        if isinstance(process, EvaluatorProcess) and process.call is not None:
-            return node.acts * self._output(self.scenario.evaluators[process.spec.evaluator].output)
-        return node.acts * self._result(process.service) if isinstance(process, ServiceProcess) else 0.0
-
-    def _output(self, output: Any) -> float:
-        if output != "trace":
-            return float(output.mean)
-        column = None if self.replayed is None else self.replayed.output
-        return 0.0 if column is None else float(column.mean())
-
-    def _request(self) -> float:
-        workload = self.scenario.workload
-        if self.replayed is not None and self.replayed.request is not None:
-            return float(self.replayed.request.mean())
-        classes = self.scenario.all_classes.values()
-        weights = sum(group.weight for group in classes)
-        return sum(group.weight * (group.request or workload.request).mean for group in classes) / weights
-
-    def _result(self, service: Service) -> float:
-        spec = service.spec
-        if isinstance(spec, Retriever) and spec.tokens is not None:
-            return spec.tokens
-        return spec.response.mean / self.system.bytes_per_token if spec.result is None else spec.result.mean
-
-    def _tool_tokens(self, process: AgentProcess, loop: Turns) -> float:
-        if process.tools is None:
-            return 0.0
-        return sum(calls * self._result(process.tools.lines[name][0]) for name, calls in loop.calls.items() if calls)
-
-    def _results(self, process: AgentProcess, loop: Turns) -> float:
-        return self._tool_tokens(process, loop) / loop.turns
-
-    def _before(self, process: AgentProcess) -> float:
-        """Return the tokens that a turn adds before the call: what is recalled and retrieved."""
-        agent = self.scenario.agents[process.spec.agent]
-        recalled = 0.0
-        if agent.memory is not None and self.scenario.memories[agent.memory].read is not None:
-            recalled = self.scenario.memories[agent.memory].recall.mean
-        return recalled + (0.0 if process.lookup is None else self._result(process.lookup.service))
-
-    def _most_tokens(self) -> float:
-        """Return what summaries keep the context to, in the mean."""
-        scenario = self.scenario
-        used = [scenario.memories[agent.memory] for agent in scenario.agents.values() if agent.memory is not None]
-        return max((_usual(memory.summarize) for memory in used if memory.summarize is not None), default=float("inf"))
 
     # What is held where
 
@@ -403,7 +345,7 @@ class Demand:
         chance = np.array([node.acts * (1.0 if node.turns is None else node.turns.begun) for node in nodes])
         after = self.tokens + self.growth
         last = after - [
-            self._results(node.process, node.turns)
+            self.counts.results(node.process, node.turns)
             if isinstance(node.process, AgentProcess) and node.turns and node.turns.turns
             else 0.0
             for node in nodes
@@ -432,7 +374,7 @@ class Demand:
 
     def _follow_control(self, held: Holdings, chance: Vector) -> None:
         """Work out where control is on arrival at each step, and how many tokens the next home does not have yet."""
-        traffic, request = self.traffic, self._request()
+        traffic, request = self.traffic, self.counts.request
         homes = range(len(self.system.homes))
         at = np.array([-1 if node.process.control is None else node.process.control.home for node in traffic.nodes])
         called = (at >= 0) * chance
@@ -456,8 +398,3 @@ class Demand:
     def _set(self, where: Vector, chance: Vector, value: Vector, first: float = 0.0) -> Vector:
         """Return the mean of a quantity that visits `where` set to `value`."""
         return self.traffic.remembered(1 - where * chance, where * chance * value, first)
-
-
-def _usual(spec: Summarize) -> float:
-    """Return the tokens half way between two summaries."""
-    return (spec.above + spec.to) / 2

@@ -24,6 +24,7 @@ from .serializer import Law
 from .service import ZERO_TIME
 from .serving.capacity import kv_blocks
 from .serving.kernel_steps import KernelSteps
+from .serving.measured_steps import MeasuredSteps
 from .serving.spec import Autoscale, Batching, Cache, Disaggregated, Memory, Routing
 from .serving.step_time import StepTime
 from .shapes import PRESETS, Shape, element_bytes, preset
@@ -44,6 +45,7 @@ AnyShape = Annotated[Shape, BeforeValidator(_named, json_schema_input_type=str |
 
 _EXAMPLE = 1000  # tokens, of what `basis` tells
 _INSTEAD = {"concurrency": "`batching.sequences` bounds the calls at once", "prefix_cache": "`cache` tells it"}
+_MEASURED = ("link", "launch", "engine")  # what a measured iteration has of its own
 _OF_TOKENS = ("prefill", "decode", "concurrency", "prefix_cache")
 _OF_SHAPE = (
     "dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "iteration", "batching", "memory", "cache", "router",
@@ -56,7 +58,7 @@ class Llm(Spec):
 
     `prefill` is per token that is not cached, `decode` per output token, `tokenize` per token of text received.
     `prefix_cache` is the share of a prompt sent before that is still found in the server's cache when the runtime
-    discards KV between calls. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
+    discards KV between calls; under its other policies of `kv`, which such a server does not tell apart, all is. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
 
     In place of those, `shape` names a known transformer or describes one, and the scenario's `profile` the machine: `dtype` is
     the type of the weights, `kv_dtype` of the cache (left out: as activations), `tensor_parallel` the devices of a replica,
@@ -102,6 +104,9 @@ class Llm(Spec):
                 instead = _INSTEAD.get(name, "`shape` tells it")
                 rule = f"must be left out: {instead}" if self.shape is not None else "goes with `shape` only"
                 raise SpecProblem((name,), rule)
+        for name in _MEASURED if self.iteration is not None else ():
+            if name in own:
+                raise SpecProblem((name,), "must be left out: `iteration` was measured with its own")
         if self.disaggregated is not None and (self.replicas != 1 or self.autoscale is not None):
             name = "replicas" if self.replicas != 1 else "autoscale"
             raise SpecProblem((name,), "must be left out: `disaggregated` tells how many replicas prefill and decode")
@@ -113,7 +118,9 @@ class Llm(Spec):
 
     def steps(self, profile: Profile) -> StepTime:
         """Return the times of iterations on the machine of a profile. Raises ProfileError or ValueError where it has none."""
-        return KernelSteps(self.iteration_time(profile), self.batching.skew)
+        if self.iteration is not None:
+            return MeasuredSteps(profile.iteration(self.iteration), self.batching.skew)
+        return KernelSteps(self.iteration_time(profile), self.batching.skew or 0.0)
 
     def iteration_time(self, profile: Profile) -> IterationTime:
         """Return iterations as sums of the profile's laws. Raises ProfileError or ValueError where it has none."""
@@ -147,19 +154,33 @@ class Llm(Spec):
         """Yield what a model with a shape rests on: its times on the machine, the worst of its laws, what was derived."""
         if self.shape is None:
             return
-        time = self.iteration_time(profile)
-        step = units.format(time.decode(1, _EXAMPLE), units.DURATION)
-        full = units.format(time.decode(self.batching.sequences, _EXAMPLE), units.DURATION)
-        prompt = units.format(time.prefill(_EXAMPLE), units.DURATION)
+        steps, most = self.steps(profile), self.batching.sequences
+        prompt, one, full = (
+            units.format(seconds, units.DURATION)
+            for seconds in (
+                steps.iteration([(_EXAMPLE, 0)], 0, 0.0, 0.0),
+                steps.run(1, _EXAMPLE, _EXAMPLE, 1),
+                steps.run(most, most * _EXAMPLE, _EXAMPLE, 1),
+            )
+        )
         yield (
-            f"alone, {_EXAMPLE:,} tokens of prompt take {prompt} and a token behind them {step}; {self.batching.sequences} at "
-            f"once, {full}"
+            f"alone, {_EXAMPLE:,} tokens of prompt take {prompt} and a token behind them {one}; {most} at once, {full}; the "
+            "host's time comes on top"
         )
         tokens = self.blocks(profile) * self.batching.block
         if math.isfinite(tokens):
             yield f"the memory beside weights and activations holds keys and values of {tokens:,.0f} tokens"
         else:
             yield "the profile tells no memory: keys and values have as much as they like"
+        if isinstance(steps, KernelSteps):
+            yield from self._laws(steps.iteration_time, profile)
+        elif self.iteration is not None:
+            of = profile.iteration(self.iteration)
+            engine = f" in {of.engine}" if of.engine else ""
+            yield f"rests on the iteration {self.iteration} of {profile.name}, measured with {of.model}{engine}"
+
+    def _laws(self, time: IterationTime, profile: Profile) -> Iterator[str]:
+        """Yield which laws its times are sums of, and how sure they are."""
         laws = {name: profile.laws[name] for name in time.laws}
         known = {name: error for name, law in laws.items() if (error := law.error) is not None}
         if known:
@@ -194,12 +215,51 @@ class Llm(Spec):
             self.steps(profile)
         except (ProfileError, ValueError) as error:
             told = error.problems[0].message if isinstance(error, ProfileError) else str(error)
-            yield SpecProblem(("shape",), f"has no times on the profile: {told}")
+            at = "shape" if self.iteration is None else "iteration"
+            yield SpecProblem((at,), f"has no times on the profile: {told}")
             return
-        if self.blocks(profile) < 1:
-            weights = units.format(self.shape.weight_bytes(self.dtype), units.SIZE)
-            rule = f"leaves no memory for keys and values: its weights alone take {weights}"
-            if profile.device is not None and profile.device.memory is not None:
-                whole = units.format(profile.device.memory * self.tensor_parallel, units.SIZE)
-                rule += f" of the {whole} of {self.tensor_parallel} x {profile.name}"
-            yield SpecProblem(("shape",), f"{rule}; give more devices by `tensor_parallel`, or a narrower `dtype`")
+        yield from self._mismatches(profile)
+        yield from self._no_room(profile)
+
+    def _mismatches(self, profile: Profile) -> Iterator[SpecProblem]:
+        """Yield how a measured iteration is not of this model."""
+        if self.iteration is None:
+            return
+        assert self.shape is not None
+        of = profile.iteration(self.iteration)
+        pairs = {
+            "layers": (self.shape.layers, of.layers),
+            "tensor_parallel": (self.tensor_parallel, of.tensor_parallel),
+            "dtype": (self.dtype, of.dtype),
+        }
+        for name, (own, measured) in pairs.items():
+            if own != measured:
+                what = "the shape's layers" if name == "layers" else f"`{name}`"
+                yield SpecProblem(("iteration",), f"was measured with {measured} for {what}; got {own}")
+
+    def _no_room(self, profile: Profile) -> Iterator[SpecProblem]:
+        """Yield why no keys and values fit beside the weights."""
+        assert self.shape is not None
+        weights = self.shape.weight_bytes(self.dtype)
+        each = units.format(self.shape.kv_bytes_per_token(self.cache_type) * self.batching.block, units.SIZE)
+        own = self.memory.kv
+        if own is not None and self.blocks(profile) < 1:
+            yield SpecProblem(
+                ("memory", "kv"), f"must hold a block of {self.batching.block} tokens, which takes {each}"
+            )
+        if profile.device is None or profile.device.memory is None:
+            return
+        memory = profile.device.memory * self.tensor_parallel
+        told = f"its weights alone take {units.format(weights, units.SIZE)}"
+        there = f"{units.format(memory, units.SIZE)} of {self.tensor_parallel} x {profile.name}"
+        remedy = "give more devices by `tensor_parallel`, or a narrower `dtype`"
+        if weights + (own or 0.0) > memory:
+            beside = "" if own is None else f", and `memory.kv` {units.format(own, units.SIZE)},"
+            yield SpecProblem(
+                ("shape",), f"leaves no memory for keys and values: {told}{beside} of the {there}; {remedy}"
+            )
+        elif own is None and self.blocks(profile) < 1:
+            rule = f"leaves no memory for keys and values: {told}, and activations of `batching.tokens` the rest, of"
+            yield SpecProblem(
+                ("memory", "utilization"), f"{rule} {100 * self.memory.utilization:g} % of the {there}; {remedy}"
+            )

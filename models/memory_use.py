@@ -91,7 +91,7 @@ class Summary:
         self.to = spec.to
         line = system.line(caller, home, server.path, server.node)
         output = system.draws.stream(f"{caller}/output", spec.to)
-        self.call = system.new_call(caller, server, line, 0.0, output)
+        self.call = system.new_call(caller, server, line, 0.0, output, system.homes[home])
         system.prompts.append(0.0)
         self.call.infer_account = system.ledger.account("context", server.name, "summarize")
         self.per_token = system.bytes_per_token

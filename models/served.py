@@ -18,8 +18,10 @@ from .llm import Llm
 from .model_call import ModelCall
 from .service import TaskFailed
 from .serving.cluster import Cluster
+from .serving.kernel_steps import KernelSteps
 from .serving.kv_cache import KvCache, Path, Tier
-from .serving.replica import Limits, Replica, Transfers
+from .serving.places import Limits, Transfers
+from .serving.replica import Replica
 from .serving.request import Request
 from .serving.retention import Retention
 from .serving.routing import Router
@@ -54,7 +56,7 @@ class ServedModel:
         self.restore: Law = spec.restore
         self.speed = spec.speed
         self.steps = spec.steps(system.machine)
-        self.iteration = spec.iteration_time(system.machine) if spec.iteration is None else None
+        self.iteration = self.steps.iteration_time if isinstance(self.steps, KernelSteps) else None
         self.residual: Distribution | None = self._noise()
         self.kv_bytes = spec.shape.kv_bytes_per_token(spec.cache_type)
         self.on_device = system.runtime.control == "device"

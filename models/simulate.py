@@ -5,7 +5,7 @@ Checked: tests/test_simulate.py, tests/test_theory.py.
 """
 
 import gc
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from typing import Any
 
 from ..sim.analysis.result import ResourceInfo, Result
@@ -97,6 +97,8 @@ class Load:
         ]
         self.workload = scenario.workload
         self.limit = scenario.workload.tasks
+        trace = scenario.workload.arrivals.trace
+        self.block_size = 0.0 if trace is None else trace.block_size
         self.draining = False
         self.on_end: Callable[[Task], None] | None = None
         self.cut_off = self.workload.horizon is not None or self.workload.drain is not None
@@ -125,8 +127,14 @@ class Load:
             self.draining = True
             self.sim.stop_at(self.sim.now + self.workload.drain)
 
-    def arrive(self, index: int, request: float | None = None, replayed: float | None = None) -> None:
-        """A task arrives now, and starts."""
+    def arrive(
+        self,
+        index: int,
+        request: float | None = None,
+        replayed: float | None = None,
+        blocks: Sequence[Hashable] | None = None,
+    ) -> None:
+        """A task arrives now, and starts; a trace gives the tokens of its request and output, and the request's blocks."""
         now = self.sim.now
         group = self.group.draw(index, 0)
         task = self.ledger.open(index, group, now)
@@ -135,6 +143,8 @@ class Load:
             request = round(self.requests[group].draw(index, 0))
         if request:
             state.tokens = state.held[0] = float(request)
+        if blocks and state.segments:
+            state.consists_of(blocks, self.block_size)
         if replayed is not None:
             state.replayed = replayed
         branch = Branch(task, 0, now, state)
@@ -201,7 +211,8 @@ class OpenSource:
         output = None if batch.output is None else batch.output[place]
         index = self.index
         self.index = index + 1
-        self.load.arrive(index, request, output)
+        blocks = None if batch.blocks is None else batch.blocks[place]
+        self.load.arrive(index, request, output, blocks)
         self._next()
 
 

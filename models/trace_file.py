@@ -1,11 +1,12 @@
 """Reading a file of arrivals: CSV or JSON lines, plain or gzipped, told apart by content and not by name.
 
 A row has an arrival time (a number, or a date such as `2023-11-16 18:17:03.9799600`) and maybe token counts of the request and
-the output. Times become seconds since the earliest row, to the nanosecond where the file says so; a date without a zone is UTC.
+the output, and of which blocks the request consists: names of its content, each of a given number of tokens, the last maybe of
+fewer. Times become seconds since the earliest row, to the nanosecond where the file says so; a date without a zone is UTC.
 A file with the columns of Mooncake's traces (timestamp, input_length, output_length, hash_ids) counts milliseconds, as its
 authors say; any other counts seconds unless the caller says otherwise.
 
-Leaves out: files without a header, Parquet, JSON arrays, hash_ids and every other column.
+Leaves out: files without a header, Parquet, JSON arrays, and every other column.
 Checked: tests/test_trace_file.py, on the real traces where they are at hand.
 Source: github.com/Azure/AzurePublicDataset (AzureLLMInferenceTrace); github.com/kvcache-ai/Mooncake (traces).
 """
@@ -30,10 +31,13 @@ import numpy as np
 
 from ..sim.engine.errors import Problem, ScenarioError, did_you_mean, show
 
-__all__ = ["UNITS", "TraceColumns", "TraceTable", "read_trace_file"]
+__all__ = ["BLOCK", "UNITS", "TraceColumns", "TraceTable", "read_trace_file"]
 
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Counts of a unit in one second."""
+
+BLOCK = 512
+"""Tokens of a block of Mooncake's traces."""
 
 _TIMESTAMP = ("timestamp", "time", "t", "arrival_time")
 _REQUEST = ("contexttokens", "input_length", "input_tokens", "in_tok", "prompt_tokens", "request")
@@ -53,12 +57,17 @@ _DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class TraceColumns:
-    """The names of the columns to read; None for those to recognise. Without `tokens`, only the times are read."""
+    """The names of the columns to read; None for those to recognise. Without `tokens`, only the times are read.
+
+    Blocks are read if their column is named: whole numbers, in a list or in a text with spaces. `block` is their tokens.
+    """
 
     timestamp: str | None = None
     request: str | None = None
     output: str | None = None
     tokens: bool = True
+    blocks: str | None = None
+    block: float = BLOCK
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +79,8 @@ class TraceTable:
     output: np.ndarray | None
     unit_assumed: bool
     """Whether the unit of the times is a guess: numbers, no unit stated, columns of no known format."""
+    blocks: list[tuple[int, ...]] | None = None
+    """Of each row, the ids of its blocks of content, as many as its tokens fill or begin."""
 
     @property
     def span(self) -> float:
@@ -170,6 +181,7 @@ class _Reader:
         self.times = array("d")
         self.request = array("d")
         self.output = array("d")
+        self.blocks: list[tuple[int, ...]] = []
         self.names: tuple[str | None, ...] = ()
         self.first: int | float | None = None
         self.dated = False
@@ -213,8 +225,15 @@ class _Reader:
             order = np.argsort(times, kind="stable")
             times = times[order] - times[order[0]]
             request, output = (column[order] if len(column) else column for column in (request, output))
-        _, has_request, has_output = (name is not None for name in self.names)
-        return TraceTable(times, request if has_request else None, output if has_output else None, self.unit_assumed)
+            self.blocks = [self.blocks[row] for row in order.tolist()] if self.blocks else []
+        _, has_request, has_output, has_blocks = (name is not None for name in self.names)
+        return TraceTable(
+            times,
+            request if has_request else None,
+            output if has_output else None,
+            self.unit_assumed,
+            self.blocks if has_blocks else None,
+        )
 
     def _note(self, line: int, message: str) -> None:
         """Note a mistake in a row, or count it."""
@@ -224,7 +243,7 @@ class _Reader:
             self.more += 1
 
     def _csv_rows(self, texts: Iterator[str], lines: _Lines) -> Iterator[list[object] | str]:
-        """Yield the cells of each row (time, request, output), or what is wrong with it."""
+        """Yield the cells of each row (time, request, output, blocks), or what is wrong with it."""
         header = next(texts)
         delimiter = next((mark for mark in ",\t;" if mark in header), ",")
         rows = csv.reader(itertools.chain([header], texts), delimiter=delimiter, strict=True)
@@ -243,7 +262,7 @@ class _Reader:
             raise _Refused(f"is not CSV: {error}", lines.number) from None
 
     def _json_rows(self, texts: Iterator[str], lines: _Lines) -> Iterator[list[object] | str]:
-        """Yield the values of each row (time, request, output), or what is wrong with it."""
+        """Yield the values of each row (time, request, output, blocks), or what is wrong with it."""
         for text in texts:
             if not text.strip():
                 continue
@@ -269,11 +288,15 @@ class _Reader:
             raise _Refused(
                 f"no column is known to hold arrival times; {found}; name one as `timestamp`", line, "timestamp"
             )
-        request = output = None
+        request = output = blocks = None
         if wanted.tokens:
             request = _column(names, "request", wanted.request, _REQUEST, line)
             output = _column(names, "output", wanted.output, _OUTPUT, line)
-        self.names = (timestamp, request, output)
+        if wanted.blocks is not None:
+            blocks = _column(names, "blocks", wanted.blocks, (), line)
+            if request is None:
+                raise _Refused("blocks are of requests, and no column with their tokens is read", line, "blocks")
+        self.names = (timestamp, request, output, blocks)
         is_mooncake = set(names) >= _MOONCAKE and timestamp == "timestamp"
         self.unit_assumed = self.unit is None and not is_mooncake
         self.per_second = UNITS[self.unit or ("ms" if is_mooncake else "s")]
@@ -282,7 +305,9 @@ class _Reader:
         """Add a row; return what is wrong with it instead."""
         try:
             time = self._time(cells[0])
-            request, output = (None if name is None else _tokens(cell, name) for name, cell in self._token_cells(cells))
+            tokens = (None if name is None else _tokens(cell, name) for name, cell in self._token_cells(cells))
+            request, output = tokens
+            blocks = None if self.names[3] is None else self._ids(cells[3], request or 0.0)
         except ValueError as error:
             return str(error)
         if self.times and time < self.times[-1] and not self.sort:
@@ -293,11 +318,29 @@ class _Reader:
             self.request.append(request)
         if output is not None:
             self.output.append(output)
+        if blocks is not None:
+            self.blocks.append(blocks)
         return None
 
     def _token_cells(self, cells: list[object]) -> list[tuple[str | None, object]]:
         """Return the name and the cell of both token columns."""
-        return list(zip(self.names[1:], cells[1:], strict=True))
+        return list(zip(self.names[1:3], cells[1:3], strict=True))
+
+    def _ids(self, cell: object, tokens: float) -> tuple[int, ...]:
+        """Return the ids of the blocks of a request of so many tokens."""
+        name, size = self.names[3], self.columns.block
+        found = cell.split() if isinstance(cell, str) else cell
+        if not isinstance(found, list):
+            raise ValueError(f"`{name}` must be a list of ids of blocks; got {show(cell)}")
+        ids = [_number(entry) for entry in found]
+        wrong = next((entry for entry, number in zip(found, ids, strict=True) if not isinstance(number, int)), None)
+        if wrong is not None:
+            raise ValueError(f"`{name}` must hold whole numbers; got {show(wrong)}")
+        needed = math.ceil(tokens / size)
+        if len(ids) != needed:
+            count = f"{len(ids)} block{'s'[: len(ids) != 1]}"
+            raise ValueError(f"`{name}` has {count}, and {tokens:g} tokens are {needed} of {size:g}")
+        return tuple(cast("list[int]", ids))
 
     def _time(self, cell: object) -> float:
         """Return the seconds since the first row. Integers are subtracted before they become floats, so no digit is lost."""

@@ -8,7 +8,7 @@ Checked: tests/test_workload.py.
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
@@ -21,13 +21,14 @@ from ..sim.engine.spec import (
     OneOf,
     PositiveCount,
     PositiveDuration,
+    Quantity,
     Rate,
     Spec,
     SpecProblem,
     SpecProblems,
 )
 from .patterns import Bursty, Closed, Mmpp, Pattern, Ramp, Rates, Renewal
-from .trace_file import TraceColumns, TraceTable, read_trace_file
+from .trace_file import BLOCK, TraceColumns, TraceTable, read_trace_file
 
 __all__ = ["Arrivals", "Trace", "Workload"]
 
@@ -41,6 +42,8 @@ class Trace(Pattern):
     `timestamp`, `request` and `output` name columns; common names are recognised. `unit` is that of times that are numbers: `s`
     unless stated, `ms` for Mooncake's columns; dates need none. With `tokens: false` only the times are used. `time_scale: 2`
     plays twice as fast, `limit` takes the first rows, `repeat` plays them again and again at the same mean rate.
+    `blocks: hash_ids` names the column that tells which blocks of `block_size` a request consists of: requests that begin with the
+    same blocks share them in the prefix cache of a model that has a `shape`. A repeated row has other content.
     """
 
     file: str
@@ -48,6 +51,8 @@ class Trace(Pattern):
     request: str | None = None
     output: str | None = None
     tokens: bool = True
+    blocks: str | None = None
+    block_size: Annotated[float, Quantity(units.TOKENS, low=1.0)] = float(BLOCK)
     unit: Literal["s", "ms", "us", "ns"] | None = None
     time_scale: Factor = 1.0
     limit: PositiveCount | None = None
@@ -57,7 +62,9 @@ class Trace(Pattern):
     @cached_property
     def table(self) -> TraceTable:
         """The rows, with times as recorded; ScenarioError when the file is not as it should be."""
-        columns = TraceColumns(self.timestamp, self.request, self.output, self.tokens)
+        columns = TraceColumns(
+            self.timestamp, self.request, self.output, self.tokens, self.blocks, self.block_size
+        )
         return read_trace_file(self.file, columns, self.unit, self.sort, self.limit)
 
     @property

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from coordsim.models.serving.kv_cache import KvCache
-from coordsim.models.serving.replica import Limits, content
+from coordsim.models.serving.places import Limits, content
 from coordsim.models.serving.request import Request
 from coordsim.models.serving.step_time import StepTime
 

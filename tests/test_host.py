@@ -311,7 +311,10 @@ def test_more_right_guesses_save_more() -> None:
 @pytest.mark.parametrize("number", [1, 3])
 def test_guesses_are_work_for_the_tool_too(number: int) -> None:
     """A tool with servers of its own does the work of right and wrong guesses, and those who come later wait for it."""
-    load: Data = {"workload": {"arrivals": {"poisson": "0.005 / s"}, "tasks": 30}, "tools": {"t": {"concurrency": number}}}
+    load: Data = {
+        "workload": {"arrivals": {"poisson": "0.005 / s"}, "tasks": 30},
+        "tools": {"t": {"concurrency": number}},
+    }
     result = guessing("50 %", **load)
     pool = [info.name for info in result.resources].index("tools.t")
     busy = result.snapshots[-1].resources[pool][0]

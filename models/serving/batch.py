@@ -75,6 +75,8 @@ class Batch:
 
     def needed(self, count: int) -> int:
         """Return the blocks that the next `count` iterations need beyond those there are."""
+        if count == 1:
+            return self._crossing[self.done % self.block]
         cycles, rest = divmod(count, self.block)
         need = cycles * self.count
         if rest:

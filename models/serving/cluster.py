@@ -3,7 +3,9 @@
 A call comes, is routed, runs on a replica, and its branch goes on when the last token is there. Replicas wake at the ends of
 their leaps, after everything else of that instant, so that calls which come together are taken in together.
 
-Leaves out: what goes wrong in a replica.
+Replicas that start and leave by themselves cost no events: what has become of them is worked out when somebody asks.
+
+Leaves out: what goes wrong in a replica; a call that waits at one replica and moves to another that has started since.
 Checked: tests/test_cluster.py; tests/test_served.py.
 Source of the split into prefill and decode: Zhong et al., DistServe, OSDI 2024; Patel et al., Splitwise, ISCA 2024.
 """
@@ -15,9 +17,11 @@ from typing import Any
 
 from ...sim.engine.branch import Wait
 from ...sim.engine.simulation import Call, Simulation
-from .replica import Replica, Transfers
+from .kv_cache import Totals
+from .places import Transfers
+from .replica import Replica
 from .request import LOAD, QUEUE, Request
-from .retention import Retention, Session
+from .retention import Retention
 from .routing import Router
 from .spec import Autoscale, Disaggregated
 
@@ -52,12 +56,15 @@ class Driver:
 
     def _fire(self, _event: Any) -> None:
         replica, now = self.replica, self.cluster.sim._now
-        self.armed = math.inf
         self.event = None
         if now >= replica.next_time:
+            self.armed = -math.inf  # what comes in meanwhile need not see to it
             for request in replica.wake(now):
                 self.then(request, self, now)
             replica.begin(now)
+            if not replica.outstanding and self.idle_since == math.inf:
+                self.idle_since = now
+        self.armed = math.inf
         self.arm()
 
 
@@ -88,8 +95,9 @@ class Cluster:
         self.queue_limit = queue_limit
         self.least = count
         self.autoscale: Autoscale | None = None
-        self.starting = 0
-        self.gone: list[Replica] = []
+        self.starting: list[float] = []  # when those that were started serve
+        self.started = -math.inf  # when the last of them did
+        self.gone: list[tuple[Replica, Totals]] = []  # with what their memory has held
         self.drivers: list[Driver] = []
         self.decoders: list[Driver] = []
         self.handover: Transfers | None = None
@@ -103,7 +111,7 @@ class Cluster:
         self._replica_offset = 0.0
         self._arriving = (self._arrive,)
         for _ in range(count):
-            self._add(self._ended)
+            self._add(sim._now)
 
     @property
     def replicas(self) -> list[Replica]:
@@ -113,7 +121,7 @@ class Cluster:
     @property
     def every(self) -> list[Replica]:
         """All replicas, also those that decode only, and those that are gone."""
-        return [driver.replica for driver in (*self.drivers, *self.decoders)] + self.gone
+        return [driver.replica for driver in (*self.drivers, *self.decoders)] + [replica for replica, _ in self.gone]
 
     def split(self, spec: Disaggregated, kv_bytes: float, decode: Callable[[], Replica]) -> None:
         """Let the replicas there are prefill only; others, made by `decode`, go on with what they have begun."""
@@ -145,6 +153,8 @@ class Cluster:
         now = self.sim._now
         request: Request = wait.place
         request.arrived = wait.arrived = now
+        if self.autoscale is not None:
+            self._settle(self.autoscale, now)
         home = self.retention.came(request.session, now)
         driver = self._route(request, home, now)
         if self._refuses(driver.replica, request):
@@ -159,10 +169,13 @@ class Cluster:
         self._present_offset -= now
         wait.holder = self
         request.home = driver
+        if self.handover is not None:
+            request.stop = 1
+        driver.idle_since = math.inf
         driver.replica.submit(request, now)
         driver.arm()
         if self.autoscale is not None:
-            self._scale_up(now)
+            self._scale_up(self.autoscale, now)
 
     def _route(self, request: Request, home: Replica | None, now: float) -> Driver:
         drivers = self.drivers
@@ -174,17 +187,17 @@ class Cluster:
     def _refuses(self, replica: Replica, request: Request) -> bool:
         if not replica.fits(request):
             return True
-        if self.queue_limit is None:
+        if self.queue_limit is None or len(replica.waiting) < _places(replica):
             return False
-        waiting = sum(len(driver.replica.waiting) for driver in self.drivers)
-        return waiting >= self.queue_limit and len(replica.running) >= replica.limits.sequences
+        replicas = self.replicas
+        return sum(max(0, len(one.waiting) - _places(one)) for one in replicas) >= self.queue_limit
 
-    def _prefilled(self, request: Request, _driver: Driver, now: float) -> None:
+    def _prefilled(self, request: Request, driver: Driver, now: float) -> None:
         """A prompt is computed: hand its KV over to a replica that decodes."""
         if request.output <= 1:
-            self._ended(request, _driver, now)
+            self._ended(request, driver, now)
             return
-        self.retention.ended(request.session, request, _driver.replica, now)
+        self.retention.ended(request.session, request, driver.replica, now)
         assert self.handover is not None
         there = self.handover.end(now, request.prompt * self.kv_bytes)
         request.phases.append((LOAD, there))
@@ -218,9 +231,6 @@ class Cluster:
         wait.holder = None
         wait.started = request.admitted
         wait.ended = now
-        driver.idle_since = now
-        if self.autoscale is not None and not driver.replica.outstanding:
-            self._scale_down(driver, now)
         wait.resume(wait)
 
     def forget(self, task: int) -> None:
@@ -254,45 +264,47 @@ class Cluster:
         else:
             phases.append((QUEUE, now))
         found, start = [], request.arrived
-        for kind, end in phases:
-            end = max(start, min(end, now))
+        for kind, until in phases:
+            end = max(start, min(until, now))
             found.append((self.accounts[kind], start, end))
             start = end
         return found
 
     # Replicas come and go
 
-    def _add(self, then: Callable[[Request, Driver, float], None]) -> None:
-        self.drivers.append(Driver(self, self.make(), then))
-        self._replica_offset -= self.sim._now
-        self.drivers[-1].idle_since = self.sim._now
+    def _add(self, now: float) -> None:
+        driver = Driver(self, self.make(), self._ended)
+        driver.idle_since = now
+        self.drivers.append(driver)
+        self._replica_offset -= now
 
-    def _scale_up(self, now: float) -> None:
+    def _scale_up(self, spec: Autoscale, now: float) -> None:
         """Start one more replica if too many wait."""
-        spec = self.autoscale
-        assert spec is not None
-        ready = len(self.drivers)
+        there = len(self.drivers) + len(self.starting)
         waiting = sum(len(driver.replica.waiting) for driver in self.drivers)
-        if ready + self.starting < spec.most and waiting > spec.waiting * (ready + self.starting):
-            self.starting += 1
-            self.sim.schedule_at(now + spec.cold_start, Call(lambda _event: self._started()))
+        if there < spec.most and waiting > spec.waiting * there:
+            self.starting.append(now + spec.cold_start)
 
-    def _started(self) -> None:
-        self.starting -= 1
-        self._add(self._ended)
-
-    def _scale_down(self, driver: Driver, now: float) -> None:
-        """Let a replica go if it still has nothing to do after a while."""
-        spec = self.autoscale
-        assert spec is not None
-        self.sim.schedule_at(now + spec.idle, Call(lambda _event: self._leave(driver, now)))
-
-    def _leave(self, driver: Driver, since: float) -> None:
-        idle = driver.idle_since == since and not driver.replica.outstanding
-        if idle and driver in self.drivers and len(self.drivers) > self.least:
-            self.drivers.remove(driver)
-            self.gone.append(driver.replica)
-            self._replica_offset += self.sim._now
+    def _settle(self, spec: Autoscale, now: float) -> None:
+        """Work out which replicas have started, and which have left, up to `now`; the earliest first."""
+        while True:
+            starts = self.starting[0] if self.starting else math.inf
+            idle = [driver for driver in self.drivers if driver.idle_since < math.inf]
+            first = min(idle, key=lambda driver: driver.idle_since, default=None)
+            leaves = math.inf
+            if first is not None and len(self.drivers) > self.least:
+                leaves = max(first.idle_since + spec.idle, self.started)
+            if min(starts, leaves) > now:
+                return
+            if starts <= leaves:
+                self.started = self.starting.pop(0)
+                self._add(self.started)
+            else:
+                assert first is not None
+                self.drivers.remove(first)
+                memory = first.replica.kv
+                self.gone.append((first.replica, memory.totals(max(leaves, memory.clock))))
+                self._replica_offset += leaves
 
     # Statistics
 
@@ -306,17 +318,23 @@ class Cluster:
 
     def totals(self, now: float) -> tuple[float, ...]:
         """Return what a pool does, sequence-seconds for server-seconds, and then what `METERS` are made of; up to `now`."""
+        if self.autoscale is not None:
+            self._settle(self.autoscale, now)
+        there = [driver.replica for driver in (*self.drivers, *self.decoders)]
         tallies = [replica.tally for replica in self.every]
-        under_way = [replica for replica in self.every if replica.leap]
-        ahead = sum(replica.batch.count * max(0.0, now - replica.start) for replica in under_way)
-        busy = sum(tally.busy for tally in tallies) + sum(max(0.0, now - replica.start) for replica in under_way)
-        sequences = sum(tally.sequence_seconds for tally in tallies) + ahead
-        ready = len(self.drivers) + len(self.decoders)
+        # A leap is counted when it ends, an iteration with prompts when it begins.
+        done = [(replica, now - replica.start) for replica in there if replica.leap or replica.start > now]
+        busy = sum(tally.busy for tally in tallies) + sum(passed for _, passed in done)
+        sequences = sum(tally.sequence_seconds for tally in tallies) + sum(
+            passed * (replica.batch.count if passed > 0 else len(replica.running) - len(replica.loading))
+            for replica, passed in done
+        )
         present = self.present * now + self._present_offset
-        memory = [replica.kv.totals(max(now, replica.kv.clock)) for replica in self.every]
-        blocks = [replica.kv.blocks for replica in self.every]
-        replica_seconds = ready * now + self._replica_offset
-        room = blocks[0] * replica_seconds if blocks and math.isfinite(blocks[0]) else 0.0
+        memory = [replica.kv.totals(max(now, replica.kv.clock)) for replica in there]
+        memory += [totals for _, totals in self.gone]
+        blocks = there[0].kv.blocks
+        replica_seconds = len(there) * now + self._replica_offset
+        room = blocks * replica_seconds if math.isfinite(blocks) else 0.0
         prefilled = sum(tally.prefilled for tally in tallies)
         return (
             sequences, present, self.arrivals, self.completions, self.rejections, self.waited,
@@ -330,6 +348,11 @@ class Cluster:
         )  # fmt: skip
 
 
+def _places(replica: Replica) -> int:
+    """Return how many of those who wait will be taken in at the next boundary, as far as one can tell before it."""
+    return 0 if replica.blocked else replica.limits.sequences - len(replica.running)
+
+
 def _waited(request: Request) -> float:
     """Return the seconds a call has waited without service."""
     waited, start = 0.0, request.arrived
@@ -338,5 +361,3 @@ def _waited(request: Request) -> float:
             waited += end - start
         start = end
     return waited
-
-

@@ -78,6 +78,13 @@ class DecodeRow:
         if end > self.most:  # noqa: PLR1730
             self.most = end
         submit = self.submit * slow
+        if not self.skew or longest == mean:  # mostly one piece: the sum below, at a third of its cost
+            piece = bisect_right(self._ends, mean)
+            if mean + count <= self._ends[piece]:
+                start, low, slope = self._lines[piece]
+                at = low + slope * (mean - start)
+                if at >= submit and slope >= 0.0:
+                    return count * (at + slope * 0.5 * (count - 1))
         seconds = 0.0
         for points, at, slope in self._stretches(mean, longest, count):
             grown = slope * 0.5 * (points - 1)
@@ -104,6 +111,15 @@ class DecodeRow:
         It adds up as `run` does, so both agree to the last bit. `factor` and `extra` must be >= 0.
         """
         submit = self.submit * slow
+        if not self.skew or longest == mean:
+            piece = bisect_right(self._ends, mean)
+            if mean + limit <= self._ends[piece]:
+                start, low, slope = self._lines[piece]
+                at = low + slope * (mean - start)
+                if at >= submit and slope >= 0.0:
+                    if factor * (limit * (at + slope * 0.5 * (limit - 1))) + extra * limit < seconds:
+                        return limit
+                    return _reach(seconds, 0.0, 0, (limit, at, slope), factor, extra)
         before, done = 0.0, 0
         for points, at, slope in self._stretches(mean, longest, limit):
             grown = slope * 0.5 * (points - 1)

@@ -91,7 +91,7 @@ class KvCache:
 
     def room(self, now: float) -> float:
         """Return how many blocks can be had: the free, and those that may be evicted."""
-        if self._ends:
+        if self._ends or self.ttl < math.inf:
             self._advance(now)
         return self.blocks - self.used - self.pinned
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .kv_cache import Path
-from .replica import Replica, content
+from .places import content
+from .replica import Replica
 from .request import Request
 
 __all__ = ["Kv", "Retention"]
@@ -60,7 +61,8 @@ class Retention:
         """A call has ended at `now`, and its KV is in the cache: do with it what the policy says."""
         block, kv = replica.limits.block, replica.kv
         path = content(request.path, (request.length - 1) // block)
-        own = path[0][1] if len(path) > 1 else 0  # the caller's prompt, which all its tasks share
+        # The caller's own prompt, which all its tasks share, stays.
+        own = path[0][1] if path[0][0] == ("prompt", session[1]) else 0
         policy = self.policy
         if policy == "predict":
             policy = self._choose(session[1], sum(size for _, size in path) - own, replica)
@@ -71,7 +73,8 @@ class Retention:
             kv.demote(path, own, now)
         elif policy == "keep":
             kv.pin(path, now + self.hold, now)
-        if before is not None and before.pinned and not (before.path == path and policy == "keep"):
+        renewed = before is not None and before.replica is replica and before.path == path and policy == "keep"
+        if before is not None and before.pinned and not renewed:
             before.replica.kv.unpin(before.path, now)
         self._held[session[0]][session] = _Held(replica, path, now, policy == "keep")
 
@@ -96,7 +99,7 @@ class Retention:
             "keep": gaps.seconds / gaps.count * blocks,
             "discard": again * (blocks + others),  # the others of the batch wait while it is computed again
         }
-        if replica.links:
+        if replica.kv.tiers:
             link = replica.links[0]
             copied = link.latency + blocks * block * self.kv_bytes / link.bandwidth
             waste["swap"] = 2.0 * copied * blocks

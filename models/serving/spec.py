@@ -35,7 +35,7 @@ class Batching(Spec):
     first come first served, shortest prefill first, priority, or the task for which least has been done. When blocks of
     `block` tokens run out, the last to come goes, and computes again (`recompute`) or has its KV copied to the host (`swap`). The
     host adds `host_step` to an iteration and `host_token` for each sequence in it. Attention over lengths that differ takes
-    the share `skew` of what the longest would add, were all as long.
+    the share `skew` of what the longest would add, were all as long (left out: as a measured iteration says, else none).
     """
 
     sequences: PositiveCount = 256
@@ -46,7 +46,7 @@ class Batching(Spec):
     preemption: Literal["recompute", "swap"] = "recompute"
     host_step: Duration = 0.0
     host_token: Duration = 0.0
-    skew: Share = 0.0
+    skew: Share | None = None
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -104,4 +104,3 @@ class Autoscale(Spec):
     cold_start: Duration
     waiting: Factor = 4.0
     idle: PositiveDuration = 60.0
-
