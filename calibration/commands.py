@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sim.report.terminal import Format, put, put_report, say
+from .cache_command import cache
 from .calls_command import calls
 from .replay_command import replay
 
@@ -48,6 +49,7 @@ Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The prof
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
     app.command()(calibrate)
+    profile_app.command()(cache)
     profile_app.command()(calls)
     profile_app.command()(replay)
     app.add_typer(profile_app, name="profile")

@@ -80,6 +80,8 @@ class AgentProcess(Process):
         bare = not (self.control.matters or self.slots or self.before or self.after or self.skip or self.replanning)
         if bare and self.tools is None and self.turns is None and self.ways is None:
             self.plain = compiled(self.call)
+            if self.plain is None and self.call.direct:
+                self.only = self.call
 
     def run(self, branch: Branch) -> Walk:
         """Take the turns of one visit; each is one step of the task."""

@@ -83,7 +83,7 @@ class ServedModel:
     def _cluster(self, system: "System") -> Cluster:
         spec = self.spec
         accounts = (self.queue_account, self.load_account, self.carry_account, self.infer_account)
-        retention = Retention(system.runtime.kv, spec.cache.hold, self.kv_bytes)
+        retention = Retention(system.runtime.kv, spec.cache.hold, self.kv_bytes, sticky=spec.router == "session")
         split = spec.disaggregated
         cluster = Cluster(
             system.sim, self.path, self.replica, spec.replicas if split is None else split.prefill, Router(spec.router),
@@ -180,8 +180,11 @@ class ServedCall(ModelCall):
         state: Context = branch.state
         block, prompt = self.block, int(self.prompt)
         before = prompt // block
-        found: list[tuple[Hashable, int]] = [(self.key, before)] if prompt else []
         segments = state.segments
+        if len(segments) == 1:
+            rest = (segments[0][0], (prompt + int(state.tokens)) // block - before)
+            return ((self.key, before), rest) if prompt else (rest,)
+        found: list[tuple[Hashable, int]] = [(self.key, before)] if prompt else []
         last = len(segments) - 1
         for number, (key, _start) in enumerate(segments):
             end = state.tokens if number == last else segments[number + 1][1]

@@ -20,6 +20,7 @@ from .service import Service, TaskFailed
 from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
 
 if TYPE_CHECKING:
+    from .model_call import ModelCall
     from .plain_call import PlainCall
     from .system import System
 
@@ -46,6 +47,7 @@ class Process:
         self.control: Control | None = None
         self.act_account = self.step_account  # of the span around what the step does
         self.plain: PlainCall | None = None  # what the step does, where that is so little
+        self.only: ModelCall | None = None  # the call that is all the step does
 
     def link(self) -> None:
         """Resolve what comes next, once all steps of the flow exist."""
@@ -111,7 +113,7 @@ class Flow:
     def walk(self, branch: Branch, step: Process | None) -> Generator[None, Any, None]:
         """Take a branch from `step` to the end.
 
-        The hot loop of the program: a step that is a `PlainCall` runs here, flat; every other step runs itself.
+        The hot loop of the program: a step that is a `PlainCall`, or nothing but a call, runs here; others run themselves.
         """
         index, lane, facts, calls, parts, spans = (
             branch.index, branch.lane, branch.facts, branch.calls, branch.parts, branch.spans,
@@ -120,7 +122,15 @@ class Flow:
         while step is not None:
             plain = step.plain
             if plain is None:
-                step = yield from step.run(branch)
+                call = step.only
+                if call is None or spans is not None or lane:
+                    step = yield from step.run(branch)
+                    continue
+                step.count(branch)
+                if call.begin(branch):
+                    yield
+                call.finish(branch)
+                step = step.next
                 continue
             (
                 callee, request, request_fixed, request_account, service, use, queue_account, infer_account,

@@ -155,8 +155,10 @@ def test_booking_ahead_changes_no_result() -> None:
             agree([totals[:WAITED] for totals in one.resources], [two.resources[number][:WAITED] for number in both])
         last = other.snapshots[-1].resources
         agree(plain.snapshots[-1].resources, [last[number] for number in both])
+        assert plain.events <= other.events
         fewer_events |= {path.stem} if plain.events < other.events else set()
-    assert {"mm1", "mmck", "erlang-b", "jackson", "closed-mva", "fork-join-two-servers"} <= fewer_events
+    # Elsewhere every service is followed by another queue or by nothing, and its end is an event of both.
+    assert {"mmck", "erlang-b", "closed-mva", "fork-join-two-servers"} <= fewer_events
 
 
 @pytest.mark.parametrize("cancels", [False, True], ids=["booked ahead", "cancellable"])

@@ -155,7 +155,7 @@ class Cluster:
         request.arrived = wait.arrived = now
         if self.autoscale is not None:
             self._settle(self.autoscale, now)
-        home = self.retention.came(request.session, now)
+        home = self.retention.came(request.session, now) if self.retention.tracks else None
         driver = self._route(request, home, now)
         if self._refuses(driver.replica, request):
             self.rejections += 1
@@ -200,7 +200,7 @@ class Cluster:
         self.retention.ended(request.session, request, driver.replica, now)
         assert self.handover is not None
         there = self.handover.end(now, request.prompt * self.kv_bytes)
-        request.phases.append((LOAD, there))
+        request.phases += ((LOAD, there),)
         request.home = None
         request.stop = request.output
         request.ready = request.prompt
@@ -226,7 +226,7 @@ class Cluster:
         if request.generated > 1:
             self.later_tokens += request.generated - 1
             self.later_seconds += now - request.first_token
-        if request.path:
+        if request.path and self.retention.tracks:
             self.retention.ended(request.session, request, driver.replica, now)
         wait.holder = None
         wait.started = request.admitted
@@ -258,11 +258,11 @@ class Cluster:
     def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
         """Return (account, start, end) of a call that is still under way at `now`."""
         request: Request = wait.place
-        phases = list(request.phases)
+        phases = request.phases
         if request.running:
             phases += request.home.replica.episode(request, now)
         else:
-            phases.append((QUEUE, now))
+            phases += ((QUEUE, now),)
         found, start = [], request.arrived
         for kind, until in phases:
             end = max(start, min(until, now))

@@ -120,7 +120,8 @@ class KvCache:
 
         What has no room on the device stays where it is, and is not part of the lease.
         """
-        self._advance(now)
+        if now != self._now:
+            self._advance(now)
         if path:
             self.lookups += 1
             self.asked += sum([blocks for _, blocks in path])
@@ -143,11 +144,14 @@ class KvCache:
 
     def grow(self, lease: Lease, blocks: int, now: float) -> bool:
         """Give `lease` that many private blocks; false, and nothing changes, if they cannot be had."""
-        self._advance(now)
-        if blocks > self.blocks - self.used - self.pinned:
+        if now != self._now:
+            self._advance(now)
+        used = self.used + blocks
+        if used + self.pinned > self.blocks:
             return False
-        self._make_room(blocks)
-        self.used += blocks
+        if used + self.cached > self.blocks:
+            self._make_room(blocks)
+        self.used = used
         lease.private += blocks
         return True
 
@@ -156,7 +160,8 @@ class KvCache:
 
         Raises ValueError if the lease holds fewer blocks, or the path does not continue what it shares.
         """
-        self._advance(now)
+        if now != self._now:
+            self._advance(now)
         blocks = sum([count for _, count in path])
         if not self.prefix or blocks <= lease.shared:
             return
@@ -191,7 +196,8 @@ class KvCache:
 
         Raises ValueError if it is closed already.
         """
-        self._advance(now)
+        if now != self._now:
+            self._advance(now)
         node = lease.tail
         if node is None:
             raise ValueError("the lease is closed already")

@@ -302,20 +302,20 @@ class Places:
         del self.running[request.sequence]
         self.blocked = False
 
-    def episode(self, request: Request, now: float) -> list[tuple[int, float]]:
+    def episode(self, request: Request, now: float) -> tuple[tuple[int, float], ...]:
         """Return the phases of a request that runs, since it came, or came back, up to `now`."""
-        loaded = min(now, request.loaded)
-        found = [(QUEUE, request.admitted)]
-        if loaded > request.admitted:
-            found.append((LOAD, loaded))
-        if request.carry_seconds:
-            found.append((CARRY, min(now, loaded + request.carry_seconds)))
-        found.append((INFER, now))
-        return found
+        admitted, loaded, carry = request.admitted, min(now, request.loaded), request.carry_seconds
+        if loaded == admitted and not carry:
+            return (QUEUE, admitted), (INFER, now)
+        fetched = ((LOAD, loaded),) if loaded > admitted else ()
+        again = ((CARRY, min(now, loaded + carry)),) if carry else ()
+        return (QUEUE, admitted), *fetched, *again, (INFER, now)
 
 
 def content(path: Path, blocks: int) -> Path:
     """Return the first `blocks` of what a sequence holds whose prompt is `path`; what goes on lengthens the last segment."""
+    if not path:
+        return ()
     found: list[tuple[Hashable, int]] = []
     for key, size in path[:-1]:
         found.append((key, min(size, blocks)))

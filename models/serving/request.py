@@ -23,14 +23,29 @@ class Request:
     task so far) and `session` are what a policy may look at. `factor` scales the iterations it takes part in.
 
     Afterwards: `admitted`, `first_token`, `ended` (s); `hit` tokens found in the cache; `recomputed`, of the prefilled
-    tokens those that had been computed before; `phases`, a list of (kind, end), each beginning where the one before ends.
+    tokens those that had been computed before; `phases`, as (kind, end), each beginning where the one before ends.
     """
 
-    __slots__ = (
-        "admitted", "arrived", "attained", "base", "cancelled", "carried", "carry_seconds", "computed", "ended", "factor",
-        "finish", "first_token", "generated", "hit", "home", "lease", "loaded", "output", "owner", "path", "phases",
-        "preemptions", "prefilled", "priority", "prompt", "ready", "recomputed", "running", "sequence", "session", "stop", "swapped",
-    )  # fmt: skip
+    # Defaults on the class, so that a request sets only what differs.
+    priority = 0.0
+    attained = 0.0
+    session = (0, 0, 0)  # task, caller, lane
+    home: Any = None  # where it is served
+    generated = 0
+    ready = 0  # tokens whose KV is there, so that nothing is to prefill; `swapped`, once it is copied back
+    swapped = False
+    admitted = first_token = ended = loaded = math.nan
+    hit = prefilled = recomputed = preemptions = 0
+    phases: tuple[tuple[int, float], ...] = ()
+    cancelled = False
+    # While it runs
+    running = False
+    sequence = 0
+    computed = 0  # tokens of its prefill that are in the KV cache
+    carry_seconds = 0.0
+    base = 0  # its length is this plus the replica's count of iterations
+    finish = 0  # the count at which it ends
+    lease: Lease | None = None
 
     def __init__(
         self,
@@ -49,26 +64,7 @@ class Request:
         self.carried = carried
         self.factor = factor
         self.owner = owner  # whoever waits for it
-        self.priority = 0.0
-        self.attained = 0.0
-        self.session = (0, 0, 0)  # task, caller, lane
-        self.home: Any = None  # where it is served
         self.stop = max(output, 1)  # tokens at which this server lets go of it
-        self.generated = 0
-        self.ready = 0  # tokens whose KV is there, so that nothing is to prefill; `swapped`, once it is copied back
-        self.swapped = False
-        self.admitted = self.first_token = self.ended = self.loaded = math.nan
-        self.hit = self.prefilled = self.recomputed = self.preemptions = 0
-        self.phases: list[tuple[int, float]] = []
-        self.cancelled = False
-        # While it runs
-        self.running = False
-        self.sequence = 0
-        self.computed = 0  # tokens of its prefill that are in the KV cache
-        self.carry_seconds = 0.0
-        self.base = 0  # its length is this plus the replica's count of iterations
-        self.finish = 0  # the count at which it ends
-        self.lease: Lease | None = None
 
     @property
     def length(self) -> int:

@@ -38,9 +38,13 @@ class _Gaps:
 
 
 class Retention:
-    """The policy of one server. A call that ends is followed by another of the same session, or by the end of its task."""
+    """The policy of one server. A call that ends is followed by another of the same session, or by the end of its task.
 
-    def __init__(self, policy: Kv, hold: float, kv_bytes: float) -> None:
+    `sticky`: it is also asked which replica served a session.
+    """
+
+    def __init__(self, policy: Kv, hold: float, kv_bytes: float, sticky: bool = False) -> None:
+        self.tracks = sticky or policy != "cache"  # whether it needs to know of calls at all
         self.policy = policy
         self.hold = hold
         self.kv_bytes = kv_bytes
@@ -59,6 +63,8 @@ class Retention:
 
     def ended(self, session: Session, request: Request, replica: Replica, now: float) -> None:
         """A call has ended at `now`, and its KV is in the cache: do with it what the policy says."""
+        if not request.path:
+            return
         block, kv = replica.limits.block, replica.kv
         path = content(request.path, (request.length - 1) // block)
         # The caller's own prompt, which all its tasks share, stays.

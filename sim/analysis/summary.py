@@ -169,7 +169,7 @@ def unit_of(metric: str) -> str:
     >>> unit_of("response_time_p95"), unit_of("throughput"), unit_of("coordination_share"), unit_of("queue_length")
     ('s', '1/s', 'share', '')
     """
-    if metric in ("throughput", "goodput", "arrival_rate"):
+    if metric in ("throughput", "goodput", "arrival_rate", "iterations"):
         return "1/s"
     if metric in ("success", "attainment", "utilization", "offered", "rejected") or metric.endswith("_share"):
         return "share"

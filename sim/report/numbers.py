@@ -51,7 +51,7 @@ def unit_of(name: str) -> str:
     """
     if name.endswith("_tokens"):
         return "tokens"
-    if name.startswith("straggler_"):
+    if name == "ttft" or name.startswith("straggler_"):
         return "s"
     return {"bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
 

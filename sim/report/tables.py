@@ -7,7 +7,7 @@ Checked: tests/test_report.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..analysis.slo import RESPONSE_TIME, parse_metric
@@ -36,6 +36,8 @@ FACTS = {
     "cost": "cost",
     "straggler_excess": "straggler excess",
     "straggler_coordination": "straggler excess, coordination",
+    "ttft": "time to first token, all calls",
+    "wrong_guesses": "wrong guesses",
 }
 
 
@@ -54,6 +56,7 @@ def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] =
         _categories(summary),
         _components(summary),
         _resources(summary),
+        *_servers(summary),
         _work(summary),
     ]
     tables += [_service(summary), _objectives(summary), _failures(summary)]
@@ -188,32 +191,72 @@ def _zero(estimate: Estimate) -> float:
 
 
 def _resources(summary: Summary) -> Table:
-    rows = tuple(_resource(one) for one in summary.resources)
+    rows = tuple(_resource(one) for one in summary.resources if one.kind != SERVER)
     columns = ("resource", "kind", "capacity", "utilization", "mean wait", "queue length", "refused")
-    kept = [i for i in range(len(columns)) if i < 4 or any(row[i] for row in rows)]
+    return _kept("Resources", columns, "<<><<<<", rows, 4)
+
+
+def _kept(title: str, columns: tuple[str, ...], align: str, rows: tuple[tuple[str, ...], ...], always: int) -> Table:
+    """Return a table without those columns behind the first few in which no row has anything."""
+    kept = [i for i in range(len(columns)) if i < always or any(row[i] for row in rows)]
     return Table(
-        "Resources",
+        title,
         tuple(columns[i] for i in kept),
-        "".join("<<><<<<"[i] for i in kept),
+        "".join(align[i] for i in kept),
         tuple(tuple(row[i] for i in kept) for row in rows),
     )
 
 
 def _resource(one: Resource) -> tuple[str, ...]:
-    def text(metric: str, unit: str) -> str:
-        return show(one.metrics[metric], unit).text if metric in one.metrics else ""
-
-    refused = one.metrics.get("rejected")
     capacity = "" if one.kind == "link" else "no limit" if one.capacity is None else f"{one.capacity:g}"
     return (
         one.name,
         one.kind,
         capacity,
-        text("utilization", "share"),
-        text("waiting_time", "s"),
-        text("queue_length", ""),
-        text("rejected", "share") if refused is not None and refused.value > 0 else "",
+        *_metrics(one, ("utilization", "waiting_time", "queue_length", "rejected")),
     )
+
+
+def _metrics(one: Resource, names: Iterable[str]) -> Iterator[str]:
+    """Yield metrics of a resource as text; nothing for those its kind does not have, or that are told only if they happen."""
+    for name in names:
+        found = one.metrics.get(name)
+        told = found is not None and (name not in _IF_ANY or found.value > 0)
+        yield show(found, unit_of(name)).text if told else ""
+
+
+SERVER = "server"
+_IF_ANY = ("rejected", "preemptions_per_call", "evicted_blocks_per_call", "lower_tier_hit_share")
+_OF_SERVERS = {
+    "Inference servers": {
+        "replicas": "replicas",
+        "device busy": "device_busy_share",
+        "batch": "batch_mean",
+        "TTFT": "ttft_mean",
+        "TPOT": "tpot_mean",
+        "mean wait": "waiting_time",
+        "queue length": "queue_length",
+        "refused": "rejected",
+    },
+    "Inference servers: prompts, and memory for KV": {
+        "tokens found": "prefix_hit_share",
+        "below the GPU": "lower_tier_hit_share",
+        "calls with a hit": "requests_hit_share",
+        "amplification": "prefill_amplification",
+        "preempted": "preemptions_per_call",
+        "evicted": "evicted_blocks_per_call",
+        "KV in use": "kv_used_share",
+        "KV cached": "kv_cached_share",
+    },
+}
+
+
+def _servers(summary: Summary) -> Iterator[Table]:
+    """Yield what inference servers did: batches and latencies; prompts, and the memory for their KV."""
+    servers = [one for one in summary.resources if one.kind == SERVER]
+    for title, metrics in _OF_SERVERS.items():
+        rows = tuple((one.name, *_metrics(one, metrics.values())) for one in servers)
+        yield _kept(title, ("server", *metrics), "<" * (1 + len(metrics)), rows, 1)
 
 
 def _work(summary: Summary) -> Table:
