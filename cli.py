@@ -58,6 +58,7 @@ Sets = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Replace a value, as in `models.llm.replicas=4`; null deletes."),
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
 
 
@@ -108,9 +109,7 @@ def run(
     precision: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Run until mean and p95 are known within, e.g., 5%.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")
-    ] = None,
+    workers: Workers = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
     horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
     warmup: Annotated[str | None, typer.Option(metavar="auto|TIME", help="What to leave out at the start.")] = None,
@@ -176,14 +175,10 @@ def compare(
         bool | None,
         typer.Option("--ablate/--no-ablate", help="Switch each policy alone. Default: as the scenario says."),
     ] = None,
-    tolerance: Annotated[
-        str | None, typer.Option(metavar="SHARE", help="A saving within it counts as none. Default: 2%.")
-    ] = None,
+    tolerance: Annotated[str | None, typer.Option(metavar="SHARE", help="Less is no saving. Default: 2%.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")] = None,
     replications: Annotated[int | None, typer.Option(min=1, help="Independent runs of each variant.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")
-    ] = None,
+    workers: Workers = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
     horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
     format: FormatOption = Format.TABLE,

@@ -51,7 +51,6 @@ def cache(
     shape: Annotated[
         str | None, typer.Option(metavar="NAME", help="The model whose KV, in 16 bits, capacities in bytes hold.")
     ] = None,
-    sort: Annotated[bool, typer.Option("--sort", help="Put the requests in order of time.")] = False,
     format: Annotated[Format, typer.Option("--format", help="How stdout is written.")] = Format.TABLE,
 ) -> None:
     """Say what share of a trace's blocks a prefix cache finds, by its capacity and time to live."""
@@ -65,7 +64,7 @@ def cache(
     each = _block_bytes(shape, block)
     sizes = _listed(capacity, lambda text: _size(text, each), "--capacity")
     limits = _listed(ttl, _limit, "--ttl")
-    table = read_trace_file(file, TraceColumns(blocks=blocks, block=block), unit, sort=sort)
+    table = read_trace_file(file, TraceColumns(blocks=blocks, block=block), unit, sort=True)
     assert table.request is not None
     assert table.blocks is not None
     study = reuse(zip(table.times.tolist(), table.request.tolist(), table.blocks, strict=True), block)

@@ -7,7 +7,7 @@ Checked: tests/test_steps.py.
 from typing import Literal
 
 from ..sim.engine.distributions import TokensDist
-from ..sim.engine.spec import Name, PositiveCount, Spec, Tokens
+from ..sim.engine.spec import Count, Name, PositiveCount, Spec, Tokens
 
 NO_TOKENS = TokensDist.model_validate("0 tokens")
 
@@ -16,7 +16,8 @@ class Agent(Spec):
     """An agent calls `model` with its own `prompt` before the task's context, and adds `output` tokens to it.
 
     Before each step it reads `memory` and asks `retriever`, where it has them, and writes to `memory` after.
-    `concurrency` limits how many tasks have a step of this agent under way. `output: trace` replays the trace's tokens.
+    `concurrency` limits how many tasks have a step of this agent under way. `output: trace` replays the trace's tokens. A
+    server that schedules by priority serves calls of a higher `priority` first.
     """
 
     model: Name
@@ -26,3 +27,4 @@ class Agent(Spec):
     memory: Name | None = None
     retriever: Name | None = None
     concurrency: PositiveCount | None = None
+    priority: Count = 0

@@ -40,7 +40,7 @@ class AgentProcess(Process):
         path = f"agents.{spec.agent}"
         server = system.servers[agent.model]
         self.home = system.home(agent.node, server)
-        self.call = system.call(path, self.home, server, agent.prompt, agent.output)
+        self.call = system.call(path, self.home, server, agent.prompt, agent.output, agent.priority)
         self.control = Control.of(system, path, self.home)
         self.slots = system.agent_slots(path, agent.concurrency)
         self.before: list[Callable[[Branch], Script]] = []

@@ -227,7 +227,7 @@ class _Variants:
         for one in values:
             origins[f"--set {one.path}={one.text}"] = one.at
             try:
-                document = document.with_override(one.path, one.text)
+                document = type(self.scenario).overridden(document, one.path, one.text)
             except ScenarioError as error:
                 found += [_placed(problem, one.at) for problem in error.problems]
         try:

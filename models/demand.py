@@ -199,7 +199,9 @@ class Demand:
         if server.pool is not None:
             if server.least is not None:
                 seconds = server.least(new, carried, cached, output) * scale
-                self.notes[f"{server.path}: the load is that of the fullest batches, with all that a cache can find"] = None
+                self.notes[
+                    f"{server.path}: the load is that of the fullest batches, with all that a cache can find"
+                ] = None
             cost.serve(server.path, seconds, 1.0)
             for limit in server.pool.limits:
                 cost.serve(limit.name, total + output if limit.sized else 1.0, 1.0)

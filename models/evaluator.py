@@ -10,12 +10,12 @@ from typing import Literal
 from pydantic import model_validator
 
 from ..sim.engine.distributions import DurationDist, TokensDist
-from ..sim.engine.spec import Name, Share, Spec, Tokens
+from ..sim.engine.spec import Count, Name, Share, Spec, Tokens
 from .agent import NO_TOKENS
 
 
 class Evaluator(Spec):
-    """Judges by `model` or in `latency`, and accepts with probability `accept`."""
+    """Judges by `model` or in `latency`, and accepts with probability `accept`; `priority` as of an agent."""
 
     model: Name | None = None
     node: Name | None = None
@@ -23,6 +23,7 @@ class Evaluator(Spec):
     output: TokensDist | Literal["trace"] = NO_TOKENS
     latency: DurationDist | None = None
     accept: Share
+    priority: Count = 0
 
     @model_validator(mode="after")
     def _one_way_to_judge(self) -> "Evaluator":

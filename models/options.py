@@ -39,7 +39,7 @@ def read_document(path: str | os.PathLike[str], sets: Iterable[str], run: Iterab
         place, equals, value = text.partition("=")
         if not equals:
             raise OptionError(f"--set must be a path and a value, as in `models.llm.replicas=4`; got `{text}`")
-        document = document.with_override(place.strip(), value)
+        document = Scenario.overridden(document, place.strip(), value)
     for place, value in run:
         workload = document.data.get("workload")
         absent = not isinstance(workload, dict) or place.partition(".")[2] not in workload

@@ -6,16 +6,18 @@ Checked: tests/test_scenario.py, tests/data/bad.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PrivateAttr, model_validator
 
 from ..sim.analysis.slo import Objective
+from ..sim.engine import paths
 from ..sim.engine.distributions import AnyDraw, TokensDist
 from ..sim.engine.errors import ProfileError, ScenarioError, show
 from ..sim.engine.nodes import names_file
+from ..sim.engine.paths import Key
 from ..sim.engine.source import Document
 from ..sim.engine.source import load as load_document
 from ..sim.engine.spec import (
@@ -79,9 +81,13 @@ Version = Annotated[Literal[1], BeforeValidator(_version)]
 
 
 class TaskClass(Spec):
-    """A kind of task: how often it comes (`weight`), what it asks (`request` tokens), which workflow it runs."""
+    """A kind of task: how often it comes (`weight`), what it asks (`request` tokens), which workflow it runs.
+
+    `priority` is added to that of its agents.
+    """
 
     weight: Factor = 1.0
+    priority: Count = 0
     request: TokensDist | None = None
     workflow: Name | None = None
 
@@ -145,6 +151,26 @@ class Scenario(Spec):
         return scenario
 
     @classmethod
+    def overridden(cls, document: Document, path: str | Sequence[Key], text: str) -> Document:
+        """Return a document with the value at `path` replaced, as `--set` asks; `path` may lead into what is left at its defaults.
+
+        Raises ScenarioError where a scenario has no such place.
+        """
+        try:
+            return document.with_override(path, text)
+        except ScenarioError:
+            try:
+                steps = paths.resolve(cls.of(document).to_data(), path)
+            except ScenarioError:
+                steps = ()
+            known = [depth for depth in range(1, len(steps)) if not _has(document.data, steps[:depth])]
+            if not known:
+                raise
+            for step in reversed(steps[known[0] :]):
+                text = f"{{{step}: {text}}}"
+            return document.with_override(steps[: known[0]], text)
+
+    @classmethod
     def from_text(cls, text: str, name: str = "text") -> Self:
         """Read a scenario from YAML text."""
         return cls.of(Document.from_text(text, name))
@@ -160,7 +186,7 @@ class Scenario(Spec):
         document = self._document or Document.from_data(self.to_data(), self.name)
         for path, value in values.items():
             given = value.to_data() if isinstance(value, Spec) else value
-            document = document.with_override(path, given if isinstance(given, str) else json.dumps(given))
+            document = type(self).overridden(document, path, given if isinstance(given, str) else json.dumps(given))
         return type(self).of(document)
 
     def to_data(self) -> dict[str, Any]:
@@ -227,8 +253,16 @@ def load(path: str | os.PathLike[str], overrides: dict[str, str] | None = None) 
     """Read and check a scenario file, with `--set` overrides (path to YAML text). Raises ScenarioError."""
     document = load_document(path)
     for place, text in (overrides or {}).items():
-        document = document.with_override(place, text)
+        document = Scenario.overridden(document, place, text)
     return Scenario.of(document)
+
+
+def _has(data: Any, steps: Sequence[Key]) -> bool:
+    for step in steps:
+        if not isinstance(data, dict) or step not in data:
+            return False
+        data = data[step]
+    return True
 
 
 def _migrated(document: Document) -> Document:

@@ -16,7 +16,9 @@ from ..sim.engine.random_variable import Distribution
 from .context import CACHED_TOKENS, CARRIED_TOKENS, TTFT, Context
 from .llm import Llm
 from .model_call import ModelCall
+from .serializer import Law
 from .service import TaskFailed
+from .serving.ahead import AheadReplica
 from .serving.cluster import Cluster
 from .serving.kernel_steps import KernelSteps
 from .serving.kv_cache import KvCache, Path, Tier
@@ -26,7 +28,6 @@ from .serving.request import Request
 from .serving.retention import Retention
 from .serving.routing import Router
 from .serving.spec import HOST_BANDWIDTH
-from .serializer import Law
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
@@ -69,6 +70,7 @@ class ServedModel:
         self.infer_account = account("inference", name)
         self.restore_account = account("context", name, "restore session")
         self.best_hit = 1.0 if spec.cache.prefix and system.runtime.kv != "discard" else 0.0
+        self.ranks = [group.priority for group in system.scenario.all_classes.values()]
         self.attained: dict[int, float] = {}  # by task: tokens computed for it so far
         self.pool = self._cluster(system)
         system.ledger.resources.append(self.pool)
@@ -116,7 +118,8 @@ class ServedModel:
             batching.host_step, batching.host_token,
         )  # fmt: skip
         engine = None if self.iteration is None else self.iteration.host
-        return Replica(self.steps, kv, limits, engine, self.slowdown, tuple(links), self.kv_bytes)
+        kind = AheadReplica if batching.ahead else Replica
+        return kind(self.steps, kv, limits, engine, self.slowdown, tuple(links), self.kv_bytes)
 
     def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
         """Return the seconds of a call that is alone: first what is done for the first time, then the rest."""
@@ -211,7 +214,7 @@ class ServedCall(ModelCall):
             max(1, total), int(state.output), 0.0, self._path(branch), int(state.carried), factor / self.speed
         )
         request.session = (task.index, self.index, branch.lane)
-        request.priority = self.priority
+        request.priority = self.priority + server.ranks[task.group]
         request.attained = server.attained.get(task.index, 0.0)
         state.submitted = at = branch.time
         return bool(server.pool.use(branch.wait, at, request))

@@ -196,7 +196,9 @@ class EvaluatorProcess(Process):
         server = None if judge.model is None else system.servers[judge.model]
         home = system.home(judge.node, server)
         self.control = Control.of(system, path, home)
-        self.call = None if server is None else system.call(path, home, server, judge.prompt, judge.output)
+        self.call = (
+            None if server is None else system.call(path, home, server, judge.prompt, judge.output, judge.priority)
+        )
         self.latency = None if judge.latency is None else system.stream(f"{path}/latency/{self.path}", judge.latency)
         self.judge_account = system.ledger.account("tool", spec.evaluator, "tool.execute")
         self.verdict = system.draws.uniform(f"{path}/accept/{self.path}")

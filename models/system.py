@@ -94,15 +94,15 @@ class System:
 
     def doubts(self) -> list[str]:
         """Return where the run asked laws of its profile for what they were not fitted on."""
-        found = [
-            f"{server.path}: {flag}"
-            for server in self.served
-            for flag in server.flags()
-        ]
+        found = [f"{server.path}: {flag}" for server in self.served for flag in server.flags()]
         for name, codec in self.serializers.items():
             if isinstance(codec, ProfileSerializer):
                 for law in (codec.encode, codec.decode):
                     found += [f"serializers.{name}: {flag}" for flag in law.timing.flags()]
+        trace = self.scenario.workload.arrivals.trace
+        if trace is not None and trace.blocks is not None and not self.served:
+            doubt = "no model has a `shape`, so that none keeps what requests share"
+            found.append(f"workload.arrivals.trace.blocks: {doubt}")
         return list(dict.fromkeys(found))
 
     # Places

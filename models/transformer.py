@@ -250,6 +250,7 @@ class IterationTime:
         return tokens, sequences
 
     def host(self, sequences: float) -> float:
+        """Return the seconds of the host between two iterations over so many sequences."""
         step = self._step
         if step is None:
             return 0.0

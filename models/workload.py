@@ -62,9 +62,7 @@ class Trace(Pattern):
     @cached_property
     def table(self) -> TraceTable:
         """The rows, with times as recorded; ScenarioError when the file is not as it should be."""
-        columns = TraceColumns(
-            self.timestamp, self.request, self.output, self.tokens, self.blocks, self.block_size
-        )
+        columns = TraceColumns(self.timestamp, self.request, self.output, self.tokens, self.blocks, self.block_size)
         return read_trace_file(self.file, columns, self.unit, self.sort, self.limit)
 
     @property

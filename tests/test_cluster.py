@@ -83,8 +83,8 @@ def test_within_the_simulation_a_replica_does_what_it_does_alone() -> None:
     """One replica of a cluster takes in, answers and ends every request at the very times at which it does when driven alone."""
     limits = Limits(sequences=8, tokens=256)
     ours, theirs = random_requests(1, 200, 0.05), random_requests(1, 200, 0.05)
-    served(cluster(lambda: Replica(STEP, KvCache(200.0), limits)), ours)
-    drive(Replica(STEP, KvCache(200.0), limits), theirs)
+    served(cluster(lambda: Replica(STEP, KvCache(60.0), limits)), ours)
+    drive(Replica(STEP, KvCache(60.0), limits), theirs)
     assert sum(one.preemptions for one in theirs) > 0
     for one, other in zip(ours, theirs, strict=True):
         for name in ("admitted", "first_token", "ended", "hit", "preemptions"):
@@ -132,7 +132,7 @@ def test_a_session_stays_where_it_was() -> None:
     served(where, first + later)
     assert where_to(where, first) == [0, 1, 0]
     assert where_to(where, later) == [0, 1, 0]
-    assert [one.hit > 0 for one in later] == [True, False, False]  # the others have not come to an end yet
+    assert [one.hit for one in later] == [48, 48, 48]
 
 
 def test_a_router_by_prefix_finds_more() -> None:
@@ -211,14 +211,14 @@ def test_decode_is_not_disturbed_by_prefills() -> None:
     step = LinearSteps(fixed=5e-3, token=1e-4, attend=0.0)
 
     def requests() -> list[Request]:
-        return [Request(1000, 20, arrived=0.13 * number) for number in range(60)]
+        return [Request(1000, 60, arrived=0.13 * number) for number in range(60)]
 
     ours, theirs = requests(), requests()
     served(apart(step, bandwidth=1e9, latency=1e-3), ours)
     served(cluster(lambda: Replica(step, KvCache(1000.0), Limits()), 2), theirs)
     assert all(one.ttft == pytest.approx(step.iteration([(1000, 0)], 0, 0, 0)) for one in ours)
     assert np.mean([one.tpot for one in ours]) < 0.8 * np.mean([one.tpot for one in theirs])
-    alone = step.run(1, 1001.0, 1001.0, 19)
+    alone = step.run(1, 1001.0, 1001.0, 59)
     assert all(one.ended - one.first_token < 1.1 * alone for one in ours)
 
 

@@ -58,6 +58,40 @@ def test_sorting_keeps_the_rows_together(tmp_path: Path) -> None:
     assert rows(read_trace_file(file, sort=True)) == [[0.0, 2.0, 7.0, 7.0], [2, 4, 1, 3], [20, 40, 10, 30]]
 
 
+def test_blocks_are_read_if_asked_for(tmp_path: Path) -> None:
+    """Lists in JSON lines, texts with spaces in CSV; they move with their rows, and are as large as stated."""
+    file = tmp_path / "rows.csv"
+    file.write_text("t,request,hash_ids\n9,1024,7 8\n2,1025,7 8  9\n4,0,\n")
+    assert read_trace_file(file, sort=True).blocks is None
+    assert read_trace_file(file, TraceColumns(blocks="hash_ids"), sort=True).blocks == [(7, 8, 9), (), (7, 8)]
+    file.write_text('{"t": 0, "request": 40, "ids": [1, 18446744073709551616, 3]}\n{"t": 1, "request": 0, "ids": []}\n')
+    columns = TraceColumns(blocks="ids", block=16)
+    assert read_trace_file(file, columns).blocks == [(1, 2**64, 3), ()]
+    assert read_trace_file(file, columns, limit=1).blocks == [(1, 2**64, 3)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("[1, 2]", "3  `ids` has 2 blocks, and 40 tokens are 3 of 16"),
+        ("[1, 2, 2.5]", "3  `ids` must hold whole numbers; got 2.5"),
+        ("[1, true, 3]", "3  `ids` must hold whole numbers; got true"),
+        ("[1, [2], 3]", "3  `ids` must hold whole numbers; got a list"),
+        ('"1 2 three"', "3  `ids` must hold whole numbers; got 'three'"),
+        ("3", "3  `ids` must be a list of ids of blocks; got 3"),
+    ],
+)
+def test_blocks_that_do_not_fit_their_request_are_refused(tmp_path: Path, cell: str, message: str) -> None:
+    """The row is told, and what is wrong with it."""
+    file = tmp_path / "rows.jsonl"
+    file.write_text(f'{{"t": 0, "request": 40, "ids": [1, 2, 3]}}\n\n{{"t": 1, "request": 40, "ids": {cell}}}\n')
+    with pytest.raises(ScenarioError) as refused:
+        read_trace_file(file, TraceColumns(blocks="ids", block=16))
+    assert message in str(refused.value)
+    with pytest.raises(ScenarioError, match="no column with their tokens is read"):
+        read_trace_file(file, TraceColumns(blocks="ids", block=16, tokens=False))
+
+
 def test_whole_numbers_lose_no_digit(tmp_path: Path) -> None:
     """Nanoseconds since 1970, which a float cannot hold, are subtracted before they become floats."""
     file = tmp_path / "ns.csv"

@@ -53,7 +53,8 @@ class Reuse:
     def found(self, capacity: float = math.inf, ttl: float = math.inf) -> Found:
         """Return what a cache of so many blocks finds, if blocks expire `ttl` seconds after their last use."""
         hits = (self.distance <= capacity) & (self.gap < ttl)
-        tokens = np.bincount(self.request[hits], self.tokens[hits], len(self.lengths))
+        tokens = np.zeros(len(self.lengths))
+        np.add.at(tokens, self.request[hits], self.tokens[hits])
         shares = np.divide(tokens, self.lengths, out=np.zeros_like(tokens), where=self.lengths > 0)
         whole = int(np.count_nonzero(self.lengths))
         return Found(

@@ -62,6 +62,8 @@ class Driver:
             for request in replica.wake(now):
                 self.then(request, self, now)
             replica.begin(now)
+            if replica.blocked and not replica.running and self.cluster.retention.concede(replica, now):
+                replica.relieve(now)
             if not replica.outstanding and self.idle_since == math.inf:
                 self.idle_since = now
         self.armed = math.inf

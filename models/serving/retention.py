@@ -1,8 +1,9 @@
 """What happens to a task's KV while its tool runs: the policies that a runtime chooses from.
 
 `discard` frees it at once, `cache` leaves it to the prefix cache, `keep` holds it for a while, `swap` copies it to the host, and
-`predict` does whichever of the first and the last two is expected to waste the least memory: blocks held idle for the time that
-this caller's tools have taken so far, or blocks held while they are computed, or copied, once more. It knows the past only.
+`predict` does whichever of the last three is expected to waste the least memory: blocks held idle for as long as this caller's next
+calls have been in coming, and in line, so far; or blocks held while they are computed, or copied, once more. It knows the past only, and before there is
+any it leaves KV to the cache. What is held yields where else nobody could run, the longest held first.
 
 Leaves out: copies that come back before the next call does.
 Checked: tests/test_retention.py.
@@ -29,12 +30,13 @@ class _Held:
     path: Path
     since: float
     pinned: bool
+    awaited: bool = False  # the call that it is held for has come
 
 
 @dataclass(slots=True)
 class _Gaps:
     count: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # in which KV lies idle: from the end of a call until the next one is taken in
 
 
 class Retention:
@@ -56,9 +58,7 @@ class Retention:
         held = self._held.get(session[0], {}).get(session)
         if held is None:
             return None
-        gaps = self._gaps.setdefault(session[1], _Gaps())
-        gaps.count += 1
-        gaps.seconds += now - held.since
+        held.awaited = True
         return held.replica
 
     def ended(self, session: Session, request: Request, replica: Replica, now: float) -> None:
@@ -69,20 +69,25 @@ class Retention:
         path = content(request.path, (request.length - 1) // block)
         # The caller's own prompt, which all its tasks share, stays.
         own = path[0][1] if path[0][0] == ("prompt", session[1]) else 0
+        of_task = self._held.setdefault(session[0], {})
+        before = of_task.get(session)
         policy = self.policy
+        if before is not None:
+            gaps = self._gaps.setdefault(session[1], _Gaps())
+            gaps.count += 1
+            gaps.seconds += request.phases[0][1] - before.since
         if policy == "predict":
             policy = self._choose(session[1], sum(size for _, size in path) - own, replica)
-        before = self._held.setdefault(session[0], {}).get(session)
+        if policy == "keep":
+            kv.pin(path, now + self.hold, now)
+        renewed = policy == "keep" and before is not None and before.replica is replica and before.path == path
+        if before is not None and before.pinned and not renewed:
+            before.replica.kv.unpin(before.path, now)
         if policy == "discard":
             kv.drop(path, own, now)
         elif policy == "swap":
             kv.demote(path, own, now)
-        elif policy == "keep":
-            kv.pin(path, now + self.hold, now)
-        renewed = before is not None and before.replica is replica and before.path == path and policy == "keep"
-        if before is not None and before.pinned and not renewed:
-            before.replica.kv.unpin(before.path, now)
-        self._held[session[0]][session] = _Held(replica, path, now, policy == "keep")
+        of_task[session] = _Held(replica, path, now, policy == "keep")
 
     def over(self, task: int, now: float) -> list[Replica]:
         """A task is over: let go of what was held for it; return the replicas that did."""
@@ -93,17 +98,29 @@ class Retention:
                 freed.append(held.replica)
         return freed
 
+    def concede(self, replica: Replica, now: float) -> bool:
+        """Let go of what has been held longest on a replica, if anything is; what nobody has asked for yet goes first."""
+        held = [
+            one for of_task in self._held.values() for one in of_task.values() if one.pinned and one.replica is replica
+        ]
+        if not held:
+            return False
+        longest = min(held, key=lambda one: (one.awaited, one.since))
+        longest.pinned = False
+        replica.kv.unpin(longest.path, now)
+        return True
+
     def _choose(self, caller: int, blocks: int, replica: Replica) -> Kv:
         """Return the choice that is expected to waste the fewest block-seconds."""
         gaps = self._gaps.get(caller)
         if gaps is None or not gaps.count:
-            return "keep"
+            return "cache"
         block = replica.limits.block
         others = replica.kv.used
         again = replica.step.iteration([(max(1, blocks * block), 0)], 0, 0.0, 0.0)
         waste: dict[Kv, float] = {
             "keep": gaps.seconds / gaps.count * blocks,
-            "discard": again * (blocks + others),  # the others of the batch wait while it is computed again
+            "cache": again * (blocks + others),  # the others of the batch wait while it is computed again
         }
         if replica.kv.tiers:
             link = replica.links[0]

@@ -34,8 +34,9 @@ class Batching(Spec):
     `chunked` prompts share iterations with decodes; others have iterations of their own. `policy` orders who waits:
     first come first served, shortest prefill first, priority, or the task for which least has been done. When blocks of
     `block` tokens run out, the last to come goes, and computes again (`recompute`) or has its KV copied to the host (`swap`). The
-    host adds `host_step` to an iteration and `host_token` for each sequence in it. Attention over lengths that differ takes
-    the share `skew` of what the longest would add, were all as long (left out: as a measured iteration says, else none).
+    host adds `host_step` to an iteration and `host_token` for each sequence in it; a scheduler that works one iteration
+    `ahead` looks at who comes an iteration later. Attention over lengths that differ takes the share `skew` of what the
+    longest would add, were all as long (left out: as a measured iteration says, else none).
     """
 
     sequences: PositiveCount = 256
@@ -46,6 +47,7 @@ class Batching(Spec):
     preemption: Literal["recompute", "swap"] = "recompute"
     host_step: Duration = 0.0
     host_token: Duration = 0.0
+    ahead: bool = False
     skew: Share | None = None
 
     @model_validator(mode="after")

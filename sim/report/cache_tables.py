@@ -34,11 +34,9 @@ def cache_view(data: Data) -> View:
     None for no limit), `capacity_bytes` or None, `found` and `found_tokens`, the shares `block_rate`, `token_rate` and
     `request_rate`, and `requests_hit`. `infinite` is the row without limits; `nearly` what 95 % of it take: `capacity`, `ttl`.
     """
-    heading = (
-        f"Prefix cache on {data['file']}",
-        f"{data['requests']:,} requests, {data['tokens']:,.0f} tokens in {data['blocks']:,} blocks of {data['block']:g}, "
-        f"{data['distinct']:,} of them different",
-    )
+    requests, blocks = f"{data['requests']:,} requests", f"{data['blocks']:,} blocks of {data['block']:g}"
+    counts = f"{requests}, {data['tokens']:,.0f} tokens in {blocks}, {data['distinct']:,} of them different"
+    heading = (f"Prefix cache on {data['file']}", counts)
     rows = tuple(_cells(row) for row in data["rows"])
     columns = ("capacity, blocks", "TTL", "blocks found", "of blocks", "of tokens", "per request", "requests with any")
     table = Table("Found, by capacity and time to live", columns, ">>>>>>>", rows)
