@@ -8,16 +8,13 @@ Checked: tests/test_runtime.py, tests/test_host.py.
 """
 
 from collections.abc import Generator
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.pool import Pool
-from .host import Host
 from .line import cross, serve
-from .model_call import ModelCall
 from .network import Channel
 
 if TYPE_CHECKING:
@@ -105,47 +102,3 @@ class Control:
             yield from serve(branch, self.pool, seconds, accounts)
         else:
             yield from self.host.run_in(branch, self.pool, seconds, accounts)
-
-
-class HostCall(ModelCall):
-    """A call of a model whose prompt is built on cores that are finite; mixed into the kind of call that the server has."""
-
-    building: float  # per token (s)
-    host: Host
-
-    def on(self, host: Host) -> None:
-        """Build prompts on this host."""
-        self.host = host
-        self.building, self.assemble = self.assemble, 0.0
-        self.direct = self.direct and not self.building
-
-    def perform(self, branch: Branch) -> Script:
-        """Build the prompt, and make the call."""
-        if self.building:
-            total = self.prompt + branch.state.tokens
-            yield from self.host.run(branch, self.building * total, self.assemble_account, total)
-        yield from super().perform(branch)
-
-
-class DeviceCall(ModelCall):
-    """A call of a model by control on its device: the prompt is there, as tokens, and so is the state; mixed in, as `HostCall`.
-
-    What comes from elsewhere and is new to the server is text, and still to be made tokens of.
-    """
-
-    def stay(self) -> None:
-        """Build no prompt and restore no session."""
-        self.assemble = 0.0
-        self.restores = False
-
-    def _prepare(self, branch: Branch) -> float:
-        size = super()._prepare(branch)
-        state = branch.state
-        state.received = min(state.received, state.new)
-        return size
-
-
-@cache
-def mixed(place: type[ModelCall], call: type[ModelCall]) -> type[ModelCall]:
-    """Return the kind of call that is both."""
-    return type(f"{place.__name__}Of{call.__name__}", (place,) if call is ModelCall else (place, call), {})

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
-from .control import Control, DeviceCall, HostCall
+from .control import Control
 from .demand_tokens import TokenMeans
 from .host import Host
 from .line import Line
@@ -179,13 +179,11 @@ class Demand:
         cached = server.best_hit * (held.known + held.prompted * call.prompt)
         carried = max(0.0, total - new - cached)
         received = total if call.full else held.tokens - held.known + first * call.prompt
-        if isinstance(call, DeviceCall):
+        if call.on_device:
             received = min(received, new)
         cost = self.message(call.request, received * call.per_token)
         cost.add(self.message(call.response, output * call.per_token))
-        if isinstance(call, HostCall):
-            self._burst(cost, "context", call.host, call.building * total)
-        cost.time["context"] += call.assemble * total
+        self._burst(cost, "context", call.host, call.assemble * total)
         if call.restores:
             cost.time["context"] += server.restore.seconds(held.known * call.per_token)
         work, carry = server.work(new, carried, cached, output)

@@ -90,8 +90,8 @@ class ModelCall:
     """
 
     __slots__ = (
-        "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "index", "infer_account",
-        "limited", "line", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
+        "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "host", "index", "infer_account",
+        "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
         "response", "restores", "server", "speed", "splits", "tokens",
     )  # fmt: skip
 
@@ -104,6 +104,7 @@ class ModelCall:
         line: Line,
         prompt: float,
         output: Stream[float] | None,
+        home: str = "",
     ) -> None:
         self.server = server
         self.pool: Any = server.pool
@@ -123,8 +124,13 @@ class ModelCall:
         self.factor = None if sampler is None else system.draws.stream(f"{server.path}/residual/{path}", sampler)
         self.full = system.runtime.state == "full"
         self.per_token = system.bytes_per_token
-        self.assemble = system.scenario.orchestrator.assemble if self.full else 0.0
-        self.restores = system.runtime.state == "delta" and not server.restore.is_free
+        # On the device the prompt is there, as tokens, and so is the state.
+        self.on_device = home == f"{server.path}.device"
+        self.assemble = system.scenario.orchestrator.assemble if self.full and not self.on_device else 0.0
+        self.host = system.hosts.get(home) if self.assemble else None  # whose cores build the prompt, where they are counted
+        if self.host is not None:
+            self.direct = False
+        self.restores = system.runtime.state == "delta" and not server.restore.is_free and not self.on_device
         account = system.ledger.account
         self.assemble_account = account("context", path, "assemble prompt")
         self.call_account = account("structure", server.name, "chat")
@@ -151,6 +157,9 @@ class ModelCall:
 
     def perform(self, branch: "Branch") -> Generator[None, Any, None]:
         """The whole call, over whatever line."""
+        if self.host is not None:
+            total = self.prompt + branch.state.tokens
+            yield from self.host.run(branch, self.assemble * total, self.assemble_account, total)
         if branch.lane and self.tokens and branch.time > branch.sim._now:
             branch.settle()  # parallel branches claim tokens as new in the order of the clock
             yield
@@ -203,7 +212,9 @@ class ModelCall:
         facts[CARRIED_TOKENS] += carried
         facts[CACHED_TOKENS] += cached
         facts[OUTPUT_TOKENS] += output
-        if self.assemble:
+        if self.on_device:  # what comes from elsewhere and is new to the server is text
+            state.received = received = min(received, new)
+        if self.assemble and self.host is None:
             branch.add(self.assemble_account, self.assemble * total, total)
         return received * self.per_token
 

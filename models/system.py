@@ -19,7 +19,6 @@ from ..sim.engine.simulation import Simulation
 from .agent import Agent
 from .api import Api
 from .context import FACTS, Context
-from .control import DeviceCall, HostCall, mixed
 from .evaluator import Evaluator
 from .host import hosts
 from .line import Line
@@ -303,15 +302,8 @@ class System:
         self, path: str, server: Any, line: Line, prompt: float, output: Stream[float] | None, home: str = LOCAL
     ) -> ModelCall:
         """Return a way to call a model, for one more caller at a home."""
-        make: type[ModelCall] = ServedCall if isinstance(server, ServedModel) else ModelCall
-        place = DeviceCall if home == f"{server.path}.device" else HostCall if home in self.hosts else None
-        make = make if place is None else mixed(place, make)
-        call = make(self, path, len(self.prompts), server, line, prompt, output)
-        if isinstance(call, DeviceCall):
-            call.stay()
-        elif isinstance(call, HostCall):
-            call.on(self.hosts[home])
-        return call
+        make = ServedCall if isinstance(server, ServedModel) else ModelCall
+        return make(self, path, len(self.prompts), server, line, prompt, output, home)
 
     def service(self, kind: str, name: str, spec: ServiceSpec) -> Service:
         """Return the service of a tool, retriever or memory, made once."""

@@ -24,7 +24,7 @@ def found_by_a_cache(visits: Sequence[Visit], capacity: float, ttl: float) -> in
     """Return the blocks that a `KvCache` finds, each request looked up, inserted and over at once."""
     kv = KvCache(capacity, ttl=None if ttl == math.inf else ttl)
     for now, _, blocks in visits:
-        path = tuple((block, 1) for block in blocks[: min(len(blocks), capacity)])
+        path = tuple((block, 1) for block in blocks[: int(min(len(blocks), capacity))])
         lease = kv.open(path, now, len(path))
         assert kv.grow(lease, len(path) - lease.shared, now)
         kv.commit(lease, path, now)

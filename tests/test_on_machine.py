@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 
+from coordsim.calibration.imports import build, detect
 from coordsim.models.llm import Llm
 from coordsim.models.scenario import Scenario
+from coordsim.models.serving.measured_steps import MeasuredSteps
 from coordsim.models.simulate import simulate
 from coordsim.models.transformer import IterationTime
 from coordsim.sim.engine.errors import ScenarioError
 from coordsim.sim.profile.profile import Profile
+
+from . import measured_folders
 
 SOURCE = {"title": "round numbers", "quality": "assumed", "machine": "none", "date": "2026-11-23"}
 TABLES = 5e-3  # relative, of attention, which a server looks up in tables of its law
@@ -109,6 +113,68 @@ def test_a_result_flags_what_lies_outside_of_a_law(tmp_path: Path) -> None:
         "above it by up to 5 times"
     )
     assert simulate(scenario(tmp_path, machine())).doubts == ()
+
+
+# -- measured iterations
+
+
+def measured(tmp_path: Path, **model: Any) -> Scenario:
+    """Return a scenario of calls of the small model whose iterations were measured; `model` adds to it."""
+    profile = build.imported(detect.read_all([measured_folders.profile(tmp_path)]), "mine").to_data()
+    config = measured_folders.CONFIG
+    shape = {
+        "layers": config["num_hidden_layers"],
+        "hidden": config["hidden_size"],
+        "heads": config["num_attention_heads"],
+        "kv_heads": config["num_key_value_heads"],
+        "head_size": config["head_dim"],
+        "mlp": config["intermediate_size"],
+        "vocabulary": config["vocab_size"],
+    }
+    data = {"kind": "llm", "shape": shape, "iteration": "gpu-some-model-tp1", "cache": {"prefix": False}}
+    return scenario(tmp_path, profile, models={"llm": {**data, **model}})
+
+
+def machine_of(tmp_path: Path) -> Profile:
+    """Return the profile that a scenario there names."""
+    return Profile.model_validate(json.loads((tmp_path / "round.json").read_text(encoding="utf-8")))
+
+
+def test_a_call_takes_its_measured_iterations(tmp_path: Path) -> None:
+    """The prompt in one iteration as its tables have it, then 49 that decode; host time comes on top of each of them."""
+    result = simulate(measured(tmp_path))
+    steps = MeasuredSteps(machine_of(tmp_path).iteration("gpu-some-model-tp1"))
+    expected = steps.iteration([(300, 0)], 0, 0.0, 0.0) + steps.run(1, 301.0, 301.0, 49)
+    assert result.response_times == pytest.approx([expected] * 40, rel=1e-9)
+    later = simulate(measured(tmp_path / "host", batching={"host_step": "1 ms", "host_token": "0.1 ms"}))
+    assert later.response_times - result.response_times == pytest.approx([50 * 1.1e-3] * 40, rel=1e-9)
+
+
+def test_what_a_measured_call_rests_on_is_told(tmp_path: Path) -> None:
+    """`check` names the iteration and the model that it was measured with."""
+    model = measured(tmp_path).models["llm"]
+    assert isinstance(model, Llm)
+    *_, told = model.basis(machine_of(tmp_path))
+    assert told.startswith("rests on the iteration gpu-some-model-tp1 of mine, measured with some/some-model")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            {"iteration": "gpu-some-model-tp2"},
+            "has no iteration `gpu-some-model-tp2`; did you mean `gpu-some-model-tp1`?",
+        ),
+        ({"tensor_parallel": 2}, "was measured with 1 for `tensor_parallel`; got 2"),
+        ({"dtype": "fp8"}, "was measured with bf16 for `dtype`; got fp8"),
+        ({"shape": "llama-3.2-1b"}, "was measured with 3 for the shape's layers; got 16"),
+    ],
+)
+def test_an_iteration_of_another_model_is_refused(tmp_path: Path, model: dict[str, Any], message: str) -> None:
+    """Its times would be another model's."""
+    with pytest.raises(ScenarioError) as caught:
+        measured(tmp_path, **model)
+    assert message in str(caught.value)
 
 
 # -- messages

