@@ -12,10 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import numpy as np
 import typer
 
-from ..sim.engine import units
 from ..sim.report.terminal import Format
 
 if TYPE_CHECKING:
@@ -104,6 +102,8 @@ def _row(study: Reuse, size: Size, limit: float) -> dict[str, Any]:
 
 def _nearly(study: Reuse) -> dict[str, float] | None:
     """Return the capacity (blocks) and the time (s) that 95 % of what an infinite cache finds take; None if it finds nothing."""
+    import numpy as np
+
     if not study.distance.size:
         return None
     place = math.ceil(0.95 * study.distance.size) - 1
@@ -133,6 +133,8 @@ def _block_bytes(shape: str | None, block: int) -> float | None:
 
 def _size(text: str, each: float | None) -> Size:
     """Return a capacity in blocks of `each` bytes, and in bytes if it is given so."""
+    from ..sim.engine import units
+
     if text == "inf":
         return math.inf, None
     count = _COUNT.fullmatch(text)
@@ -151,6 +153,8 @@ def _size(text: str, each: float | None) -> Size:
 
 def _limit(text: str) -> float:
     """Return a time to live in seconds."""
+    from ..sim.engine import units
+
     limit = math.inf if text == "inf" else units.parse(text, units.DURATION)
     if limit <= 0:
         raise ValueError(f"must be a duration > 0, or `inf`; got `{text}`")

@@ -8,7 +8,7 @@ Leaves out: servers that batch, which `served` has.
 Checked: tests/test_model_call.py, tests/test_context.py.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.draws import Stream
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
     from ..sim.engine.fifo import FifoPool
     from ..sim.engine.pool import Pool
+    from .host import Host
     from .system import System
 
 
@@ -36,6 +37,7 @@ class ModelServer:
         self.path = f"models.{name}"
         self.node = system.node_of(spec.node)
         self.spec = spec
+        self.host: Host | None = system.hosts.get(self.node)
         self.pool: Pool | FifoPool | None
         self.residual: Distribution | None = None  # of a call's time, as a factor
         if isinstance(spec, Llm):
@@ -75,11 +77,20 @@ class ModelServer:
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)
 
-    least = None  # a call takes its slot for all of its time
+    least: Callable[[float, float, float, float], float] | None = None  # a call takes its slot for all of its time
 
     def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
         """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest."""
         return new * self.new + output * self.output, carried * self.new + reused * self.reused
+
+
+def tokenizing(server: Any, new: float, received: float, now: float) -> tuple[float, float]:
+    """Return the seconds to make tokens of text received at `now`: of what was tokenized before, and of what is new.
+
+    It is work of the node's cores, which others slow down.
+    """
+    each = server.tokenize if server.host is None else server.tokenize * server.host.slowdown(now)
+    return max(0.0, received - new) * each, min(new, received) * each
 
 
 class ModelCall:
@@ -127,7 +138,8 @@ class ModelCall:
         # On the device the prompt is there, as tokens, and so is the state.
         self.on_device = home == f"{server.path}.device"
         self.assemble = system.scenario.orchestrator.assemble if self.full and not self.on_device else 0.0
-        self.host = system.hosts.get(home) if self.assemble else None  # whose cores build the prompt, where they are counted
+        # Whose cores build the prompt, where they are counted.
+        self.host = system.hosts.get(home) if self.assemble else None
         if self.host is not None:
             self.direct = False
         self.restores = system.runtime.state == "delta" and not server.restore.is_free and not self.on_device
@@ -227,7 +239,7 @@ class ModelCall:
             branch.add(self.server.restore_account, seconds)
         seconds = self.overhead.draw(task.index, state.ordinal, branch.lane)
         if self.tokens:
-            seconds = self._work(state, seconds)
+            seconds = self._work(state, seconds, branch.time)
         seconds /= self.speed
         if self.factor is not None:
             seconds *= self.factor.draw(task.index, state.ordinal, branch.lane)
@@ -243,14 +255,15 @@ class ModelCall:
         wait.ended = at + seconds
         return False
 
-    def _work(self, state: Context, fixed: float) -> float:
-        """Return the seconds of a call at speed 1; `state.share` of them carry context."""
+    def _work(self, state: Context, fixed: float, now: float) -> float:
+        """Return the seconds of a call at speed 1 that begins `now`; `state.share` of them carry context."""
         server = self.server
         carry = state.carried * server.new + state.reused * server.reused  # `work`, inlined
         first = fixed + state.new * server.new + state.output * server.output
         if server.tokenize:
-            carry += max(0.0, state.received - state.new) * server.tokenize
-            first += min(state.new, state.received) * server.tokenize
+            again, once = tokenizing(server, state.new, state.received, now)
+            carry += again
+            first += once
         seconds = carry + first
         state.share = carry / seconds if carry else 0.0
         return seconds

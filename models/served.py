@@ -15,7 +15,7 @@ from ..sim.analysis.result import Meter
 from ..sim.engine.random_variable import Distribution
 from .context import CACHED_TOKENS, CARRIED_TOKENS, TTFT, Context
 from .llm import Llm
-from .model_call import ModelCall
+from .model_call import ModelCall, tokenizing
 from .serializer import Law
 from .service import TaskFailed
 from .serving.ahead import AheadReplica
@@ -61,8 +61,8 @@ class ServedModel:
         self.residual: Distribution | None = self._noise()
         self.kv_bytes = spec.shape.kv_bytes_per_token(spec.cache_type)
         self.on_device = system.runtime.control == "device"
-        host = system.hosts.get(self.node)
-        self.slowdown = _no_host if self.on_device else None if host is None else host.slowdown
+        self.host = system.hosts.get(self.node)
+        self.slowdown = _no_host if self.on_device else None if self.host is None else self.host.slowdown
         account = system.ledger.account
         self.queue_account = account("queueing", self.path)
         self.load_account = account("context", name, "fetch KV")
@@ -204,8 +204,9 @@ class ServedCall(ModelCall):
             branch.add(server.restore_account, seconds)
         overhead = self.overhead.draw(task.index, state.ordinal, branch.lane)
         if server.tokenize:
-            branch.add(server.carry_account, max(0.0, state.received - state.new) * server.tokenize / self.speed)
-            overhead += min(state.new, state.received) * server.tokenize
+            again, once = tokenizing(server, state.new, state.received, branch.time)
+            branch.add(server.carry_account, again / self.speed)
+            overhead += once
         if overhead:
             branch.add(server.infer_account, overhead / self.speed)
         factor = 1.0 if self.factor is None else self.factor.draw(task.index, state.ordinal, branch.lane)
@@ -213,6 +214,8 @@ class ServedCall(ModelCall):
         request = Request(
             max(1, total), int(state.output), 0.0, self._path(branch), int(state.carried), factor / self.speed
         )
+        if not state.prompted[self.index] and state.new >= self.prompt:
+            request.front = int(self.prompt)
         request.session = (task.index, self.index, branch.lane)
         request.priority = self.priority + server.ranks[task.group]
         request.attained = server.attained.get(task.index, 0.0)

@@ -233,6 +233,48 @@ def test_the_formats_hold_what_is_not_known_as_empty(summary: Summary) -> None:
     assert "response_time_max,,s,3.0,3.0,,10\n" in to_csv(open_end)
 
 
+@pytest.fixture(scope="module")
+def served(root: Path) -> Summary:
+    """Return the summary of a scenario with an inference server."""
+    scenario = coordsim.load(root / "scenarios" / "llama-on-h100.yaml").replace("workload.tasks", 40)
+    return summarize([coordsim.simulate(scenario, replication=number) for number in range(2)])
+
+
+def table_of(summary: Summary, title: str) -> dict[str, dict[str, str]]:
+    """Return a table of a report: its cells by row and column."""
+    (one,) = [table for table in report(summary, About()).tables if table.title == title]
+    return {row[0]: dict(zip(one.columns[1:], row[1:], strict=True)) for row in one.rows}
+
+
+def test_inference_servers_have_tables_of_their_own(served: Summary) -> None:
+    """A row each, in the units of what is told; what never happened, such as a preemption, has no column."""
+    assert [table.title for table in report(served, About()).tables if "esource" in table.title] == []
+    work = table_of(served, "Inference servers")["models.llm"]
+    prompts = table_of(served, "Inference servers: prompts, and memory for KV")["models.llm"]
+    assert list(work) == ["replicas", "device busy", "batch", "TTFT", "TPOT", "mean wait", "queue length"]
+    assert list(prompts) == ["tokens found", "calls with a hit", "amplification", "KV in use", "KV cached"]
+    assert all(" ms ±" in work[name] for name in ("TTFT", "TPOT", "mean wait"))
+    assert all(" % ±" in prompts[name] for name in ("tokens found", "calls with a hit", "KV in use"))
+    metrics = served.resources[0].metrics
+    assert prompts["amplification"] == show(metrics["prefill_amplification"], "").text
+    preempted = replace(served.resources[0], metrics={**metrics, "preemptions_per_call": estimate(0.25, 0.01)})
+    found = table_of(replace(served, resources=(preempted,)), "Inference servers: prompts, and memory for KV")
+    assert found["models.llm"]["preempted"] == "0.250 ± 0.010"
+
+
+def test_what_a_server_did_has_units_in_every_format(served: Summary) -> None:
+    """CSV carries seconds, shares and rates of the server, and the seconds to first tokens of a task."""
+    rows = [line.split(",") for line in to_csv(served).splitlines()]
+    units = {row[0]: row[2] for row in rows if row[1] == "models.llm"}
+    assert {name: units[name] for name in ("ttft_mean", "kv_used_share", "iterations", "batch_mean")} == {
+        "ttft_mean": "s", "kv_used_share": "share", "iterations": "1/s", "batch_mean": "",
+    }  # fmt: skip
+    assert [row[2] for row in rows if row[0].startswith("ttft") and row[1] != "models.llm"] == ["s"]
+    assert '"prefill_amplification"' in to_json(served)
+    assert "| models.llm |" in markdown(report(served, About()))
+    assert "time to first token, all calls" in table_of(served, "Work per task")
+
+
 # -- one task
 
 

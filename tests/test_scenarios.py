@@ -33,10 +33,12 @@ TASKS = {
     "coding-agent": 60,
     "coordination-paradox": 60,
     "coordination-paradox-induced": 60,
+    "gpu-resident": 16,
     "llama-on-h100": 20,
     "quickstart": 100,
     "replay-azure-code": None,
     "replay-mooncake": None,
+    "runtime-comparison": 16,
     "sub-50ms-inference": 60,
 }
 EVERY = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))

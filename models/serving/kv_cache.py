@@ -16,22 +16,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 
-from .prefix_tree import (
-    MORE,
-    Lease,
-    Node,
-    Path,
-    Pin,
-    Recency,
-    Tier,
-    Totals,
-    behind,
-    holds,
-    let_go,
-    split,
-    verify,
-    walk,
-)
+from .prefix_tree import MORE, Lease, Node, Path, Pin, Recency, Tier, Totals, behind, let_go, split, tally, verify, walk
 
 __all__ = ["KvCache", "Lease", "Path", "Tier", "Totals"]
 
@@ -61,9 +46,8 @@ class KvCache:
         self._orders = [Recency() for _ in self.held]
         self._pins: dict[Path, Pin] = {}
         self._ends: list[tuple[float, int, Path]] = []  # When pins end; those renewed or removed since are passed over.
-        self._lower: list[
-            tuple[float, int, Node]
-        ] = []  # When what is in lower tiers was used last, if that can expire.
+        # When what is in lower tiers was used last, if that can expire.
+        self._lower: list[tuple[float, int, Node]] = []
         self._entries = 0
         self._now = -math.inf
         self._used_seconds = self._cached_seconds = self._pinned_seconds = 0.0
@@ -292,27 +276,20 @@ class KvCache:
 
         With all open `leases` given, their private blocks and their references are counted again too.
         """
-        used, pinned, loose = verify(self._root, self._orders, holds(pin.tail for pin in self._pins.values()))
+        used, pinned, loose = verify(self._root, self._orders, [pin.tail for pin in self._pins.values()])
         assert pinned == self.pinned
-        assert loose[0] + pinned == self.cached
-        assert loose[1:] == self.held[1:]
+        assert [loose[0] + pinned, *loose[1:]] == [self.cached, *self.held[1:]]
         assert all(held <= tier.blocks for held, tier in zip(loose[1:], self.tiers, strict=True))
-        assert used <= self.used
-        assert 0 <= self.used + self.cached <= self.blocks
+        assert used <= self.used <= self.blocks - self.cached
         if leases is not None:
-            still = [(lease, lease.tail) for lease in leases if lease.tail is not None]
-            counts = holds(tail for _, tail in still)
-            assert all(node.refs == count for node, count in counts.items())
-            assert used == sum(node.length for node in counts)
-            assert self.used == used + sum(lease.private for lease, _ in still)
+            assert (used, self.used - used) == tally(leases)
 
     def _advance(self, now: float) -> None:
         """Bring integrals, pins and expiry up to `now`."""
         passed = now - self._now
-        if passed <= 0:
-            if passed < 0:
-                raise ValueError(f"time must not decrease, but got {now} s after {self._now} s")
-        elif passed < math.inf:
+        if passed < 0:
+            raise ValueError(f"time must not decrease, but got {now} s after {self._now} s")
+        if 0 < passed < math.inf:
             self._used_seconds += self.used * passed
             self._cached_seconds += self.cached * passed
             self._pinned_seconds += self.pinned * passed

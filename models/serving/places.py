@@ -272,7 +272,9 @@ class Places:
         if swap:
             request.ready = computed
             request.swapped = True
-        request.carried = max(request.carried, computed)
+        if computed > request.front:
+            request.carried = max(request.front + request.carried, computed)
+            request.front = 0
         self._release(request, now, computed, share=not swap)
         request.computed = 0
         self.waiting.push_back(request)

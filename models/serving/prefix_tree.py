@@ -24,9 +24,9 @@ __all__ = [
     "Tier",
     "Totals",
     "behind",
-    "holds",
     "let_go",
     "split",
+    "tally",
     "verify",
     "walk",
 ]
@@ -240,12 +240,13 @@ def holds(tails: Iterable[Node]) -> Counter[Node]:
     return held
 
 
-def verify(root: Node, orders: Sequence[Recency], pins: Counter[Node]) -> tuple[int, int, list[int]]:
+def verify(root: Node, orders: Sequence[Recency], pinned_tails: Iterable[Node]) -> tuple[int, int, list[int]]:
     """Return the blocks that leases refer to, those only pinned, and those that nobody holds, per tier.
 
     Raises AssertionError if an order of use misses a node or has it twice, has what depends on a node behind it, or if
-    a node is pinned by others than `pins`, held more often, or lies higher, than the one before it.
+    a node has other pins than those that end at `pinned_tails`, is held more often, or lies higher, than the one before it.
     """
+    pins = holds(pinned_tails)
     place = {node: (tier, rank) for tier, order in enumerate(orders) for rank, node in enumerate(order)}
     listed = sum(1 for order in orders for _ in order)
     used = pinned = 0
@@ -274,3 +275,11 @@ def verify(root: Node, orders: Sequence[Recency], pins: Counter[Node]) -> tuple[
     assert listed == 0
     assert not place
     return used, pinned, loose
+
+
+def tally(leases: Iterable["Lease"]) -> tuple[int, int]:
+    """Return the blocks that open leases share, and their private ones. Raises AssertionError if a node counts others."""
+    still = [(lease, lease.tail) for lease in leases if lease.tail is not None]
+    counts = holds(tail for _, tail in still)
+    assert all(node.refs == count for node, count in counts.items())
+    return sum(node.length for node in counts), sum(lease.private for lease, _ in still)

@@ -90,7 +90,7 @@ class Replica(Places):
             raise ValueError(f"a request of {request.prompt} + {request.output} tokens must fit into the KV cache")
         self._sequence += 1
         request.sequence = self._sequence
-        if self.limits.policy == "shortest-prefill":
+        if self.limits.policy == "shortest-prefill" and not request.ready:
             request.hit = self.match(request.path, now) * self.limits.block
         self.waiting.push(request)
         if self.closing:
@@ -233,7 +233,8 @@ class Replica(Places):
         for request in self.prefilling:
             chunk, computed = request.prefilled, request.computed
             request.prefilled = 0
-            again = min(request.carried, computed) - (computed - chunk)
+            front = request.front
+            again = min(front + request.carried, computed) - max(front, computed - chunk)
             if again > 0:
                 request.carry_seconds += seconds * again / chunk
                 request.recomputed += again

@@ -17,8 +17,8 @@ QUEUE, LOAD, CARRY, INFER = range(4)  # waiting; KV on its way; prefill of carri
 class Request:
     """One call.
 
-    `prompt` tokens come in, `output` tokens are made. The first `carried` of the prompt were processed for this task
-    before: to compute them again is carried work. `path` names the content in full blocks of KV, so that equal prefixes can
+    `prompt` tokens come in, `output` tokens are made. Of the prompt `carried` tokens, behind the first `front`, were processed for
+    this task before: to compute them again is carried work. `path` names the content in full blocks of KV, so that equal prefixes can
     be shared; empty where nobody shares. `priority` (higher goes first), `attained` (tokens that the server has processed for this
     task so far) and `session` are what a policy may look at. `factor` scales the iterations it takes part in.
 
@@ -31,6 +31,7 @@ class Request:
     attained = 0.0
     session = (0, 0, 0)  # task, caller, lane
     home: Any = None  # where it is served
+    front = 0  # tokens before those carried that are not: a caller's own prompt that is new to its task
     generated = 0
     ready = 0  # tokens whose KV is there, so that nothing is to prefill; `swapped`, once it is copied back
     swapped = False
