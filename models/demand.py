@@ -187,8 +187,9 @@ class Demand:
         if call.restores:
             cost.time["context"] += server.restore.seconds(held.known * call.per_token)
         work, carry = server.work(new, carried, cached, output)
-        carry += max(0.0, received - new) * server.tokenize
-        work += spec.overhead.mean + min(new, received) * server.tokenize
+        tokenize = server.tokenize if server.host is None else server.tokenize * server.host.at_rest
+        carry += max(0.0, received - new) * tokenize
+        work += spec.overhead.mean + min(new, received) * tokenize
         scale = (1.0 if server.residual is None else server.residual.mean) / call.speed
         cost.time["context" if category == "context" else "inference"] += work * scale
         cost.time["context"] += carry * scale

@@ -5,8 +5,9 @@ beside `busy` processes over the same alone, and without one by max(1, processes
 cores leave. Others are the node's `busy` processes and the bursts under way when this one begins.
 
 Leaves out: others that come and go during a burst; cores that share a cache or a clock, beyond what the law has measured of
-its machine; that a node has other cores than that machine: the law counts processes, and is taken as it is. Work under a limit of its own (an event loop, a tool's `concurrency`) is slowed down and slows down, but takes no
-place in the line for a core: it is a thread that the operating system gives its share.
+its machine; that a node has more or fewer cores than that machine: the law counts processes, and is taken as it is. Work under
+a limit of its own (an event loop, a tool's `concurrency`) is slowed down and slows down, but takes no place in the line for a
+core: it is a thread that the operating system gives its share.
 Checked: tests/test_host.py.
 """
 

@@ -242,6 +242,7 @@ def test_one_cancelled_on_its_way_decodes_nowhere() -> None:
     where.sim.run()
     assert where.every[1].tally.iterations == 0
     assert (where.present, where.completions) == (0, 0)
+    assert all(replica.outstanding == 0 for replica in where.every)
     assert all(replica.kv.used == 0 for replica in where.every)
 
 
@@ -281,6 +282,15 @@ def test_a_replica_starts_when_too_many_wait_and_goes_when_idle() -> None:
     assert len(where.replicas) == 1
     assert where.sim.now == 16.0  # nothing is left to happen
     assert not [event for _, _, _, event in where.sim._queue if event.callbacks]
+
+
+def test_a_replica_is_started_for_more_than_so_many() -> None:
+    """Two who wait are few enough; the third starts a replica, and until it is there the fourth and fifth start no other."""
+    where = growing(Limits(sequences=1))
+    send(where, [Request(1, 1), Request(1, 1)])
+    assert where.starting == []
+    send(where, [Request(1, 1), Request(1, 1), Request(1, 1)])
+    assert where.starting == [5.0]
 
 
 def test_never_fewer_than_there_were_nor_more_than_allowed() -> None:
@@ -402,14 +412,14 @@ def test_totals_by_hand() -> None:
 
 
 def test_within_an_iteration_only_what_has_passed_is_counted() -> None:
-    """Of the first second, with a prompt, half is over at 0.5 s; and at 1.5 s, of a leap, one and a half."""
+    """Of the first second, with two prompts, half is over at 0.5 s; at 1.5 s one of them goes on alone, in a leap."""
     where = cluster(seconds())
-    send(where, [Request(32, 9), Request(32, 9)])
+    send(where, [Request(32, 9), Request(32, 1)])
     for now in (0.5, 1.0, 1.5, 4.25):
         where.sim.run(now)
         found = counted(where, now)
         assert found["busy"] == pytest.approx(now)
-        assert found["sequences"] == pytest.approx(2 * now)
+        assert found["sequences"] == pytest.approx(now + min(now, 1.0))
 
 
 def test_totals_never_fall_and_present_obeys_littles_law() -> None:

@@ -30,10 +30,12 @@ Z999 = 3.29  # of a 99.9 % interval, over hundreds of independent tasks
 
 # Every scenario that ships beside `theory`, and how many tasks of it a quick run takes; None: all of its trace.
 TASKS = {
+    "chat-vs-agent": 30,
     "coding-agent": 60,
     "coordination-paradox": 60,
     "coordination-paradox-induced": 60,
     "gpu-resident": 16,
+    "kv-pressure": 12,
     "llama-on-h100": 20,
     "quickstart": 100,
     "replay-azure-code": None,
