@@ -2,11 +2,10 @@
 
 Checked: tests/test_runtime.py, tests/test_host.py.
 Source of the default dispatch: 0.5 ms a super-step of LangGraph in steady state without a checkpointer, on a busy 2-core
-machine, measured for this project. Of a decision on the device: a
-launch by the host, as the profile's law `launch` has it, which is an upper bound (a launch from the device takes less: NVIDIA,
-"Enabling Dynamic Control Flow in CUDA Graphs with Device Graph Launch", 2022); 5 us where no profile tells, assumed. Of
-guessed calls 55 % are right: Ye et al., "Speculative Actions", 2025 (up to 55 % of next actions); that a call starts when
-half of the answer is there is assumed.
+machine, measured for this project. Of a decision on the device: a launch by the host, as the profile's law `launch` has it,
+which a launch from the device is assumed not to exceed (NVIDIA, "Enabling Dynamic Control Flow in CUDA Graphs with Device
+Graph Launch", 2022); 5 us where no profile tells, assumed. Of guessed calls 55 % are right: at best, says Ye et al.,
+"Speculative Actions", arXiv 2510.04371, 2025; that a call starts when half of the answer is there is assumed.
 """
 
 from typing import TYPE_CHECKING

@@ -109,8 +109,6 @@ class ServedModel:
             tiers.append(Tier("host", cache.host // each))
         if cache.remote:
             tiers.append(Tier("remote", cache.remote // each))
-            if not cache.host:
-                links = []
             links.append(Transfers(cache.remote_bandwidth, cache.remote_latency))
         kv = KvCache(spec.blocks(self.machine), prefix=cache.prefix, ttl=cache.ttl, tiers=tiers)
         limits = Limits(

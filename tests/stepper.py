@@ -5,19 +5,25 @@ waits for blocks is looked at again when some may have come free, or when somebo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from coordsim.models.serving.kv_cache import KvCache
+from coordsim.models.serving.kv_cache import KvCache, Lease
 from coordsim.models.serving.places import Limits, content
 from coordsim.models.serving.request import Request
 from coordsim.models.serving.step_time import StepTime
 
-KEYS = {
+KEYS: dict[str, Callable[[Request], float]] = {
     "fcfs": lambda request: 0.0,
     "shortest-prefill": lambda request: float(request.prompt - request.hit),
     "priority": lambda request: -request.priority,
     "least-attained": lambda request: request.attained,
 }
+
+
+def held(request: Request) -> Lease:
+    """Return the blocks of a request that runs."""
+    assert request.lease is not None
+    return request.lease
 
 
 class Stepper:
@@ -63,8 +69,8 @@ class Stepper:
         return KEYS[self.limits.policy](request)
 
     def _short(self, request: Request, tokens: int) -> int:
-        assert request.lease is not None
-        return max(0, -(-tokens // self.limits.block) - request.lease.shared - request.lease.private)
+        lease = held(request)
+        return max(0, -(-tokens // self.limits.block) - lease.shared - lease.private)
 
     def _iterate(self, now: float) -> float:
         """Go through one iteration that begins at `now`; return when it ends."""
@@ -84,7 +90,7 @@ class Stepper:
             preempted = True
             self._preempt(self._victim(), now)
         for request in self.running:
-            assert kv.grow(request.lease, short[request.sequence], now)
+            assert kv.grow(held(request), short[request.sequence], now)
         while self.waiting and not self.blocked and (not preempted or not self.running):
             if len(self.running) >= limits.sequences or budget <= 0:
                 break
@@ -110,7 +116,7 @@ class Stepper:
         return self._end(now, decoding, prefilling, chunks)
 
     def _end(self, now: float, decoding: list[Request], prefilling: list[Request], chunks: dict[int, int]) -> float:
-        limits, kv, block = self.limits, self.kv, self.limits.block
+        limits, kv = self.limits, self.kv
         parts = [(chunks[r.sequence], r.computed) for r in prefilling]
         total, longest = sum(r.length for r in decoding), max((r.length for r in decoding), default=0)
         factor = sum(r.factor for r in self.running) / len(self.running)
@@ -123,7 +129,7 @@ class Stepper:
             before, request.computed = request.computed, request.computed + chunks[request.sequence]
             request.recomputed += max(0, min(request.carried, request.computed) - before)
             if request.computed == request.length:
-                kv.commit(request.lease, request.path, end)
+                kv.commit(held(request), request.path, end)
                 request.first_token = end if not request.generated else request.first_token
                 request.generated += 1
                 request.running = True
@@ -138,8 +144,8 @@ class Stepper:
     def _release(self, request: Request, now: float) -> None:
         self.running.remove(request)
         if request.path:
-            self.kv.commit(request.lease, content(request.path, request.computed // self.limits.block), now)
-        self.kv.close(request.lease, now)
+            self.kv.commit(held(request), content(request.path, request.computed // self.limits.block), now)
+        self.kv.close(held(request), now)
         request.lease = None
         request.running = False
         self.blocked = False

@@ -106,7 +106,7 @@ def llm_seconds(result: Result) -> float:
 
 
 @cache
-def saved_by_cache(replication: int = 0, **factors: float) -> tuple[float, float]:
+def saved_by_cache(replication: int = 0, **factors: Any) -> tuple[float, float]:
     """Return the relative change that a prefix cache makes to prefill (time to first token) and to LLM time."""
     off, on = (run(react(prefix, **factors), replication) for prefix in (False, True))
     return on.fact("ttft").mean() / off.fact("ttft").mean() - 1, llm_seconds(on) / llm_seconds(off) - 1

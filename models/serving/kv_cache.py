@@ -50,7 +50,7 @@ class KvCache:
         self._lower: list[tuple[float, int, Node]] = []
         self._entries = 0
         self._now = -math.inf
-        self._used_seconds = self._cached_seconds = self._pinned_seconds = 0.0
+        self.used_seconds = self._cached_seconds = self._pinned_seconds = 0.0
 
     @property
     def free(self) -> float:
@@ -82,7 +82,7 @@ class KvCache:
     def totals(self, now: float) -> Totals:
         """Return the block-seconds until `now`."""
         self._advance(now)
-        return Totals(self._used_seconds, self._cached_seconds, self._pinned_seconds)
+        return Totals(self.used_seconds, self._cached_seconds, self._pinned_seconds)
 
     def match(self, path: Path, now: float) -> int:
         """Return how many leading blocks of `path` are on the device; this is no use of them."""
@@ -290,7 +290,7 @@ class KvCache:
         if passed < 0:
             raise ValueError(f"time must not decrease, but got {now} s after {self._now} s")
         if 0 < passed < math.inf:
-            self._used_seconds += self.used * passed
+            self.used_seconds += self.used * passed
             self._cached_seconds += self.cached * passed
             self._pinned_seconds += self.pinned * passed
         self._now = now

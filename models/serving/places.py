@@ -3,7 +3,8 @@
 A request is taken in when the first blocks for it can be had; others that end, or have to go, give theirs back. Blocks that
 sequences grow by while they decode are taken for all together, and sorted out when one of them leaves.
 
-Leaves out: when any of this happens; the replica decides.
+Leaves out: when any of this happens; the replica decides. Copying KV out to the host, which runs beside iterations and takes
+no time here; copying it back does.
 Checked: tests/test_replica.py.
 Source: Kwon et al., SOSP 2023 (paged KV memory, preemption by recomputing or swapping).
 """

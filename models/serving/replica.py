@@ -119,6 +119,8 @@ class Replica(Places):
         over = self.over
         if self.leap:
             batch, leap = self.batch, self.leap
+            # Blocks were taken one by one on the way, and count for half of it in the mean.
+            self.kv.used_seconds += 0.5 * (now - self.start) * max(0, batch.needed(leap) - self.reserved)
             self._grow(leap, now)
             self._count(leap, now - self.start, batch.count)
             over += batch.advance(leap)

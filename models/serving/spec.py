@@ -85,6 +85,12 @@ class Cache(Spec):
     remote_latency: Duration = 1e-3
     hold: PositiveDuration = 300.0
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.remote and not self.host:
+            raise SpecProblem(("remote",), "needs `host`: what leaves the device goes to the host's memory first")
+        return self
+
 
 class Disaggregated(Spec):
     """`prefill` replicas compute prompts and hand their KV to `decode` replicas, over links of `bandwidth` and `latency`."""
