@@ -4,9 +4,9 @@ A burst of work waits for a free core. While others run it is stretched: by the 
 beside `busy` processes over the same alone, and without one by max(1, processes / cores), which is what fair shares of the
 cores leave. Others are the node's `busy` processes and the bursts under way when this one begins.
 
+On a node with other cores than the law's machine, the law is asked for as many busy processes a core.
 Leaves out: others that come and go during a burst; cores that share a cache or a clock, beyond what the law has measured of
-its machine; that a node has more or fewer cores than that machine: the law counts processes, and is taken as it is. Work under
-a limit of its own (an event loop, a tool's `concurrency`) is slowed down and slows down, but takes no place in the line for a
+its machine. Work under a limit of its own (an event loop, a tool's `concurrency`) is slowed down and slows down, but takes no place in the line for a
 core: it is a thread that the operating system gives its share.
 Checked: tests/test_host.py.
 """
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.pool import Pool
+from ..sim.profile.law import Timing
+from ..sim.profile.profile import read
 from .line import serve
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
-    from ..sim.profile.profile import Profile
     from .system import System
 
 Script = Generator[None, Any, None]
@@ -36,7 +37,8 @@ class Host:
         self.pool: Pool | FifoPool = system.pool(self.name, cores, None)
         self.pools = [self.pool]  # and those of threads on this node that have a limit of their own
         self.queue_account = system.ledger.account("queueing", self.name)
-        self.law = _co_run(system.machine)
+        self.timing, measured = _co_run(system)
+        self.share = 1.0 if measured is None else measured / cores  # busy processes a core count, not their number
         self.ratios: list[float] = []
         system.book_waits(self.pool, self.queue_account, self.queue_account)
 
@@ -45,8 +47,16 @@ class Host:
         while len(self.ratios) <= others:
             count = len(self.ratios)
             fair = max(1.0, (count + 1) / self.cores)
-            self.ratios.append(fair if self.law is None else max(1.0, self.law(count)))
+            self.ratios.append(fair if self.timing is None else max(1.0, self._beside(count) / self._beside(0)))
         return self.ratios[others]
+
+    def _beside(self, others: int) -> float:
+        assert self.timing is not None
+        return self.timing.seconds({"busy": others * self.share})
+
+    def flags(self) -> list[str]:
+        """Return where the law of slowdown was asked for more than was measured."""
+        return [] if self.timing is None else self.timing.flags()
 
     def running(self, now: float) -> int:
         """Return how many bursts are under way."""
@@ -117,10 +127,11 @@ def hosts(system: "System") -> dict[str, Host]:
     return {name: Host(system, name, node.cores, node.busy) for name, node in nodes if node.cores is not None}
 
 
-def _co_run(profile: "Profile | None") -> Any:
-    """Return the slowdown beside a number of busy processes as a profile has measured it; None where it has not."""
-    if profile is None or not profile.has("co_run"):
-        return None
-    timing = profile.timing("co_run")
-    alone = timing.seconds({"busy": 0.0})
-    return lambda busy: timing.seconds({"busy": float(busy)}) / alone
+def _co_run(system: "System") -> tuple[Timing | None, int | None]:
+    """Return the law of work beside busy processes, of the first profile that has one, and on how many cores it was measured."""
+    for name in system.scenario.profile:
+        profile = read(name)
+        if profile.has("co_run"):
+            cores = profile.environment.get("cores", "").split(" ")[0]  # such as "2 of 2"
+            return profile.timing("co_run"), int(cores) if cores.isdigit() else None
+    return None, None

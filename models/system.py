@@ -94,6 +94,7 @@ class System:
     def doubts(self) -> list[str]:
         """Return where the run asked laws of its profile for what they were not fitted on."""
         found = [f"{server.path}: {flag}" for server in self.served for flag in server.flags()]
+        found += [f"network.nodes.{name}: {flag}" for name, host in self.hosts.items() for flag in host.flags()]
         for name, codec in self.serializers.items():
             if isinstance(codec, ProfileSerializer):
                 for law in (codec.encode, codec.decode):

@@ -50,6 +50,14 @@ def test_busy_processes_leave_a_fair_share() -> None:
     assert total(run(NODE, cores(8, 7))) == pytest.approx(1)
 
 
+def test_a_law_of_two_cores_counts_processes_a_core() -> None:
+    """Eight busy processes on eight cores slow down as two do on the two that the shipped law was measured on."""
+    profile = {"profile": "cpu-reference"}
+    two, eight = (total(run(NODE, cores(number, number), profile)) for number in (2, 8))
+    assert eight == pytest.approx(two)
+    assert total(run(NODE, cores(8, 2), profile)) < two
+
+
 def test_bursts_slow_one_another_down_only_beyond_the_cores() -> None:
     """One process of others and two bursts on two cores: the second begins beside two others, and takes 3/2."""
     result = run(NODE, TWO, cores(2, 1))
