@@ -334,6 +334,7 @@ class Cluster:
         present = self.present * now + self._present_offset
         memory = [replica.kv.totals(max(now, replica.kv.clock)) for replica in there]
         memory += [totals for _, totals in self.gone]
+        taken = [replica.taken(replica.begun(now), now) for replica in there if replica.leap and now > replica.start]
         blocks = there[0].kv.blocks
         replica_seconds = len(there) * now + self._replica_offset
         room = blocks * replica_seconds if math.isfinite(blocks) else 0.0
@@ -345,7 +346,8 @@ class Cluster:
             sum(tally.requests_hit for tally in tallies), sum(tally.prompts for tally in tallies),
             prefilled, prefilled - sum(tally.recomputed for tally in tallies),
             sum(tally.preemptions for tally in tallies), sum(replica.kv.evicted for replica in self.every),
-            sum(one.used_seconds for one in memory), sum(one.cached_seconds for one in memory), room,
+            sum(one.used_seconds for one in memory) + sum(used for used, _ in taken),
+            sum(one.cached_seconds for one in memory) - sum(uncached for _, uncached in taken), room,
             sum(tally.iterations for tally in tallies),
         )  # fmt: skip
 

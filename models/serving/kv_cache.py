@@ -50,7 +50,7 @@ class KvCache:
         self._lower: list[tuple[float, int, Node]] = []
         self._entries = 0
         self._now = -math.inf
-        self.used_seconds = self._cached_seconds = self._pinned_seconds = 0.0
+        self.used_seconds = self.cached_seconds = self._pinned_seconds = 0.0
 
     @property
     def free(self) -> float:
@@ -82,7 +82,7 @@ class KvCache:
     def totals(self, now: float) -> Totals:
         """Return the block-seconds until `now`."""
         self._advance(now)
-        return Totals(self.used_seconds, self._cached_seconds, self._pinned_seconds)
+        return Totals(self.used_seconds, self.cached_seconds, self._pinned_seconds)
 
     def match(self, path: Path, now: float) -> int:
         """Return how many leading blocks of `path` are on the device; this is no use of them."""
@@ -291,7 +291,7 @@ class KvCache:
             raise ValueError(f"time must not decrease, but got {now} s after {self._now} s")
         if 0 < passed < math.inf:
             self.used_seconds += self.used * passed
-            self._cached_seconds += self.cached * passed
+            self.cached_seconds += self.cached * passed
             self._pinned_seconds += self.pinned * passed
         self._now = now
         if self._ends:
@@ -326,7 +326,7 @@ class KvCache:
             oldest.unlink()
             self._leave(oldest)
             self.expired += oldest.length
-            self._cached_seconds -= oldest.length * (now - oldest.used - ttl)
+            self.cached_seconds -= oldest.length * (now - oldest.used - ttl)
             oldest.remove()
 
     def _refer(self, node: Node) -> None:

@@ -75,8 +75,16 @@ class Replica(Places):
         """Return how many leading blocks of a path are there."""
         if now >= self.start:
             self._share(now)
-            self._reserve(self._begun(now), now)
+            self._reserve(self.begun(now), now)
         return self.kv.match(path, now)
+
+    def taken(self, iterations: int, now: float) -> tuple[float, float]:
+        """Return the block-seconds that so many iterations of the leap have used beyond what the cache counts, and uncached.
+
+        Blocks are taken one by one on the way, and count for half of it in the mean; those that were not free had been cached.
+        """
+        need, half = max(0, self.batch.needed(iterations) - self.reserved), 0.5 * (now - self.start)
+        return half * need, half * max(0, need - self.kv.free)
 
     def relieve(self, now: float) -> None:
         """Blocks have come free from outside: look again at who waits."""
@@ -119,8 +127,9 @@ class Replica(Places):
         over = self.over
         if self.leap:
             batch, leap = self.batch, self.leap
-            # Blocks were taken one by one on the way, and count for half of it in the mean.
-            self.kv.used_seconds += 0.5 * (now - self.start) * max(0, batch.needed(leap) - self.reserved)
+            used, cached = self.taken(leap, now)
+            self.kv.used_seconds += used
+            self.kv.cached_seconds -= cached
             self._grow(leap, now)
             self._count(leap, now - self.start, batch.count)
             over += batch.advance(leap)
@@ -281,14 +290,14 @@ class Replica(Places):
             self.leap = 0
             self.next_time = self.start
             return
-        leap = self._begun(now)
+        leap = self.begun(now)
         if leap < self.leap:
             batch = self.batch
             self.leap = leap
             seconds = self.step.run(batch.count, batch.total, batch.longest, leap, self.slow)
             self.next_time = self.start + (self.factor * seconds + self.extra * leap)
 
-    def _begun(self, now: float) -> int:
+    def begun(self, now: float) -> int:
         """Return the iterations of the leap that have begun before `now`."""
         batch = self.batch
         if not self.leap or now <= self.start:
