@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ..sim.report.terminal import Format
+from ..sim.report.terminal import Format, put_view
 
 if TYPE_CHECKING:
     from ..models.serving.cache_study import Reuse
@@ -55,7 +55,6 @@ def cache(
     from ..models.serving.cache_study import reuse
     from ..models.trace_file import UNITS, TraceColumns, read_trace_file
     from ..sim.report.cache_tables import cache_view
-    from .commands import show_view
 
     if unit is not None and unit not in UNITS:
         raise typer.BadParameter(f"must be one of {', '.join(UNITS)}; got `{unit}`", param_hint="--unit")
@@ -80,7 +79,7 @@ def cache(
         "nearly": _nearly(study),
         "rows": [_row(study, size, limit) for size in sizes for limit in limits],
     }
-    show_view(cache_view(data), format)
+    put_view(cache_view(data), format)
 
 
 def _row(study: Reuse, size: Size, limit: float) -> dict[str, Any]:

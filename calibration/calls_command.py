@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ..sim.report.terminal import Format, put
+from ..sim.report.terminal import Format, put, put_view
 
 __all__ = ["CallsFormat", "calls"]
 
@@ -48,7 +48,6 @@ def calls(
     """Fit the latency of calls to hosted models: overhead and time per new, cached and output token, and the residual."""
     from ..sim.report.call_tables import calls_view
     from .calls import ColumnError, fit_recorded, parse_columns, read_calls
-    from .commands import show_view
 
     try:
         chosen = parse_columns(columns or ())
@@ -58,4 +57,4 @@ def calls(
     if format is CallsFormat.YAML:
         put(fitted.to_yaml())
     else:
-        show_view(calls_view(fitted.to_data()), Format(format.value))
+        put_view(calls_view(fitted.to_data()), Format(format.value))

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..sim.report.terminal import Format, put, put_report, say
+from ..sim.report.terminal import Format, put, put_view, say
 from .cache_command import cache
 from .calls_command import calls
 from .replay_command import replay
 
 if TYPE_CHECKING:
     from ..sim.profile.profile import Profile
-    from ..sim.report.profile_tables import View
     from .imports.imported import Imported
 
 MISSED, INTERRUPTED = 3, 130
@@ -96,7 +95,7 @@ def calibrate(
     write_profile(profile, out, overwrite)
     from ..sim.report.profile_tables import overview
 
-    show_view(overview(profile), format)
+    put_view(overview(profile), format)
     for one in session.missing:
         say(f"not measured: {one.law}: {one.why}")
     for doubt in session.doubts:
@@ -110,7 +109,7 @@ def list_(format: FormatOption = Format.TABLE) -> None:
     from ..sim.profile.profile import names, read
     from ..sim.report.profile_tables import listing
 
-    show_view(listing(read(name) for name in names()), format)
+    put_view(listing(read(name) for name in names()), format)
 
 
 @profile_app.command()
@@ -124,7 +123,7 @@ def show(
     from ..sim.report.profile_tables import law_view, overview
 
     found = read(profile)
-    show_view(overview(found) if law is None else law_view(found, law), format)
+    put_view(overview(found) if law is None else law_view(found, law), format)
 
 
 @profile_app.command()
@@ -133,7 +132,7 @@ def diff(a: ProfileName, b: ProfileName, format: FormatOption = Format.TABLE) ->
     from ..sim.profile.profile import read
     from ..sim.report.profile_tables import difference
 
-    show_view(difference(read(a), read(b)), format)
+    put_view(difference(read(a), read(b)), format)
 
 
 @profile_app.command()
@@ -200,7 +199,7 @@ def import_(
     write_profile(profile, out, overwrite)
     from ..sim.report.profile_tables import overview
 
-    show_view(overview(profile), format)
+    put_view(overview(profile), format)
     say(f"written to {out}")
 
 
@@ -228,7 +227,7 @@ def accuracy(
     outcomes = []
     for found in read_all(sources, **_choices(engine)):
         outcomes += measured(chosen(found.points, only or ()), seed, told, device_limits(found.device or {}))
-    show_view(view(outcomes, f"Laws of {', '.join(sources)}"), format)
+    put_view(view(outcomes, f"Laws of {', '.join(sources)}"), format)
     if any(one.met is False for one in outcomes):
         raise typer.Exit(MISSED)
 
@@ -270,16 +269,6 @@ def _told(found: Imported) -> None:
     unknown = [kernel for kernel in found.kernels if not kernel.law]
     if unknown:
         say(f"  {len(unknown)} kernels are in no law, the longest {unknown[0].name}: name them with --map")
-
-
-def show_view(view: View, format: Format) -> None:
-    """Print a view in the format asked for."""
-    if format is Format.JSON:
-        put(view.to_json())
-    elif format is Format.CSV:
-        put(view.to_csv())
-    else:
-        put_report(view.report, as_markdown=format is Format.MD)
 
 
 def check_profile_file(out: Path, overwrite: bool) -> None:

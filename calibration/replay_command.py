@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..sim.report.terminal import Format, put, put_report
+from ..sim.report.terminal import Format, put_view
 
 __all__ = ["replay"]
 
@@ -56,10 +56,4 @@ def replay(
     found = replayed(
         run, profile, Settings.from_texts(texts), workload=workload, shape=shape, calibrate=calibrate
     )  # fmt: skip
-    view = replay_view(found.to_data())
-    if format is Format.JSON:
-        put(view.to_json())
-    elif format is Format.CSV:
-        put(view.to_csv())
-    else:
-        put_report(view.report, as_markdown=format is Format.MD)
+    put_view(replay_view(found.to_data()), format)

@@ -24,10 +24,10 @@ from pydantic_core import CoreSchema
 from ..sim.engine.errors import did_you_mean, listed, show
 from ..sim.engine.schema import or_scalar
 from ..sim.engine.spec import Name, Spec, SpecProblem
+from .serving.retention import Kv
 
 NO_CODEC = "none"
 State = Literal["full", "delta", "resident"]
-Kv = Literal["discard", "cache", "keep", "swap", "predict"]
 Connection = Literal["new", "persistent", "in-process", "shared-memory", "free"]
 Where = Literal["host", "device"]
 Placement = Literal["external", "own", "co-located"]

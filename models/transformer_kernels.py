@@ -10,11 +10,9 @@ Source: Shoeybi et al., 2019 (which product is split how); Gale et al., MLSys 20
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-
-import numpy as np
 
 from ..sim.profile.law import Timing
 from .kernel_laws import KernelLaws
@@ -74,12 +72,6 @@ class Attention:
     def seconds(self, batch: float, query: float, context: float) -> float:
         """Return the seconds in all layers."""
         return self.times * self.timing.seconds(self.sizes(batch, query, context))
-
-    def predict(self, batch: float, contexts: Sequence[float]) -> list[float]:
-        """Return the seconds in all layers of decodes over each of `contexts`; the law's range is not looked at."""
-        sizes = {name: np.full(len(contexts), float(size)) for name, size in self.sizes(batch, 1.0, 1.0).items()}
-        sizes["context"] = np.array(contexts, dtype=float)
-        return [float(seconds) for seconds in self.times * self.timing.predict(sizes)]
 
 
 class Kernels:

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-__all__ = ["DecodeRow"]
+__all__ = ["DecodeRow", "RowSteps"]
 
 Stretch = tuple[int, float, float]  # iterations, seconds of the first, and what each next one takes longer
 
@@ -181,6 +181,28 @@ class DecodeRow:
             done += points
             if done >= count:
                 return
+
+
+class RowSteps:
+    """Runs of decodes over rows, one for each batch size; who extends it makes the rows (`_row`), and keeps them in `_rows`."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        self._rows: dict[int, DecodeRow] = {}
+
+    def run(self, decodes: int, total: float, longest: float, count: int, slow: float = 1.0) -> float:
+        """Return the seconds of `count` successive iterations without prefill, in which every length grows by 1."""
+        row = self._rows.get(decodes) or self._row(decodes)
+        return row.run(total / decodes, longest, count, slow)
+
+    def count_until(self, decodes: int, total: float, longest: float, seconds: float, limit: int, **pace: float) -> int:
+        """Return the least n from 1 to `limit` with factor x run(n) + extra x n >= seconds; `limit` where there is none."""
+        row = self._rows.get(decodes) or self._row(decodes)
+        return row.count_until(total / decodes, longest, seconds, limit, **pace)
+
+    def _row(self, decodes: int) -> DecodeRow:
+        raise NotImplementedError
 
 
 def _submitted(points: int, at: float, slope: float, submit: float) -> list[Stretch]:

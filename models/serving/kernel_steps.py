@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from ..transformer import IterationTime
-from .decode_row import DecodeRow
+from .decode_row import DecodeRow, RowSteps
 
 __all__ = ["KernelSteps"]
 
@@ -90,7 +90,7 @@ class _PrefillTable:
         return found
 
 
-class KernelSteps:
+class KernelSteps(RowSteps):
     """The `StepTime` of a model of some shape on the machine of a profile.
 
     `skew` from 0 to 1: attention of decodes takes t(mean) + skew x (t(longest) - t(mean)) of their lengths. Prefill
@@ -98,7 +98,7 @@ class KernelSteps:
     Raises ValueError for a shape that does not generate, or another skew.
     """
 
-    __slots__ = ("_chunk", "_rows", "_submit", "iteration_time", "skew")
+    __slots__ = ("_chunk", "_rests", "_submit", "iteration_time", "skew")
 
     def __init__(self, iteration: IterationTime, skew: float = 0.0) -> None:
         if not iteration.shape.is_causal:
@@ -107,7 +107,8 @@ class KernelSteps:
             raise ValueError(f"skew must be from 0 to 1; got {skew:g}")
         self.iteration_time = iteration
         self.skew = skew
-        self._rows: dict[int, tuple[DecodeRow, float]] = {}  # and what of it is not attention
+        super().__init__()
+        self._rests: dict[int, float] = {}  # what of a row is not attention
         self._submit = [iteration.submit(attentions) for attentions in range(3)]
         table = _PrefillTable(iteration)
         self._chunk = table.seconds
@@ -125,35 +126,14 @@ class KernelSteps:
             attention += chunk(new, cached)
         submit = self._submit[1]
         if decodes:
-            row, rest = self._rows.get(decodes) or self._row(decodes)
-            attention += row.run(total / decodes, longest, 1, 0.0) - rest
+            row = self._rows.get(decodes) or self._row(decodes)
+            attention += row.run(total / decodes, longest, 1, 0.0) - self._rests[decodes]
             submit = self._submit[2]
         return max(self.iteration_time.fixed(tokens, decodes + len(chunks)) + attention, submit * slow)
 
-    def run(self, decodes: int, total: float, longest: float, count: int, slow: float = 1.0) -> float:
-        """Return the seconds of `count` successive iterations without prefill, in which every length grows by 1."""
-        row = (self._rows.get(decodes) or self._row(decodes))[0]
-        return row.run(total / decodes, longest, count, slow)
-
-    def count_until(
-        self,
-        decodes: int,
-        total: float,
-        longest: float,
-        seconds: float,
-        limit: int,
-        *,
-        factor: float = 1.0,
-        extra: float = 0.0,
-        slow: float = 1.0,
-    ) -> int:
-        """Return the least n from 1 to `limit` with factor x run(n) + extra x n >= seconds; `limit` where there is none."""
-        row = (self._rows.get(decodes) or self._row(decodes))[0]
-        return row.count_until(total / decodes, longest, seconds, limit, factor=factor, extra=extra, slow=slow)
-
-    def _row(self, decodes: int) -> tuple[DecodeRow, float]:
+    def _row(self, decodes: int) -> DecodeRow:
         if decodes < 1:
             raise ValueError("an iteration needs a new token, of a chunk or a decode; got none")
-        made = self.iteration_time.row(decodes, self.skew), self.iteration_time.fixed(decodes, decodes)
-        self._rows[decodes] = made
+        self._rests[decodes] = self.iteration_time.fixed(decodes, decodes)
+        self._rows[decodes] = made = self.iteration_time.row(decodes, self.skew)
         return made

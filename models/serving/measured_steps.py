@@ -19,14 +19,14 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...sim.profile.iteration import Curve, Experts, MeasuredIteration, Table
-from .decode_row import DecodeRow
+from .decode_row import DecodeRow, RowSteps
 
 __all__ = ["MeasuredSteps"]
 
 _EXPERT_SIZES = (*range(1, 65), *(2**power for power in range(7, 18)))
 
 
-class MeasuredSteps:
+class MeasuredSteps(RowSteps):
     """The seconds of iterations as measured; it is a StepTime.
 
     `skew` replaces the measured share by which the longest sequence sets the pace, 0 to 1. Nothing in it depends on the host,
@@ -34,6 +34,7 @@ class MeasuredSteps:
     """
 
     def __init__(self, measured: MeasuredIteration, skew: float | None = None) -> None:
+        super().__init__()
         self.measured = measured
         attention = measured.attention
         self._layers = attention.count
@@ -49,45 +50,23 @@ class MeasuredSteps:
             shares = ((1.0,), (skew,), (skew,))
         self._alone = _Shares(shares[0], shares[1])
         self._beside = _Shares(shares[0], shares[2])
-        self._rows: dict[int, DecodeRow] = {}
 
     def iteration(
         self, chunks: Sequence[tuple[int, int]], decodes: int, total: float, longest: float, slow: float = 1.0
     ) -> float:
         """Return the device seconds of an iteration."""
         if not chunks:
-            return self._row(decodes).run(total / decodes, longest, 1)
+            return self.run(decodes, total, longest, 1)
         tokens = decodes + sum(new for new, _ in chunks)
         parts = self._by_tokens.at(tokens) + self._by_sequences.at(decodes + len(chunks))
         return parts + self._layers * self._attention(chunks, decodes, total, longest)
 
-    def run(self, decodes: int, total: float, longest: float, count: int, slow: float = 1.0) -> float:
-        """Return the device seconds of `count` iterations that only decode."""
-        return self._row(decodes).run(total / decodes, longest, count)
-
-    def count_until(
-        self,
-        decodes: int,
-        total: float,
-        longest: float,
-        seconds: float,
-        limit: int,
-        *,
-        factor: float = 1.0,
-        extra: float = 0.0,
-        slow: float = 1.0,
-    ) -> int:
-        """Return the least n from 1 to `limit` with factor x run(n) + extra x n >= seconds; `limit` where there is none."""
-        row = self._row(decodes)
-        return row.count_until(total / decodes, longest, seconds, limit, factor=factor, extra=extra)
-
     def _row(self, decodes: int) -> DecodeRow:
-        if decodes not in self._rows:
-            lengths = self._decode.sizes[1]
-            rest = self._by_tokens.at(decodes) + self._by_sequences.at(decodes)
-            values = [rest + self._layers * self._decode.at((decodes, length)) for length in lengths]
-            self._rows[decodes] = DecodeRow(lengths, values, 0.0, self._alone.at(decodes))
-        return self._rows[decodes]
+        lengths = self._decode.sizes[1]
+        rest = self._by_tokens.at(decodes) + self._by_sequences.at(decodes)
+        values = [rest + self._layers * self._decode.at((decodes, length)) for length in lengths]
+        self._rows[decodes] = made = DecodeRow(lengths, values, 0.0, self._alone.at(decodes))
+        return made
 
     def _attention(self, chunks: Sequence[tuple[int, int]], decodes: int, total: float, longest: float) -> float:
         new, cached = one_chunk(chunks)

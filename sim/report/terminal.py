@@ -19,6 +19,7 @@ from .layout import Report, lay_out, markdown, text
 if TYPE_CHECKING:
     from ..analysis.result import TaskView
     from ..analysis.summary import Summary
+    from .profile_tables import View
     from .tables import About
 
 UNREAD = 141  # nobody reads stdout any more, as a shell tells it
@@ -51,6 +52,16 @@ def put_report(report: Report, as_markdown: bool) -> None:
         return
     styled = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     put(text(lay_out(report), styled))
+
+
+def put_view(view: View, format: Format) -> None:
+    """Print a view in the format asked for."""
+    if format is Format.JSON:
+        put(view.to_json())
+    elif format is Format.CSV:
+        put(view.to_csv())
+    else:
+        put_report(view.report, as_markdown=format is Format.MD)
 
 
 def say(content: str, code: int = 0) -> int:
