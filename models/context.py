@@ -10,12 +10,14 @@ from collections.abc import Hashable, Sequence
 FACTS = (
     "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
     "cached_tokens", "output_tokens", "cost", "straggler_excess", "straggler_coordination", "ttft",
-    "wrong_guesses",
+    "wrong_guesses", "ttfa", "pieces", "late_pieces", "lost_pieces",
+    "degraded", "barge_ins", "agent_messages", "state_bytes",
 )  # fmt: skip
 (
     STEPS, LLM_CALLS, TOOL_CALLS, TOOL_ERRORS, RETRIES, MESSAGES, BYTES, NEW_TOKENS, CARRIED_TOKENS,
     CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS, STRAGGLER_COORDINATION, TTFT,
-    WRONG_GUESSES,
+    WRONG_GUESSES, TTFA, PIECES, LATE_PIECES, LOST_PIECES,
+    DEGRADED, BARGE_INS, AGENT_MESSAGES, STATE_BYTES,
 ) = range(len(FACTS))  # fmt: skip
 
 

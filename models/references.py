@@ -13,30 +13,26 @@ from ..sim.engine.partial import is_whole
 from ..sim.engine.spec import SpecProblem
 from ..sim.profile.profile import read
 from .llm import Llm
-from .workflow import (
-    DONE,
-    END,
-    NONE,
-    START,
-    AgentStep,
-    EvaluatorStep,
-    ForkStep,
-    Markov,
-    RetrieverStep,
-    ToolStep,
-    Workflow,
-    WorkflowStep,
-)
+from .step import DONE, Path
+from .workflow import END, NONE, START, AgentStep, Markov, Workflow, WorkflowStep
 
 if TYPE_CHECKING:
     from .scenario import Scenario
 
 __all__ = ["problems"]
 
-Path = tuple[str | int, ...]
 Problems = Iterator[SpecProblem]
 
-_PLACED = ("agents", "models", "tools", "memories", "retrievers", "evaluators")  # what may name the node it runs on
+_PLACED = (
+    "agents",
+    "models",
+    "tools",
+    "memories",
+    "retrievers",
+    "evaluators",
+    "modalities",
+    "encoders",
+)  # what may name the node it runs on
 
 
 def problems(scenario: "Scenario") -> Problems:
@@ -75,6 +71,12 @@ def _in_components(scenario: "Scenario") -> Problems:
     for name, memory in scenario.memories.items():
         if memory.summarize is not None:
             yield from _missing(("memories", name, "summarize", "model"), memory.summarize.model, "models", models)
+    for name, modality in scenario.modalities.items():
+        for field, kind, used in modality.uses():
+            yield from _missing(("modalities", name, field), used, kind, getattr(scenario, kind))
+        yield from _missing(("modalities", name, "serializer"), modality.serializer, "serializers", serializers)
+    for name, encoder in scenario.encoders.items():
+        yield from _missing(("encoders", name, "model"), encoder.model, "models", models)
     for name, group in scenario.classes.items():
         yield from _missing(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
     yield from _missing(("runtime", "codec"), scenario.runtime.codec, "serializers", serializers)
@@ -123,21 +125,12 @@ def _in_workflow(scenario: "Scenario", path: Path, flow: Workflow) -> Problems:
         here = (*path, "steps", name)
         for field, target in step.references():
             yield from _no_step((*here, *field), target, [*flow.steps, DONE], at_key=len(field) > 1)
+        for field, kind, used in step.uses():
+            yield from _missing((*here, *field), used, kind, getattr(scenario, kind))
         if isinstance(step, AgentStep):
-            yield from _missing((*here, "agent"), step.agent, "agents", scenario.agents)
             yield from _in_choice(scenario, (*here, "tools"), step)
-        elif isinstance(step, EvaluatorStep):
-            yield from _missing((*here, "evaluator"), step.evaluator, "evaluators", scenario.evaluators)
-        elif isinstance(step, ToolStep):
-            yield from _missing((*here, "tool"), step.tool, "tools", scenario.tools)
-        elif isinstance(step, RetrieverStep):
-            yield from _missing((*here, "retriever"), step.retriever, "retrievers", scenario.retrievers)
-        elif isinstance(step, WorkflowStep):
-            yield from _missing((*here, "workflow"), step.workflow, "workflows", scenario.workflows)
-        elif isinstance(step, ForkStep):
-            for position, branch in enumerate(step.fork):
-                known = [*flow.steps, *scenario.workflows]
-                yield from _no_step((*here, "fork", position), branch, known, "step or workflow")
+        for field, branch in step.branches():
+            yield from _no_step((*here, *field), branch, [*flow.steps, *scenario.workflows], "step or workflow")
 
 
 def _no_step(
@@ -176,8 +169,7 @@ def _circle(scenario: "Scenario") -> Problems:
     for name, flow in scenario.workflows.items():
         parts = [step.workflow for step in flow.steps.values() if isinstance(step, WorkflowStep)]
         for step in flow.steps.values():
-            if isinstance(step, ForkStep):
-                parts += [branch for branch in step.fork if branch not in flow.steps]
+            parts += [branch for _, branch in step.branches() if branch not in flow.steps]
         inside[name] = [part for part in parts if part in scenario.workflows]
     for name in inside:
         chain = _way(inside, name, name)

@@ -37,9 +37,11 @@ from ..sim.profile.profile import read as read_profile
 from .agent import Agent
 from .api import Api
 from .compare import CompareSpec
+from .encoder import Encoder
 from .evaluator import Evaluator
 from .llm import Llm
 from .memory import Memory
+from .modality import Modality
 from .network import Network
 from .orchestrator import Orchestrator
 from .references import problems
@@ -123,6 +125,8 @@ class Scenario(Spec):
     memories: dict[Name, Memory] = {}
     retrievers: dict[Name, Retriever] = {}
     evaluators: dict[Name, Evaluator] = {}
+    modalities: dict[Name, Modality] = {}
+    encoders: dict[Name, Encoder] = {}
     serializers: dict[Name, Serializer] = {}
     network: Network = Network()
     orchestrator: Orchestrator = Orchestrator()

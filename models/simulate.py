@@ -15,10 +15,16 @@ from ..sim.engine.ledger import DONE, FAILED, Task
 from ..sim.engine.simulation import Call
 from .agent_step import AgentProcess
 from .arrivals import Batch, first_arrivals, open_arrivals
+from .perceive import PerceiveProcess
+from .perceive_step import PerceiveStep
+from .pipeline import PipelineProcess
+from .pipeline_step import PipelineStep
 from .scenario import Scenario
 from .service import TaskFailed
 from .steps import EvaluatorProcess, Flow, ForkProcess, HumanProcess, Process, ServiceProcess, WorkflowProcess
 from .system import System
+from .team import TeamProcess
+from .team_step import TeamStep
 from .workflow import AgentStep, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, ToolStep, Workflow, WorkflowStep
 
 PROCESSES: dict[type, Callable[..., Process]] = {
@@ -29,6 +35,9 @@ PROCESSES: dict[type, Callable[..., Process]] = {
     HumanStep: HumanProcess,
     WorkflowStep: WorkflowProcess,
     ForkStep: ForkProcess,
+    PerceiveStep: PerceiveProcess,
+    PipelineStep: PipelineProcess,
+    TeamStep: TeamProcess,
 }
 
 

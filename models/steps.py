@@ -17,7 +17,8 @@ from ..sim.engine.ledger import STRUCTURE
 from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS, Context
 from .control import Control
 from .service import Service, TaskFailed
-from .workflow import DONE, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, Step, ToolStep, WorkflowStep
+from .step import DONE, Step
+from .workflow import EvaluatorStep, ForkStep, HumanStep, RetrieverStep, ToolStep, WorkflowStep
 
 if TYPE_CHECKING:
     from .model_call import ModelCall

@@ -21,22 +21,20 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from ..sim.engine import units
 from ..sim.engine.distributions import CountDist, DurationDist
 from ..sim.engine.errors import listed, nearest, show
-from ..sim.engine.spec import Name, PositiveCount, Quantity, Share, Spec, SpecProblem, SpecProblems
+from ..sim.engine.spec import Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems
+from .perceive_step import PerceiveStep
+from .pipeline_step import PipelineStep
+from .step import DONE, Next, Path, Step, Weight
+from .team_step import TeamStep
 
 if TYPE_CHECKING:
     import networkx as nx
 
-Path = tuple[str | int, ...]
-
-DONE = "done"
 NONE = "none"
 END = "end"
 START = "start"
-
-Weight = Annotated[float, Quantity(units.WEIGHT, open_low=True)]
 
 
 class Markov(Spec):
@@ -61,26 +59,6 @@ class Markov(Spec):
 
 
 Choice = dict[Name, Weight]
-Next = Name | Choice
-
-
-class Step(Spec):
-    """What every step may say. `skip` is the probability that it is passed over."""
-
-    next: Next = DONE
-    skip: Share = 0.0
-
-    def references(self) -> Iterator[tuple[Path, str]]:
-        """Yield the names of the steps that may come next, each with the path of what says so."""
-        if isinstance(self.next, Mapping):
-            for name in self.next:
-                yield ("next", name), name
-        else:
-            yield ("next",), self.next
-
-    def targets(self) -> list[str]:
-        """Return the names of the steps that may come next."""
-        return [name for _, name in self.references()]
 
 
 class AgentStep(Step):
@@ -126,6 +104,10 @@ class AgentStep(Step):
         for name in self.replan:
             yield ("replan", name), name
 
+    def uses(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield its agent; whoever checks looks at the tools by itself, which may be rows of a chain."""
+        yield ("agent",), "agents", self.agent
+
 
 class EvaluatorStep(Step):
     """An evaluator accepts, or sends the task back to `rejected`; after `at_most` visits a rejection fails the task."""
@@ -150,6 +132,10 @@ class EvaluatorStep(Step):
         yield ("accepted",), self.accepted
         yield ("rejected",), self.rejected
 
+    def uses(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield who judges."""
+        yield ("evaluator",), "evaluators", self.evaluator
+
 
 class ToolStep(Step):
     """A direct call of a tool."""
@@ -157,11 +143,19 @@ class ToolStep(Step):
     tool: Name
     at_most: PositiveCount | None = None
 
+    def uses(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield what is called."""
+        yield ("tool",), "tools", self.tool
+
 
 class RetrieverStep(Step):
     """A direct lookup."""
 
     retriever: Name
+
+    def uses(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield what is asked."""
+        yield ("retriever",), "retrievers", self.retriever
 
 
 class HumanStep(Step):
@@ -174,6 +168,10 @@ class WorkflowStep(Step):
     """Another workflow, run in place."""
 
     workflow: Name
+
+    def uses(self) -> Iterator[tuple[Path, str, str]]:
+        """Yield what is run."""
+        yield ("workflow",), "workflows", self.workflow
 
 
 class ForkStep(Step):
@@ -196,6 +194,11 @@ class ForkStep(Step):
             raise SpecProblem("join", f"must be at most the number of branches, {len(self.fork)}; got {self.join}")
         return self
 
+    def branches(self) -> Iterator[tuple[Path, str]]:
+        """Yield where the branches begin."""
+        for position, name in enumerate(self.fork):
+            yield ("fork", position), name
+
     def needed(self, branches: int) -> int:
         """Return how many of `branches` must end before the task goes on."""
         if self.join == "all":
@@ -211,6 +214,9 @@ KINDS: dict[str, type[Step]] = {
     "human": HumanStep,
     "workflow": WorkflowStep,
     "fork": ForkStep,
+    "perceive": PerceiveStep,
+    "pipeline": PipelineStep,
+    "team": TeamStep,
 }
 
 
@@ -246,7 +252,10 @@ AnyStep = Annotated[
     | Annotated[RetrieverStep, Tag("retriever")]
     | Annotated[HumanStep, Tag("human")]
     | Annotated[WorkflowStep, Tag("workflow")]
-    | Annotated[ForkStep, Tag("fork")],
+    | Annotated[ForkStep, Tag("fork")]
+    | Annotated[PerceiveStep, Tag("perceive")]
+    | Annotated[PipelineStep, Tag("pipeline")]
+    | Annotated[TeamStep, Tag("team")],
     Discriminator(_kind),
     BeforeValidator(_one_kind),
 ]
@@ -267,8 +276,7 @@ class Workflow(Spec):
         for name, step in self.steps.items():
             graph.add_node(name)
             graph.add_edges_from((name, target) for target in step.targets())
-            if isinstance(step, ForkStep):
-                graph.add_edges_from((name, branch) for branch in step.fork if branch in self.steps)
+            graph.add_edges_from((name, branch) for _, branch in step.branches() if branch in self.steps)
         return graph
 
     @model_validator(mode="after")
@@ -286,8 +294,7 @@ class Workflow(Spec):
     def _unreached(self) -> Iterator[SpecProblem]:
         """Yield the steps to which nothing leads."""
         after = {
-            name: [*step.targets(), *(step.fork if isinstance(step, ForkStep) else ())]
-            for name, step in self.steps.items()
+            name: [*step.targets(), *(branch for _, branch in step.branches())] for name, step in self.steps.items()
         }
         reached = _reached(after, self.start)
         for name in self.steps:
@@ -305,10 +312,10 @@ class Workflow(Spec):
             )
             yield SpecProblem(("steps", stuck[0]), f"never comes to `{DONE}`: {rest}; let one lead out", at_key=True)
         for name, step in self.steps.items():
-            for position, branch in enumerate(step.fork if isinstance(step, ForkStep) else ()):
+            for path, branch in step.branches():
                 if branch in after and branch not in stuck and DONE not in _reached(after | {name: []}, branch):
                     message = f"the branch comes to `{DONE}` only by forking again at `{name}`; let it end before"
-                    yield SpecProblem(("steps", name, "fork", position), message)
+                    yield SpecProblem(("steps", name, *path), message)
 
 
 def _reached(after: Mapping[str, list[str]], start: str) -> set[str]:

@@ -1,0 +1,108 @@
+"""Modalities: what a task brings besides its request, where it comes from, and what it is on the wire, in memory and in tokens.
+
+The size of an input is counted in units of its kind: images (or tiles of one) of vision, seconds of audio, frames of video,
+records of structured data, and messages of text. It comes with the request, or as a stream of pieces over time.
+
+Leaves out: content, and so quality; codecs of media whose rate follows the content; loss that comes in bursts.
+Checked: tests/test_modality.py, tests/data/bad.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import model_validator
+
+from ..sim.engine.distributions import DurationDist, NumberDist
+from ..sim.engine.spec import Factor, Name, PositiveCount, Rate, Share, Size, Spec, SpecProblem, Tokens
+from .service import ZERO_TIME
+
+__all__ = ["Clock", "MediaStream", "Modality", "Preprocess"]
+
+Kind = Literal["text", "vision", "audio", "video", "structured"]
+ENCODED: tuple[Kind, ...] = ("vision", "audio", "video")  # what a language model cannot read as it comes
+
+
+class Clock(Spec):
+    """How the time stamps of a source differ from true time: by `skew`, drawn once a task, and `drift` of the time passed."""
+
+    skew: DurationDist = ZERO_TIME
+    drift: Share = 0.0
+
+
+class MediaStream(Spec):
+    """Pieces that come while they are made, `rate` a second for `length`, each of `units`.
+
+    On its way each piece is late by `jitter` (beyond the network's own time), and `loss` of them never come. What the pieces
+    wait for is their `source`: a person who speaks or types, or a sensor.
+    """
+
+    rate: Rate
+    units: Factor = 1.0
+    length: DurationDist | None = None
+    jitter: DurationDist = ZERO_TIME
+    loss: Share = 0.0
+    clock: Clock = Clock()
+    source: Literal["person", "sensor"] = "sensor"
+
+    @model_validator(mode="after")
+    def _ends(self) -> "MediaStream":
+        if self.length is None:
+            raise SpecProblem("length", "never ends; say for how long it lasts, such as `length: 10 s`")
+        if not math.isfinite(self.length.upper_bound) and not math.isfinite(self.length.mean):
+            raise SpecProblem("length", "never ends: its mean is infinite; give a distribution with a finite mean")
+        if self.loss >= 1:
+            raise SpecProblem("loss", "must be < 100 %, or nothing ever comes")
+        return self
+
+
+class Preprocess(Spec):
+    """What is done before the encoder: decoding, scaling, resampling: `latency` a call and `per_unit` more for each unit.
+
+    `on: cpu` takes a core of the encoder's node (where cores are counted), `on: gpu` a slot of the encoder.
+    """
+
+    latency: DurationDist = ZERO_TIME
+    per_unit: DurationDist = ZERO_TIME
+    on: Literal["cpu", "gpu"] = "cpu"
+
+
+class Modality(Spec):
+    """An input of a task.
+
+    `amount` is in units of its kind; `bytes` on the wire, `tokens` in a model's context and bytes of its `representation` between
+    encoder and model are of each unit. `node` is where it comes from; `serializer` encodes it for the wire (left out: as the
+    runtime does everything). Of its encodings a share `errors` fails; what then happens, the step says.
+    """
+
+    kind: Kind
+    node: Name | None = None
+    amount: NumberDist = NumberDist.model_validate(1)
+    bytes: Size = 0.0
+    tokens: Tokens = 0.0
+    representation: Size = 0.0
+    serializer: Name | None = None
+    preprocess: Preprocess | None = None
+    encoder: Name | None = None
+    stream: MediaStream | None = None
+    errors: Share = 0.0
+    attempts: PositiveCount = 3
+
+    @model_validator(mode="after")
+    def _encoded(self) -> "Modality":
+        if self.kind in ENCODED and self.encoder is None:
+            raise SpecProblem(
+                "encoder", f"is needed: a model cannot read {self.kind} as it comes; name one of `encoders`"
+            )
+        if (
+            self.stream is not None
+            and "amount" in self.model_fields_set
+            and self.amount != NumberDist.model_validate(1)
+        ):
+            raise SpecProblem("amount", "must be left out: `stream` tells how much comes")
+        return self
+
+    def uses(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the components that it names: the field, the section of the scenario, the name."""
+        if self.encoder is not None:
+            yield "encoder", "encoders", self.encoder
