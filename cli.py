@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .calibration import commands as calibration
+from .models.scaling_command import scaling
 from .sim.report.terminal import Format, again, put, put_summary, say, warn
 
 if TYPE_CHECKING:
@@ -320,6 +321,7 @@ def doctor() -> None:
         raise typer.Exit(INVALID)
 
 
+app.command()(scaling)
 calibration.add_to(app)
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Checked: tests/test_context.py.
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 FACTS = (
     "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
@@ -21,6 +22,15 @@ FACTS = (
 ) = range(len(FACTS))  # fmt: skip
 
 
+@dataclass(slots=True)
+class Brought:
+    """What a visit of a step brought into the context: `tokens` from `start` on. `slot` is the step's."""
+
+    slot: int
+    start: float
+    tokens: float
+
+
 class Context:
     """The state of one branch of a task.
 
@@ -31,6 +41,7 @@ class Context:
     # Defaults on the class, so that beginning a task sets only what differs.
     tokens = 0.0
     base = 0.0  # tokens when this branch began: what lies above is its own
+    saved = 0.0  # tokens that checkpoints hold
     home = 0  # where control is
     last_tool = ""
     last_error = False
@@ -41,6 +52,7 @@ class Context:
     parent: "Context | None" = None  # of a parallel branch: the context it began with
     # What the context consists of, where a server keeps it: keys of its contents, and at which token each begins.
     segments: tuple[tuple[Hashable, float], ...] = ()
+    brought: tuple[Brought, ...] = ()  # by this branch, where a step keeps only some of it
     # What the joins on the critical path of this branch cost: last minus mean of their branches (s), in all and in coordination.
     excess = excess_coordination = 0.0
 
@@ -60,7 +72,7 @@ class Context:
         for name in ("seen", "cached", "known", "prompted", "memory", "held"):
             setattr(child, name, getattr(self, name)[:])
         child.home, child.last_tool, child.last_error = self.home, self.last_tool, self.last_error
-        child.replayed = self.replayed
+        child.replayed, child.saved = self.replayed, self.saved
         child.segments = self.segments
         return child
 
@@ -75,16 +87,22 @@ class Context:
         if self.segments:
             self.segments = (*self.segments, (key, self.tokens))
 
+    def hear(self, server: int) -> None:
+        """`server` is about to process what others have sent to this branch (nothing, but to a member of a team)."""
+
     def claim(self, server: int, caller: int) -> tuple[float, bool]:
         """Return the tokens that `server` has seen, and whether the caller's prompt is new to it, parallel branches included.
 
         What this branch shares with those beside it, it is now the first to send: for them it will be carried.
         """
+        self.hear(server)
         seen, fresh = self.seen[server], not self.prompted[caller]
-        branch, above = self, self.parent
+        branch, above, base = self, self.parent, self.base
         while above is not None:
-            seen = max(seen, min(above.seen[server], branch.base))
-            above.seen[server] = max(above.seen[server], branch.base)
+            above.hear(server)
+            base = min(base, branch.base)
+            seen = max(seen, min(above.seen[server], base))
+            above.seen[server] = max(above.seen[server], base)
             fresh = fresh and not above.prompted[caller]
             above.prompted[caller] = True
             branch, above = above, above.parent
@@ -103,12 +121,43 @@ class Context:
         self.tokens = tokens
         if self.segments:
             self.segments = ((("summary", self.segments[-1][0]), 0.0),)
+        self.saved = 0.0
+        self.brought = ()
         self.parent = None  # nothing is left in common with the branches beside it
         self.cached = [min(cached, prompt) for cached, prompt in zip(self.cached, prompts, strict=True)]
         self.seen = [0.0] * len(self.seen)
         self.seen[server] = tokens
         self.known = [0.0] * len(self.known)
         self.held = [0.0] * len(self.held)
+
+    def bring(self, slot: int, start: float) -> None:
+        """Note that what lies behind the first `start` tokens came at a visit of the step of that slot."""
+        self.brought = (*self.brought, Brought(slot, start, self.tokens - start))
+
+    def drop(self, one: Brought, prompts: Sequence[float], key: Hashable) -> None:
+        """What a visit brought leaves the context; see `cut`."""
+        self.brought = tuple(other for other in self.brought if other is not one)
+        if one.tokens:
+            self.cut(one.start, one.tokens, prompts, key)
+
+    def cut(self, start: float, tokens: float, prompts: Sequence[float], key: Hashable) -> None:
+        """So many `tokens` from `start` on leave the context; what lay behind them moves up, and is called `key` from then on.
+
+        What a server has processed of it stays processed, but no cache of it is valid beyond `start`, and whoever knew it must be
+        sent it again. `prompts` are the callers' own. Of a parallel branch only what it has itself added can leave.
+        """
+        end = start + tokens
+        self.tokens -= tokens
+        self.seen = [min(seen, start) + max(0.0, seen - end) for seen in self.seen]
+        self.cached = [min(cached, prompt + start) for cached, prompt in zip(self.cached, prompts, strict=True)]
+        self.known = [min(known, start) for known in self.known]
+        self.held = [min(held, start) for held in self.held]
+        self.saved = min(self.saved, start)
+        if self.segments:
+            self.segments = (*(one for one in self.segments if one[1] < start), (key, start))
+        for one in self.brought:
+            if one.start >= end:
+                one.start -= tokens
 
     def join(self, children: list["Context"], prompts: Sequence[float]) -> None:
         """Take in what parallel branches added: their tokens follow one another, in the order of the branches.
@@ -128,6 +177,8 @@ class Context:
             own = max((min(child.seen[server], base) for child in children), default=0.0)
             added = sum(max(0.0, child.seen[server] - base) for child in children)
             self.seen[server] = max(self.seen[server], own) + added
+        saved = max((min(child.saved, base) for child in children), default=0.0)
+        self.saved = max(self.saved, saved) + sum(max(0.0, child.saved - base) for child in children)
         for agent in range(len(self.prompted)):
             self.prompted[agent] = self.prompted[agent] or any(child.prompted[agent] for child in children)
         for memory in range(len(self.memory)):

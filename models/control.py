@@ -14,6 +14,7 @@ from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.pool import Pool
+from .checkpoint import Checkpoints
 from .line import cross, serve
 from .network import Channel
 
@@ -32,7 +33,8 @@ class Control:
     @classmethod
     def of(cls, system: "System", path: str, home: int) -> "Control":
         """Return that of a component; its steps share it, or each would count from 0 and draw the same numbers again."""
-        shared: Control = system.once(f"{path}/control", lambda: cls(system, path, home))
+        make = cls if system.scenario.orchestrator.checkpoint is None else Checkpointed
+        shared: Control = system.once(f"{path}/control", lambda: make(system, path, home))
         return shared
 
     def __init__(self, system: "System", path: str, home: int) -> None:
@@ -40,7 +42,7 @@ class Control:
         self.system = system
         self.path = path
         self.home = home
-        self.full = runtime.state == "full"
+        self.full = runtime.state == "full" and system.scenario.context.grows
         self.per_token = system.bytes_per_token
         self.every_task = runtime.dispatch == "every-task"
         self.callee = system.ledger.callee()
@@ -69,6 +71,7 @@ class Control:
             system.book_waits(self.pool, self.queue_account, self.account)
         self.channels: list[Channel | None] = []  # from each home to this one
         self.matters = True
+        self.checkpoints: Checkpoints | None = None
 
     def connect(self) -> None:
         """Make the channels from every other home, once all homes are known."""
@@ -102,3 +105,23 @@ class Control:
             yield from serve(branch, self.pool, seconds, accounts)
         else:
             yield from self.host.run_in(branch, self.pool, seconds, accounts)
+
+
+class Checkpointed(Control):
+    """Control in a scenario that writes the state of a task at its steps: once they are dispatched."""
+
+    def __init__(self, system: "System", path: str, home: int) -> None:
+        super().__init__(system, path, home)
+        spec = system.scenario.orchestrator.checkpoint
+        assert spec is not None
+        self.written = self.checkpoints = Checkpoints.of(system, spec)
+
+    def connect(self) -> None:
+        """Make the channels; each step matters, for it is written."""
+        super().connect()
+        self.matters = True
+
+    def arrive(self, branch: Branch) -> Script:
+        """Bring control and state here, dispatch, and write the state."""
+        yield from super().arrive(branch)
+        self.written.write(branch)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
+from .checkpoint import Checkpoints
 from .control import Control
 from .demand_tokens import TokenMeans
 from .host import Host
@@ -76,6 +77,7 @@ class Holdings:
     behind: dict[tuple[int, int], Vector] = field(default_factory=dict)  # tokens sent if control is there, to go there
     dispatches: Vector = field(default_factory=lambda: np.zeros(0))  # probability of a dispatch, if there is one a task
     memories: dict[int, Vector] = field(default_factory=dict)  # bytes
+    saved: Vector = field(default_factory=lambda: np.zeros(0))  # tokens that checkpoints hold, if every step writes one
 
 
 class Demand:
@@ -89,7 +91,7 @@ class Demand:
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
         } | {"loopback": self.system.loopback[1]}
         self.latency |= {f"boundary.{name}": crossing(name, system.machine)[1] for name in BOUNDARIES}
-        self.full = system.runtime.state == "full"
+        self.full = system.runtime.state == "full" and system.scenario.context.grows
         self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
         self.counts = counts = TokenMeans(system)
         nodes = traffic.nodes
@@ -123,6 +125,8 @@ class Demand:
             if hop.shared is not None and wire:
                 cost.time["communication"] += wire / hop.shared.bandwidth
                 cost.serve(hop.name, wire / hop.shared.bandwidth, 1.0)
+            elif hop.own is not None:
+                cost.time["communication"] += wire / hop.own
         return cost
 
     def _burst(self, cost: Cost, category: str, host: Host | None, seconds: float, uses: float = 1.0) -> None:
@@ -179,8 +183,10 @@ class Demand:
         cached = server.best_hit * (held.known + held.prompted * call.prompt)
         carried = max(0.0, total - new - cached)
         received = total if call.full else held.tokens - held.known + first * call.prompt
-        if call.on_device:
+        if call.trims:
             received = min(received, new)
+        if not call.grows:
+            total, carried, cached = new, 0.0, 0.0
         cost = self.message(call.request, received * call.per_token)
         cost.add(self.message(call.response, output * call.per_token))
         self._burst(cost, "context", call.host, call.assemble * total)
@@ -215,14 +221,14 @@ class Demand:
             self._agent(cost, number, process, node.turns)
         elif isinstance(process, ServiceProcess):
             cost.add(self.service(process.service, process.line))
-            self._control(cost, number, process.control, 1.0)
+            self._control(cost, number, process.control)
         elif isinstance(process, HumanProcess):
             assert isinstance(process.spec, HumanStep)
             if process.control is not None:
-                self._control(cost, number, process.control, 1.0)
+                self._control(cost, number, process.control)
             cost.time["human"] += process.spec.human.mean
         elif isinstance(process, EvaluatorProcess):
-            self._control(cost, number, process.control, 1.0)
+            self._control(cost, number, process.control)
             judge = self.scenario.evaluators[process.spec.evaluator]
             if process.call is not None:
                 cost.add(self.call(process.call, self._held(number, process.call), self.counts.output(judge.output)))
@@ -262,7 +268,7 @@ class Demand:
                     turn.add(self.service(*process.tools.lines[name]), calls / turns, wall)
         if process.slots is not None:
             turn.serve(path, turn.total, 1.0)
-        self._control(turn, number, process.control, begun / turns)
+        self._control(turn, number, process.control, begun / turns, grows * loop.earlier / turns, grows)
         cost.add(turn, turns)
 
     def _wall(self, process: AgentProcess) -> float:
@@ -275,9 +281,16 @@ class Demand:
         self.notes[f"{process.path}: tools called at once count for the time of one"] = None
         return (1 - count.cdf(0)) / count.mean if count.mean else 1.0
 
-    def _control(self, turn: Cost, number: int, control: Control, first: float) -> None:
-        """Control and state come to the step, at the share `first` of its turns, and the orchestrator dispatches each."""
+    def _control(
+        self, turn: Cost, number: int, control: Control, first: float = 1.0, more: float = 0.0, grows: float = 0.0
+    ) -> None:
+        """Control and state come to the step, at the share `first` of its turns, and the orchestrator dispatches each.
+
+        In the mean a turn finds `more` tokens than the first, and a later one `grows` more than the one before.
+        """
         held = self.held
+        if control.checkpoints is not None:
+            self._checkpoint(turn, number, control.checkpoints, first, (more, grows))
         if control.dispatch is not None:
             share = first * float(held.dispatches[number]) if control.every_task else 1.0
             seconds = share * control.mean
@@ -291,6 +304,19 @@ class Demand:
             if channel is not None and share:
                 tokens = float(held.behind[home, control.home][number]) / share
                 turn.add(self.message(channel, tokens * control.per_token), first * share)
+
+    def _checkpoint(
+        self, turn: Cost, number: int, checkpoints: Checkpoints, first: float, later: tuple[float, float]
+    ) -> None:
+        """The state is written: as an estimate, where that is not at every step."""
+        if not checkpoints.waits:
+            return
+        more, grows = later
+        tokens = min(float(self.uncut[number]) + more, self.most)
+        new = max(0.0, float(self.tokens[number] - self.held.saved[number]))
+        turn.time["orchestration"] += checkpoints.mean(tokens, first * new + (1 - first) * grows)
+        if checkpoints.spec.every > 1:
+            self.notes["how often the state is written is an estimate"] = None
 
     def _remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, grows: float) -> None:
         """Reading and writing of a memory, and summaries of the context."""
@@ -379,6 +405,8 @@ class Demand:
         homes = range(len(self.system.homes))
         at = np.array([-1 if node.process.control is None else node.process.control.home for node in traffic.nodes])
         called = (at >= 0) * chance
+        grown = [node.turns.turns if node.turns and node.turns.turns else 1.0 for node in traffic.nodes]
+        held.saved = self._set(at >= 0, chance, self.tokens + self.growth * (1 - 1 / np.maximum(grown, 1.0)))
         held.dispatches = 1 - self._set(at >= 0, chance, np.ones(len(at)))
         held.dispatches /= max(
             1.0, float((traffic.visits * called) @ held.dispatches)

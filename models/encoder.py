@@ -2,28 +2,43 @@
 
 An encoder runs on a pool of its own (`replicas` x `concurrency` slots, on its `node`), or on the device of a model server
 (`model`), whose time and memory it then takes. Its time is a distribution, or the sum of the profile's laws of kernels for a
-`shape` such as `siglip-so400m-14`.
+`shape` such as `siglip-so400m-14`: images (and frames) are sequences of their own, computed together, and so are the windows of
+a sound.
 
-Leaves out: batches of several tasks in one call of an encoder.
+Leaves out: batches of several tasks in one call of an encoder; images of another size than the shape was trained on; several
+devices for one encoder; the weights' room in the memory of a model's device.
 Checked: tests/test_encoder.py, tests/data/bad.
 """
 
-from typing import Self
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
+from ..sim.engine.branch import ENTRY
 from ..sim.engine.distributions import DurationDist
+from ..sim.engine.errors import ProfileError
 from ..sim.engine.spec import Count, Name, PositiveCount, Spec, SpecProblem
+from ..sim.profile.profile import Profile
 from .llm import AnyShape
-from .service import ZERO_TIME
+from .service import ZERO_TIME, TaskFailed
+from .transformer import IterationTime
 
-__all__ = ["Encoder"]
+if TYPE_CHECKING:
+    from ..sim.engine.branch import Branch
+    from .host import Host
+    from .system import System
+
+__all__ = ["Encoder", "EncoderServer"]
+
+_ON_MODEL = ("node", "replicas", "concurrency", "queue_limit")  # what a model's device has of its own
 
 
 class Encoder(Spec):
     """An encoder: `latency` a call and `per_unit` more for each unit, or `shape` with the profile's laws in their place.
 
-    `model` names the model server on whose device it runs; else it has slots of its own, and at most `queue_limit` calls wait.
+    Both are drawn once a call, so that the units of a call are equally slow. `model` names the model server on whose device it
+    runs; else it has slots of its own, and at most `queue_limit` calls wait. `dtype` is the type of a shape's weights.
     """
 
     node: Name | None = None
@@ -41,4 +56,133 @@ class Encoder(Spec):
         if (self.latency is None) == (self.shape is None):
             rule = "says nothing of its time; give" if self.latency is None else "tells its time twice; keep one of"
             raise SpecProblem((), f"{rule} `latency` (and `per_unit`), or `shape` with a profile")
+        # What is written at its default, as a resolved scenario does, is no contradiction.
+        own = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
+        if self.shape is not None and "per_unit" in own:
+            raise SpecProblem("per_unit", "must be left out: `shape` tells it")
+        if self.shape is None and "dtype" in own:
+            raise SpecProblem("dtype", "goes with `shape` only")
+        for name in _ON_MODEL if self.model is not None else ():
+            if name in own:
+                raise SpecProblem(name, "must be left out: it runs on the device of `model`")
         return self
+
+    def iteration_time(self, profile: Profile) -> IterationTime:
+        """Return its times as sums of the profile's laws. Raises ProfileError or ValueError where it has none."""
+        assert self.shape is not None
+        return IterationTime(profile, self.shape, dtype=self.dtype)
+
+    def sequences(self, amount: float) -> tuple[int, int]:
+        """Return how many sequences so many images, or seconds of sound, are, and the tokens of each."""
+        assert self.shape is not None
+        if self.shape.audio is not None:
+            return self.shape.audio.windows(amount), self.shape.audio.window_tokens
+        assert self.shape.image is not None
+        return max(1, round(amount)), self.shape.image.tokens()
+
+    def reads(self, kind: str) -> bool:
+        """Whether it can encode inputs of a kind: a distribution can, a shape takes images or sound."""
+        shape = self.shape
+        if shape is None or (shape.image is None and shape.audio is None):
+            return True  # a shape that takes neither is a misfit by itself
+        return (shape.audio if kind == "audio" else shape.image if kind in ("vision", "video") else None) is not None
+
+    def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
+        """Yield why this encoder cannot run on the machine of a profile."""
+        shape = self.shape
+        if shape is None:
+            return
+        if profile is None:
+            yield SpecProblem("shape", "needs `profile`, such as `profile: h100-sxm`, for the times of its kernels")
+        elif shape.is_causal:
+            yield SpecProblem("shape", "must be of a model that encodes; this one generates")
+        elif shape.image is None and shape.audio is None:
+            yield SpecProblem(
+                "shape", "must be of a model that encodes images or sound; this one has neither `image` nor `audio`"
+            )
+        else:
+            try:
+                self.iteration_time(profile).encode(*self.sequences(1.0))
+            except (ProfileError, ValueError) as error:
+                told = error.problems[0].message if isinstance(error, ProfileError) else str(error)
+                yield SpecProblem("shape", f"has no times on the profile: {told}")
+
+
+class EncoderServer:
+    """An encoder as the tasks of one system use it: its time, and its slots or the model's device on which it runs."""
+
+    def __init__(self, system: "System", name: str, spec: Encoder) -> None:
+        self.name = name
+        self.path = f"encoders.{name}"
+        self.spec = spec
+        self.model: Any = None if spec.model is None else system.servers[spec.model]
+        self.node = system.node_of(spec.node) if self.model is None else self.model.node
+        self.host: Host | None = system.hosts.get(self.node)
+        account = system.ledger.account
+        self.queue_account = account("queueing", self.path)
+        self.encode_account = account("inference", name, "encode")
+        self.pool: Any = None
+        if self.model is not None:
+            system.once(f"{self.model.path}/encodes", lambda: self.model.encodes(system.ledger))
+        else:
+            self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
+            system.book_waits(self.pool, self.queue_account, self.encode_account)
+        self.latency = None if spec.latency is None else system.stream(f"{self.path}/latency", spec.latency)
+        self.per_unit = system.stream(f"{self.path}/per_unit", spec.per_unit)
+        self.time: IterationTime | None = None
+        if spec.shape is not None:
+            assert system.machine is not None
+            self.time = spec.iteration_time(system.machine)
+
+    def seconds(self, branch: "Branch", ordinal: int, amount: float) -> float:
+        """Return the seconds to encode `amount` units, without any wait."""
+        if self.time is not None:
+            return self.time.encode(*self.spec.sequences(amount))
+        assert self.latency is not None
+        each = self.per_unit.draw(branch.index, ordinal, branch.lane)
+        return self.latency.draw(branch.index, ordinal, branch.lane) + each * amount
+
+    def encode(
+        self, branch: "Branch", seconds: float, before: float, account: int, footprint: float
+    ) -> Generator[None, Any, None]:
+        """Encode for `seconds`, after `before` seconds of preparation on the same device, which are booked in `account`.
+
+        What is made takes `footprint` bytes. Raises TaskFailed where there is no room for it, or the queue is full.
+        """
+        wait, total = branch.wait, before + seconds
+        if self.model is not None:
+            yield from self.model.encode(branch, total, footprint)
+            if before:
+                self._prepared(branch, before, account)
+            return
+        wait.split = (
+            account,
+            before / total if before else 0.0,
+            self.encode_account,
+        )  # how one that is cut off is booked
+        if self.pool.use(wait, branch.time, total):
+            yield
+        wait.split = None
+        branch.book(self.queue_account, wait.arrived, wait.started)
+        if wait.rejected:
+            wait.rejected = False
+            raise TaskFailed(f"{self.path}: queue full")
+        middle = min(wait.started + before, wait.ended)
+        branch.book(account, wait.started, middle)
+        branch.book(self.encode_account, middle, wait.ended, footprint)
+
+    def _prepared(self, branch: "Branch", before: float, account: int) -> None:
+        """Of the job on the device that is just over, the first `before` seconds were preparation."""
+        start, parts, spans = branch.wait.started, branch.parts, branch.spans
+        middle = start + before
+        parts[self.model.encode_account] -= middle - start
+        parts[account] += middle - start
+        if spans is not None:
+            rest = spans[-ENTRY:]
+            lane, outer, *_ = rest
+            rest[3] = middle
+            spans[-ENTRY:] = [lane, outer, account, start, middle, 0.0, 0, *rest]
+
+    def flags(self) -> list[str]:
+        """Return where laws were asked for what they were not fitted on."""
+        return [] if self.time is None else self.time.flags()

@@ -3,19 +3,20 @@
 The size of an input is counted in units of its kind: images (or tiles of one) of vision, seconds of audio, frames of video,
 records of structured data, and messages of text. It comes with the request, or as a stream of pieces over time.
 
-Leaves out: content, and so quality; codecs of media whose rate follows the content; loss that comes in bursts.
+Leaves out: content, and so quality; codecs of media whose rate follows the content; loss that comes in bursts; media sent again
+with each full prompt, in which they count as tokens.
 Checked: tests/test_modality.py, tests/data/bad.
 """
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ..sim.engine.distributions import DurationDist, NumberDist
 from ..sim.engine.spec import Factor, Name, PositiveCount, Rate, Share, Size, Spec, SpecProblem, Tokens
-from .service import ZERO_TIME
+from .service import MOST_ATTEMPTS, ZERO_TIME
 
 __all__ = ["Clock", "MediaStream", "Modality", "Preprocess"]
 
@@ -59,7 +60,8 @@ class MediaStream(Spec):
 class Preprocess(Spec):
     """What is done before the encoder: decoding, scaling, resampling: `latency` a call and `per_unit` more for each unit.
 
-    `on: cpu` takes a core of the encoder's node (where cores are counted), `on: gpu` a slot of the encoder.
+    `on: cpu` takes a core of the encoder's node (where cores are counted), `on: gpu` the encoder's slot or device. Both are drawn
+    once a call.
     """
 
     latency: DurationDist = ZERO_TIME
@@ -72,7 +74,8 @@ class Modality(Spec):
 
     `amount` is in units of its kind; `bytes` on the wire, `tokens` in a model's context and bytes of its `representation` between
     encoder and model are of each unit. `node` is where it comes from; `serializer` encodes it for the wire (left out: as the
-    runtime does everything). Of its encodings a share `errors` fails; what then happens, the step says.
+    runtime does everything). Of its encodings a share `errors` fails; what then happens, the step says: where it tries again, up to
+    `attempts` times in all.
     """
 
     kind: Kind
@@ -86,7 +89,7 @@ class Modality(Spec):
     encoder: Name | None = None
     stream: MediaStream | None = None
     errors: Share = 0.0
-    attempts: PositiveCount = 3
+    attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 3
 
     @model_validator(mode="after")
     def _encoded(self) -> "Modality":
@@ -100,6 +103,12 @@ class Modality(Spec):
             and self.amount != NumberDist.model_validate(1)
         ):
             raise SpecProblem("amount", "must be left out: `stream` tells how much comes")
+        if self.amount.lower_bound < 0:
+            raise SpecProblem(
+                "amount", f"must be a distribution of values >= 0; this one goes down to {self.amount.lower_bound:g}"
+            )
+        if self.preprocess is not None and self.preprocess.on == "gpu" and self.encoder is None:
+            raise SpecProblem(("preprocess", "on"), "must be `cpu`: without an `encoder` there is no device to take")
         return self
 
     def uses(self) -> Iterator[tuple[str, str, str]]:

@@ -5,17 +5,21 @@ task are new: their prefill is inference. The rest is carried: what the cache st
 it does not is prefilled again, and both are context. The time of a call splits by these shares, carried tokens first.
 
 Leaves out: servers that batch, which `served` has.
-Checked: tests/test_model_call.py, tests/test_context.py.
+Checked: tests/test_model_call.py, tests/test_context.py; tests/test_streaming_calls.py.
 """
 
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..sim.engine.draws import Stream
+from ..sim.engine.pool import Pool
 from ..sim.engine.random_variable import Distribution
+from ..sim.engine.simulation import Call
 from .api import Api
 from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
-from .line import Line, cross
+from .line import Line, cross, serve
 from .llm import Llm
 from .serializer import Law
 from .service import TaskFailed
@@ -23,7 +27,7 @@ from .service import TaskFailed
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
     from ..sim.engine.fifo import FifoPool
-    from ..sim.engine.pool import Pool
+    from ..sim.engine.ledger import Ledger
     from .host import Host
     from .system import System
 
@@ -77,6 +81,26 @@ class ModelServer:
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)
 
+        self.encode_account = self.infer_account
+        encoders: dict[str, Any] = getattr(system.scenario, "encoders", {})
+        if any(encoder.model == name for encoder in encoders.values()):
+            self.encodes(system.ledger)
+
+    def encodes(self, ledger: "Ledger") -> None:
+        """Get ready to encode, before the first task: it has an account of its own."""
+        self.encode_account = ledger.account("inference", self.name, "encode")
+
+    def encode(self, branch: "Branch", seconds: float, footprint: float) -> Generator[None, Any, None]:
+        """Encode an input for `seconds` on one of the slots; a station knows no memory that its `footprint` (bytes) could fill.
+
+        Raises TaskFailed where the queue is full.
+        """
+        branch.wait.split = (self.encode_account, 1.0, self.encode_account)  # where it is booked if it is cut off
+        refused = yield from serve(branch, self.pool, seconds, (self.queue_account, self.encode_account), footprint)
+        branch.wait.split = None
+        if refused:
+            raise TaskFailed(f"{self.path}: queue full")
+
     least: Callable[[float, float, float, float], float] | None = None  # a call takes its slot for all of its time
 
     def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
@@ -93,6 +117,28 @@ def tokenizing(server: Any, new: float, received: float, now: float) -> tuple[fl
     return max(0.0, received - new) * each, min(new, received) * each
 
 
+Marks = float | Callable[[float], Sequence[float]]
+Emit = Callable[[float, float, list[float]], None]
+
+
+class Listener(NamedTuple):
+    """Who hears of a call's output as it comes: at which marks, and how."""
+
+    marks: Marks
+    emit: Emit
+
+    def counts(self, output: float) -> list[int]:
+        """Return the counts of tokens at which a call of so many is to be told, its end left out; a token comes whole."""
+        marks = self.marks
+        if not callable(marks):
+            if not marks > 0:
+                raise ValueError(f"marks must lie more than 0 tokens apart, but got {marks}")
+            marks = [number * marks for number in range(1, math.ceil(output / marks))]
+        else:
+            marks = marks(output)
+        return sorted({count for mark in marks if 0 < (count := math.ceil(mark - 1e-9)) < output})
+
+
 class ModelCall:
     """How one caller (an agent or an evaluator) calls a model server.
 
@@ -103,7 +149,7 @@ class ModelCall:
     __slots__ = (
         "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "host", "index", "infer_account",
         "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
-        "response", "restores", "server", "speed", "splits", "tokens",
+        "response", "restores", "server", "speed", "splits", "tokens", "grows", "trims",
     )  # fmt: skip
 
     def __init__(
@@ -134,15 +180,18 @@ class ModelCall:
         sampler = None if residual is None else residual.lower_bound if residual.is_constant else residual.sample
         self.factor = None if sampler is None else system.draws.stream(f"{server.path}/residual/{path}", sampler)
         self.full = system.runtime.state == "full"
+        self.grows = system.scenario.context.grows
         self.per_token = system.bytes_per_token
         # On the device the prompt is there, as tokens, and so is the state.
         self.on_device = home == f"{server.path}.device"
+        self.trims = self.on_device or not self.grows
         self.assemble = system.scenario.orchestrator.assemble if self.full and not self.on_device else 0.0
         # Whose cores build the prompt, where they are counted.
         self.host = system.hosts.get(home) if self.assemble else None
         if self.host is not None:
             self.direct = False
-        self.restores = system.runtime.state == "delta" and not server.restore.is_free and not self.on_device
+        kept = system.runtime.state == "delta" and not self.trims  # a session, away from the caller
+        self.restores = kept and not server.restore.is_free
         account = system.ledger.account
         self.assemble_account = account("context", path, "assemble prompt")
         self.call_account = account("structure", server.name, "chat")
@@ -167,15 +216,24 @@ class ModelCall:
         if self.response is not None:
             self.response.send(branch, size, branch.state.ordinal)
 
-    def perform(self, branch: "Branch") -> Generator[None, Any, None]:
+    def stream(self, branch: "Branch", marks: Marks, emit: Emit) -> Generator[None, Any, None]:
+        """The whole call, as `perform` does it; `emit(tokens, time, parts)` is called at each mark, and at the end with the rest.
+
+        Marks lie every so many output tokens, or where a function of the output's tokens says. `time` (s) is when that many tokens
+        were there, not yet on their way back; `parts` are the branch's, in seconds per account, up to then. Where a service answers
+        on arrival, marks are told at once, with times ahead of the clock.
+        """
+        return self.perform(branch, Listener(marks, emit))
+
+    def perform(self, branch: "Branch", listener: Listener | None = None) -> Generator[None, Any, None]:
         """The whole call, over whatever line."""
         if self.host is not None:
-            total = self.prompt + branch.state.tokens
+            total = self._assembled(branch.state)
             yield from self.host.run(branch, self.assemble * total, self.assemble_account, total)
         if branch.lane and self.tokens and branch.time > branch.sim._now:
             branch.settle()  # parallel branches claim tokens as new in the order of the clock
             yield
-        if self.direct:
+        if self.direct and listener is None:
             if self.begin(branch):
                 yield
             self.finish(branch)
@@ -183,9 +241,13 @@ class ModelCall:
         size = self._prepare(branch) if self.tokens else self._number(branch)
         ordinal = branch.state.ordinal
         yield from cross(self.request, branch, size, ordinal)
-        if self._enter(branch):
+        if listener is not None:
+            yield from self._tell(branch, listener)
+        elif self._enter(branch):
             yield
         size = self._leave(branch)
+        if listener is not None:
+            listener.emit(branch.state.output, branch.time, branch.parts[:])
         self.line.notice(branch, branch.state.submitted)
         yield from cross(self.response, branch, size, ordinal)
 
@@ -196,6 +258,12 @@ class ModelCall:
         calls[self.callee] = ordinal + 1
         branch.facts[LLM_CALLS] += 1
         return 0.0
+
+    def _assembled(self, state: Context) -> float:
+        """Return the tokens that the caller puts together for the call."""
+        if self.grows or not self.tokens:
+            return self.prompt + state.tokens
+        return state.tokens - state.seen[self.server.index] + self.prompt * (not state.prompted[self.index])
 
     def _prepare(self, branch: "Branch") -> float:
         """Work out the tokens of the call (hot); return the bytes of its request."""
@@ -218,20 +286,88 @@ class ModelCall:
         if server.hit != 1.0:
             cached = float(int(cached * server.hit))
         carried = total - new - cached
+        if self.trims:
+            received = min(received, new)  # on the device, what comes from elsewhere and is new to the server is text
+            if not self.grows:
+                total, carried, cached = new, 0.0, 0.0
         state.new, state.carried, state.reused, state.output, state.received = new, carried, cached, output, received
         facts = task.facts
         facts[NEW_TOKENS] += new
         facts[CARRIED_TOKENS] += carried
         facts[CACHED_TOKENS] += cached
         facts[OUTPUT_TOKENS] += output
-        if self.on_device:  # what comes from elsewhere and is new to the server is text
-            state.received = received = min(received, new)
         if self.assemble and self.host is None:
             branch.add(self.assemble_account, self.assemble * total, total)
         return received * self.per_token
 
     def _enter(self, branch: "Branch") -> bool:
-        """Arrive at the server (hot): the service is known, and how much of it is context."""
+        """Arrive at the server (hot)."""
+        seconds = self._service(branch)
+        wait, at = branch.wait, branch.time
+        if self.pool is not None:
+            return bool(self.pool.use(wait, at, seconds))
+        wait.arrived = wait.started = at
+        wait.ended = at + seconds
+        return False
+
+    def _tell(self, branch: "Branch", listener: Listener) -> Generator[None, Any, None]:
+        """Arrive at the server, and tell a listener of each mark when it is reached."""
+        pool, wait = self.pool, branch.wait
+        if not isinstance(pool, Pool):
+            if self._enter(branch):
+                yield
+            for tokens, time in self._marks(branch, listener, wait.ended):
+                listener.emit(tokens, time, self._parts_at(branch, time, wait.ended))
+            return
+        seconds = self._service(branch)
+        pool.take(wait, branch.time)
+        yield
+        if wait.rejected:
+            return
+        sim = branch.sim
+        wait.service, wait.holder = seconds, pool  # now that its start is known, the service goes on as any other
+        pool._begin(wait, sim._now)
+        end = wait.started + seconds
+        ahead = deque(self._marks(branch, listener, end))
+
+        def tell(_event: object = None) -> None:
+            if not branch.over:
+                tokens, time = ahead.popleft()
+                listener.emit(tokens, time, self._parts_at(branch, time, end))
+
+        calls = [Call(tell) for _ in ahead]
+        for call, (_, time) in zip(calls, ahead, strict=True):
+            sim.schedule_at(time, call)
+        yield
+        for call in calls:
+            call.cancel()
+        while ahead:  # at the very end
+            tell()
+
+    def _marks(self, branch: "Branch", listener: Listener, end: float) -> list[tuple[int, float]]:
+        """Return the marks of a call that ends at `end`, and when they are reached: output comes last, evenly."""
+        state, wait = branch.state, branch.wait
+        if wait.rejected or not self.tokens:
+            return []
+        each = self.server.output / self.speed
+        if self.factor is not None:
+            each *= self.factor.draw(branch.index, state.ordinal, branch.lane)
+        return [
+            (tokens, max(wait.started, end - (state.output - tokens) * each))
+            for tokens in listener.counts(state.output)
+        ]
+
+    def _parts_at(self, branch: "Branch", time: float, end: float) -> list[float]:
+        """Return the parts of a branch up to a time in its service, which ends at `end`."""
+        parts, wait = branch.parts[:], branch.wait
+        middle = wait.started + (end - wait.started) * branch.state.share
+        parts[self.queue_account] += wait.started - wait.arrived
+        parts[self.server.carry_account] += min(time, middle) - wait.started
+        parts[self.infer_account] += max(0.0, time - middle)
+        return parts
+
+    def _service(self, branch: "Branch") -> float:
+        """Return the seconds of a call that arrives now (hot); `state.share` of them carry context."""
         state, task = branch.state, branch.task
         if self.restores and (state.prompted[self.index] if self.tokens else state.ordinal):  # there is a session
             known = state.known[self.index] if self.tokens else 0.0
@@ -239,33 +375,23 @@ class ModelCall:
             branch.add(self.server.restore_account, seconds)
         seconds = self.overhead.draw(task.index, state.ordinal, branch.lane)
         if self.tokens:
-            seconds = self._work(state, seconds, branch.time)
+            server = self.server
+            carry = state.carried * server.new + state.reused * server.reused  # `work`, inlined
+            first = seconds + state.new * server.new + state.output * server.output
+            if server.tokenize:
+                again, once = tokenizing(server, state.new, state.received, branch.time)
+                carry += again
+                first += once
+            seconds = carry + first
+            state.share = carry / seconds if carry else 0.0
         seconds /= self.speed
         if self.factor is not None:
             seconds *= self.factor.draw(task.index, state.ordinal, branch.lane)
-        wait = branch.wait
-        state.submitted = at = branch.time
-        if self.pool is not None:
-            if self.splits:
-                wait.split = (self.server.carry_account, state.share, self.infer_account)
-            if self.limited:
-                wait.size = state.new + state.carried + state.reused + state.output
-            return bool(self.pool.use(wait, at, seconds))
-        wait.arrived = wait.started = at
-        wait.ended = at + seconds
-        return False
-
-    def _work(self, state: Context, fixed: float, now: float) -> float:
-        """Return the seconds of a call at speed 1 that begins `now`; `state.share` of them carry context."""
-        server = self.server
-        carry = state.carried * server.new + state.reused * server.reused  # `work`, inlined
-        first = fixed + state.new * server.new + state.output * server.output
-        if server.tokenize:
-            again, once = tokenizing(server, state.new, state.received, now)
-            carry += again
-            first += once
-        seconds = carry + first
-        state.share = carry / seconds if carry else 0.0
+        state.submitted = branch.time
+        if self.splits:
+            branch.wait.split = (self.server.carry_account, state.share, self.infer_account)
+        if self.limited:
+            branch.wait.size = state.new + state.carried + state.reused + state.output
         return seconds
 
     def _leave(self, branch: "Branch") -> float:

@@ -90,13 +90,17 @@ class Node(Spec):
 
 
 class LinkSpec(Spec):
-    """A link `between` two nodes, the same both ways, or one way only with `from` and `to`."""
+    """A link `between` two nodes, the same both ways, or one way only with `from` and `to`.
+
+    `shared: false` is an idealization, to see what sharing costs: each transfer has the whole bandwidth, as if it were alone.
+    """
 
     between: tuple[Name, Name] | None = None
     source: Name | None = Field(None, alias="from")
     target: Name | None = Field(None, alias="to")
     latency: DurationDist = DurationDist.model_validate("0 s")
     bandwidth: Bandwidth | None = None
+    shared: bool = True
     overhead: Duration = 0.0
 
     @model_validator(mode="before")
@@ -197,12 +201,13 @@ class HandOff:
 
 @dataclass(slots=True)
 class Hop:
-    """One link of a route, in one direction: its latency of this message, and its bandwidth if that is shared."""
+    """One link of a route, in one direction: its latency of this message, and its bandwidth, shared or each transfer's own."""
 
     name: str
     latency: Stream[float]
     overhead: float
     shared: SharedLink | None
+    own: float | None = None
 
 
 class Coder:
@@ -227,7 +232,7 @@ class Coder:
 class Channel:
     """How messages get from one component to another, for one caller.
 
-    `contended` tells which method to call: `stream` (a generator) where a link's bandwidth is shared, else `send`.
+    `contended` tells which method to call: `stream` (a generator) where a link has a bandwidth, else `send`.
     Draws are those of the caller's `ordinal`-th call.
     """
 
@@ -255,13 +260,14 @@ class Channel:
         self.round_trips = round_trips
         self.latencies = tuple(hop.latency for hop in hops if hop.latency.constant is None)
         self.fixed = sum(hop.overhead + (hop.latency.constant or 0.0) for hop in hops)
-        self.contended = any(hop.shared is not None for hop in hops)
+        self.contended = any(hop.shared is not None or hop.own is not None for hop in hops)
         self.encode_account = ledger.account("serialization", peer, "encode")
         self.decode_account = ledger.account("serialization", peer, "decode")
         self.connect_account = ledger.account("communication", peer, "connect")
         self.transit_account = ledger.account("communication", peer, "transit")
         self.transmit_accounts = [
-            -1 if hop.shared is None else ledger.account("communication", hop.name, "transmit") for hop in hops
+            -1 if hop.shared is None and hop.own is None else ledger.account("communication", hop.name, "transmit")
+            for hop in hops
         ]
         self.hosts: tuple[Host | None, Host | None] = None, None  # whose cores encode and decode
         self.hand_off: HandOff | None = None
@@ -327,7 +333,7 @@ class Channel:
             branch.add(self.decode_account, decode.seconds(branch, size, ordinal), size)
 
     def stream(self, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
-        """Send `size` bytes of payload; where bandwidth is shared, the transfer competes for it."""
+        """Send `size` bytes of payload over links with a bandwidth; where it is shared, the transfer competes for it."""
         if self.encode is not None:
             seconds = self.encode.seconds(branch, size, ordinal)
             yield from work(branch, self.hosts[0], seconds, self.encode_account, size)
@@ -343,6 +349,8 @@ class Channel:
                 hop.shared.transfer(wait, branch.time, wire)
                 yield
                 branch.book(account, wait.arrived, branch.sim._now, wire)
+            elif hop.own is not None:
+                branch.add(account, wire / hop.own, wire)
         if self.hand_off is not None:
             branch.add(self.hand_off_account, self.hand_off.seconds(wire), wire)
         if self.decode is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ..sim.engine.distributions import DurationDist
 from ..sim.engine.draws import Sampler
 from ..sim.engine.spec import Name, PositiveCount, PositiveDuration, Share, Spec, TimePerToken
+from .checkpoint import Checkpoint
 from .network import drawn
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Orchestrator(Spec):
     `dispatch` is the work of scheduling a step, on one of `concurrency` event loops (not given: no limit);
     `assemble` the work per token of building a prompt that is sent in full; `poll_interval` the tick of polling.
     `device_dispatch` is a decision taken on a device (left out: a launch by the profile). `speculation` says how well a runtime
-    that speculates does.
+    that speculates does. `checkpoint` writes the state at steps, in every runtime.
     """
 
     node: Name | None = None
@@ -45,6 +46,7 @@ class Orchestrator(Spec):
     poll_interval: PositiveDuration | None = None
     device_dispatch: DurationDist | None = None
     speculation: Speculation = Speculation()
+    checkpoint: Checkpoint | None = None
 
     def on_device(self, profile: "Profile | None") -> tuple[Sampler | float, float]:
         """Return what to draw the time of a decision on the device from, and its mean (s)."""

@@ -1,7 +1,300 @@
-"""Taking in modalities: the process of a `perceive` step."""
+"""Taking in modalities: the process of a `perceive` step, from the fork of its branches to the tokens that join the context.
 
-from .steps import Process
+Each copy of each modality has a branch of its own, whose lane follows from the modality's name, so that any subset of them meets
+the same draws. It hands over what it brings at its end; the step takes those in the order in which they come, and its critical
+path goes on from the one that it had to wait for.
+
+Leaves out: streams; lookups, memory and tools of the agent that reads in a late fusion; what branches of a fork have brought is
+out of reach of `keep` once they have joined.
+Checked: tests/test_perceive.py.
+"""
+
+from collections.abc import Callable, Generator
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..sim.engine.branch import Branch
+from ..sim.engine.draws import Stream, lane
+from ..sim.engine.relay import Piece, Relay, Stages
+from .alignment import policy
+from .context import DEGRADED, LATE_PIECES, STRAGGLER_COORDINATION, STRAGGLER_EXCESS
+from .control import Control
+from .intake import Intake
+from .perceive_step import Fusion, Keep, PerceiveStep
+from .service import TaskFailed
+from .steps import Flow, Process, Walk, fork_number
+
+if TYPE_CHECKING:
+    from .system import System
+
+Script = Generator[None, Any, None]
+
+
+class Input(NamedTuple):
+    """One copy of a modality at a step: its name there, its way in, and what its lane is made of."""
+
+    label: str
+    intake: Intake
+    fork: int
+    copy: int
 
 
 class PerceiveProcess(Process):
     """Modalities side by side, and what brings them together."""
+
+    spec: PerceiveStep
+    control: Control
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: PerceiveStep) -> None:
+        super().__init__(system, flow, name, spec)
+        home = system.home(None, None)
+        self.control = Control.of(system, self.path, home)
+        self.reader = None if spec.reader is None else Reader(system, self.path, spec.reader)
+        self.server: Any = system.servers[spec.model or next(iter(system.servers))]
+        if self.reader is not None:
+            self.server = self.reader.call.server
+        self.inputs = [
+            Input(
+                modality if spec.copies == 1 else f"{modality}#{copy}",
+                Intake.of(system, modality, self.server),
+                fork_number(f"{self.path}/{modality}"),
+                copy,
+            )
+            for modality in spec.perceive
+            for copy in range(spec.copies)
+        ]
+        self.patience = spec.patience
+        self.degrades = policy(spec.align, spec.late) == "degrade"
+        self.pairs = (
+            None if spec.align.pairwise is None else Pairs(system, self.path, "align", spec.align.pairwise.each)
+        )
+        tree = spec.fusion.hierarchical if isinstance(spec.fusion, Fusion) else None
+        self.levels = None if tree is None else Pairs(system, self.path, "fuse", tree.each)
+        self.keeper = Keeper(system, self, home, spec.keep) if isinstance(spec.keep, Keep) else None
+        account = system.ledger.account
+        self.wait_account = account("synchronization", name, "wait")
+        self.align_account = account("synchronization", name, "align")
+        self.fuse_account = account("inference", name, "fuse")
+        self.branch_accounts = {one.label: account("structure", one.label, "take in") for one in self.inputs}
+
+    def connect(self) -> None:
+        """Last touch, once every home is known."""
+        super().connect()
+        if self.reader is not None:
+            self.reader.control.connect()
+
+    def run(self, branch: Branch) -> Walk:
+        """Take them in, and let the context have what they bring."""
+        visit = self.enter(branch)
+        if self.passes(branch, visit):
+            return self.onward(branch, visit)
+        self.count(branch)
+        outer, began = branch.open_span(), branch.time
+        if self.control.matters:
+            yield from self.control.arrive(branch)
+        before = branch.state.tokens
+        yield from self._together(branch, visit)
+        if self.keeper is not None:
+            yield from self.keeper.keep(branch, before, visit)
+        branch.close_span(outer, self.step_account, began)
+        return self.onward(branch, visit)
+
+    def _together(self, branch: Branch, visit: int) -> Script:
+        """Fork a branch for each, and join those that come."""
+        stages = Stages(branch, cancels=self.patience is not None)
+        relay = Relay(len(self.inputs), self.wait_account)
+        # All forked before any runs: none may begin with what another has done.
+        children = [
+            branch.fork(lane(branch.lane, one.fork, visit, one.copy), branch.state.fork()) for one in self.inputs
+        ]
+        for place, child in enumerate(children):
+            child.state.diverge((branch.index, child.lane))
+            stages.add(child, self._child(child, place, stages, relay))
+        there: list[int] = []  # places of those that have come, in that order
+        failure = yield from self._gather(branch, visit, stages, relay, there)
+        yield from stages.close()
+        if failure is not None:
+            raise TaskFailed(failure)
+        came = [children[place] for place in there]
+        if came:
+            _straggling(branch, came)
+        for child in children:
+            child.state.detach()
+        # In the order of the step, not of their ends: what the context becomes must not depend on who was faster.
+        branch.state.join([children[place].state for place in sorted(there)], self.system.prompts)
+        if self.levels is not None:
+            self._fuse(branch, visit, [self.inputs[place].label for place in sorted(there)])
+
+    def _gather(
+        self, branch: Branch, visit: int, stages: Stages, relay: Relay, there: list[int]
+    ) -> Generator[None, Any, str | None]:
+        """Take what the branches bring until all have, one has failed, or patience is over; return why the task fails."""
+        until, first = inf, None
+        for come in range(len(self.inputs)):
+            aligned = self.pairs is not None and len(there) > 1
+            piece = yield from self._next(branch, stages, relay, until, None if aligned else first)
+            if piece is None:
+                missing = len(self.inputs) - come
+                branch.facts[LATE_PIECES] += missing
+                branch.facts[DEGRADED] += missing * self.degrades
+                return None
+            place, brought, failure = piece.payload
+            if failure is not None:
+                return str(failure)
+            if not brought:
+                branch.facts[DEGRADED] += 1
+                continue
+            if self.patience is not None and not there:
+                until, first = piece.time + self.patience, piece
+            for other in there if self.pairs is not None else ():
+                labels = self.inputs[other].label, self.inputs[place].label
+                branch.add(self.align_account, self.pairs.seconds(branch, visit, *labels))  # type: ignore[union-attr]
+            there.append(place)
+        return None
+
+    def _next(
+        self, branch: Branch, stages: Stages, relay: Relay, until: float, first: Piece | None
+    ) -> Generator[None, Any, Piece | None]:
+        """Take the next piece; None if none has come `until` then. What ended the wait is on the critical path.
+
+        That is what was waited for, or the patience counted from the `first` (None: from what was done meanwhile).
+        """
+        ready = branch.time
+        if relay.take(branch, until):
+            yield
+        piece = relay.piece
+        if piece is not None:
+            if piece.time > ready:
+                stages.follow(piece)
+        elif until > ready:
+            if first is not None:
+                stages.follow(first)
+            branch.book(self.wait_account, ready if first is None else first.time, until)
+        return piece
+
+    def _child(self, child: Branch, place: int, stages: Stages, relay: Relay) -> Script:
+        """One modality's branch: it hands over whether it brings anything, or why it failed, and ends."""
+        brought, failure = False, None
+        one = self.inputs[place]
+        outer, began = child.open_span(), child.time
+        try:
+            brought = yield from self._take(child, one.intake)
+        except TaskFailed as failed:
+            failure = str(failed)
+            child.let_go()
+        child.close_span(outer, self.branch_accounts[one.label], began)
+        stages.arrive(child)
+        relay.put(child, (place, brought, failure))
+        yield  # over: nobody continues it
+
+    def _take(self, child: Branch, intake: Intake) -> Generator[None, Any, bool]:
+        """Take one in, and add its tokens to the branch's context, or the answer of who reads them; return whether it came."""
+        attempts = intake.spec.attempts if self.spec.partial == "retry" else 1
+        tokens = yield from intake.take(child, attempts, self.spec.partial == "degrade")
+        if tokens is None:
+            return False
+        child.state.tokens += tokens
+        if self.reader is not None:
+            yield from self.reader.read(child, tokens)
+        return True
+
+    def _fuse(self, branch: Branch, visit: int, labels: list[str]) -> None:
+        """Fuse in pairs, level by level: a level is over with its slowest pair, and the others are work beside the path."""
+        assert self.levels is not None
+        while len(labels) > 1:
+            pairs = list(zip(labels[::2], labels[1::2], strict=False))
+            seconds = [self.levels.seconds(branch, visit, *pair) for pair in pairs]
+            branch.add(self.fuse_account, max(seconds))
+            beside = [0.0] * len(branch.parts)
+            beside[self.fuse_account] = sum(seconds) - max(seconds)
+            branch.task.overlap(beside)
+            labels = [f"{a}+{b}" for a, b in pairs] + labels[len(labels) // 2 * 2 :]
+
+
+class Pairs:
+    """What a pair costs, drawn for each pair by its names: others beside it leave its draws alone."""
+
+    def __init__(self, system: "System", path: str, what: str, each: Any) -> None:
+        self.make: Callable[[str], Stream[float]] = lambda pair: system.stream(f"{path}/{what}/{pair}", each)
+        self.streams: dict[tuple[str, str], Stream[float]] = {}
+
+    def seconds(self, branch: Branch, visit: int, a: str, b: str) -> float:
+        """Return the seconds of a pair at a visit, whichever of it came first."""
+        pair = (a, b) if a < b else (b, a)
+        if pair not in self.streams:
+            self.streams[pair] = self.make("|".join(pair))
+        return self.streams[pair].draw(branch.index, visit, branch.lane)
+
+
+class Reader:
+    """The agent that reads each modality in its own branch, of which only the answer is kept."""
+
+    def __init__(self, system: "System", path: str, name: str) -> None:
+        agent = system.scenario.agents[name]
+        self.path = f"agents.{name}"
+        server = system.servers[agent.model]
+        home = system.home(agent.node, server)
+        self.call = system.call(self.path, home, server, agent.prompt, agent.output, agent.priority)
+        self.control = Control.of(system, self.path, home)
+        self.account = system.ledger.account("structure", name, "invoke_agent")
+        self.prompts = system.prompts
+
+    def read(self, child: Branch, tokens: float) -> Script:
+        """Let the agent read `tokens`, the newest of the branch's context; its answer then takes their place."""
+        outer, began = child.open_span(), child.time
+        if self.control.matters:
+            yield from self.control.arrive(child)
+        yield from self.call.perform(child)
+        child.close_span(outer, self.account, began)
+        child.state.cut(child.state.base, tokens, self.prompts, ("read", child.index, child.lane))
+
+
+class Keeper:
+    """What of earlier visits stays in the context."""
+
+    def __init__(self, system: "System", process: PerceiveProcess, home: int, keep: Keep) -> None:
+        self.slot = process.slot
+        self.prompts = system.prompts
+        self.last = keep.last
+        self.to = keep.summary or 0.0
+        self.call = None
+        if keep.summary is not None:
+            server, caller = process.server, f"{process.path}/summarize"
+            line = system.line(caller, home, server.path, server.node)
+            output = system.draws.stream(f"{caller}/output", keep.summary)
+            self.call = system.new_call(caller, server, line, 0.0, output, system.homes[home])
+            system.prompts.append(0.0)
+            self.call.infer_account = system.ledger.account("context", server.name, "summarize")
+
+    def keep(self, branch: Branch, before: float, visit: int) -> Script:
+        """Note what this visit brought behind the first `before` tokens, and let older ones go."""
+        state = branch.state
+        old = [one for one in state.brought if one.slot == self.slot]
+        state.bring(self.slot, before)
+        if self.call is not None:
+            if sum(one.tokens for one in old) <= self.to:
+                return
+            at = state.tokens
+            yield from self.call.perform(branch)
+            state.bring(self.slot, at)
+        elif len(old) < (self.last or 0):
+            return
+        else:
+            old = old[: len(old) + 1 - (self.last or 0)]
+        for number, one in enumerate(old):
+            key = ("left", branch.index, branch.lane, self.slot, visit, number)
+            state.drop(one, self.prompts, key)
+
+
+def _straggling(branch: Branch, came: list[Branch]) -> None:
+    """Count by how much the last of those that came was later than their mean, in all and in coordination."""
+    state, last = branch.state, came[-1]
+    state.excess += last.state.excess + last.time - sum(child.time for child in came) / len(came)
+    useful = branch.ledger.useful
+    coordination = [sum(child.parts) - sum(child.parts[account] for account in useful) for child in came]
+    state.excess_coordination += (
+        last.state.excess_coordination + coordination[-1] - sum(coordination) / len(coordination)
+    )
+    if not branch.lane:
+        branch.facts[STRAGGLER_EXCESS] = state.excess
+        branch.facts[STRAGGLER_COORDINATION] = state.excess_coordination

@@ -12,7 +12,10 @@ from ..sim.engine.errors import ProfileError, did_you_mean, listed
 from ..sim.engine.partial import is_whole
 from ..sim.engine.spec import SpecProblem
 from ..sim.profile.profile import read
+from .alignment import ONE_GROUP
+from .api import Api
 from .llm import Llm
+from .perceive_step import PerceiveStep
 from .step import DONE, Path
 from .workflow import END, NONE, START, AgentStep, Markov, Workflow, WorkflowStep
 
@@ -71,12 +74,7 @@ def _in_components(scenario: "Scenario") -> Problems:
     for name, memory in scenario.memories.items():
         if memory.summarize is not None:
             yield from _missing(("memories", name, "summarize", "model"), memory.summarize.model, "models", models)
-    for name, modality in scenario.modalities.items():
-        for field, kind, used in modality.uses():
-            yield from _missing(("modalities", name, field), used, kind, getattr(scenario, kind))
-        yield from _missing(("modalities", name, "serializer"), modality.serializer, "serializers", serializers)
-    for name, encoder in scenario.encoders.items():
-        yield from _missing(("encoders", name, "model"), encoder.model, "models", models)
+    yield from _in_modalities(scenario)
     for name, group in scenario.classes.items():
         yield from _missing(("classes", name, "workflow"), group.workflow, "workflows", scenario.workflows)
     yield from _missing(("runtime", "codec"), scenario.runtime.codec, "serializers", serializers)
@@ -85,6 +83,28 @@ def _in_components(scenario: "Scenario") -> Problems:
             f"polls for the end of calls (preset `{scenario.runtime.preset}`), which needs `orchestrator.poll_interval`"
         )
         yield SpecProblem(("runtime",), f"{rule}, such as `20 ms`; or choose `notification: event`", at_key=True)
+
+
+def _in_modalities(scenario: "Scenario") -> Problems:
+    """Yield the mistakes of modalities and encoders that name one another, or a model that cannot be what they need."""
+    models, serializers = scenario.models, scenario.all_serializers
+    for name, modality in scenario.modalities.items():
+        encoder = scenario.encoders.get(modality.encoder or "")
+        known = encoder is not None and is_whole(encoder) and is_whole(modality)
+        if encoder is not None and known and not encoder.reads(modality.kind):
+            what = "sound" if encoder.shape is not None and encoder.shape.audio is not None else "images"
+            rule = f"must be one that can encode {modality.kind}; the shape of `{modality.encoder}` takes {what}"
+            yield SpecProblem(("modalities", name, "encoder"), rule)
+        for field, kind, used in modality.uses():
+            yield from _missing(("modalities", name, field), used, kind, getattr(scenario, kind))
+        yield from _missing(("modalities", name, "serializer"), modality.serializer, "serializers", serializers)
+    for name, encoder in scenario.encoders.items():
+        yield from _missing(("encoders", name, "model"), encoder.model, "models", models)
+        if isinstance(models.get(encoder.model or ""), Api):
+            rule = (
+                f"must be a model that we serve; `{encoder.model}` is hosted, and nothing else can run on its devices"
+            )
+            yield SpecProblem(("encoders", name, "model"), rule)
 
 
 def _profiles(scenario: "Scenario") -> Problems:
@@ -98,11 +118,19 @@ def _profiles(scenario: "Scenario") -> Problems:
 
 
 def _on_machine(scenario: "Scenario") -> Problems:
-    """Yield the models that cannot run on what the profile describes."""
+    """Yield the models and encoders that cannot run on what the profile describes, and a store that it has no law of."""
     for name, model in scenario.models.items():
         if isinstance(model, Llm) and is_whole(model):
             for problem in model.misfits(scenario.machine):
                 yield SpecProblem(("models", name, *problem.path), problem.message)
+    for name, encoder in scenario.encoders.items():
+        if is_whole(encoder):
+            for problem in encoder.misfits(scenario.machine):
+                yield SpecProblem(("encoders", name, *problem.path), problem.message)
+    checkpoint = scenario.orchestrator.checkpoint
+    if checkpoint is not None and is_whole(checkpoint):
+        for problem in checkpoint.misfits(scenario.machine):
+            yield SpecProblem(("orchestrator", "checkpoint", *problem.path), problem.message)
 
 
 def _told(error: ProfileError) -> str:
@@ -127,10 +155,33 @@ def _in_workflow(scenario: "Scenario", path: Path, flow: Workflow) -> Problems:
             yield from _no_step((*here, *field), target, [*flow.steps, DONE], at_key=len(field) > 1)
         for field, kind, used in step.uses():
             yield from _missing((*here, *field), used, kind, getattr(scenario, kind))
+        if isinstance(step, PerceiveStep):
+            yield from _perception(scenario, here, step)
         if isinstance(step, AgentStep):
             yield from _in_choice(scenario, (*here, "tools"), step)
         for field, branch in step.branches():
             yield from _no_step((*here, *field), branch, [*flow.steps, *scenario.workflows], "step or workflow")
+
+
+def _perception(scenario: "Scenario", path: Path, step: PerceiveStep) -> Problems:
+    """Yield why modalities cannot be brought together: no model to join, or nothing that an alignment in time is for."""
+    models = scenario.models
+    if not is_whole(step):
+        return
+    if step.model is None and step.reader is None and len(models) != 1:
+        rule = "needs `model`, whose context they join: "
+        yield SpecProblem(
+            path, rule + (f"there are {listed(models)}" if models else "add one under `models`"), at_key=True
+        )
+    found = [scenario.modalities[name] for name in step.perceive if name in scenario.modalities]
+    kind = step.align.chosen[0]
+    if kind not in ONE_GROUP and not any(one.stream is not None for one in found):
+        rule = f"aligns streams, and none of these is one; without, choose {listed(ONE_GROUP)}"
+        yield SpecProblem((*path, "align", kind), rule, at_key=True)
+    for position, name in enumerate(step.perceive):
+        modality = scenario.modalities.get(name)
+        if modality is not None and modality.stream is not None:
+            yield SpecProblem((*path, "perceive", position), f"must come with the request; `{name}` comes as a stream")
 
 
 def _no_step(

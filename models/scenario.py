@@ -47,6 +47,7 @@ from .orchestrator import Orchestrator
 from .references import problems
 from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
+from .scaling import ScalingSpec
 from .serializer import Codec, Serializer, defaults
 from .slo import Slo, objectives
 from .tool import Tool
@@ -95,9 +96,14 @@ class TaskClass(Spec):
 
 
 class ContextSpec(Spec):
-    """How tokens become bytes when state is sent."""
+    """How tokens become bytes when state is sent, and whether what a task carries grows.
+
+    `grows: false` is an idealization, to see what growth costs: what was there before is never sent, computed, looked up, paid for
+    or written again. A call takes in what is new to its model, and outputs, results and draws stay as they are.
+    """
 
     bytes_per_token: BytesPerToken = 5.0
+    grows: bool = True
 
 
 class Scenario(Spec):
@@ -135,6 +141,7 @@ class Scenario(Spec):
     max_steps: PositiveCount = 1000
     slo: Slo = {}
     compare: CompareSpec | None = None
+    scaling: ScalingSpec | None = None
     replications: PositiveCount = 10
     confidence: Annotated[Share, Field(gt=0, lt=1)] = 0.95
 

@@ -5,21 +5,23 @@ share what they began with. So the server finds what it still holds, and the led
 first time for this task from what it computes again.
 
 Leaves out: branches that continue beyond a join share the first branch's part only, as the prompt then goes on from there.
-Checked: tests/test_served.py, tests/test_cluster.py.
+Checked: tests/test_served.py, tests/test_cluster.py; tests/test_streaming_calls.py, tests/test_encoder_jobs.py.
 """
 
-from collections.abc import Hashable
+import math
+from collections.abc import Generator, Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..sim.analysis.result import Meter
 from ..sim.engine.random_variable import Distribution
 from .context import CACHED_TOKENS, CARRIED_TOKENS, TTFT, Context
 from .llm import Llm
-from .model_call import ModelCall, tokenizing
+from .model_call import Listener, ModelCall, tokenizing
 from .serializer import Law
 from .service import TaskFailed
 from .serving.ahead import AheadReplica
 from .serving.cluster import Cluster
+from .serving.encoding import Encodings, Job
 from .serving.kernel_steps import KernelSteps
 from .serving.kv_cache import KvCache, Path, Tier
 from .serving.places import Limits, Transfers
@@ -31,6 +33,7 @@ from .serving.spec import HOST_BANDWIDTH
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
+    from ..sim.engine.ledger import Ledger
     from .system import System
 
 __all__ = ["ServedCall", "ServedModel"]
@@ -67,7 +70,7 @@ class ServedModel:
         self.queue_account = account("queueing", self.path)
         self.load_account = account("context", name, "fetch KV")
         self.carry_account = account("context", name, "prefill again")
-        self.infer_account = account("inference", name)
+        self.infer_account = self.encode_account = account("inference", name)
         self.restore_account = account("context", name, "restore session")
         self.best_hit = 1.0 if spec.cache.prefix and system.runtime.kv != "discard" else 0.0
         self.ranks = [group.priority for group in system.scenario.all_classes.values()]
@@ -76,6 +79,9 @@ class ServedModel:
         system.ledger.resources.append(self.pool)
         meters = tuple(Meter(*meter) for meter in Cluster.METERS)
         system.capacities.append(("server", self.path, spec.most_replicas, meters))
+        encoders: dict[str, Any] = getattr(system.scenario, "encoders", {})
+        if any(encoder.model == name for encoder in encoders.values()):
+            self.encodes(system.ledger)
 
     def _noise(self) -> Distribution | None:
         """Return how repeats of a product differ: what makes a kernel slow, such as the clock, lasts longer than a kernel."""
@@ -149,6 +155,29 @@ class ServedModel:
         engine = 0.0 if self.iteration is None else self.iteration.host(sequences)
         return batching.host_step + batching.host_token * sequences + engine
 
+    def encodes(self, ledger: "Ledger") -> None:
+        """Get ready to encode, before the first task: it has an account of its own."""
+        self.encode_account = ledger.account("inference", self.name, "encode")
+        self.pool.encodings = Encodings(self.pool, (self.queue_account, self.encode_account))
+
+    def encode(self, branch: "Branch", seconds: float, footprint: float) -> Generator[None, Any, None]:
+        """Encode an input for `seconds` on the device; what it makes fills `footprint` bytes of the memory for KV from then on.
+
+        It goes where an earlier input of the task lies, else where the router says; the task's next call follows it, and once that
+        has been prefilled, or the task is over, the memory is free again. Raises TaskFailed where it could never have room.
+        """
+        assert self.pool.encodings is not None, "`encodes` comes first"
+        wait = branch.wait
+        over = getattr(branch.task, "trunk", None) is None  # this branch runs on after the end of its task
+        blocks = math.ceil(footprint / (self.kv_bytes * self.spec.batching.block))
+        if self.pool.encodings.use(wait, branch.time, Job(branch.index, seconds, blocks, keeps=not over)):
+            yield
+        branch.book(self.queue_account, wait.arrived, wait.started)
+        if wait.rejected:
+            wait.rejected, wait.place = False, None
+            raise TaskFailed(f"{self.path}: what was encoded is larger than the memory for KV")
+        branch.book(self.encode_account, wait.started, wait.ended, footprint)
+
     def flags(self) -> list[str]:
         """Return where laws were asked for what they were not fitted on."""
         return [] if self.iteration is None else self.iteration.flags()
@@ -181,6 +210,10 @@ class ServedCall(ModelCall):
         state: Context = branch.state
         block, prompt = self.block, int(self.prompt)
         before = prompt // block
+        if not self.grows and state.new < self.prompt + state.tokens:  # what else is sent goes on from nothing
+            if not (prompt and self._opens(state)):
+                return ()
+            return (self.key, before), (state.segments[-1][0], int(state.new) // block - before)
         segments = state.segments
         if len(segments) == 1:
             rest = (segments[0][0], (prompt + int(state.tokens)) // block - before)
@@ -193,6 +226,10 @@ class ServedCall(ModelCall):
             found.append((key, blocks - before))
             before = blocks
         return tuple(found)
+
+    def _opens(self, state: Context) -> bool:
+        """Whether the caller's own prompt is new to the task."""
+        return not state.prompted[self.index] and state.new >= self.prompt
 
     def _enter(self, branch: "Branch") -> bool:
         """Arrive at the server (hot)."""
@@ -212,13 +249,29 @@ class ServedCall(ModelCall):
         request = Request(
             max(1, total), int(state.output), 0.0, self._path(branch), int(state.carried), factor / self.speed
         )
-        if not state.prompted[self.index] and state.new >= self.prompt:
+        if self._opens(state):
             request.front = int(self.prompt)
         request.session = (task.index, self.index, branch.lane)
         request.priority = self.priority + server.ranks[task.group]
         request.attained = server.attained.get(task.index, 0.0)
         state.submitted = at = branch.time
         return bool(server.pool.use(branch.wait, at, request))
+
+    def _tell(self, branch: "Branch", listener: Listener) -> Generator[None, Any, None]:
+        """Arrive at the server, and tell a listener of each mark when it is reached."""
+        self._enter(branch)
+        wait, cluster = branch.wait, self.server.pool
+        request: Request = wait.place
+
+        def told(tokens: int, now: float) -> None:
+            parts = branch.parts[:]
+            for account, start, end in cluster.open_parts(wait, now):
+                parts[account] += end - start
+            listener.emit(tokens, now, parts)
+
+        request.marks, request.told = listener.counts(request.output), told
+        yield
+        request.told = None
 
     def _leave(self, branch: "Branch") -> float:
         """Book what became of the call; return the bytes of the answer."""

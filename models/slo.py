@@ -22,7 +22,7 @@ _TIMES = (RESPONSE_TIME, "coordination", *CATEGORIES)
 _SPECIAL = {
     "success": units.SHARE, "attainment": units.SHARE, "goodput": units.RATE, "throughput": units.RATE,
     "bytes": units.SIZE, "cost": units.MONEY, "straggler_excess": units.DURATION,
-    "straggler_coordination": units.DURATION,
+    "straggler_coordination": units.DURATION, "ttft": units.DURATION, "ttfa": units.DURATION, "state_bytes": units.SIZE,
 }  # fmt: skip
 _COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(AT_LEAST))
 _SYNONYMS = {"median": "p50", "average": "mean", "maximum": "max", "availability": "success"}

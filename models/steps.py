@@ -343,8 +343,17 @@ def in_parallel(
     ]
     for child, walk in zip(children, walks, strict=True):
         child.state.diverge((branch.index, child.lane))
-        join.add(child, _child(child, walk(child), join))
+        join.add(child, until_join(child, walk(child), join))
     yield
+    straggled(branch, join)
+    for child in join.branches:
+        child.state.detach()
+    # In the order of the branches, not of their ends: what the context becomes must not depend on who was faster.
+    branch.state.join([child.state for child in join.branches if child in join.arrived], prompts)
+
+
+def straggled(branch: Branch, join: Join) -> None:
+    """The join is over: fail if it has, and keep what it cost that the last branch came later than the mean."""
     if join.failure is not None:
         raise TaskFailed(join.failure)
     arrived = join.arrived
@@ -359,13 +368,10 @@ def in_parallel(
     if not branch.lane:
         branch.facts[STRAGGLER_EXCESS] = state.excess
         branch.facts[STRAGGLER_COORDINATION] = state.excess_coordination
-    for child in join.branches:
-        child.state.detach()
-    # In the order of the branches, not of their ends: what the context becomes must not depend on who was faster.
-    state.join([child.state for child in join.branches if child in arrived], prompts)
 
 
-def _child(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Generator[None, Any, None]:
+def until_join(branch: Branch, walk: Generator[None, Any, None], join: Join) -> Generator[None, Any, None]:
+    """Take a parallel branch through its walk, and to the join."""
     failure = None
     try:
         yield from walk

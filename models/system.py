@@ -19,6 +19,7 @@ from ..sim.engine.simulation import Simulation
 from .agent import Agent
 from .api import Api
 from .context import FACTS, Context
+from .encoder import EncoderServer
 from .evaluator import Evaluator
 from .host import hosts
 from .line import Line
@@ -26,10 +27,12 @@ from .llm import Llm
 from .memory import Memory
 from .model_call import ModelCall, ModelServer
 from .network import BOUNDARIES, BoundaryName, Channel, HandOff, Hop, LinkSpec, crossing
+from .perceive_step import PerceiveStep
 from .scenario import Scenario
 from .serializer import ProfileSerializer
 from .served import ServedCall, ServedModel
 from .service import Service, ServiceSpec
+from .team_step import TeamStep
 from .workflow import ForkStep
 
 LOCAL = ""  # the node of components that name none
@@ -99,6 +102,12 @@ class System:
             if isinstance(codec, ProfileSerializer):
                 for law in (codec.encode, codec.decode):
                     found += [f"serializers.{name}: {flag}" for flag in law.timing.flags()]
+        for name in self.scenario.encoders:
+            encoder = self._made.get(f"encoders.{name}")
+            found += [] if encoder is None else [f"encoders.{name}: {flag}" for flag in encoder.flags()]
+        checkpoints = self._made.get("orchestrator/checkpoints")
+        if checkpoints is not None:
+            found += [f"orchestrator.checkpoint: {flag}" for flag in checkpoints.flags()]
         trace = self.scenario.workload.arrivals.trace
         if trace is not None and trace.blocks is not None and not self.served:
             doubt = "no model has a `shape`, so that none keeps what requests share"
@@ -197,11 +206,11 @@ class System:
         return graph
 
     def _shared(self, source: str, target: str, link: LinkSpec) -> Link | None:
-        """Return the bandwidth of one direction of a link, shared by all who use it; None where it has no limit."""
+        """Return the bandwidth of one direction of a link, shared by all who use it; None where none is shared."""
         key = (source, target)
         if key not in self._links:
             made = None
-            if link.bandwidth is not None:
+            if link.bandwidth is not None and link.shared:
                 name = f"network.{source}->{target}"
                 made = Link(self.sim, name, link.bandwidth)
                 made.service_account = self.ledger.account("communication", name, "transmit")
@@ -218,10 +227,12 @@ class System:
         peer: str,
         connects: bool = False,
         boundary: BoundaryName | None = None,
+        codec: str | None = None,
     ) -> Channel | None:
         """Return the way from one home to another for the messages called `name`, or None where it costs nothing.
 
-        `connects` tells that it may need a new connection, `boundary` what is crossed at its end whatever else is.
+        `connects` tells that it may need a new connection, `boundary` what is crossed at its end whatever else is, `codec` what
+        encodes in place of the runtime's.
         """
         runtime, network = self.runtime, self.scenario.network
         if runtime.connection == "free":
@@ -239,10 +250,11 @@ class System:
         if not hops and not leaves:
             return None
         within = not hops or (a == b and crossed is not None and BOUNDARIES[crossed].within)
-        codec = None if runtime.codec is None or within else self.serializers[runtime.codec]
+        spoken = codec or runtime.codec
+        coder = None if spoken is None or within else self.serializers[spoken]
         shakes = crossed is None or BOUNDARIES[crossed].handshakes
         handshakes = network.handshakes if connects and shakes and hops and runtime.connection == "new" else 0
-        channel = Channel(self, name, peer, hops, codec, network.header if hops else 0.0, handshakes)
+        channel = Channel(self, name, peer, hops, coder, network.header if hops else 0.0, handshakes)
         channel.on_cores(self.hosts.get(a), self.hosts.get(b))
         if leaves:
             channel.leave(self.ledger, peer, HandOff(self.machine, leaves))
@@ -256,7 +268,8 @@ class System:
         for a, b in pairwise(nx.shortest_path(self._graph, source, target, weight="cost")):
             link = self._graph.edges[a, b]["link"]
             latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
-            hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link)))
+            own = None if link.shared else link.bandwidth
+            hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link), own))
         return hops
 
     def line(self, caller: str, home: int, peer: str, node: str) -> Line:
@@ -313,6 +326,13 @@ class System:
             self._services[path] = Service(self, kind, name, spec)
         return self._services[path]
 
+    def encoder(self, name: str) -> EncoderServer:
+        """Return an encoder, made once."""
+        made: EncoderServer = self.once(
+            f"encoders.{name}", lambda: EncoderServer(self, name, self.scenario.encoders[name])
+        )
+        return made
+
     def memory(self, name: str) -> tuple[int, Memory]:
         """Return the place of a memory in `Context.memory`, and what it says."""
         return self.memories.index(name), self.scenario.memories[name]
@@ -329,6 +349,7 @@ def has_tokens(scenario: Scenario) -> bool:
         or any(draw is not None and not _is_zero(draw) for draw in drawn)
         or any(caller.prompt or caller.output == "trace" or not _is_zero(caller.output) for caller in callers)
         or any(not _is_zero(service.response if service.result is None else service.result) for service in services)
+        or any(modality.tokens for modality in scenario.modalities.values())
         or any(retriever.tokens for retriever in scenario.retrievers.values())
         or any(isinstance(model, Llm) and model.shape is not None for model in scenario.models.values())
     )
@@ -342,7 +363,9 @@ def _cancels(scenario: Scenario) -> bool:
     """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
     flows = [scenario.workflow, *scenario.workflows.values()]
     return any(
-        isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel"
+        (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
+        or (isinstance(step, TeamStep) and step.cancels)
+        or (isinstance(step, PerceiveStep) and step.patience is not None)
         for flow in flows
         for step in flow.steps.values()
     )

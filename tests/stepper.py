@@ -7,6 +7,7 @@ waits for blocks is looked at again when some may have come free, or when somebo
 import math
 from collections.abc import Callable, Sequence
 
+from coordsim.models.serving.encoding import Job
 from coordsim.models.serving.kv_cache import KvCache, Lease
 from coordsim.models.serving.places import Limits, content
 from coordsim.models.serving.request import Request
@@ -34,18 +35,20 @@ class Stepper:
         self.waiting: list[Request] = []
         self.running: list[Request] = []
         self.blocked = False
-        self.coming: list[Request] = []
+        self.coming: list[Request | Job] = []
+        self.jobs: list[Job] = []  # that wait
+        self.held: list[Job] = []  # of which the memory has what they made
         self.iterations = 0
         self.preemptions = 0
 
-    def run(self, requests: Sequence[Request]) -> None:
-        """Serve all requests, which are in order of `arrived`."""
-        self.coming = coming = list(requests)
-        for number, request in enumerate(coming):
+    def run(self, requests: Sequence[Request], jobs: Sequence[Job] = ()) -> None:
+        """Serve all requests and jobs, which are in order of `arrived`."""
+        self.coming = coming = sorted([*requests, *jobs], key=lambda one: one.arrived)
+        for number, request in enumerate(requests):
             request.sequence = number
         now = 0.0
-        while coming or self.waiting or self.running:
-            if not self.waiting and not self.running:
+        while coming or self.waiting or self.running or self.jobs:
+            if not self.waiting and not self.running and not self.jobs:
                 now = max(now, coming[0].arrived)
             self._arrivals(now)
             now = self._iterate(now)
@@ -53,13 +56,19 @@ class Stepper:
     def _arrivals(self, until: float) -> None:
         """Let those come who do until then: what a policy looks at is what there is when they come."""
         while self.coming and self.coming[0].arrived <= until:
-            request = self.coming.pop(0)
-            self._arrive(request, request.arrived)
+            one = self.coming.pop(0)
+            if isinstance(one, Job):
+                self.jobs.append(one)
+            else:
+                self._arrive(one, one.arrived)
 
     def _arrive(self, request: Request, now: float) -> None:
         if self.limits.policy == "shortest-prefill":
             request.hit = self.kv.match(request.path, now) * self.limits.block
         self.waiting.append(request)
+        for job in self.held:
+            if job.task == request.session[0] and job.reader is None:
+                job.reader = request
         # Those preempted come first, the last preempted before the others.
         self.waiting.sort(key=lambda one: (0, 0.0, -one.finish) if one.finish else (1, self._key(one), one.sequence))
         if self.waiting[0] is request:
@@ -75,18 +84,20 @@ class Stepper:
     def _iterate(self, now: float) -> float:
         """Go through one iteration that begins at `now`; return when it ends."""
         limits, kv, block = self.limits, self.kv, self.limits.block
+        while self.jobs:
+            job = self.jobs[0]
+            if sum(self._plan()[3].values()) + job.blocks <= kv.room(now):
+                return self._encode(self.jobs.pop(0), now)
+            if self.running or not self._yield(now):
+                self.blocked = True
+                break
         preempted = False
         while True:
-            decoding = [r for r in self.running if r.running]  # the others prefill
-            prefilling = [r for r in self.running if r not in decoding]
-            budget = limits.tokens - len(decoding)
-            chunks = dict.fromkeys((r.sequence for r in decoding), 1)
-            for request in prefilling:
-                chunks[request.sequence] = min(request.length - request.computed, budget)
-                budget -= chunks[request.sequence]
-            short = {r.sequence: self._short(r, r.computed + chunks[r.sequence]) for r in self.running}
+            decoding, prefilling, chunks, short, budget = self._plan()
             if sum(short.values()) <= kv.room(now):
                 break
+            if len(self.running) == 1 and self._yield(now):
+                continue
             preempted = True
             self._preempt(self._victim(), now)
         for request in self.running:
@@ -101,6 +112,8 @@ class Stepper:
             chunk = min(request.length - hit, budget)
             if not kv.grow(lease, max(0, -(-(hit + chunk) // block) - lease.shared), now):
                 kv.close(lease, now)
+                if not self.running and self._yield(now):
+                    continue
                 self.blocked = True
                 break
             self.waiting.pop(0)
@@ -114,6 +127,43 @@ class Stepper:
         if not self.running:
             return math.inf
         return self._end(now, decoding, prefilling, chunks)
+
+    def _plan(self) -> tuple[list[Request], list[Request], dict[int, int], dict[int, int], int]:
+        """Return who decodes, who prefills, the tokens of each, the blocks that each lacks for them, and the tokens left."""
+        decoding = [r for r in self.running if r.running]  # the others prefill
+        prefilling = [r for r in self.running if r not in decoding]
+        budget = self.limits.tokens - len(decoding)
+        chunks = dict.fromkeys((r.sequence for r in decoding), 1)
+        for request in prefilling:
+            chunks[request.sequence] = min(request.length - request.computed, budget)
+            budget -= chunks[request.sequence]
+        short = {r.sequence: self._short(r, r.computed + chunks[r.sequence]) for r in self.running}
+        return decoding, prefilling, chunks, short, budget
+
+    def _encode(self, job: Job, now: float) -> float:
+        """Run a job, and nothing else; return when it ends."""
+        job.lease = self.kv.open((), now, 0)
+        assert self.kv.grow(job.lease, job.blocks, now)
+        job.started = now
+        self.blocked = False
+        self.iterations += 1
+        self._arrivals(now + job.seconds)
+        job.ended = now + job.seconds
+        self.held.append(job)
+        return job.ended
+
+    def _free(self, job: Job, now: float) -> None:
+        assert job.lease is not None
+        self.kv.close(job.lease, now)
+        job.lease = None
+        self.held.remove(job)
+
+    def _yield(self, now: float) -> bool:
+        """Let go of what has been held longest, if anything is."""
+        if self.held:
+            self._free(self.held[0], now)
+            return True
+        return False
 
     def _end(self, now: float, decoding: list[Request], prefilling: list[Request], chunks: dict[int, int]) -> float:
         limits, kv = self.limits, self.kv
@@ -133,13 +183,22 @@ class Stepper:
                 request.first_token = end if not request.generated else request.first_token
                 request.generated += 1
                 request.running = True
+                self._tell(request, end)
+                for job in [job for job in self.held if job.reader is request]:
+                    self._free(job, end)
+                    self.blocked = False
         for request in decoding:
             request.computed += 1
             request.generated += 1
+            self._tell(request, end)
         for request in sorted((r for r in self.running if r.generated >= r.stop), key=lambda r: r.sequence):
             request.ended = end
             self._release(request, end)
         return end
+
+    def _tell(self, request: Request, now: float) -> None:
+        if request.generated in request.marks and request.told is not None:
+            request.told(request.generated, now)
 
     def _release(self, request: Request, now: float) -> None:
         self.running.remove(request)

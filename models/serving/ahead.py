@@ -11,6 +11,7 @@ Source: asynchronous scheduling of vLLM (the default since 0.14).
 import math
 from typing import Any
 
+from .encoding import Job
 from .replica import Replica
 from .request import Request
 
@@ -24,7 +25,7 @@ class AheadReplica(Replica):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._held: list[Request] = []
+        self._held: list[Request | Job] = []
 
     def submit(self, request: Request, now: float) -> None:
         """A request comes; it is seen at the next boundary, unless the replica is idle."""
@@ -34,10 +35,22 @@ class AheadReplica(Replica):
         self._cut(now)
         self._held.append(request)
 
+    def encode(self, job: Job, now: float) -> None:
+        """A job comes; it is seen when a request would be."""
+        if self.next_time == math.inf:
+            super().encode(job, now)
+            return
+        self._cut(now)
+        self._held.append(job)
+
     def begin(self, now: float) -> None:
         """Start the next iteration; then see who came during the last, for the one after."""
         super().begin(now)
         held, self._held = self._held, []
-        for request in held:
+        for one in held:
             # Just after `now`: at `now` itself it would be in the iteration that begins.
-            super().submit(request, math.nextafter(now, math.inf) if self.next_time < math.inf else now)
+            seen = math.nextafter(now, math.inf) if self.next_time < math.inf else now
+            if isinstance(one, Job):
+                super().encode(one, seen)
+            else:
+                super().submit(one, seen)

@@ -1,11 +1,12 @@
 """The sequences that decode together: kept as sums, so that many iterations cost no more than one.
 
 Every iteration makes each of them a token longer. A sequence is therefore kept as its length less the iterations done so
-far, which does not change; sums, the longest, the first to end and the blocks of KV they will need all follow from that.
+far, which does not change; sums, the longest, the first to end or to reach a mark and the blocks of KV they will need all follow from that.
 
 Checked: tests/test_replica.py, against a server that goes through every sequence in every iteration.
 """
 
+import math
 from heapq import heappop, heappush
 
 from .request import Request
@@ -16,7 +17,7 @@ __all__ = ["Batch"]
 class Batch:
     """Decoding sequences, over KV blocks of `block` tokens. `done` counts iterations so far."""
 
-    __slots__ = ("block", "count", "done", "factors", "_bases", "_crossing", "_ends", "_lengths")
+    __slots__ = ("block", "count", "done", "factors", "marks", "_bases", "_crossing", "_ends", "_lengths")
 
     def __init__(self, block: int) -> None:
         self.block = block
@@ -26,6 +27,7 @@ class Batch:
         self._bases = 0
         self._ends: list[tuple[int, int, Request]] = []
         self._lengths: list[tuple[int, int, Request]] = []
+        self.marks: list[tuple[int, int, Request]] = []  # by the count of iterations at which they are reached
         self._crossing = [0] * block  # sequences that need one more block in an iteration, by its number modulo `block`
 
     def join(self, request: Request) -> None:
@@ -39,6 +41,8 @@ class Batch:
         self._crossing[(1 - base) % self.block] += 1
         heappush(self._ends, (finish, request.sequence, request))
         heappush(self._lengths, (-base, request.sequence, request))
+        if request.marks:
+            self._expect(request)
 
     def leave(self, request: Request) -> None:
         """A sequence ends, or is taken out; it knows then how many tokens it has."""
@@ -72,6 +76,28 @@ class Batch:
         while ends[0][2].finish != ends[0][0]:
             heappop(ends)
         return ends[0][0] - self.done
+
+    def until_mark(self) -> float:
+        """Return the iterations until a sequence reaches a mark; infinity without one."""
+        marks = self.marks
+        while marks:
+            due, _, request = marks[0]
+            if request.finish >= 0 and request.due == due:
+                return due - self.done
+            heappop(marks)  # it left the batch since
+        return math.inf
+
+    def reach(self, now: float) -> None:
+        """The mark that is next is reached now; the sequence goes on to the one behind it."""
+        request = heappop(self.marks)[2]
+        request.reach(now)
+        self._expect(request)
+
+    def _expect(self, request: Request) -> None:
+        """Note at which count of iterations a sequence reaches its next mark."""
+        if request.marked < len(request.marks):
+            request.due = due = request.prompt + request.marks[request.marked] - request.base
+            heappush(self.marks, (due, request.sequence, request))
 
     def needed(self, count: int) -> int:
         """Return the blocks that the next `count` iterations need beyond those there are."""

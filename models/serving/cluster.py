@@ -17,6 +17,7 @@ from typing import Any
 
 from ...sim.engine.branch import Wait
 from ...sim.engine.simulation import Call, Simulation
+from .encoding import Encodings, Job, Jobs
 from .kv_cache import Totals
 from .places import Transfers
 from .replica import Replica
@@ -45,7 +46,10 @@ class Driver:
 
     def arm(self) -> None:
         """See to it that the replica is woken in time; too early does no harm."""
-        when = self.replica.next_time
+        replica = self.replica
+        when = replica.next_time
+        if replica.batch.marks:
+            when = min(when, replica.next_mark)
         if when < self.armed:
             if self.event is not None:
                 self.event.cancel()
@@ -57,10 +61,14 @@ class Driver:
     def _fire(self, _event: Any) -> None:
         replica, now = self.replica, self.cluster.sim._now
         self.event = None
+        self.armed = -math.inf  # what comes in meanwhile need not see to it
+        if replica.batch.marks:
+            replica.reach(now)
         if now >= replica.next_time:
-            self.armed = -math.inf  # what comes in meanwhile need not see to it
             for request in replica.wake(now):
                 self.then(request, self, now)
+            if replica.jobs is not None:
+                self.cluster.encoded(replica.jobs)
             replica.begin(now)
             if replica.blocked and not replica.running and self.cluster.retention.concede(replica, now):
                 replica.relieve(now)
@@ -103,6 +111,7 @@ class Cluster:
         self.drivers: list[Driver] = []
         self.decoders: list[Driver] = []
         self.handover: Transfers | None = None
+        self.encodings: Encodings | None = None  # where encoders share the devices
         self.limits: list[Any] = []  # rate limits, which a pool has
         self.arrivals = self.completions = self.rejections = self.present = 0
         self.waited = 0.0
@@ -158,7 +167,10 @@ class Cluster:
         if self.autoscale is not None:
             self._settle(self.autoscale, now)
         home = self.retention.came(request.session, now) if self.retention.tracks else None
-        driver = self._route(request, home, now)
+        if self.encodings is None:
+            driver = self._route(request, home, now)
+        else:
+            driver = self.home_of(request, self.encodings.homes.get(request.session[0]), now, home)
         if self._refuses(driver.replica, request):
             self.rejections += 1
             wait.rejected = True
@@ -166,6 +178,8 @@ class Cluster:
             wait.callbacks = (wait.resume,)
             self.sim.schedule_at(now, wait)
             return
+        if self.encodings is not None:
+            self.encodings.homes.pop(request.session[0], None)
         self.arrivals += 1
         self.present += 1
         self._present_offset -= now
@@ -179,7 +193,22 @@ class Cluster:
         if self.autoscale is not None:
             self._scale_up(self.autoscale, now)
 
-    def _route(self, request: Request, home: Replica | None, now: float) -> Driver:
+    def home_of(self, one: Request | Job, there: Driver | None, now: float, home: Replica | None = None) -> Driver:
+        """Return where a request, or a job, goes: to what was encoded for its task, else as the router says."""
+        if there is not None and there in self.drivers:
+            return there
+        if isinstance(one, Job):
+            home = self.retention.home(one.task)
+        return self._route(one, home, now)
+
+    def encoded(self, jobs: Jobs) -> None:
+        """Jobs of a replica are over: their branches go on."""
+        over, jobs.over = jobs.over, []
+        for job in over:
+            assert self.encodings is not None
+            self.encodings.done(job)
+
+    def _route(self, request: Request | Job, home: Replica | None, now: float) -> Driver:
         drivers = self.drivers
         if len(drivers) == 1:
             return drivers[0]
@@ -201,6 +230,8 @@ class Cluster:
             return
         self.retention.ended(request.session, request, driver.replica, now)
         assert self.handover is not None
+        if request.marked < len(request.marks) and request.marks[request.marked] == request.generated:
+            request.reach(now)
         there = self.handover.end(now, request.prompt * self.kv_bytes)
         request.phases += ((LOAD, there),)
         request.home = None
@@ -238,6 +269,8 @@ class Cluster:
     def forget(self, task: int) -> None:
         """A task is over: nothing is held for it any more."""
         now = self.sim._now
+        if self.encodings is not None:
+            self.encodings.forget(task)
         for replica in self.retention.over(task, now):
             replica.relieve(now)
             for driver in self.drivers:
@@ -247,7 +280,7 @@ class Cluster:
     def cancel(self, wait: Wait) -> None:
         """Nobody waits for a call any more."""
         request: Request = wait.place
-        wait.holder = None
+        wait.holder = request.told = None
         now = self.sim._now
         self.present -= 1
         self._present_offset += now

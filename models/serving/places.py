@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .batch import Batch
+from .encoding import Jobs
 from .kv_cache import KvCache, Lease, Path
 from .request import CARRY, INFER, LOAD, QUEUE, Request
 from .waiting import Policy, Waiting
@@ -79,7 +80,7 @@ class Places:
     """
 
     __slots__ = (
-        "batch", "blocked", "common", "kv", "kv_bytes", "limits", "links", "loading", "prefilled", "prefilling", "reserved",
+        "batch", "blocked", "common", "jobs", "kv", "kv_bytes", "limits", "links", "loading", "prefilled", "prefilling", "reserved",
         "running", "tally", "waiting",
     )  # fmt: skip
 
@@ -95,6 +96,7 @@ class Places:
         self.loading: list[Request] = []  # those whose KV is on its way
         self.prefilled: list[Request] = []  # those whose KV is to be shared from the next boundary on
         self.blocked = False  # who waits does so for blocks, and none came free
+        self.jobs: Jobs | None = None  # of encoders, once there are any
         self.common = kv.open((), 0.0, 0)  # blocks that sequences grew by while they decode
         self.reserved = 0  # of these, taken for the next iteration and not used yet
         self.tally = Tally()
@@ -119,6 +121,8 @@ class Places:
                 return kept
             if short <= kv.room(now):
                 return kept
+            if len(self.running) == 1 and self.jobs is not None and self.jobs.yield_one(kv, now):
+                continue  # else it would go, only to come back into the same room
             self._preempt(self._victim(), now)
             kept = False
 

@@ -5,6 +5,9 @@ far as the limits on sequences and tokens and the KV blocks allow. When blocks r
 back later. Between two events (somebody comes, ends, is taken in, or blocks run out) the batch does not change: then many
 iterations are one leap, whose duration is one sum.
 
+Marks in outputs are reached within a leap, at the time that the sum over fewer iterations tells; they change nothing else. Jobs of
+encoders (`encoding`) have iterations of their own.
+
 Who comes while an iteration is under way is looked at when it ends, at its very end included; who waits for blocks is looked
 at again when some may have come free.
 
@@ -18,6 +21,7 @@ OSDI 2024 (chunked prefill); the order within an iteration is that of vLLM's sch
 import math
 from collections.abc import Callable, Iterable
 
+from .encoding import Job, Jobs
 from .kv_cache import KvCache, Path
 from .places import Limits, Places, Transfers
 from .request import Request
@@ -34,7 +38,7 @@ class Replica(Places):
     """
 
     __slots__ = (
-        "closing", "engine", "extra", "factor", "leap", "next_time", "over", "release", "slow", "slowdown", "start", "step",
+        "closing", "engine", "extra", "factor", "leap", "next_time", "over", "read", "release", "slow", "slowdown", "start", "step",
         "voided", "_hosts", "_sequence",
     )  # fmt: skip
 
@@ -53,6 +57,7 @@ class Replica(Places):
         self.engine = engine
         self.slowdown = slowdown
         self.over: list[Request] = []  # those that end at the next boundary
+        self.read: list[Request] = []  # those that have read, by the next boundary, what was encoded before
         self.voided: list[Request] = []  # those cancelled while they ran
         self.closing = False  # between `wake` and `begin`
         self.release = math.inf  # when a pin ends that who waits may wait for
@@ -66,8 +71,21 @@ class Replica(Places):
 
     @property
     def outstanding(self) -> int:
-        """Requests that wait or run."""
-        return len(self.waiting) + len(self.running)
+        """Requests, and jobs of encoders, that wait or run."""
+        there = len(self.waiting) + len(self.running)
+        return there if self.jobs is None else there + len(self.jobs)
+
+    @property
+    def next_mark(self) -> float:
+        """When the next mark of a request is reached, as far as the leap goes; infinity if none is."""
+        batch = self.batch
+        count = batch.until_mark()
+        if count <= 0:
+            return self.start
+        if count > self.leap:
+            return math.inf
+        seconds = self.step.run(batch.count, batch.total, batch.longest, int(count), self.slow)
+        return self.start + (self.factor * seconds + self.extra * count)
 
     # From outside
 
@@ -89,7 +107,7 @@ class Replica(Places):
     def relieve(self, now: float) -> None:
         """Blocks have come free from outside: look again at who waits."""
         self.blocked = False
-        if len(self.waiting) and not self.closing:
+        if not self.closing and (len(self.waiting) or (self.jobs is not None and self.jobs.waiting)):
             self._cut(now)
 
     def submit(self, request: Request, now: float) -> None:
@@ -101,6 +119,8 @@ class Replica(Places):
         if self.limits.policy == "shortest-prefill" and not request.ready:
             request.hit = self.match(request.path, now) * self.limits.block
         self.waiting.push(request)
+        if self.jobs is not None:
+            self.jobs.claim(request)
         if self.closing:
             return
         if self.waiting.head is request:
@@ -113,6 +133,8 @@ class Replica(Places):
     def cancel(self, request: Request, now: float) -> None:
         """Nobody waits for the request any more: it leaves the line, or the batch at the end of the iteration."""
         request.cancelled = True
+        if request.reads and self.jobs is not None:
+            self.jobs.disclaim(request)
         if not request.running:
             self.waiting.forget()
         else:
@@ -120,6 +142,27 @@ class Replica(Places):
         self.blocked = False
         if not self.closing:
             self._cut(now)
+
+    def encode(self, job: Job, now: float) -> None:
+        """A job of an encoder comes: it has an iteration of its own, as soon as one can begin and there is room for its blocks."""
+        if job.blocks > self.kv.blocks:
+            raise ValueError(f"a job of {job.blocks} blocks must fit into the KV cache")
+        if self.jobs is None:
+            self.jobs = Jobs()
+        self.jobs.waiting.append(job)
+        if not self.closing:
+            self._cut(now)
+
+    def drop(self, job: Job, now: float) -> None:
+        """Nobody waits for a job any more: it leaves the line, or goes on to its end in vain."""
+        assert self.jobs is not None
+        self.jobs.drop(job)
+        self.relieve(now)
+
+    def reach(self, now: float) -> None:
+        """Tell those whose marks are reached by `now`; before `wake`, where that is due at the same time."""
+        while self.next_mark <= now:
+            self.batch.reach(now)
 
     def wake(self, now: float) -> list[Request]:
         """An iteration ends at `now`: return the requests that end with it. `begin` must follow, at the same time."""
@@ -136,6 +179,8 @@ class Replica(Places):
             self.leap = 0
         if self.prefilled:
             self._share(now)
+        if self.jobs is not None:
+            self._end_jobs(self.jobs, now)
         self.over = []
         if len(over) > 1:
             over.sort(key=_order)
@@ -157,10 +202,11 @@ class Replica(Places):
         self.leap = 0
         self.slow = 1.0 if self.slowdown is None else self.slowdown(now)
         self.start = now
-        if now >= self.release:
-            self.blocked = False
+        self.blocked = self.blocked and now < self.release
         if self.loading:
             self._loaded(now)
+        if self.jobs is not None and self.jobs.waiting and self._encode(self.jobs, now):
+            return
         kept = self._secure_blocks(now)
         chunks = self._continue_prefills() if self.prefilling else []
         if len(self.waiting) and not self.blocked and (kept or not self.running):
@@ -168,7 +214,7 @@ class Replica(Places):
         batch = self.batch
         if chunks:
             self._iterate(chunks, now)
-            if self.prefilling or self.over or (len(self.waiting) and not self._closed()):
+            if self.prefilling or self.over or self.read or (len(self.waiting) and not self._closed()):
                 self.next_time = self.start
                 return
         if batch.count:
@@ -179,8 +225,9 @@ class Replica(Places):
             self.next_time = math.inf
         if self.loading:
             self._cut(min(request.loaded for request in self.loading))
-        self.release = self.kv.next_release if self.blocked else math.inf
-        if self.release < self.next_time:
+        self.release = math.inf
+        if self.blocked:
+            self.release = self.kv.next_release
             self._cut(self.release)
 
     # Inside: one iteration
@@ -209,7 +256,10 @@ class Replica(Places):
                 return
             chunk = self._place(request, budget, bool(chunks), now)
             if chunk is None:
-                return
+                if self.running or self.jobs is None or not self.jobs.yield_one(self.kv, now):
+                    return
+                self.blocked = False
+                continue
             waiting.pop()
             if chunk:
                 budget -= chunk
@@ -259,6 +309,8 @@ class Replica(Places):
             if request.generated == 1:
                 request.first_token = end
             self.prefilled.append(request)
+            if request.reads:
+                self.read.append(request)
             if request.generated >= request.stop:
                 self.over.append(request)
             else:
@@ -270,6 +322,8 @@ class Replica(Places):
         batch = self.batch
         # Whoever could be taken in, but was not since somebody had to go, is looked at after one iteration.
         most = 1 if len(self.waiting) and not self._closed() else batch.left
+        if self.jobs is not None and self.jobs.waiting and len(self.running) == 1:
+            most = 1  # what was encoded before may have yielded to the one that runs, and left more than it needs
         self.leap = leap = batch.affordable(most, self.kv.room(now) + self.reserved)
         if not leap:  # the blocks do not last for one
             self.next_time = self.start
@@ -307,6 +361,36 @@ class Replica(Places):
             slow=self.slow,
         )  # fmt: skip
 
+    # Inside: jobs of encoders
+
+    def _encode(self, jobs: Jobs, now: float) -> bool:
+        """Give the next iteration to the first job in line; return false if there is no room for its blocks yet."""
+        while True:
+            need = max(0, self.batch.needed(1) - self.reserved) + jobs.waiting[0].blocks
+            if self.prefilling:
+                need += self._for_chunks()
+            if need <= self.kv.room(now):
+                break
+            if self.running or not jobs.yield_one(self.kv, now):
+                self.blocked = True
+                return False
+        job = jobs.start(self.kv, now)
+        self.blocked = False
+        self.start = self.next_time = now + job.seconds
+        self.release = math.inf
+        self.tally.iterations += 1
+        self._count(0, job.seconds, self.batch.count + len(self.prefilling))
+        return True
+
+    def _end_jobs(self, jobs: Jobs, now: float) -> None:
+        """The job under way ends, if there is one; what prompts have read is given back."""
+        if jobs.running is not None:
+            jobs.finish(self.kv, now)
+        if self.read:
+            jobs.free(self.read, self.kv, now)
+            self.read = []
+            self.blocked = False
+
     # Inside: who comes and goes
 
     def _closed(self) -> bool:
@@ -336,15 +420,20 @@ def _order(request: Request) -> int:
     return request.sequence
 
 
-def drive(replica: Replica, requests: Iterable[Request]) -> None:
-    """Run a replica alone over requests in order of `arrived`, until all have ended."""
-    for request in requests:
-        while replica.next_time < request.arrived:
-            now = replica.next_time
+def drive(replica: Replica, requests: Iterable[Request], jobs: Iterable[Job] = ()) -> None:
+    """Run a replica alone over requests, and jobs, in order of `arrived`, until all have ended."""
+    for one in sorted([*requests, *jobs], key=lambda one: one.arrived):
+        _advance(replica, one.arrived)
+        if isinstance(one, Job):
+            replica.encode(one, one.arrived)
+        else:
+            replica.submit(one, one.arrived)
+    _advance(replica, math.inf)
+
+
+def _advance(replica: Replica, until: float) -> None:
+    while (now := min(replica.next_time, replica.next_mark)) < until:
+        replica.reach(now)
+        if now == replica.next_time:
             replica.wake(now)
             replica.begin(now)
-        replica.submit(request, request.arrived)
-    while replica.next_time < math.inf:
-        now = replica.next_time
-        replica.wake(now)
-        replica.begin(now)

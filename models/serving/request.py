@@ -5,6 +5,7 @@ Checked: tests/test_replica.py.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .kv_cache import Lease, Path
@@ -39,6 +40,10 @@ class Request:
     hit = prefilled = recomputed = preemptions = 0
     phases: tuple[tuple[int, float], ...] = ()
     cancelled = False
+    # Counts of tokens, in order and fewer than all, at each of which `told` is called with the count and the time; `marked` are behind.
+    marks: Sequence[int] = ()
+    marked = 0
+    told: Callable[[int, float], None] | None = None
     # While it runs
     running = False
     sequence = 0
@@ -46,6 +51,8 @@ class Request:
     carry_seconds = 0.0
     base = 0  # its length is this plus the replica's count of iterations
     finish = 0  # the count at which it ends
+    due = 0  # the count at which it reaches its next mark
+    reads = False  # something that was encoded before
     lease: Lease | None = None
 
     def __init__(
@@ -71,6 +78,13 @@ class Request:
     def length(self) -> int:
         """Tokens of prompt and output so far."""
         return self.prompt + self.generated
+
+    def reach(self, now: float) -> None:
+        """The next mark is reached."""
+        tokens = self.marks[self.marked]
+        self.marked += 1
+        if self.told is not None and not self.cancelled:
+            self.told(tokens, now)
 
     @property
     def ttft(self) -> float:

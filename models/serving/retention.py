@@ -61,6 +61,11 @@ class Retention:
         held.awaited = True
         return held.replica
 
+    def home(self, task: int) -> Replica | None:
+        """Return the replica that served a task last."""
+        held = self._held.get(task)
+        return max(held.values(), key=lambda one: one.since).replica if held else None
+
     def ended(self, session: Session, request: Request, replica: Replica, now: float) -> None:
         """A call has ended at `now`, and its KV is in the cache: do with it what the policy says."""
         if not request.path:

@@ -10,6 +10,7 @@ Source of `prefix`: the cache-aware routing of SGLang: the longest match, unless
 
 from collections.abc import Sequence
 
+from .encoding import Job
 from .replica import Replica
 from .request import Request
 from .spec import Routing
@@ -26,8 +27,8 @@ class Router:
         self.routing = routing
         self._turn = 0
 
-    def choose(self, replicas: Sequence[Replica], request: Request, home: Replica | None, now: float) -> Replica:
-        """Return the replica for a request; `home` served its session before, and may be gone."""
+    def choose(self, replicas: Sequence[Replica], request: Request | Job, home: Replica | None, now: float) -> Replica:
+        """Return the replica for a request, or for a job, which no cache holds anything of; `home` served its session before, and may be gone."""
         if len(replicas) == 1:
             return replicas[0]
         if self.routing == "round-robin":

@@ -1,14 +1,15 @@
 """From the raw entries of a task to its spans: names, parents, what is critical, what was lost.
 
 Leaves out: the task itself, which encloses its spans and has id 0.
-Checked: tests/test_result.py.
+Checked: tests/test_result.py, tests/test_relay.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, overload
 
+from ..engine.critical import Stretches, cover, critical_stretches, touches
 from ..engine.ledger import STATUSES, STRUCTURE, Account, Span, Task, entries
 
 
@@ -72,60 +73,84 @@ class Spans(Sequence[Span]):
         self._made = None
 
 
-TRUNK = 0  # the lane of a task's trunk
-
-
 def materialize(task: RawTask, accounts: Sequence[Account]) -> list[Span]:
     """Return the spans of a task in order of start, parents before what they enclose.
 
-    `status` is the task's. A parent that was still open when the run ended is replaced by the task.
+    `status` is the task's. A parent that was still open when the run ended is replaced by the task. A span that is on
+    the critical path for a part of its time only is told as several.
     """
     raw = list(entries(task.spans))
-    critical = critical_lanes(task.edges)
+    stretches = critical_stretches(task.edges)
     parents = {entry[6]: entry[1] for entry in raw if entry[6]}
+    groups = _critical_groups(raw, stretches, parents)
     lost = _lost(task, raw, parents)
     status = STATUSES[task.status]
-    fresh = max((*parents, *(entry[1] for entry in raw)), default=0)
-    spans = []
+    fresh = max((*parents, *(entry[1] for entry in raw)), default=0) + 1 + len(raw)
+    spans: list[Span] = []
     for position, entry in enumerate(raw):
         lane, parent, account, start, end, size, own = entry
         known = accounts[account]
-        if end <= start and known.category != STRUCTURE:
-            continue  # lies wholly behind the end of the run
-        spans.append(
-            Span(
-                task=task.task,
-                lane=lane,
-                id=own or fresh + 1 + position,
-                parent=parent if parent in parents else 0,
-                name=known.name,
-                category=known.category,
-                component=known.component,
-                start=start,
-                end=end,
-                size=size,
-                critical=lane in critical,
-                lost=lost[position],
-                status=status,
+        if known.category == STRUCTURE:
+            cuts = [(start, end, own in groups)]
+        else:
+            cuts = _cuts(stretches.get(lane, []), start, end)  # none: it lies wholly behind the end of the run
+        for number, (first, last, critical) in enumerate(cuts):
+            spans.append(
+                Span(
+                    task=task.task,
+                    lane=lane,
+                    id=own or (fresh + len(spans) if number else fresh - len(raw) + position),
+                    parent=parent if parent in parents else 0,
+                    name=known.name,
+                    category=known.category,
+                    component=known.component,
+                    start=first,
+                    end=last,
+                    size=size if len(cuts) == 1 else size * (last - first) / (end - start),
+                    critical=critical,
+                    lost=lost[position],
+                    status=status,
+                )
             )
-        )
     return sorted(spans, key=lambda span: (span.start, -span.end, span.id))
 
 
-def critical_lanes(edges: Iterable[tuple[int, int, float]]) -> set[int]:
-    """Return the lanes on the critical path: the trunk, and what released a join of such a lane.
+def _cuts(stretches: Stretches, start: float, end: float) -> list[tuple[float, float, bool]]:
+    """Cut a span (s) where its lane comes onto the critical path or leaves it; tell of each part whether it is on it."""
+    if end > start and len(stretches) <= 1:  # in most lanes
+        first, last = stretches[0] if stretches else (end, end)
+        if first <= start and end <= last:
+            return [(start, end, True)]
+        if end <= first or last <= start:
+            return [(start, end, False)]
+    cuts = []
+    for first, last in cover(stretches, start, end):
+        if first > start:
+            cuts.append((start, first, False))
+        back = bool(cuts) and cuts[-1][2] and cuts[-1][1] == first  # left, and come back to at once
+        cuts.append((cuts.pop()[0] if back else first, last, True))
+        start = last
+    if end > start:
+        cuts.append((start, end, False))
+    return cuts
 
-    `edges` are (releasing lane, released lane, time): the walk goes backwards along them.
-    """
-    releasers: dict[int, list[int]] = {}
-    for releasing, released, _ in edges:
-        releasers.setdefault(released, []).append(releasing)
-    critical, ahead = {TRUNK}, [TRUNK]
-    while ahead:
-        found = [lane for lane in releasers.get(ahead.pop(), []) if lane not in critical]
-        critical.update(found)
-        ahead += found
-    return critical
+
+def _critical_groups(
+    raw: Sequence[tuple[Any, ...]], stretches: dict[int, Stretches], parents: dict[int, int]
+) -> set[int]:
+    """Return the ids of the spans that only group others and are critical: in their lane, or for one that they hold."""
+    found: set[int] = set()
+    if not parents:
+        return found
+    for lane, parent, _account, start, end, _, own in raw:
+        ways = stretches.get(lane)
+        inner = own or parent
+        if ways is None or inner in found or not (touches(ways, start) if end <= start else cover(ways, start, end)):
+            continue
+        while inner and inner not in found:
+            found.add(inner)
+            inner = parents.get(inner, 0)
+    return found
 
 
 def _lost(task: RawTask, raw: Sequence[tuple[Any, ...]], parents: dict[int, int]) -> list[bool]:

@@ -176,7 +176,7 @@ def unit_of(metric: str) -> str:
     return "s" if metric == "waiting_time" or metric.startswith(_SECONDS) else ""
 
 
-_SECONDS = ("ttft_", "tpot_", "response_time_", "coordination_", "straggler_excess_", "overlapped_")
+_SECONDS = ("ttft_", "ttfa_", "tpot_", "response_time_", "coordination_", "straggler_excess_", "overlapped_")
 
 
 def _checked(data: object) -> dict[str, Any]:

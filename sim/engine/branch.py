@@ -7,8 +7,12 @@ where it joins. So consecutive delays cost one event however many there are, and
 The generator of a branch calls one of these primitives and then yields (the yielded value is not looked at). It never
 returns: its last act is to hand itself to whoever waits for it, and it is then dropped.
 
-Leaves out: nothing waits for a branch but a `Join` or the task's end.
-Checked: tests/test_engine.py.
+Where branches of a task hand pieces to each other as they go (`relay`), `parts` is a branch's path and no longer what it
+did itself: a branch that waited for a piece takes over the path of who made it. `surplus` keeps the difference.
+
+Leaves out: nothing waits for a branch but a `Join`, a `Relay` or the task's end; `lose` of work in which a piece was
+followed.
+Checked: tests/test_engine.py, tests/test_relay.py.
 """
 
 from collections.abc import Callable, Generator
@@ -18,6 +22,7 @@ from .simulation import Simulation
 
 if TYPE_CHECKING:
     from .ledger import Ledger, Task
+    from .relay import Piece
 
 ENTRY = 7  # numbers per entry of `Branch.spans`
 Script = Generator[None, Any, None]
@@ -25,6 +30,10 @@ Script = Generator[None, Any, None]
 
 def _nothing(_event: Any) -> None:
     """Stands in for the continuation of a branch that is over."""
+
+
+def _cancelled(_event: Any) -> None:
+    """Stands in for the continuation of a branch that was cancelled."""
 
 
 class Wait:
@@ -63,7 +72,7 @@ class Wait:
         self.priority = 0.0
         self.rejected = False
         self.split: Any = None  # how a service is booked: one account, the share of time that is its, and the other
-        self.holder: Any = None  # the Pool or Link that has it, None while it only sleeps
+        self.holder: Any = None  # the Pool, Link or Relay that has it, None while it only sleeps
         self.place: Any = None  # where in the holder it is
 
 
@@ -75,6 +84,7 @@ class Branch:
     `spans`, where they are kept, is one flat list for the task (a tuple each would be work for the garbage collector):
     lane, id of the enclosing span, account, start, end, size, and the id of a span that encloses others, else 0.
     `calls` counts the calls of each component in this lane: the ordinal of a draw. `state` belongs to the model.
+    `surplus` is what the branch did itself less `parts`, once it has followed a piece (seconds per account).
     """
 
     __slots__ = (
@@ -90,6 +100,7 @@ class Branch:
         "span",
         "spans",
         "state",
+        "surplus",
         "task",
         "time",
         "wait",
@@ -110,7 +121,8 @@ class Branch:
         self.span = 0  # id of the enclosing span
         self.state = state
         self.held: list[Any] | None = None  # pools of which it holds a server
-        self.join: Join | None = None  # where it waits for branches of its own
+        self.join: Join | None = None  # of the branches of its own, for which it waits
+        self.surplus: list[float] | None = None
         self.wait: Wait
 
     def start(self, script: Script) -> None:
@@ -165,7 +177,27 @@ class Branch:
         """Return a parallel branch of the same task that begins now, in local time."""
         child = Branch(self.task, lane, self.time, state)
         child.span = self.span
+        if self.spans is not None:
+            self.task.edges.append((self.lane, lane, self.time))
         return child
+
+    def follow(self, piece: "Piece", base: list[float] | None = None) -> None:
+        """`piece` released this branch: take over the path of who made it, and its time.
+
+        Who takes it over began at the same fork as who made it; or it is the parent of that fork, by `Stages`, and
+        `base` are its own parts (seconds per account) as they were before.
+        """
+        path = piece.parts if base is None else [a + b for a, b in zip(base, piece.parts, strict=True)]
+        holder: Branch | Join = self
+        if base is not None:
+            assert self.join is not None, "a parent follows the pieces of its stages"
+            holder = self.join
+        before = holder.surplus or [0.0] * len(path)
+        holder.surplus = [had + own - new for had, own, new in zip(before, self.parts, path, strict=True)]
+        self.parts[:] = path  # in place: a script may hold the list
+        self.time = piece.time
+        if self.spans is not None:
+            self.task.edges.append((piece.lane, self.lane, piece.time))
 
     def let_go(self) -> None:
         """Give back, at local time, the servers that the branch holds: it failed before it could."""
@@ -181,8 +213,13 @@ class Branch:
 
     @property
     def over(self) -> bool:
-        """Whether its script has come to its end."""
-        return self.wait.resume is _nothing
+        """Whether its script has come to its end, or was cancelled."""
+        return self.wait.resume is _nothing or self.cancelled
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self.wait.resume is _cancelled
 
     def end(self) -> None:
         """The script is over: let go of it, so that no cycle of references keeps it in memory."""
@@ -194,11 +231,8 @@ class Branch:
         What it did until now was work all the same, and stays in `parts`.
         """
         now = self.sim._now
-        if self.join is not None:
-            for child in self.join.branches:
-                if not child.over:
-                    child.cancel()
-                self.task.overlap(child.parts)
+        while self.join is not None:
+            self.join.drop()
         wait = self.wait
         if wait.holder is not None:
             for account, start, end in wait.holder.open_parts(wait, now):
@@ -210,7 +244,7 @@ class Branch:
             wait.callbacks = ()
         if self.spans is not None and self.time > now:
             self._clip(now)
-        self.end()
+        wait.resume = _cancelled
 
     def _clip(self, now: float) -> None:
         """Take back what the branch booked behind `now`, having run ahead of the clock: it never came to that."""
@@ -232,10 +266,12 @@ class Join:
 
     The branch that releases is on the critical path; what the others did is overlapped work. A branch that failed does
     not count; when too few are left, it releases the parent with `failure`. With `cancels`, those still under way are
-    cancelled at the release, else they run on and nobody waits for them.
+    cancelled at the release, else they run on and nobody waits for them. `outer` is what the parent had open before.
     """
 
-    __slots__ = ("arrived", "branches", "cancels", "failed", "failure", "needed", "parent", "released")
+    __slots__ = (
+        "arrived", "branches", "cancels", "failed", "failure", "needed", "outer", "parent", "released", "surplus",
+    )  # fmt: skip
 
     def __init__(self, parent: Branch, needed: int, cancels: bool = False) -> None:
         self.parent = parent
@@ -246,6 +282,8 @@ class Join:
         self.failed = 0
         self.failure: str | None = None
         self.released: Branch | None = None
+        self.surplus: list[float] | None = None  # of the parent, since the fork: see `Branch.follow`
+        self.outer = parent.join
         parent.join = self
 
     def add(self, child: Branch, script: Script) -> None:
@@ -276,22 +314,41 @@ class Join:
     def _release(self, branch: Branch) -> None:
         self.released = branch
         parent = self.parent
-        task = parent.task
-        parent.join = None
+        parent.join = self.outer
         parent.time = branch.time
         parts = parent.parts
         for account, seconds in enumerate(branch.parts):
             if seconds:
                 parts[account] += seconds
+        if branch.surplus is not None:
+            parent.task.overlap(branch.surplus)
+        self._leave(branch)
+        if parent.spans is not None:
+            parent.task.edges.append((branch.lane, parent.lane, branch.time))
+        parent.wait.resume(None)
+
+    def _leave(self, released: Branch | None) -> None:
+        """The parent goes on: keep what the others did, or let them run on."""
+        task = self.parent.task
         for other in self.branches:
-            if other is branch:
+            if other is released:
                 continue
             if self.cancels and not other.over:
                 other.cancel()
             if other.over:
                 task.overlap(other.parts)
+                if other.surplus is not None:
+                    task.overlap(other.surplus)
             else:
                 task.running += 1
-        if parent.spans is not None:
-            task.edges.append((branch.lane, parent.lane, branch.time))
-        parent.wait.resume(None)
+
+    def drop(self) -> None:
+        """The parent was cancelled: cancel its branches, and keep what they did."""
+        task = self.parent.task
+        self.parent.join = self.outer
+        for child in self.branches:
+            if not child.over:
+                child.cancel()
+            task.beside(child)
+        if self.surplus is not None:
+            task.overlap(self.surplus)

@@ -3,14 +3,15 @@
 A branch adds what it did to accounts (category, component, name) as it goes; at a join the branch that released the
 join hands its parts to the parent, and the others' parts are overlapped work. So when the trunk of a task ends, its
 parts are the task's critical path, and no walk over spans is needed. With `spans` on, the same entries are also kept as
-spans, and `Span.critical` is the backward walk along the release edges.
+spans, and `Span.critical` is the backward walk along the edges (`critical`), which also tells the parts of a task that is
+cut off. Where branches hand pieces to each other, see `relay`.
 
 The law: for every finished task the parts sum to end - arrival, within 1e-9 of it plus 8 ulp of the clock. Parts are
 declared by who used the time (a pool its waiting and service, a delay its length), never computed as a remainder, and
 the sum is checked against the clock for every task.
 
 Leaves out: rows beyond `ROWS` (a long run keeps every second task, then every fourth ...; the law is checked on all).
-Checked: tests/test_ledger.py; every scenario of the tests runs under the law.
+Checked: tests/test_ledger.py, tests/test_relay.py; every scenario of the tests runs under the law.
 """
 
 import struct
@@ -21,7 +22,9 @@ from typing import Any
 import numpy as np
 
 from .branch import ENTRY, Branch
+from .critical import cover, critical_stretches
 from .errors import ConservationError
+from .relay import Relay, busy_path, under_way
 from .simulation import Simulation
 
 CATEGORIES = (
@@ -111,7 +114,7 @@ class Task:
         self.failure: str | None = None
         self.status = UNFINISHED
         self.spans: list[Any] | None = [] if ledger.clips or ledger.keeps_spans(index) else None
-        self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time
+        self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time: see `critical`
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
         self.dispatched = False  # whether an orchestrator has taken it up
@@ -126,10 +129,16 @@ class Task:
 
     def ran_on(self, branch: Branch) -> None:
         """A branch that nobody waited for is over: its work was beside the critical path."""
-        self.overlap(branch.parts)
+        self.beside(branch)
         self.running -= 1
         if self.tail is not None and not self.running:
             self.ledger.complete(self)
+
+    def beside(self, branch: Branch) -> None:
+        """Keep all that a branch did which did not release anybody at its end."""
+        self.overlap(branch.parts)
+        if branch.surplus is not None:
+            self.overlap(branch.surplus)
 
     def overlap(self, parts: list[float]) -> None:
         """Keep the parts of a branch that was not on the critical path."""
@@ -352,28 +361,31 @@ class Ledger:
         """Return the parts of an unfinished task up to `horizon`, and clip its spans there.
 
         Branches may have run ahead of the horizon, so the parts are summed anew from the spans of the critical path so
-        far: the lanes that released joins, then at each open join the first branch that is still under way.
+        far: back from the first branch that is at work.
         """
         assert task.spans is not None
-        branch = task.trunk
-        critical = {branch.lane}
-        while branch.join is not None:
-            child = next(child for child in branch.join.branches if not child.over)
-            task.edges.append((child.lane, branch.lane, horizon))  # so that its spans are critical too
-            branch = child
-            critical.add(branch.lane)
-        for released, parent, _time in reversed(task.edges):
-            if parent in critical:
-                critical.add(released)
-        if branch.wait.holder is not None:
-            for account, start, end in branch.wait.holder.open_parts(branch.wait, horizon):
-                task.spans += (branch.lane, branch.span, account, start, end, 0.0, 0)
+        path = busy_path(task.trunk)
+        edges = [(releasing, released, min(time, horizon)) for releasing, released, time in task.edges]
+        edges += [(path[i].lane, path[i - 1].lane, horizon) for i in range(len(path) - 1, 0, -1)]
+        task.edges = edges
+        critical = critical_stretches(edges, horizon)
+        for branch in under_way(task.trunk):
+            holder = branch.wait.holder
+            if holder is None or branch.lane not in critical:
+                continue
+            open_parts = holder.open_parts(branch.wait, horizon)
+            if isinstance(holder, Relay) and branch is path[-1]:
+                open_parts = holder.idle(branch, horizon)
+            for account, start, end in open_parts:
+                if end > start:  # a service that is not split has an empty share, of no account
+                    task.spans += (branch.lane, branch.span, account, start, end, 0.0, 0)
         parts = [0.0] * len(self.accounts)
         task.lost = [one for one in task.lost if _lost_at(task, *one) <= horizon]
         _clip(task, horizon)
         for position, (lane, _, account, start, end, _, _) in enumerate(entries(task.spans)):
             if lane in critical and end > start and account >= 0:
-                parts[task.booked(lane, position, account)] += end - start
+                booked = task.booked(lane, position, account)
+                parts[booked] += sum(last - first for first, last in cover(critical[lane], start, end))
         return parts
 
     @property

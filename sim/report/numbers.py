@@ -51,9 +51,9 @@ def unit_of(name: str) -> str:
     """
     if name.endswith("_tokens"):
         return "tokens"
-    if name == "ttft" or name.startswith("straggler_"):
+    if name in ("ttft", "ttfa") or name.startswith("straggler_"):
         return "s"
-    return {"bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
+    return {"bytes": "B", "state_bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
 
 
 def show(estimate: Estimate | None, unit: str) -> Shown:

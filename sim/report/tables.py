@@ -38,6 +38,14 @@ FACTS = {
     "straggler_coordination": "straggler excess, coordination",
     "ttft": "time to first token, all calls",
     "wrong_guesses": "wrong guesses",
+    "ttfa": "time to first audio",
+    "pieces": "pieces of streams",
+    "late_pieces": "pieces, late",
+    "lost_pieces": "pieces, lost",
+    "degraded": "inputs gone without",
+    "barge_ins": "barge-ins",
+    "agent_messages": "messages between agents",
+    "state_bytes": "state written",
 }
 
 

@@ -1,0 +1,119 @@
+"""The command `coordsim scaling`.
+
+Exit codes are those of the program: 0; 2 invalid input; 4 where a verdict is `cannot tell`; 130 interrupted.
+
+Leaves out: what it does (`scaling`, `sim.analysis.scaling`), imported only when it is called.
+Checked: tests/test_scaling_command.py.
+"""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..sim.report.terminal import Format, again, say, warn
+
+__all__ = ["scaling"]
+
+INCONCLUSIVE, INTERRUPTED = 4, 130
+MOST_REPLICATIONS = 8  # unless asked for: there are many cells, and curves are judged by all of them together
+
+
+ScenarioName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")
+]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FACTOR=VALUES",
+        help="steps, agents, modalities, streams or a path; 1..128 or 1,2,4. Several: a sweep each.",
+    ),
+]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a value; null deletes.")]
+Metric = Annotated[
+    str, typer.Option(metavar="NAME", help="What is judged: coordination, response_time, a category, a fact.")
+]
+Stream = Annotated[str | None, typer.Option(metavar="MODALITY", help="Copy this one. Default: each in turn, averaged.")]
+Ablation = Annotated[bool, typer.Option("--ablation/--no-ablation", help="Switch each mechanism off in turn.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")]
+Replications = Annotated[
+    int | None, typer.Option(min=1, help="Independent runs of each cell. Default: the scenario's, at most 8.")
+]
+Tasks = Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "--jobs", min=1, help="Processes; numbers do not depend on it. Default: the cores."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the sweep here.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def scaling(  # noqa: PLR0913  # a command's options are its arguments
+    scenario: ScenarioName,
+    *,
+    over: Over = None,
+    sets: Sets = None,
+    metric: Metric = "coordination",
+    stream: Stream = None,
+    ablation: Ablation = True,
+    seed: Seed = None,
+    replications: Replications = None,
+    tasks: Tasks = None,
+    workers: Workers = None,
+    format: FormatOption = Format.TABLE,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Sweep steps, agents or modalities: how coordination grows, by which law, and because of what."""
+    from ..sim.analysis.replicate import Settings
+    from ..sim.analysis.scaling import ScalingInterrupted, run_plan
+    from ..sim.report import scaling_files, scaling_tables
+    from ..sim.report.doctor import cores
+    from ..sim.report.shipped import find
+    from . import options
+    from .scaling import make_plan, simulate_text, unit_of_metric
+
+    unit = unit_of_metric(metric)
+    loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
+    plan = make_plan(loaded, over or (), stream=stream, ablate=ablation)
+    if out is not None:
+        scaling_files.check_free(out, overwrite)
+    settings = Settings(
+        replications=replications or min(loaded.replications, MOST_REPLICATIONS),
+        warmup=loaded.workload.warmup,
+        confidence=loaded.confidence,
+    )
+    if not quiet:
+        say(f"{len(plan.variants)} scenarios, {settings.replications} replications of each")
+    try:
+        with _bar(loaded.name, quiet) as bar:
+            found = run_plan(
+                simulate_text, plan, seed=loaded.seed, settings=settings, metric=metric, unit=unit,
+                workers=workers or cores(), progress=bar,
+            )  # fmt: skip
+    except ScalingInterrupted as stop:
+        raise typer.Exit(say(str(stop), INTERRUPTED)) from None
+    scaling_files.put_scaling(found, format)
+    warn(scaling_tables.warnings(found), again(scenario, sets))
+    if out is not None:
+        scaling_files.write(found, loaded.to_yaml(), out, overwrite)
+        if not quiet:
+            say(f"written to {out}")
+    if found.undecided:
+        raise typer.Exit(INCONCLUSIVE)
+
+
+def _bar(name: str, quiet: bool) -> Any:
+    """Return a context with a bar for progress; with None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    from ..sim.report.progress import Bar
+
+    return Bar(Console(stderr=True), name)

@@ -1,0 +1,338 @@
+"""The step that takes in modalities: its barrier, alignment, fusion, what fails or is late, and what the context keeps."""
+
+from math import ceil, log2
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coordsim.models.context import Context
+from coordsim.models.simulate import simulate
+from coordsim.sim.engine.ledger import Ledger
+
+from .scene import Data, accounts, chain, fact, leaves, named, overlapped, parts, run, scene, statuses, total
+
+Z = 3.2905  # two sides of 99.9 % of a normal distribution
+
+
+def modality(**more: Any) -> Data:
+    """Return an image that an encoder reads."""
+    return {"kind": "vision", "encoder": "enc", **more}
+
+
+def world(modalities: Data, encoder: Data, **step: Any) -> Data:
+    """Return the patch of a world whose tasks take in some modalities, and end."""
+    return {
+        "modalities": modalities,
+        "encoders": {"enc": {"concurrency": 1000, **encoder}},
+        **chain(("see", {"perceive": list(modalities), **step})),
+    }
+
+
+def tasks(count: int) -> Data:
+    """Return the patch of a workload of so many tasks, none of which meets another."""
+    return {"workload": {"arrivals": {"deterministic": "0.001 / s"}, "tasks": count}}
+
+
+def column(result: Any, name: str) -> Any:
+    """Return a fact of all tasks."""
+    return result.rows[:, len(Ledger.HEAD) + result.facts.index(name)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 10])
+def test_a_barrier_of_exponentials_takes_the_harmonic_number(count: int) -> None:
+    """The last of n iid exponentials of mean 1 s comes after H_n s in the mean, within 99.9 % over 16 replications."""
+    patch = world({"image": modality()}, {"latency": {"exponential": {"mean": "1 s"}}}, copies=count)
+    spec = scene(patch, tasks(128))
+    means = [
+        float((rows[:, 3] - rows[:, 2]).mean())
+        for rows in (simulate(spec, replication=number).rows for number in range(16))
+    ]
+    harmonic = sum(1 / number for number in range(1, count + 1))
+    error = float(np.std(means, ddof=1)) / len(means) ** 0.5
+    assert abs(np.mean(means) - harmonic) < Z * error
+    assert error < 0.04 * harmonic
+
+
+def test_how_late_the_last_was_is_counted() -> None:
+    """Three that take 1, 2 and 6 s: the last is 3 s later than their mean, and what the others did is overlapped."""
+    result = run(_three())
+    assert total(result) == pytest.approx(6.0)
+    assert fact(result, "straggler_excess") == pytest.approx(3.0)
+    assert overlapped(result) == pytest.approx(3.0)
+
+
+def _three(**step: Any) -> Data:
+    """Return the patch of a world with three modalities that take 1, 2 and 6 s."""
+    patch = world({name: modality(encoder=name) for name in ("a", "b", "c")}, {"latency": "1 s"}, **step)
+    latencies = {"a": "1 s", "b": "2 s", "c": "6 s"}
+    return patch | {"encoders": {name: {"latency": seconds} for name, seconds in latencies.items()}}
+
+
+def test_a_subset_of_modalities_meets_the_same_draws() -> None:
+    """Without one of three, every span of the others is as it was, whatever their order and number."""
+    mods = {name: modality(amount={"uniform": {"low": 1, "high": 5}}, errors="20 %") for name in ("a", "b", "c")}
+    encoder = {"latency": {"exponential": {"mean": "1 s"}}, "per_unit": {"exponential": {"mean": "0.2 s"}}}
+    pairs = {"pairwise": {"each": {"exponential": {"mean": "0.1 s"}}}}
+
+    def seen(*names: str, **more: Any) -> dict[int, list[tuple[str, float]]]:
+        patch = world(mods, encoder) | chain(("see", {"perceive": list(names), "partial": "retry", **more}))
+        found: dict[int, list[tuple[str, float]]] = {}
+        for span in leaves(run(patch)):
+            found.setdefault(span.lane, []).append((span.name, span.end - span.start))
+        return found
+
+    whole, part = seen("a", "b", "c", align=pairs), seen("c", "a", align=pairs)
+    lanes = [lane for lane in part if lane]
+    assert len(lanes) == 2
+    assert all(part[lane] == whole[lane] for lane in lanes)
+    pair = [seconds for name, seconds in part[0] if name == "align"]
+    assert len(pair) == 1
+    assert any(abs(pair[0] - seconds) < 1e-9 for name, seconds in whole[0] if name == "align")
+    copied = seen("c", "a", copies=2)
+    assert all(copied[lane] == whole[lane] for lane in lanes)  # the first copy is the only one there was
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_pairwise_alignment_is_of_each_pair(count: int) -> None:
+    """Where all come at once, n(n-1)/2 pairs of 4 ms each follow one another, as synchronization."""
+    patch = world({"image": modality()}, {"latency": "1 s"}, copies=count, align={"pairwise": {"each": "4 ms"}})
+    result = run(patch)
+    assert named(result, "align") == pytest.approx(count * (count - 1) / 2 * 0.004)
+    assert total(result) == pytest.approx(1.0 + count * (count - 1) / 2 * 0.004)
+    assert parts(result).get("synchronization", 0.0) == pytest.approx(named(result, "align"))
+
+
+def test_who_comes_is_aligned_with_those_that_are_there() -> None:
+    """The first pair is aligned while the third is on its way; where it is still being aligned, the path is that of the second."""
+    early = run(_three(align={"pairwise": {"each": "1 s"}}))
+    assert total(early) == pytest.approx(6.0 + 2.0)  # the pair of the first two is over before the third comes
+    assert overlapped(early) == pytest.approx(1.0 + 2.0 + 1.0)
+    busy = run(_three(align={"pairwise": {"each": "5 s"}}))
+    assert total(busy) == pytest.approx(2.0 + 3 * 5.0)
+    by_name = {(one.component, one.name): seconds for one, seconds in accounts(busy).items()}
+    assert by_name == {("b", "encode"): pytest.approx(2.0), ("see", "align"): pytest.approx(15.0)}
+
+
+def test_an_encoding_that_fails_fails_the_task() -> None:
+    """With `partial: fail` the share of tasks that are done is 0.9^2, within 99.9 %."""
+    result = run(world(_two(), {"latency": "1 s"}, partial="fail"), tasks(2000), spans="none")
+    done = statuses(result).count(0)
+    assert abs(done - 2000 * 0.81) < Z * (2000 * 0.81 * 0.19) ** 0.5
+    assert set(result.failures) == {"modalities.a: could not be encoded", "modalities.b: could not be encoded"}
+
+
+def _two(**more: Any) -> Data:
+    return {name: modality(tokens="100 tokens", errors="10 %", **more) for name in ("a", "b")}
+
+
+def test_a_task_goes_on_without_what_could_not_be_encoded() -> None:
+    """With `partial: degrade` every task is done; a tenth of the encodings is counted as degraded and lost, and brings no tokens."""
+    work = {**world(_two(), {"latency": "1 s"}, partial="degrade"), **tasks(2000)}
+    work["workflow"] = chain(("see", {"perceive": ["a", "b"], "partial": "degrade"}), ("work", {"agent": "a"}))[
+        "workflow"
+    ]
+    result = run(work, spans="none")
+    assert statuses(result).count(0) == 2000
+    lost = column(result, "degraded")
+    assert abs(lost.sum() - 400) < Z * (4000 * 0.1 * 0.9) ** 0.5
+    assert (column(result, "new_tokens") == 100 * (2 - lost)).all()
+    both = int(np.flatnonzero(lost == 2)[0])
+    assert parts(result, both) == {"recovery": pytest.approx(1.0)}
+
+
+def test_only_the_branch_that_failed_is_tried_again() -> None:
+    """With `partial: retry` an attempt more of 1 s follows with probability 0.1, as recovery, up to `attempts`; then the task fails."""
+    result = run(world(_two(attempts=2), {"latency": "1 s"}, partial="retry"), tasks(2000), spans="none")
+    assert abs(statuses(result).count(0) - 2000 * 0.99**2) < Z * (2000 * 0.99**2 * (1 - 0.99**2)) ** 0.5
+    retries = column(result, "retries")
+    assert abs(retries.sum() - 400) < Z * (4000 * 0.1 * 0.9) ** 0.5
+    tried = int(np.flatnonzero((retries == 1) & (result.rows[:, 4] == 0))[0])
+    assert parts(result, tried) == {"inference": pytest.approx(1.0), "recovery": pytest.approx(1.0)}
+    assert total(result, tried) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("late", ["drop", "degrade"])
+def test_the_others_lose_patience(late: str) -> None:
+    """2 s after the first came, the step goes on without the third, which is given up, and its slot with it."""
+    result = run(_three(late=late, align={"barrier": {"patience": "2 s"}}))
+    assert total(result) == pytest.approx(3.0)
+    assert parts(result) == {"inference": pytest.approx(1.0), "synchronization": pytest.approx(2.0)}
+    assert overlapped(result) == pytest.approx(2.0 + 3.0)
+    assert fact(result, "late_pieces") == 1
+    assert fact(result, "degraded") == (late == "degrade")
+
+
+def test_patience_that_is_never_lost_changes_nothing() -> None:
+    """With patience for longer than any takes, times are those of the barrier."""
+    patient = run(_three(late="drop", align={"barrier": {"patience": "1 h"}}))
+    assert accounts(patient) == pytest.approx(accounts(run(_three())))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 9])
+def test_a_hierarchy_is_as_deep_as_the_logarithm(count: int) -> None:
+    """N representations are fused in ceil(log2 n) levels of 1 s; the other n - 1 fusions but these are beside the path."""
+    patch = world({"image": modality()}, {"latency": "1 s"}, copies=count, fusion={"hierarchical": {"each": "1 s"}})
+    result = run(patch)
+    depth = ceil(log2(count))
+    assert named(result, "fuse") == pytest.approx(depth)
+    assert overlapped(result) == pytest.approx(count - 1 - depth + count - 1)  # and all encodings but one
+
+
+def test_tokens_arrive_in_the_prompt() -> None:
+    """Two images of 3 tiles of 85 tokens each are new to the model of the next step; a second call carries them."""
+    mods = {"a": modality(amount=3, tokens="85 tokens")}
+    patch = world(mods, {"latency": "1 s"}) | {"agents": {"a": {"model": "llm", "prompt": "10 tokens"}}}
+    flow = chain(("see", {"perceive": ["a"], "copies": 2}), ("work", {"agent": "a", "repeat": 2}))
+    result = run(patch, flow, {"models": {"llm": {"prefill": "1 ms / token"}}})
+    assert fact(result, "new_tokens") == 2 * 3 * 85 + 10
+    assert parts(result)["inference"] == pytest.approx(1.0 + 0.52)
+
+
+def test_in_a_late_fusion_only_the_answers_join() -> None:
+    """Each image is read alone by the agent, in its branch; the next step's prompt holds the answers and no image."""
+    mods = {name: modality(tokens="500 tokens") for name in ("a", "b")}
+    patch = world(mods, {"latency": "1 s"}) | {
+        "agents": {"reader": {"model": "llm", "prompt": "20 tokens", "output": "30 tokens"}, "a": {"model": "other"}},
+        "models": {"llm": {"kind": "llm", "concurrency": 2, "prefill": "1 ms / token", "decode": "10 ms / token"}, "other": {"kind": "llm"}},
+    }  # fmt: skip
+    flow = chain(("see", {"perceive": ["a", "b"], "fusion": {"late": {"agent": "reader"}}}), ("work", {"agent": "a"}))
+    result = run(patch, flow)
+    assert fact(result, "llm_calls") == 3
+    assert (
+        fact(result, "new_tokens") == 2 * 500 + 20 + 2 * 30
+    )  # the prompt is new once; what is new to `other`: the answers
+    assert fact(result, "output_tokens") == 60
+    assert total(result) == pytest.approx(1.0 + 0.52 + 0.3)
+
+
+def _loop(keep: Any) -> Any:
+    """Run four visits of 100 tokens, each followed by a turn that answers 10 tokens; a cache that loses nothing."""
+    flow = {
+        "start": "see",
+        "steps": {
+            "see": {"perceive": ["a"], "keep": keep, "next": "work"},
+            "work": {"agent": "a", "next": "judge"},
+            "judge": {"evaluator": "e", "rejected": "see", "at_most": 4},
+        },
+    }
+    patch = {
+        "modalities": {"a": modality(tokens="100 tokens")},
+        "encoders": {"enc": {"latency": "1 s"}},
+        "evaluators": {"e": {"accept": "0 %", "latency": "0 s"}},
+        "agents": {"a": {"model": "llm", "prompt": "5 tokens", "output": "10 tokens"}},
+        "models": {"llm": {"prefill": "1 ms / token"}},
+        "workflow": flow,
+    }
+    return run(patch)
+
+
+def test_what_visits_bring_stays() -> None:
+    """By default four visits leave 400 tokens, and each is new once; all before it is found in the cache."""
+    result = _loop("all")
+    assert fact(result, "new_tokens") == 5 + 4 * 100
+    assert fact(result, "carried_tokens") == 0
+    assert fact(result, "cached_tokens") == 115 + 225 + 335
+
+
+def test_only_the_last_visits_stay() -> None:
+    """With `last: 2` older images leave the context, and no cache behind them is valid: what follows is prefilled again."""
+    result = _loop({"last": 2})
+    assert fact(result, "new_tokens") == 5 + 4 * 100
+    # 1: 5 + 100. 2: 115 cached, 100 new. 3: the first leaves: 5 cached; its answer, image 2 and answer 2 again; 100 new.
+    # 4: the second leaves, before which lie the prompt and the first answer.
+    assert fact(result, "cached_tokens") == 115 + 5 + 15
+    assert fact(result, "carried_tokens") == 120 + 120
+
+
+def test_older_visits_become_a_summary() -> None:
+    """With a summary of 20 tokens what was brought before is read once more, and 20 tokens take its place; all of it context."""
+    result = _loop({"summary": "20 tokens"})
+    assert fact(result, "llm_calls") == 4 + 3
+    assert fact(result, "output_tokens") == 4 * 10 + 3 * 20
+    assert named(result, "summarize") > 0
+    # Of the last turn's 5 + 100 + 3 answers + a summary, the image was read by the summary's call, so that only its prompt is new.
+    assert fact(result, "new_tokens") == 5 + 4 * 100
+
+
+def test_what_leaves_a_context_takes_the_cache_behind_it_along() -> None:
+    """Of 100 tokens, 30 from the 20th on leave: what was seen stays seen, and caches and knowledge end at the 20th."""
+    state = Context(1, 1, 0, 1)
+    state.segments = (("task", 0.0), ("more", 60.0))
+    state.tokens = 20.0
+    state.bring(7, 0.0)
+    state.tokens = 50.0
+    state.bring(7, 20.0)
+    state.tokens = 100.0
+    state.bring(7, 50.0)
+    state.seen, state.cached, state.known, state.held, state.saved = [90.0], [105.0], [100.0], [100.0], 70.0
+    state.drop(state.brought[1], [5.0], "cut")
+    assert (state.tokens, state.seen, state.cached, state.known, state.held) == (70.0, [60.0], [25.0], [20.0], [20.0])
+    assert state.saved == 20.0
+    assert state.segments == (("task", 0.0), ("cut", 20.0))
+    assert [(one.start, one.tokens) for one in state.brought] == [(0.0, 20.0), (20.0, 50.0)]
+
+
+RUNTIMES = ("stateless-api", "external-orchestrator", "session-state", "agent-native", "gpu-resident")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    "fusion", ["early", {"late": {"agent": "a"}}, {"hierarchical": {"each": {"exponential": {"mean": "5 ms"}}}}]
+)
+def test_the_law_of_the_ledger_holds_under_load(runtime: str, fusion: Any) -> None:
+    """Every second is booked once, under every runtime, with errors, patience, alignment and contention (the ledger checks)."""
+    mods = {
+        name: modality(
+            tokens="50 tokens", bytes="100 kB", representation="20 kB", errors="10 %", node="edge", serializer="json",
+            amount={"uniform": {"low": 0, "high": 4}},
+            preprocess={"latency": {"exponential": {"mean": "20 ms"}}, "on": on},
+        )
+        for name, on in (("a", "cpu"), ("b", "gpu"), ("c", "cpu"))
+    }  # fmt: skip
+    patch = {
+        "runtime": runtime,
+        "workload": {"arrivals": {"poisson": "3 / s"}, "tasks": 30},
+        "modalities": mods,
+        "encoders": {"enc": {"node": "pod", "latency": {"exponential": {"mean": "60 ms"}}, "queue_limit": 6}},
+        "agents": {"a": {"model": "llm", "prompt": "5 tokens", "output": "10 tokens"}},
+        "models": {"llm": {"node": "cloud", "concurrency": 4, "prefill": "0.1 ms / token", "decode": "1 ms / token"}},
+        "network": {
+            "nodes": {"edge": {"cores": 2}, "pod": {"cores": 1}, "cloud": {}},
+            "links": [
+                {"between": ["edge", "pod"], "latency": "1 ms", "bandwidth": "10 MB/s"},
+                {"between": ["pod", "cloud"], "latency": {"exponential": {"mean": "2 ms"}}},
+            ],
+        },
+        "orchestrator": {"node": "edge", "poll_interval": "20 ms"},
+    }
+    for late, patience, partial in (("wait", {}, "retry"), ("degrade", {"patience": "100 ms"}, "degrade")):
+        align = {"pairwise": {"each": {"exponential": {"mean": "4 ms"}}, **patience}}
+        step = {"perceive": ["a", "b", "c"], "late": late, "partial": partial, "align": align, "fusion": fusion}
+        flow = {
+            "start": "both",
+            "steps": {
+                "both": {"fork": ["see", "see"], "next": "see"},
+                "see": {**step, "keep": {"last": 1}, "next": {"see": 0.3, "work": 0.7}},
+                "work": {"agent": "a"},
+            },
+        }
+        result = run(patch, {"workflow": flow})
+        assert len(statuses(result)) == 30
+        assert 0 in statuses(result)
+        crossed = [span for span in result.spans if span.critical and span.category != "structure"]
+        for task in range(3):
+            if statuses(result)[task] == 0:
+                covered = sum(span.end - span.start for span in crossed if span.task == task)
+                assert covered == pytest.approx(total(result, task), abs=1e-6)
+
+
+def test_a_pair_costs_the_same_whichever_comes_first() -> None:
+    """Two modalities of 1 s and 2 s, and of 3 s and 2 s: the time to align them is the same draw."""
+    drawn = []
+    for first in ("1 s", "3 s"):
+        patch = _three(align={"pairwise": {"each": {"exponential": {"mean": "1 s"}}}})
+        patch["encoders"]["a"] = {"latency": first}
+        flow = chain(("see", {**patch["workflow"]["steps"]["see"], "perceive": ["a", "b"]}))
+        drawn.append(named(run(patch, flow), "align"))
+    assert drawn[0] == pytest.approx(drawn[1])
