@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .calibration import commands as calibration
-from .models.scaling_command import scaling
+from .scaling_command import scaling
 from .sim.report.terminal import Format, again, put, put_summary, say, warn
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 Every draw is made in the lane of the branch that takes it in, which follows from the names of step and modality: other
 modalities beside it, and other runtimes, leave its draws alone.
 
-Leaves out: encoding one part while the next is on its way.
+Leaves out: encoding one part while the next is on its way, which streams do (`media_stream`).
 Checked: tests/test_modality.py, tests/test_perceive.py.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import ENTRY, Branch
@@ -59,30 +59,45 @@ class Intake:
         return made
 
     def take(self, branch: Branch, attempts: int, keeps: bool) -> Generator[None, Any, float | None]:
-        """Take in what comes with the request; return its tokens, or None once so many `attempts` have failed.
+        """Take in what comes with the request; return its tokens, or None once so many `attempts` have failed; see `tried`."""
+        amount = self.amount.draw(branch.index, 0, branch.lane)
+        came = yield from self.tried(
+            branch, attempts, keeps, lambda again: self.attempt(branch, amount, again * ATTEMPTS_APART)
+        )
+        return float(round(amount * self.spec.tokens)) if came else None
+
+    def tried(
+        self, branch: Branch, attempts: int, keeps: bool, attempt: Callable[[int], Generator[None, Any, None]]
+    ) -> Generator[None, Any, bool]:
+        """Make up to so many attempts at what `attempt` does; return whether one of them did it.
 
         An attempt that failed is lost work. Raises TaskFailed for the last one, unless the task `keeps` going without.
         """
-        amount = self.amount.draw(branch.index, 0, branch.lane)
-        for attempt in range(attempts):
+        for number in range(attempts):
             before = branch.parts[:]
             first = 0 if branch.spans is None else len(branch.spans) // ENTRY
-            again = attempt + 1 < attempts
+            again = number + 1 < attempts
             try:
-                yield from self.attempt(branch, amount, attempt * ATTEMPTS_APART)
+                yield from attempt(number)
             except TaskFailed:
                 if not (again or keeps):
                     raise
                 branch.facts[RETRIES] += again
                 branch.lose(before, first, self.recovery_account)
             else:
-                return float(round(amount * self.spec.tokens))
-        return None
+                return True
+        return False
 
     def attempt(self, branch: Branch, amount: float, ordinal: int) -> Generator[None, Any, None]:
         """Bring `amount` units from the source to the model. Raises TaskFailed where they could not be encoded."""
+        yield from cross(self.payload, branch, amount * self.spec.bytes, ordinal)
+        yield from self.encode(branch, amount, ordinal)
+        if self.representation is not None:
+            yield from cross(self.representation, branch, amount * self.spec.representation, ordinal)
+
+    def encode(self, branch: Branch, amount: float, ordinal: int) -> Generator[None, Any, None]:
+        """Prepare and encode `amount` units that are there. Raises TaskFailed where they could not be."""
         spec, encoder = self.spec, self.encoder
-        yield from cross(self.payload, branch, amount * spec.bytes, ordinal)
         before = self._preparation(branch, amount, ordinal)
         if before and not self.on_device:
             yield from work(branch, self.host, before, self.prepare_account, amount * spec.bytes)
@@ -93,8 +108,6 @@ class Intake:
             yield from encoder.encode(branch, seconds, before, self.prepare_account, footprint)
         if self.failing is not None and self.failing.draw(branch.index, ordinal, branch.lane) < spec.errors:
             raise TaskFailed(f"{self.path}: could not be encoded")
-        if encoder is not None:
-            yield from cross(self.representation, branch, footprint, ordinal)
 
     def _preparation(self, branch: Branch, amount: float, ordinal: int) -> float:
         """Return the seconds of decoding, scaling and the like."""

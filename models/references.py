@@ -16,6 +16,7 @@ from .alignment import ONE_GROUP
 from .api import Api
 from .llm import Llm
 from .perceive_step import PerceiveStep
+from .pipeline_step import PipelineStep
 from .step import DONE, Path
 from .workflow import END, NONE, START, AgentStep, Markov, Workflow, WorkflowStep
 
@@ -157,6 +158,9 @@ def _in_workflow(scenario: "Scenario", path: Path, flow: Workflow) -> Problems:
             yield from _missing((*here, *field), used, kind, getattr(scenario, kind))
         if isinstance(step, PerceiveStep):
             yield from _perception(scenario, here, step)
+        if isinstance(step, PipelineStep):
+            for problem in step.misfits(scenario):
+                yield SpecProblem((*here, *problem.path), problem.message)
         if isinstance(step, AgentStep):
             yield from _in_choice(scenario, (*here, "tools"), step)
         for field, branch in step.branches():

@@ -136,10 +136,10 @@ class Service:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
         return self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
 
-    def call(self, branch: "Branch", line: "Line", ahead: float = 0.0) -> Generator[None, Any, None]:
+    def call(self, branch: "Branch", line: "Line", ahead: float = 0.0, more: float = 0.0) -> Generator[None, Any, None]:
         """Call the service until it succeeds or its attempts are used up, then take in the result.
 
-        The first attempt has been under way for `ahead` seconds.
+        The first attempt has been under way for `ahead` seconds. What it is given takes `more` seconds of work.
         """
         branch.facts[TOOL_CALLS] += 1
         number = branch.calls[self.callee]
@@ -149,7 +149,7 @@ class Service:
             before = branch.parts[:] if retried else None
             first = 0 if branch.spans is None else len(branch.spans) // ENTRY
             early = 0.0 if attempt else ahead
-            refused = yield from self._attempt(branch, line, number + attempt * ATTEMPTS_APART, retried, early)
+            refused = yield from self._attempt(branch, line, number + attempt * ATTEMPTS_APART, retried, early, more)
             if not refused and not branch.state.last_error:
                 return
             if before is not None:
@@ -180,7 +180,7 @@ class Service:
             branch.spans += (beside, branch.span, account, branch.time - seconds, branch.time, 0.0, 0)
 
     def _attempt(
-        self, branch: "Branch", line: "Line", ordinal: int, retried: bool, ahead: float
+        self, branch: "Branch", line: "Line", ordinal: int, retried: bool, ahead: float, more: float
     ) -> Generator[None, Any, bool]:
         """One attempt; return whether the service refused it. `state.last_error` tells whether it failed.
 
@@ -196,7 +196,7 @@ class Service:
         branch.add(self.invoke_account, invoke - early)
         request = self.request.draw(index, ordinal, lane)
         response = self.response.draw(index, ordinal, lane)
-        work = self.latency_of(branch, ordinal, request + response)
+        work = self.latency_of(branch, ordinal, request + response) + more
         early = min(ahead - early, work)
         self._overlap(branch, self.execute_account, early)
         yield from cross(line.request, branch, request, ordinal)

@@ -28,6 +28,7 @@ from .memory import Memory
 from .model_call import ModelCall, ModelServer
 from .network import BOUNDARIES, BoundaryName, Channel, HandOff, Hop, LinkSpec, crossing
 from .perceive_step import PerceiveStep
+from .pipeline_step import PipelineStep
 from .scenario import Scenario
 from .serializer import ProfileSerializer
 from .served import ServedCall, ServedModel
@@ -365,6 +366,7 @@ def _cancels(scenario: Scenario) -> bool:
     return any(
         (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
         or (isinstance(step, TeamStep) and step.cancels)
+        or isinstance(step, PipelineStep)
         or (isinstance(step, PerceiveStep) and step.patience is not None)
         for flow in flows
         for step in flow.steps.values()

@@ -291,6 +291,17 @@ def test_a_piece_at_the_very_deadline_is_in_time() -> None:
     assert (group.released, group.members) == (1.25, (0,))
 
 
+def test_a_second_piece_for_the_same_place_fits_nothing() -> None:
+    """The first is used, and the other is unfit: where a tolerance over half a period lets two stamps claim one place."""
+    machine = aligner(
+        Alignment.model_validate({"window": {"length": "2 s", "tolerance": "1 s"}}), "wait", [Source(1.0)]
+    )
+    assert machine.offer(0, 0.0, 0.0) == machine.offer(0, 0.4, 0.4) == []
+    (group,) = machine.offer(0, 1.0, 1.0)
+    assert (group.stamps, group.missing) == (((0.0, 1.0),), (0,))
+    assert (machine.unfit, machine.late, machine.used) == (1, 1, 2)
+
+
 def test_drop_uses_what_came_of_a_source_and_degrade_leaves_all_of_it_out() -> None:
     """One of two pieces of a window is lost: `drop` keeps the other, `degrade` does not, and marks the group."""
     found = {}

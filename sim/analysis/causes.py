@@ -7,6 +7,8 @@
               it by half as much as the one that does so most
     none      no single one does either
 
+Where it cannot be told how a curve grows, but it does, the last kind of `removed` alone is looked for.
+
 Leaves out: interactions of mechanisms, beyond all of them at once.
 Checked: tests/test_scaling.py.
 Source: the bootstrap is that of `growth`; both curves resample the same replications.
@@ -122,8 +124,11 @@ def rise_left(base: Curve, other: Curve, confidence: float) -> Estimate:
 def cause_of(base: Growth | None, ablation: Sequence[Ablated]) -> Cause:
     """Return the mechanisms that growth is due to."""
     single = [one for one in ablation if one.growth is not None and one.mechanism != ALL_OFF]
-    if base is None or base.verdict in (*GONE, "cannot tell") or not ablation:
+    if base is None or base.verdict in GONE or not ablation:
         return Cause("not asked")
+    if base.verdict == "cannot tell":  # how it grows; that it does may be plain
+        names = tuple(one.mechanism for one in single if one.is_gone) if base.change.low > 0 else ()
+        return Cause("removed", names) if names else Cause("not asked")
     beyond = base.verdict == "super-linear"
     gone = (*GONE, "linear", "sub-linear") if beyond else GONE
     removing = [

@@ -26,7 +26,7 @@ import numpy as np
 from ..engine.errors import CoordsimError
 from ..engine.ledger import CATEGORIES
 from . import measure
-from .causes import GONE, RESAMPLES, Ablated, Cause, cause_of, exponent_drop, rise_left
+from .causes import ALL_OFF, GONE, RESAMPLES, Ablated, Cause, cause_of, exponent_drop, rise_left
 from .growth import Curve, Growth, growth
 from .replicate import Progress, Settings, Simulate, run_jobs
 from .result import Mask, Result
@@ -39,6 +39,7 @@ COORDINATION, TOTAL, INFERENCE = "coordination", "response_time", "inference"
 WITHOUT_STRAGGLERS, INPUT = "coordination_without_stragglers", "input_tokens"
 STANDARD = (COORDINATION, TOTAL, INFERENCE, WITHOUT_STRAGGLERS)
 _PROMPT = ("new_tokens", "carried_tokens", "cached_tokens")
+NO_CHANGE = "changes nothing"
 _GROWING = 0.2  # share of replications in which the number of tasks grows, from which a cell has not settled
 
 
@@ -187,26 +188,37 @@ def run_plan(
 
 
 def _probed(simulate: Simulate[S], plan: Plan[S], seed: int, metric: str, workers: int) -> Plan[S]:
-    """Return the plan without the mechanisms that change no task in the first replication at the largest x."""
+    """Return the plan without the mechanisms that change no task in the first replication at the largest x.
+
+    Where fewer than two are left, all of them off are nothing new, and go too.
+    """
     ends = [(sweep, one) for sweep in plan.sweeps for one in sweep.switches if one.cells and one.changes]
     keys = dict.fromkeys(cell.key for sweep, one in ends for cell in (*sweep.cells[-1], *(one.cells or ())[-1]))
     jobs = [(plan.variants[key], seed, 0, "none") for key in keys]
     names = dict.fromkeys((COORDINATION, TOTAL, metric))
     with closing(run_jobs(simulate, jobs, workers)) as results:
-        seen = {
-            key: np.concatenate([[run.ended], *(quantity_of(run, name) for name in names)])
-            for key, run in zip(keys, results, strict=True)
-        }
+        seen, joins = {}, set()
+        for key, run in zip(keys, results, strict=True):
+            seen[key] = np.concatenate([[run.ended], *(quantity_of(run, name) for name in names)])
+            joins |= {key} if any(run.fact(name).any() for name, _ in _excess(metric) or ()) else set()
 
-    def kept(sweep: PlannedSweep, one: PlannedSwitch) -> PlannedSwitch:
-        if not (one.cells and one.changes) or one.derived:
+    def effective(sweep: PlannedSweep, one: PlannedSwitch) -> PlannedSwitch:
+        last = {cell.key for cell in sweep.cells[-1]}
+        if one.derived and not one.changes and last <= seen.keys() and not last & joins:
+            return replace(one, cells=None, skipped=NO_CHANGE)
+        if not (one.cells and one.changes) or one.mechanism == ALL_OFF:
             return one
         pairs = [(seen[a.key], seen[b.key]) for a, b in zip(sweep.cells[-1], one.cells[-1], strict=True)]
         if all(a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in pairs):
-            return replace(one, cells=None, skipped="changes nothing")
+            return replace(one, cells=None, skipped=NO_CHANGE)
         return one
 
-    sweeps = tuple(replace(sweep, switches=tuple(kept(sweep, one) for one in sweep.switches)) for sweep in plan.sweeps)
+    sweeps = []
+    for sweep in plan.sweeps:
+        switches = [effective(sweep, one) for one in sweep.switches]
+        if sum(one.cells is not None for one in switches if one.mechanism != ALL_OFF) < 2:
+            switches = [one for one in switches if one.mechanism != ALL_OFF]
+        sweeps.append(replace(sweep, switches=tuple(switches)))
     wanted = {
         cell.key
         for sweep in sweeps
@@ -214,7 +226,8 @@ def _probed(simulate: Simulate[S], plan: Plan[S], seed: int, metric: str, worker
         for point in cells
         for cell in point
     }
-    return replace(plan, sweeps=sweeps, variants={key: one for key, one in plan.variants.items() if key in wanted})
+    variants = {key: one for key, one in plan.variants.items() if key in wanted}
+    return replace(plan, sweeps=tuple(sweeps), variants=variants)
 
 
 def quantity_of(run: Result, name: str) -> Array:
@@ -343,7 +356,7 @@ class _Judge:
         if not np.isfinite(kept).all():
             return Ablated(*told, "no task was done without it at some x")
         if np.allclose(kept, base.curve.values, rtol=1e-9, atol=0.0):
-            return Ablated(*told, "changes nothing")
+            return Ablated(*told, NO_CHANGE)
         found = growth(
             Curve(base.curve.x, kept, f"{base.curve.label}, without {one.mechanism}", base.curve.unit),
             self.confidence, self.seed, RESAMPLES,

@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -76,18 +77,16 @@ def statement(one: Sweep, metric: str) -> str:
 
 def _because(one: Sweep) -> str:
     causes, by = one.cause.mechanisms, {made.mechanism: made for made in one.ablation}
+    together = by.get(ALL_OFF)
+    all_off = f"; all of them off {_short(together)}" if together is not None and together.growth is not None else ""
+    without = "; ".join(f"without {name if len(causes) > 1 else 'it'} {_short(by[name])}" for name in causes)
     if one.cause.kind == "removed":
-        each = len(causes) > 1
-        without = "; ".join(f"without {name if each else 'it'} {_short(by[name])}" for name in causes)
-        return f", because of {_and(causes)}; {without}"
+        begins = "; it grows" if one.verdict == "cannot tell" else ","
+        return f"{begins} because of {_and(causes)}; {without}"
     if one.cause.kind == "lowered":
-        without = "; ".join(f"without {name if len(causes) > 1 else 'it'} {_short(by[name])}" for name in causes)
-        return f", in part because of {_and(causes)}; {without}"
+        return f", in part because of {_and(causes)}; {without}{all_off}"
     if one.cause.kind == "none":
-        together = by.get(ALL_OFF)
-        if together is not None and together.growth is not None:
-            return f"; no single mechanism is seen to make it so; all of them off {_short(together)}"
-        return "; no mechanism is seen to make it so"
+        return f"; no single mechanism is seen to make it so{all_off}"
     return ""
 
 
@@ -287,7 +286,9 @@ def _changes(made: Ablated) -> str:
     if made.derived and not made.changes:
         return "the straggler's excess is taken off the same runs"
     more = len(made.changes) - _LONGEST
-    return " ".join(f"--set {one}" for one in made.changes[:_LONGEST]) + (f" and {more} more" if more > 0 else "")
+    return " ".join(f"--set {shlex.quote(one)}" for one in made.changes[:_LONGEST]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def _notes(found: ScalingResult) -> Iterator[str]:

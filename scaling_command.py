@@ -2,7 +2,7 @@
 
 Exit codes are those of the program: 0; 2 invalid input; 4 where a verdict is `cannot tell`; 130 interrupted.
 
-Leaves out: what it does (`scaling`, `sim.analysis.scaling`), imported only when it is called.
+Leaves out: what it does (`models.scaling`, `sim.analysis.scaling`), imported only when it is called.
 Checked: tests/test_scaling_command.py.
 """
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..sim.report.terminal import Format, again, say, warn
+from .sim.report.terminal import Format, again, say, warn
 
 __all__ = ["scaling"]
 
@@ -70,13 +70,13 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
     quiet: Quiet = False,
 ) -> None:
     """Sweep steps, agents or modalities: how coordination grows, by which law, and because of what."""
-    from ..sim.analysis.replicate import Settings
-    from ..sim.analysis.scaling import ScalingInterrupted, run_plan
-    from ..sim.report import scaling_files, scaling_tables
-    from ..sim.report.doctor import cores
-    from ..sim.report.shipped import find
-    from . import options
-    from .scaling import make_plan, simulate_text, unit_of_metric
+    from .models import options
+    from .models.scaling import make_plan, simulate_text, unit_of_metric
+    from .sim.analysis.replicate import Settings
+    from .sim.analysis.scaling import ScalingInterrupted, run_plan
+    from .sim.report import scaling_files, scaling_tables
+    from .sim.report.doctor import cores
+    from .sim.report.shipped import find
 
     unit = unit_of_metric(metric)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
@@ -114,6 +114,6 @@ def _bar(name: str, quiet: bool) -> Any:
         return nullcontext()
     from rich.console import Console
 
-    from ..sim.report.progress import Bar
+    from .sim.report.progress import Bar
 
     return Bar(Console(stderr=True), name)

@@ -1,0 +1,216 @@
+"""A stream of a modality on its way: captured piece by piece, sent, encoded, and handed to the step that brings streams together.
+
+Piece k is there k periods after the stream began. Its source is one branch, the encoder another, so that piece k + 1 is captured
+and sent while piece k is encoded; each piece on its way is a branch of its own where that takes time, so that pieces overtake one
+another by their jitter, and contend where links are shared. The encoder takes pieces in order of arrival, one at a time. The end of
+a stream is told without loss: when its last piece was captured and all that arrive have come.
+
+Leaves out: pieces that are complete at the end of their period only, as chunks of sound are; several calls of an encoder for one
+stream at a time; a bound on the pieces that wait for it; a sender that slows down.
+Checked: tests/test_perceive_streams.py, against recursions in closed form.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..sim.engine.branch import Branch
+from ..sim.engine.draws import MAX_ORDINAL, lane
+from ..sim.engine.relay import Relay, Stages
+from .aligner import Source, slots_before
+from .alignment import stamp
+from .context import DEGRADED
+from .intake import Intake
+from .line import cross
+from .service import TaskFailed
+
+if TYPE_CHECKING:
+    from .network import Channel
+    from .system import System
+
+__all__ = ["Ended", "Feed", "Taking"]
+
+Script = Generator[None, Any, None]
+_SOURCE, _FLIGHT = 1, 2  # numbers of forks in `lane`: of the source from the encoder's, and of a piece on its way
+
+
+class Ended(NamedTuple):
+    """The end of a stream: how many pieces were sent, and how many of them arrive."""
+
+    sent: int
+    arriving: int
+
+
+class Feed:
+    """How the stream of a modality comes to one model server."""
+
+    def __init__(self, system: "System", name: str, server: Any) -> None:
+        self.intake = Intake.of(system, name, server)
+        self.path = f"modalities.{name}"
+        spec = self.intake.spec.stream
+        assert spec is not None
+        self.spec = spec
+        self.period = 1.0 / spec.rate
+        self.size = spec.units * self.intake.spec.bytes
+        self.length = system.stream(f"{self.path}/stream/length", spec.length)  # type: ignore[arg-type]  # MediaStream asks for it
+        self.jitter = system.stream(f"{self.path}/stream/jitter", spec.jitter)
+        self.skew = system.stream(f"{self.path}/stream/skew", spec.clock.skew)
+        self.losing = system.draws.uniform(f"{self.path}/stream/loss") if spec.loss else None
+        account = system.ledger.account
+        waiting = "human" if spec.source == "person" else "synchronization"
+        self.capture_account = account(waiting, name, "capture")
+        self.jitter_account = account("communication", name, "jitter")
+
+    @classmethod
+    def of(cls, system: "System", name: str, server: Any) -> "Feed":
+        """Return the stream of a modality to a server, made once."""
+        made: Feed = system.once(f"modalities.{name}->{server.path}/stream", lambda: cls(system, name, server))
+        return made
+
+    @property
+    def source(self) -> Source:
+        """What an aligner knows of it: its period, and not how long it will last."""
+        return Source(self.period)
+
+    def tokens(self, pieces: float) -> float:
+        """Return the tokens of so many pieces."""
+        return float(round(pieces * self.spec.units * self.intake.spec.tokens))
+
+    def count(self, source: Branch) -> int:
+        """Return how many pieces the stream of a branch has. Raises TaskFailed where they are more than can be told apart."""
+        count = slots_before(self.length.draw(source.index, 0, source.lane), self.period)
+        most = MAX_ORDINAL // self.intake.spec.attempts
+        if count > most:
+            raise TaskFailed(f"{self.path}: more than {most} pieces in a stream")
+        return count
+
+    def captured(self, seconds: float) -> int:
+        """Return how many pieces were there so many seconds after the stream began, if it did not end before."""
+        return slots_before(seconds, self.period) + (seconds >= 0)
+
+
+class Taking:
+    """One stream while a task takes it in: from its source to `out`, the relay of the step.
+
+    What comes there is (`place`, stamp) of each piece, then (`place`, Ended). An encoding is tried so many `attempts`; where the
+    last one fails so does the task, unless it `keeps` going without that piece. The clock of each `copy` is drawn once a task.
+    """
+
+    def __init__(
+        self, feed: Feed, stages: Stages, out: Relay, place: int, attempts: int, keeps: bool, copy: int
+    ) -> None:
+        self.feed = feed
+        self.stages = stages
+        self.out = out
+        self.place = place
+        self.attempts = attempts
+        self.keeps = keeps
+        self.began = stages.parent.time
+        self.sent: int | None = None  # once known
+        self.pieces = Relay(1, feed.capture_account)
+        self.skew = feed.skew.draw(stages.parent.index, copy, 0)
+
+    def source_lane(self, encoder: int) -> int:
+        """Return the lane of the source beside that of the encoder."""
+        return lane(encoder, _SOURCE, 0, 0)
+
+    def captured_by(self, time: float) -> int:
+        """Return how many pieces there were at `time` (s)."""
+        count = self.feed.captured(time - self.began)
+        return count if self.sent is None else min(count, self.sent)
+
+    def capture(self, source: Branch) -> Script:
+        """Wait for each piece, and send it."""
+        feed, pieces, index, own = self.feed, self.pieces, source.index, source.lane
+        channel, period, began = feed.intake.payload, feed.period, source.time
+        sent = arriving = 0
+        failure = None
+        try:
+            sent = self.sent = feed.count(source)
+        except TaskFailed as failed:
+            failure = str(failed)
+        for number in range(sent):
+            at = began + number * period
+            if at > source.time:
+                source.book(feed.capture_account, source.time, at)
+            lost = feed.losing is not None and feed.losing.draw(index, number, own) < feed.spec.loss
+            arriving += not lost
+            late = feed.jitter.draw(index, number, own)
+            if channel is not None or late:
+                if at > source.sim._now:
+                    source.settle()
+                    yield
+                payload = None if lost else number
+                self._fly(source, number, self._sending(number, late, payload))
+            elif not lost:
+                pieces.put(source, number)
+        pieces.put(source, Ended(sent, arriving) if failure is None else failure)
+        self.stages.arrive(source)
+        yield  # over: nobody continues it
+
+    def _sending(self, number: int, late: float, payload: int | None) -> Callable[[Branch], Script]:
+        return lambda flight: self._send(flight, number, late, payload)
+
+    def _send(self, flight: Branch, number: int, late: float, payload: int | None) -> Script:
+        """A piece on its way to the encoder; None: it never comes."""
+        yield from cross(self.feed.intake.payload, flight, self.feed.size, number)
+        flight.add(self.feed.jitter_account, late)
+        if payload is not None:
+            self.pieces.put(flight, payload)
+        self.stages.arrive(flight)
+        yield  # over: nobody continues it
+
+    def arrivals(self, encoder: Branch) -> Generator[None, Any, Ended]:
+        """Encode each piece that comes, and hand it to the step; return how many there were, and how many it is handed."""
+        arrived = handed = 0
+        ended: Ended | None = None
+        while ended is None or arrived < ended.arriving:
+            piece = yield from self.pieces.receive(encoder)
+            assert piece is not None
+            number = piece.payload
+            if isinstance(number, Ended):
+                ended = number
+                continue
+            if isinstance(number, str):
+                raise TaskFailed(number)
+            arrived += 1
+            if (yield from self._encode(encoder, number)):
+                handed += 1
+                self._hand_on(encoder, number)
+        return Ended(ended.sent, handed)
+
+    def _encode(self, encoder: Branch, number: int) -> Generator[None, Any, bool]:
+        """Encode a piece; return whether that came to anything."""
+        intake, units = self.feed.intake, self.feed.spec.units
+        first = number * intake.spec.attempts
+
+        def attempt(again: int) -> Script:
+            return intake.encode(encoder, units, first + again)
+
+        done = yield from intake.tried(encoder, self.attempts, self.keeps, attempt)
+        encoder.facts[DEGRADED] += not done
+        return done
+
+    def _hand_on(self, encoder: Branch, number: int) -> None:
+        """Hand a piece to the step, whose own clock goes on while the encoder does."""
+        clock = self.feed.spec.clock
+        payload = self.place, stamp(number * self.feed.period, self.skew, clock.drift)
+        channel = self.feed.intake.representation
+        if channel is None:
+            self.out.put(encoder, payload)
+        else:
+            self._fly(encoder, number, lambda flight: self._represent(flight, number, channel, payload))
+
+    def _represent(self, flight: Branch, number: int, channel: "Channel", payload: Any) -> Script:
+        """What the encoder made of a piece, on its way to the model."""
+        intake, units = self.feed.intake, self.feed.spec.units
+        yield from cross(channel, flight, units * intake.spec.representation, number)
+        self.out.put(flight, payload)
+        self.stages.arrive(flight)
+        yield  # over: nobody continues it
+
+    def _fly(self, sender: Branch, number: int, script: Callable[[Branch], Script]) -> None:
+        """Let a piece go its own way from here, while its sender goes on."""
+        flight = sender.fork(lane(sender.lane, _FLIGHT, 0, number), sender.state)
+        flight.parts[:] = sender.parts  # its path since the fork of all that hand pieces to each other
+        flight.surplus = [-seconds for seconds in sender.parts]  # of which it did nothing itself
+        self.stages.add(flight, script(flight))

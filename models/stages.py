@@ -1,0 +1,400 @@
+"""The stages of a pipeline as processes: what each does with the pieces that it is handed, and how its own get to the next.
+
+Every stage runs in a branch of its own. What is on its way to the next stage travels in a branch of its own, too, so that several
+pieces can be on their way at once. What stages that overlap add to the context follows one another in their order; one that waits
+for the whole of what came before begins with all of it.
+
+Leaves out: a jitter buffer: pieces that are listened to are worked on in the order in which they come; the encoding of a piece
+tried again: one that could not be encoded is lost; polling for a streamed answer: it is pushed.
+Checked: tests/test_pipeline.py.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Generator
+from itertools import accumulate, count, takewhile
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ..sim.engine.branch import Branch
+from ..sim.engine.draws import lane
+from ..sim.engine.relay import Piece, Relay, Stages
+from .agent_step import AgentProcess
+from .context import LOST_PIECES, PIECES, Context
+from .intake import Intake
+from .line import cross
+from .pipeline_step import Stage
+from .service import Service, TaskFailed
+from .steps import Flow, retriever
+from .workflow import AgentStep
+
+if TYPE_CHECKING:
+    from .model_call import ModelCall
+    from .network import Channel
+    from .system import System
+
+__all__ = ["AgentStage", "Inlet", "Listening", "Portion", "ServiceStage", "Turn", "Worker", "capture"]
+
+Script = Generator[None, Any, None]
+
+
+class Portion(NamedTuple):
+    """What a piece holds: its number among those of its stage, and its size in units."""
+
+    number: int
+    units: float
+
+
+class Failed(NamedTuple):
+    """Handed over in place of a piece: the stage has failed."""
+
+    reason: str
+
+
+def capture(rate: float, length: float) -> list[float]:
+    """Return when each piece of a stream has been captured: `rate` a second, the last when it is over.
+
+    Times are in s from its begin; a stream of no length is no piece.
+    """
+    pieces = math.ceil(length * rate - 1e-9)
+    return [min(number / rate, length) for number in range(1, pieces + 1)]
+
+
+class Inlet:
+    """Where a stage takes pieces: in the order in which they come, or (`ordered`) in that of their numbers."""
+
+    def __init__(self, account: int, ordered: bool) -> None:
+        self.relay = Relay(1, account)
+        self.ordered = ordered
+        self.early: dict[int, Piece] = {}  # those that have overtaken others
+        self.due = 0
+
+    def take(self, consumer: Branch, until: float = inf) -> Generator[None, Any, Piece | None]:
+        """Take the next piece, or None, as `Relay.take` does. Whose path the consumer goes on from is for it to say."""
+        while True:
+            if self.due in self.early:
+                self.due += 1
+                return self.early.pop(self.due - 1)
+            if self.relay.take(consumer, until):
+                yield
+            piece = self.relay.piece
+            if piece is None or not self.ordered or isinstance(piece.payload, Failed):
+                return piece
+            self.early[piece.payload.number] = piece
+
+    def receive(self, consumer: Branch) -> Generator[None, Any, Portion | None]:
+        """Take the next piece, and follow what the consumer had to wait for; None once there are no more."""
+        ready = consumer.time
+        piece = yield from self.take(consumer)
+        released = piece or self.relay.closing
+        consumer.time = ready  # also where it has seen a piece that overtook another
+        if released is not None and released.time > ready:
+            consumer.follow(released)
+        return None if piece is None else piece.payload
+
+    def whole(self, consumer: Branch) -> Generator[None, Any, float]:
+        """Wait until all has come; return how much that is."""
+        ready, units = consumer.time, 0.0
+        while True:
+            piece = yield from self.take(consumer)
+            if piece is None:
+                break
+            units += piece.payload.units
+        consumer.time = ready
+        closing = self.relay.closing
+        assert closing is not None
+        if closing.time > ready:
+            consumer.follow(closing)
+        return units
+
+
+class Turn:
+    """One run through the stages of a pipeline: their branches, and the context that they make."""
+
+    def __init__(self, system: "System", branch: Branch, streaming: bool, account: int) -> None:
+        self.system = system
+        self.streaming = streaming
+        self.began = branch.time
+        self.heard = branch.time  # when the last piece of what is listened to was captured
+        self.stages = Stages(branch)
+        self.out = Inlet(account, ordered=True)
+        self.context: Context = branch.state.fork()
+        self.group: list[Branch] = []  # stages that overlap, in order
+        self.flights: list[Branch] = []
+
+    def enter(self, child: Branch, whole: bool) -> None:
+        """A stage begins: after all that came before it, or beside the one before."""
+        if whole:
+            self.regroup()
+        child.state = self.context.fork()
+        child.state.diverge((child.index, child.lane))
+        self.group.append(child)
+
+    def regroup(self) -> None:
+        """The stages so far are over: the context goes on from what they have added."""
+        if not self.group:
+            return
+        for child in self.group:
+            child.state.detach()
+        head = self.group[0].state  # an agent is always the first of a group: it is where control is
+        self.context.join([child.state for child in self.group], self.system.prompts)
+        self.context.home, self.context.held = head.home, head.held[:]
+        self.context.last_tool = head.last_tool
+        self.group = []
+
+    def hand(
+        self,
+        producer: Branch,
+        inlet: Inlet,
+        portion: Portion,
+        at: float | None = None,
+        parts: list[float] | None = None,
+    ) -> None:
+        """Hand a piece on, with nothing between producer and consumer."""
+        producer.facts[PIECES] += 1
+        inlet.relay.put(producer, portion, at, parts)
+
+    def send(
+        self,
+        producer: Branch,
+        inlet: Inlet,
+        portion: Portion,
+        at: float,
+        parts: list[float],
+        way: Callable[[Branch], Any],
+    ) -> None:
+        """Let a piece that was made at `at` (s), at the end of a path of `parts`, go its `way`, which may lose it."""
+        number = lane(producer.lane, 0, 0, portion.number)
+        flight = Branch(producer.task, number, at, self.context)
+        flight.span = producer.span
+        # Its path is that of who made the piece, up to here; of its own it has done nothing yet.
+        flight.parts[:] = parts
+        flight.surplus = [-seconds for seconds in parts]
+        if flight.spans is not None:
+            producer.task.edges.append((producer.lane, number, at))
+        inlet.relay.producers += 1
+        self.flights.append(flight)
+        self.stages.add(flight, self._fly(flight, inlet, portion, way(flight)))
+
+    def _fly(
+        self, flight: Branch, inlet: Inlet, portion: Portion, way: Generator[None, Any, bool]
+    ) -> Generator[None, Any, None]:
+        if (yield from way):
+            self.hand(flight, inlet, portion)
+        self.stages.arrive(flight)
+        inlet.relay.end(flight)
+        yield  # over: nobody continues it
+
+    def fail(self, child: Branch, reason: str) -> None:
+        """A stage has failed: its parent is to know."""
+        self.out.relay.put(child, Failed(reason))
+
+
+class Worker(Protocol):
+    """A stage put together."""
+
+    ordered: bool  # whether the pieces that it makes may overtake one another, but must not
+
+    def work(self, child: Branch, turn: Turn, source: Inlet | None, sink: Inlet) -> Script:
+        """Take what comes from `source` (None: it is the first), and put what it makes into `sink`."""
+        ...
+
+    def connect(self) -> None:
+        """Last touch, once every home is known."""
+        ...
+
+
+class Listening:
+    """A modality's stream as it is made, piece by piece on its way to the stage that works on it."""
+
+    ordered = False
+
+    def __init__(self, system: "System", path: str, name: str, target: Any, endpoint: Any) -> None:
+        spec = system.scenario.modalities[name].stream
+        assert spec is not None
+        assert spec.length is not None
+        self.stream = spec
+        self.intake = Intake.of(system, name, target)
+        here = f"modalities.{name}/stream"
+        self.length = system.stream(f"{here}/length", spec.length)
+        self.jitter = system.stream(f"{here}/jitter", spec.jitter)
+        self.losing = system.draws.uniform(f"{here}/loss") if spec.loss else None
+        self.silence = system.stream(f"{path}/endpoint", endpoint)
+        account = system.ledger.account
+        self.capture_account = account("human" if spec.source == "person" else "synchronization", name, "capture")
+        self.endpoint_account = account("synchronization", name, "endpointing")
+        self.jitter_account = account("communication", name, "jitter")
+
+    def connect(self) -> None:
+        """Nothing to do."""
+
+    def work(self, child: Branch, turn: Turn, _source: Inlet | None, sink: Inlet) -> Script:
+        """Capture, send what is not lost, and wait for the silence at the end."""
+        stream, began, index = self.stream, child.time, child.index
+        length = self.length.draw(index, 0, child.lane)
+        last, units, number = 0.0, 0.0, 0
+        for place, time in enumerate(capture(stream.rate, length)):
+            child.book(self.capture_account, child.time, began + time)
+            share, last = (time - last) * stream.rate, time
+            if self.losing is not None and self.losing.draw(index, place, child.lane) < stream.loss:
+                child.facts[LOST_PIECES] += 1
+                continue
+            units += share * stream.units
+            if turn.streaming:
+                if child.time > child.sim.now:
+                    child.settle()
+                    yield
+                self._send(child, turn, sink, Portion(number, units), place)
+                units, number = 0.0, number + 1
+        turn.heard = child.time
+        if units:
+            self._send(child, turn, sink, Portion(number, units), 0)
+        child.add(self.endpoint_account, self.silence.draw(index, 0, child.lane))
+
+    def _send(self, child: Branch, turn: Turn, sink: Inlet, portion: Portion, place: int) -> None:
+        late = self.jitter.draw(child.index, place, child.lane)
+        turn.send(child, sink, portion, child.time, child.parts[:], lambda flight: self._bring(flight, portion, late))
+
+    def _bring(self, flight: Branch, portion: Portion, late: float) -> Generator[None, Any, bool]:
+        """Bring a piece to who works on it; return whether it came."""
+        flight.add(self.jitter_account, late)
+        try:
+            yield from self.intake.attempt(flight, portion.units, 0)
+        except TaskFailed:
+            flight.let_go()
+            flight.facts[LOST_PIECES] += 1
+            return False
+        return True
+
+
+class ServiceStage:
+    """Calls of a tool or a retriever, from where the stage before hands its pieces over."""
+
+    ordered = False
+
+    def __init__(self, system: "System", path: str, spec: Stage, home: int | None) -> None:
+        device = False
+        if spec.tool is not None:
+            self.service: Service = system.service("tools", spec.tool, system.scenario.tools[spec.tool])
+            device = system.scenario.tools[spec.tool].device
+        else:
+            assert spec.retriever is not None
+            self.service = retriever(system, spec.retriever)
+        if home is None:
+            home = system.home(None, system.beside(self.service.node) if device else None)
+        self.home = home
+        self.line = system.line(path, home, self.service.path, self.service.node)
+        self.per_unit = system.stream(f"{path}/per_unit", spec.per_unit)
+        self.makes = system.stream(f"{path}/makes", spec.makes)
+        self.takes_whole = spec.whole
+
+    def connect(self) -> None:
+        """Nothing to do."""
+
+    def work(self, child: Branch, turn: Turn, source: Inlet | None, sink: Inlet) -> Script:
+        """Call it for each piece, or once."""
+        if source is None or self.takes_whole or not turn.streaming:
+            units = turn.context.tokens if source is None else (yield from source.whole(child))
+            turn.enter(child, whole=True)
+            turn.hand(child, sink, (yield from self._call(child, Portion(0, units), 0.0)))
+            return
+        before = 0.0
+        for number in count():
+            portion = yield from source.receive(child)
+            if portion is None:
+                return
+            if not number:
+                turn.enter(child, whole=False)
+            turn.hand(child, sink, (yield from self._call(child, Portion(number, portion.units), before)))
+            before += portion.units
+
+    def _call(self, child: Branch, portion: Portion, before: float) -> Generator[None, Any, Portion]:
+        """Make a call, after `before` units of the turn; return what it makes of the piece."""
+        state, held = child.state, child.state.tokens
+        index, lane_, units = child.index, child.lane, portion.units
+        yield from self.service.call(child, self.line, more=self.per_unit.draw(index, 0, lane_) * units)
+        # Rounded over the turn: pieces smaller than a token would make none.
+        each = self.makes.draw(index, 0, lane_)
+        state.tokens += round((before + units) * each) - round(before * each)
+        return Portion(portion.number, (state.tokens - held) or units)
+
+
+class AgentStage:
+    """A turn of an agent, who hands on its answer as it comes."""
+
+    ordered = True
+
+    def __init__(self, system: "System", flow: Flow, name: str, spec: Stage, tokens: float) -> None:
+        assert spec.agent is not None
+        self.agent = AgentProcess(system, flow, name, AgentStep.model_validate({"agent": spec.agent}))
+        self.home = self.agent.home
+        self.chunk = None if spec.chunk is None else system.stream(f"{self.agent.path}/chunk", spec.chunk)
+        self.tokens = tokens  # of a unit of what it listens to itself
+        self.account = system.ledger.account("structure", spec.agent, "invoke_agent")
+        self.streamed: ModelCall = self.agent.call
+        self.channel: Channel | None = None  # which its answer takes
+
+    def connect(self) -> None:
+        """Make the call whose answer comes back in pieces rather than at its end."""
+        self.agent.control.connect()
+        call = self.agent.call
+        self.channel = call.response
+        self.streamed = copy.copy(call)
+        self.streamed.response = None
+        self.streamed.line = copy.copy(call.line)
+        self.streamed.line.response = self.streamed.line.poll = None
+
+    def work(self, child: Branch, turn: Turn, source: Inlet | None, sink: Inlet) -> Script:
+        """Take a turn once all is there, and hand on the answer."""
+        agent, units = self.agent, 0.0
+        if source is not None:
+            units = yield from source.whole(child)
+        turn.enter(child, whole=True)
+        child.state.tokens += round(units * self.tokens)
+        outer, began = child.open_span(), child.time
+        if agent.control.matters:
+            yield from agent.control.arrive(child)
+        if agent.slots is not None:
+            yield from agent._take(child)
+        for act in agent.before:
+            yield from act(child)
+        if self.chunk is None or not turn.streaming:
+            yield from agent.call.perform(child)
+            turn.hand(child, sink, Portion(0, child.state.output))
+        else:
+            yield from self._stream(child, turn, sink)
+        for act in agent.after:
+            yield from act(child)
+        if agent.slots is not None:
+            if child.time > child.sim.now:
+                child.settle()  # so that one cancelled until then gives its slot back
+                yield
+            agent._give(child)
+        child.close_span(outer, self.account, began)
+
+    def _stream(self, child: Branch, turn: Turn, sink: Inlet) -> Script:
+        """Make the call, and hand on each chunk when it is there."""
+        told, numbers = 0.0, count()
+
+        def emit(tokens: float, time: float, parts: list[float]) -> None:
+            nonlocal told
+            portion = Portion(next(numbers), tokens - told)
+            told = tokens
+            if self.channel is None:
+                turn.hand(child, sink, portion, time, parts)
+            else:
+                turn.send(child, sink, portion, time, parts, lambda flight: self._bring(flight, portion))
+
+        yield from self.streamed.stream(child, lambda output: self._marks(child, output), emit)
+
+    def _marks(self, child: Branch, output: float) -> list[float]:
+        """Return at which tokens of the output a chunk is over."""
+        chunk = self.chunk
+        assert chunk is not None
+        sizes = (chunk.draw(child.index, number, child.lane) for number in count())
+        return list(takewhile(lambda mark: mark < output, accumulate(sizes)))
+
+    def _bring(self, flight: Branch, portion: Portion) -> Generator[None, Any, bool]:
+        """Bring a chunk to where the agent is."""
+        yield from cross(self.channel, flight, portion.units * self.streamed.per_token, 0)
+        return True
