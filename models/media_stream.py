@@ -11,12 +11,13 @@ Checked: tests/test_perceive_streams.py, against recursions in closed form.
 """
 
 from collections.abc import Callable, Generator
+from math import floor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import MAX_ORDINAL, lane
 from ..sim.engine.relay import Relay, Stages
-from .aligner import Source, slots_before
+from .aligner import ROUNDING, Source, slots_before
 from .alignment import stamp
 from .context import DEGRADED
 from .intake import Intake
@@ -85,7 +86,7 @@ class Feed:
 
     def captured(self, seconds: float) -> int:
         """Return how many pieces were there so many seconds after the stream began, if it did not end before."""
-        return slots_before(seconds, self.period) + (seconds >= 0)
+        return max(0, floor(seconds / self.period + ROUNDING) + 1)
 
 
 class Taking:
@@ -106,6 +107,7 @@ class Taking:
         self.keeps = keeps
         self.began = stages.parent.time
         self.sent: int | None = None  # once known
+        self.hands_on = True  # each piece; else the encoder keeps them
         self.pieces = Relay(1, feed.capture_account)
         self.skew = feed.skew.draw(stages.parent.index, copy, 0)
 
@@ -175,7 +177,8 @@ class Taking:
             arrived += 1
             if (yield from self._encode(encoder, number)):
                 handed += 1
-                self._hand_on(encoder, number)
+                if self.hands_on:
+                    self._hand_on(encoder, number)
         return Ended(ended.sent, handed)
 
     def _encode(self, encoder: Branch, number: int) -> Generator[None, Any, bool]:

@@ -4,7 +4,9 @@ Each copy of each modality has a branch of its own, whose lane follows from the 
 the same draws. It hands over what it brings at its end; the step takes those in the order in which they come, and its critical
 path goes on from the one that it had to wait for.
 
-Leaves out: streams; lookups, memory and tools of the agent that reads in a late fusion; what branches of a fork have brought is
+What comes as a stream is brought together by `perceive_stream`.
+
+Leaves out: lookups, memory and tools of the agent that reads in a late fusion; what branches of a fork have brought is
 out of reach of `keep` once they have joined.
 Checked: tests/test_perceive.py.
 """
@@ -20,7 +22,9 @@ from .alignment import policy
 from .context import DEGRADED, LATE_PIECES, STRAGGLER_COORDINATION, STRAGGLER_EXCESS
 from .control import Control
 from .intake import Intake
+from .media_stream import Feed
 from .perceive_step import Fusion, Keep, PerceiveStep
+from .perceive_stream import Streams
 from .service import TaskFailed
 from .steps import Flow, Process, Walk, fork_number
 
@@ -29,14 +33,17 @@ if TYPE_CHECKING:
 
 Script = Generator[None, Any, None]
 
+WAITS = {"window": "align", "watermark": "watermark", "jitter_buffer": "jitter buffer"}  # what a wait is called, by kind
+
 
 class Input(NamedTuple):
-    """One copy of a modality at a step: its name there, its way in, and what its lane is made of."""
+    """One copy of a modality at a step: its name there, its way in, what its lane is made of, and its stream if it is one."""
 
     label: str
     intake: Intake
     fork: int
     copy: int
+    feed: Feed | None
 
 
 class PerceiveProcess(Process):
@@ -59,6 +66,7 @@ class PerceiveProcess(Process):
                 Intake.of(system, modality, self.server),
                 fork_number(f"{self.path}/{modality}"),
                 copy,
+                None if system.scenario.modalities[modality].stream is None else Feed.of(system, modality, self.server),
             )
             for modality in spec.perceive
             for copy in range(spec.copies)
@@ -72,10 +80,12 @@ class PerceiveProcess(Process):
         self.levels = None if tree is None else Pairs(system, self.path, "fuse", tree.each)
         self.keeper = Keeper(system, self, home, spec.keep) if isinstance(spec.keep, Keep) else None
         account = system.ledger.account
-        self.wait_account = account("synchronization", name, "wait")
+        self.wait_account = account("synchronization", name, WAITS.get(spec.align.chosen[0], "wait"))
         self.align_account = account("synchronization", name, "align")
         self.fuse_account = account("inference", name, "fuse")
         self.branch_accounts = {one.label: account("structure", one.label, "take in") for one in self.inputs}
+        self.degrading = spec.partial == "degrade"
+        self.streams = Streams(self) if any(one.feed is not None for one in self.inputs) else None
 
     def connect(self) -> None:
         """Last touch, once every home is known."""
@@ -93,7 +103,10 @@ class PerceiveProcess(Process):
         if self.control.matters:
             yield from self.control.arrive(branch)
         before = branch.state.tokens
-        yield from self._together(branch, visit)
+        if self.streams is None:
+            yield from self._together(branch, visit)
+        else:
+            before = yield from self.streams.together(branch, visit)
         if self.keeper is not None:
             yield from self.keeper.keep(branch, before, visit)
         branch.close_span(outer, self.step_account, began)
@@ -104,26 +117,31 @@ class PerceiveProcess(Process):
         stages = Stages(branch, cancels=self.patience is not None)
         relay = Relay(len(self.inputs), self.wait_account)
         # All forked before any runs: none may begin with what another has done.
-        children = [
-            branch.fork(lane(branch.lane, one.fork, visit, one.copy), branch.state.fork()) for one in self.inputs
-        ]
-        for place, child in enumerate(children):
-            child.state.diverge((branch.index, child.lane))
-            stages.add(child, self._child(child, place, stages, relay))
+        children = [self.child(branch, one, visit) for one in self.inputs]
+        for place, (child, one) in enumerate(zip(children, self.inputs, strict=True)):
+            stages.add(child, self.child_script(child, place, stages, relay, self.whole(child, one)))
         there: list[int] = []  # places of those that have come, in that order
         failure = yield from self._gather(branch, visit, stages, relay, there)
         yield from stages.close()
         if failure is not None:
             raise TaskFailed(failure)
-        came = [children[place] for place in there]
-        if came:
-            _straggling(branch, came)
+        self.join(branch, children, sorted(there), there)
+        self.fuse(branch, visit, sorted(there))
+
+    def child(self, branch: Branch, one: Input, visit: int) -> Branch:
+        """Return the branch in which a modality is taken in."""
+        child = branch.fork(lane(branch.lane, one.fork, visit, one.copy), branch.state.fork())
+        child.state.diverge((branch.index, child.lane))
+        return child
+
+    def join(self, branch: Branch, children: list[Branch], there: list[int], over: list[int]) -> None:
+        """Let the context have what the branches at the places `there` added. `over`: those that waited for one another, by end."""
+        if over:
+            _straggling(branch, [children[place] for place in over])
         for child in children:
             child.state.detach()
         # In the order of the step, not of their ends: what the context becomes must not depend on who was faster.
-        branch.state.join([children[place].state for place in sorted(there)], self.system.prompts)
-        if self.levels is not None:
-            self._fuse(branch, visit, [self.inputs[place].label for place in sorted(there)])
+        branch.state.join([children[place].state for place in there], self.system.prompts)
 
     def _gather(
         self, branch: Branch, visit: int, stages: Stages, relay: Relay, there: list[int]
@@ -172,13 +190,15 @@ class PerceiveProcess(Process):
             branch.book(self.wait_account, ready if first is None else first.time, until)
         return piece
 
-    def _child(self, child: Branch, place: int, stages: Stages, relay: Relay) -> Script:
-        """One modality's branch: it hands over whether it brings anything, or why it failed, and ends."""
+    def child_script(
+        self, child: Branch, place: int, stages: Stages, relay: Relay, tokens: Generator[None, Any, float | None]
+    ) -> Script:
+        """One modality's branch: it hands over whether it brings any `tokens`, or why it failed, and ends."""
         brought, failure = False, None
         one = self.inputs[place]
         outer, began = child.open_span(), child.time
         try:
-            brought = yield from self._take(child, one.intake)
+            brought = yield from self._take(child, tokens)
         except TaskFailed as failed:
             failure = str(failed)
             child.let_go()
@@ -187,10 +207,17 @@ class PerceiveProcess(Process):
         relay.put(child, (place, brought, failure))
         yield  # over: nobody continues it
 
-    def _take(self, child: Branch, intake: Intake) -> Generator[None, Any, bool]:
+    def attempts(self, intake: Intake) -> int:
+        """Return how often an encoding is tried."""
+        return intake.spec.attempts if self.spec.partial == "retry" else 1
+
+    def whole(self, child: Branch, one: Input) -> Generator[None, Any, float | None]:
+        """Take in what comes with the request; return its tokens, None where it could not be encoded."""
+        return one.intake.take(child, self.attempts(one.intake), self.degrading)
+
+    def _take(self, child: Branch, taking: Generator[None, Any, float | None]) -> Generator[None, Any, bool]:
         """Take one in, and add its tokens to the branch's context, or the answer of who reads them; return whether it came."""
-        attempts = intake.spec.attempts if self.spec.partial == "retry" else 1
-        tokens = yield from intake.take(child, attempts, self.spec.partial == "degrade")
+        tokens = yield from taking
         if tokens is None:
             return False
         child.state.tokens += tokens
@@ -198,9 +225,11 @@ class PerceiveProcess(Process):
             yield from self.reader.read(child, tokens)
         return True
 
-    def _fuse(self, branch: Branch, visit: int, labels: list[str]) -> None:
+    def fuse(self, branch: Branch, visit: int, there: list[int]) -> None:
         """Fuse in pairs, level by level: a level is over with its slowest pair, and the others are work beside the path."""
-        assert self.levels is not None
+        if self.levels is None:
+            return
+        labels = [self.inputs[place].label for place in there]
         while len(labels) > 1:
             pairs = list(zip(labels[::2], labels[1::2], strict=False))
             seconds = [self.levels.seconds(branch, visit, *pair) for pair in pairs]

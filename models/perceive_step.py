@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from ..sim.engine import units
 from ..sim.engine.distributions import DurationDist
+from ..sim.engine.errors import listed
 from ..sim.engine.spec import Name, OneOf, PositiveCount, Quantity, Spec, SpecProblem
-from .alignment import Alignment, Barrier, Late, check
+from .alignment import ONE_GROUP, Alignment, Barrier, Late, check
 from .step import Path, Step
 
 __all__ = ["Fusion", "Hierarchical", "Keep", "LateFusion", "PerceiveStep"]
@@ -72,6 +73,10 @@ class PerceiveStep(Step):
             if name in self.perceive[:position]:
                 raise SpecProblem(("perceive", position), f"names `{name}` twice; ask for more of it by `copies`")
         check(self.align, self.late)
+        kind = self.align.chosen[0]
+        if self.reader is not None and kind not in ONE_GROUP:
+            rule = f"aligns pieces, and by `fusion: late` only answers join; choose {listed(ONE_GROUP)}"
+            raise SpecProblem(("align", kind), rule)
         if self.reader is not None and self.model is not None:
             raise SpecProblem("model", "must be left out: by `fusion: late` each is read by the model of the agent")
         return self

@@ -182,10 +182,6 @@ def _perception(scenario: "Scenario", path: Path, step: PerceiveStep) -> Problem
     if kind not in ONE_GROUP and not any(one.stream is not None for one in found):
         rule = f"aligns streams, and none of these is one; without, choose {listed(ONE_GROUP)}"
         yield SpecProblem((*path, "align", kind), rule, at_key=True)
-    for position, name in enumerate(step.perceive):
-        modality = scenario.modalities.get(name)
-        if modality is not None and modality.stream is not None:
-            yield SpecProblem((*path, "perceive", position), f"must come with the request; `{name}` comes as a stream")
 
 
 def _no_step(

@@ -4,8 +4,8 @@ Every stage runs in a branch of its own. What is on its way to the next stage tr
 pieces can be on their way at once. What stages that overlap add to the context follows one another in their order; one that waits
 for the whole of what came before begins with all of it.
 
-Leaves out: a jitter buffer: pieces that are listened to are worked on in the order in which they come; the encoding of a piece
-tried again: one that could not be encoded is lost; polling for a streamed answer: it is pushed.
+Leaves out: a jitter buffer: pieces that are listened to are worked on in the order in which they come; polling for a streamed
+answer: it is pushed.
 Checked: tests/test_pipeline.py.
 """
 
@@ -20,11 +20,11 @@ from ..sim.engine.branch import Branch
 from ..sim.engine.draws import lane
 from ..sim.engine.relay import Piece, Relay, Stages
 from .agent_step import AgentProcess
-from .context import LOST_PIECES, PIECES, Context
+from .context import DEGRADED, LOST_PIECES, PIECES, Context
 from .intake import Intake
 from .line import cross
 from .pipeline_step import Stage
-from .service import Service, TaskFailed
+from .service import Service
 from .steps import Flow, retriever
 from .workflow import AgentStep
 
@@ -257,14 +257,13 @@ class Listening:
 
     def _bring(self, flight: Branch, portion: Portion, late: float) -> Generator[None, Any, bool]:
         """Bring a piece to who works on it; return whether it came."""
+        intake = self.intake
         flight.add(self.jitter_account, late)
-        try:
-            yield from self.intake.attempt(flight, portion.units, 0)
-        except TaskFailed:
-            flight.let_go()
-            flight.facts[LOST_PIECES] += 1
-            return False
-        return True
+        came = yield from intake.tried(
+            flight, intake.spec.attempts, True, lambda again: intake.attempt(flight, portion.units, again)
+        )
+        flight.facts[DEGRADED] += not came
+        return came
 
 
 class ServiceStage:

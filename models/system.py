@@ -360,6 +360,11 @@ def _is_zero(draw: Any) -> bool:
     return bool(draw.is_constant and draw.mean == 0)
 
 
+def _streams(scenario: Scenario, step: PerceiveStep) -> bool:
+    """Whether a step takes in a stream."""
+    return any(scenario.modalities[name].stream is not None for name in step.perceive)
+
+
 def _cancels(scenario: Scenario) -> bool:
     """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
     flows = [scenario.workflow, *scenario.workflows.values()]
@@ -367,7 +372,7 @@ def _cancels(scenario: Scenario) -> bool:
         (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
         or (isinstance(step, TeamStep) and step.cancels)
         or isinstance(step, PipelineStep)
-        or (isinstance(step, PerceiveStep) and step.patience is not None)
+        or (isinstance(step, PerceiveStep) and (step.patience is not None or _streams(scenario, step)))
         for flow in flows
         for step in flow.steps.values()
     )

@@ -34,7 +34,7 @@ from .steps import (
     straggled,
     until_join,
 )
-from .team_context import Meeting, Member, Message, Seat, conclude, hold, said
+from .team_context import Meeting, Member, Message, Seat, Voice, conclude, hold
 from .team_graph import run_graph
 from .team_step import TeamStep
 from .topology import BOARD, endless
@@ -67,14 +67,14 @@ class TeamProcess(Process):
                 self.seats[source].to.append(self.seats[target])
         self.entry = [self.seats[node] for node in graph.graph["entry"]]
         self.rounds = system.stream(f"{self.path}/rounds", spec.rounds)
-        self.size = None if spec.message is None else system.stream(f"{self.path}/message", spec.message)
+        self.voice = Voice(system, self.path, spec)
         self.handing = system.draws.uniform(f"{self.path}/hand_off")
         self.taking = system.draws.uniform(f"{self.path}/to")
         self.stopping = system.draws.uniform(f"{self.path}/stop")
         self.stops = (spec.stop and spec.stop.chance) or 0.0
         judge = spec.stop and spec.stop.evaluator
         self.judge = self._judge(judge) if judge else None
-        self.said_slot, self.sent_slot, self.turn_slot = (system.ledger.callee() for _ in range(3))
+        self.sent_slot, self.turn_slot = system.ledger.callee(), system.ledger.callee()
         self.channels: dict[tuple[int, int], Channel | None] = {}
         walks = {"single": self._walk, "chain": self._walk, "swarm": self._swarm}
         led = {"supervisor": self._delegate, "hierarchy": self._delegate}
@@ -122,7 +122,7 @@ class TeamProcess(Process):
             for seat, answer in answers:
                 yield from self.move(branch, self.sit(meeting, branch, seat).home, meeting.team.home, answer.tokens)
             members = list(meeting.desks[meeting.lane].values())
-            conclude(meeting.team, members, [answer for _, answer in answers])
+            conclude(meeting.team, [*members, *meeting.left_off(members)], [answer for _, answer in answers])
         branch.close_span(outer, self.step_account, began)
         return self.onward(branch, visit)
 
@@ -138,14 +138,16 @@ class TeamProcess(Process):
             meeting.left -= 1
         return True
 
-    def sit(self, meeting: Meeting, branch: Branch, seat: Seat) -> Member:
-        """Return the context of a member, for this branch to work on."""
+    def sit(self, meeting: Meeting, branch: Branch, seat: Seat, fresh: bool = False) -> Member:
+        """Return the context of a member, for this branch to work on: what it knows already, or a `fresh` one."""
         desk = meeting.desks[branch.lane]
         member = desk.get(seat.name)
         if member is None:
             kept = meeting.desks[meeting.lane].get(seat.name)
+            if fresh and kept is not None:
+                meeting.replaced.append(kept)
             key = (branch.index, branch.lane, self.path, seat.name, meeting.visit)
-            if kept is None:
+            if kept is None or fresh:
                 brief = meeting.brief if seat.briefed else None
                 member = Member(meeting.team, brief, seat.home, key, self.system.prompts)
             else:
@@ -160,7 +162,7 @@ class TeamProcess(Process):
         if self.shared:
             before = branch.state.tokens
             yield from self.flow.walk(branch, seat.start)
-            return self._said(branch, before)
+            return self.voice.say(branch, before)
         outside = branch.state
         member = self.sit(meeting, branch, seat)
         if member.due:  # it has not got yet what the team began with
@@ -172,7 +174,7 @@ class TeamProcess(Process):
         if branch.lane == meeting.lane:
             member.leave(self.system.prompts)
         branch.state = member
-        message = self._said(branch, before)
+        message = self.voice.say(branch, before)
         branch.state = outside
         return message
 
@@ -187,14 +189,6 @@ class TeamProcess(Process):
             branch.state = outside
         outside.excess, outside.excess_coordination = member.excess, member.excess_coordination
         return outcome
-
-    def _said(self, branch: Branch, before: float) -> Message:
-        tokens = None
-        if self.size is not None:
-            ordinal = branch.calls[self.said_slot]
-            branch.calls[self.said_slot] = ordinal + 1
-            tokens = float(round(self.size.draw(branch.index, ordinal, branch.lane)))
-        return said(branch.state, before, tokens)
 
     # Messages
 
@@ -370,6 +364,7 @@ class TeamProcess(Process):
         def work(child: Branch, seat: Seat) -> Act:
             child.facts[AGENT_MESSAGES] += 1
             if not self.shared:
+                self.sit(meeting, child, seat, self.spec.fresh)
                 yield from self.move(child, home, self.where(meeting, child, seat), order.tokens)
                 self.hear(meeting, child, [seat], order)
             report = yield from self.act(meeting, child, seat, taken=True)

@@ -10,11 +10,15 @@ Checked: tests/test_team.py.
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
 from .context import Context
 from .steps import fork_number
+
+if TYPE_CHECKING:
+    from .system import System
+    from .team_step import TeamStep
 
 
 class Message:
@@ -131,6 +135,26 @@ def said(state: Context, before: float, tokens: float | None) -> Message:
     return Message(tokens, [min(shown, tokens) for shown in seen])
 
 
+class Voice:
+    """How much members say: so many tokens, the answer of their last call, or all that their activation has added."""
+
+    def __init__(self, system: "System", path: str, spec: "TeamStep") -> None:
+        self.slot = system.ledger.callee()
+        self.answers = spec.message == "answer"
+        given = None if spec.message is None or isinstance(spec.message, str) else spec.message
+        self.size = None if given is None else system.stream(f"{path}/message", given)
+
+    def say(self, branch: Branch, before: float) -> Message:
+        """Return what one has to say whose context had `before` tokens when it began to act."""
+        state: Context = branch.state
+        tokens = min(state.output, state.tokens) if self.answers else None
+        if self.size is not None:
+            ordinal = branch.calls[self.slot]
+            branch.calls[self.slot] = ordinal + 1
+            tokens = float(round(self.size.draw(branch.index, ordinal, branch.lane)))
+        return said(state, before, tokens)
+
+
 def hold(state: Context, children: Sequence[Context]) -> None:
     """After a join, homes keep what its branches brought them of the shared context, up to the fork."""
     for child in children:
@@ -167,7 +191,7 @@ class Seat:
 class Meeting:
     """One visit to the step: what its members know, and how many turns are left."""
 
-    __slots__ = ("brief", "desks", "lane", "left", "team", "visit")
+    __slots__ = ("brief", "desks", "lane", "left", "replaced", "team", "visit")
 
     def __init__(self, branch: Branch, visit: int, turns: int | None, shared: bool) -> None:
         self.team: Context = branch.state
@@ -177,6 +201,11 @@ class Meeting:
         self.brief = None if shared else Brief(branch.state)
         # Contexts of members by the lane that works on them, in it by name: a join takes over those it has waited for.
         self.desks: dict[int, dict[str, Member]] = {branch.lane: {}}
+        self.replaced: list[Member] = []  # those in whose place fresh ones were to be
+
+    def left_off(self, members: Sequence[Member]) -> list[Member]:
+        """Return who has worked in the team and is no longer one of its `members`."""
+        return [one for one in dict.fromkeys(self.replaced) if one not in members]
 
     def take_over(self, lane: int, child: int, prompts: Sequence[float]) -> None:
         """A parallel branch has ended, in time: its members are now those of the branch that waited for it."""

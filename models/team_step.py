@@ -51,6 +51,7 @@ _FITS: dict[str, tuple[str, ...]] = {
     "hand_off": ("swarm",),
     "to": ("swarm",),
     "stop": _ROUNDS,
+    "fresh": ("supervisor", "hierarchy"),
 }
 _SHARED = ("single", "chain", "blackboard", "swarm")
 
@@ -76,9 +77,11 @@ class TeamStep(Step):
     a graph has `nodes` (name: role), `edges` and a `start`. `rounds` are those of a debate or board, or the delegations of
     the top lead. `quorum` says on how many a join waits, in a graph of the predecessors; `rest` what becomes of the others.
     After `turns` activations in all the team is over, and `at_turns` tells whether that fails the task. A `message` is what
-    a member sends: left out, all that its activation added to its context. In a swarm, `hand_off` is the probability that
-    another takes over, chosen by the weights of `to` by role. Contexts are `shared` or `private`: left out, private
-    in a supervisor's team, a hierarchy, a debate and a graph.
+    a member sends: so many tokens, or the `answer`, which is what it wrote last; left out, all that its activation added to
+    its context. In a swarm, `hand_off` is the probability that another takes over, chosen by the weights of `to` by role.
+    Contexts are `shared` or `private`: left out, private in a supervisor's team, a hierarchy, a debate and a graph. Those
+    who are led keep their own from one delegation to the next, or begin each `fresh`, as sub-agents do that are started
+    for one order.
     """
 
     team: Topology
@@ -95,7 +98,8 @@ class TeamStep(Step):
     turns: PositiveCount | None = None
     at_turns: Literal["end", "fail"] = "end"
     context: Literal["shared", "private"] | None = None
-    message: TokensDist | None = None
+    message: TokensDist | Literal["answer"] | None = None
+    fresh: bool = False
     hand_off: Share = 0.0
     to: dict[Name, Weight] = {}
     stop: Stop | None = None
@@ -168,6 +172,8 @@ class TeamStep(Step):
             raise SpecProblem("context", "must be shared: a blackboard is a context that all read")
         if self.context == "shared" and self.team == "graph":
             raise SpecProblem("context", "must be private: what a node of a graph knows is what has been sent to it")
+        if self.fresh and self.shared:
+            raise SpecProblem("fresh", "needs private contexts: in a shared one, all know what any has done")
         if self.hand_off == 1 and self.turns is None and self._count() > 1:
             raise SpecProblem("hand_off", "never ends at 100 %; give `turns`, or a lower probability")
         return self

@@ -58,6 +58,7 @@ class Stepper:
         while self.coming and self.coming[0].arrived <= until:
             one = self.coming.pop(0)
             if isinstance(one, Job):
+                self.blocked = self.blocked and bool(self.jobs)
                 self.jobs.append(one)
             else:
                 self._arrive(one, one.arrived)
@@ -71,7 +72,7 @@ class Stepper:
                 job.reader = request
         # Those preempted come first, the last preempted before the others.
         self.waiting.sort(key=lambda one: (0, 0.0, -one.finish) if one.finish else (1, self._key(one), one.sequence))
-        if self.waiting[0] is request:
+        if self.waiting[0] is request and not self.jobs:
             self.blocked = False
 
     def _key(self, request: Request) -> float:
@@ -84,13 +85,6 @@ class Stepper:
     def _iterate(self, now: float) -> float:
         """Go through one iteration that begins at `now`; return when it ends."""
         limits, kv, block = self.limits, self.kv, self.limits.block
-        while self.jobs:
-            job = self.jobs[0]
-            if sum(self._plan()[3].values()) + job.blocks <= kv.room(now):
-                return self._encode(self.jobs.pop(0), now)
-            if self.running or not self._yield(now):
-                self.blocked = True
-                break
         preempted = False
         while True:
             decoding, prefilling, chunks, short, budget = self._plan()
@@ -100,6 +94,11 @@ class Stepper:
                 continue
             preempted = True
             self._preempt(self._victim(), now)
+        while self.jobs and not self.blocked and (not preempted or not self.running):
+            if sum(short.values()) + self.jobs[0].blocks <= kv.room(now):
+                return self._encode(self.jobs.pop(0), now)
+            if not self._make_way(now):
+                self.blocked = True
         for request in self.running:
             assert kv.grow(held(request), short[request.sequence], now)
         while self.waiting and not self.blocked and (not preempted or not self.running):
@@ -112,7 +111,7 @@ class Stepper:
             chunk = min(request.length - hit, budget)
             if not kv.grow(lease, max(0, -(-(hit + chunk) // block) - lease.shared), now):
                 kv.close(lease, now)
-                if not self.running and self._yield(now):
+                if self._make_way(now):
                     continue
                 self.blocked = True
                 break
@@ -162,8 +161,13 @@ class Stepper:
         """Let go of what has been held longest, if anything is."""
         if self.held:
             self._free(self.held[0], now)
+            self.blocked = False
             return True
         return False
+
+    def _make_way(self, now: float) -> bool:
+        """Let go of what has been held longest where nobody runs."""
+        return not self.running and self._yield(now)
 
     def _end(self, now: float, decoding: list[Request], prefilling: list[Request], chunks: dict[int, int]) -> float:
         limits, kv = self.limits, self.kv

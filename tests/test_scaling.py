@@ -229,6 +229,16 @@ def test_a_cell_is_what_a_run_of_it_gives() -> None:
         assert cell.values["coordination_without_stragglers"] == tuple(without)
 
 
+def test_warm_up_is_left_out_of_all_cells() -> None:
+    """Of 60 tasks that come every 1,000 s, those that arrive after 20,000 s count."""
+    scenario = scene(FAN, MANY, {"workload": {"warmup": "20000 s"}})
+    sweep = only(swept(scenario, "workflow.steps.fan.copies=1,4", replications=2, ablate=False))
+    for cell in sweep.cells:
+        run = simulate(scenario.replace("workflow.steps.fan.copies", int(cell.x)), scenario.seed, 0).after(20_000.0)
+        assert run.coordination.size < 60
+        assert cell.values["coordination"][0] == float(run.coordination.mean())
+
+
 def test_all_cells_meet_the_same_draws() -> None:
     """The longest of four parts of a task is never shorter than that of two: the first two are the same parts."""
     scenario = scene(FAN, MANY)
@@ -472,6 +482,16 @@ def test_the_drop_of_an_exponent_is_paired() -> None:
     alone = exponent_drop(growth(drawn(2.0, replications=1)), growth(drawn(1.5, replications=1)), 0.95, 0)
     assert alone.value == pytest.approx(0.5, abs=0.01)
     assert not alone.resolved
+
+
+def test_the_drop_is_the_same_for_one_seed() -> None:
+    """Resamples come from the seed, and nothing else."""
+    noise = np.random.default_rng(5).normal(1.0, 0.05, (2, 8, X.size))
+    one, other = (growth(Curve(X, X**power * each)) for power, each in zip((2.0, 1.5), noise, strict=True))
+    drop = exponent_drop(one, other, 0.95, 0)
+    assert drop.half_width > 0.01
+    assert drop == exponent_drop(one, other, 0.95, 0)
+    assert drop != exponent_drop(one, other, 0.95, 1)
 
 
 def test_one_that_lowers_the_exponent_most_is_named() -> None:

@@ -122,6 +122,7 @@ class Places:
             if short <= kv.room(now):
                 return kept
             if len(self.running) == 1 and self.jobs is not None and self.jobs.yield_one(kv, now):
+                self.blocked = False
                 continue  # else it would go, only to come back into the same room
             self._preempt(self._victim(), now)
             kept = False

@@ -123,7 +123,7 @@ class Replica(Places):
             self.jobs.claim(request)
         if self.closing:
             return
-        if self.waiting.head is request:
+        if self.waiting.head is request and (self.jobs is None or not self.jobs.waiting):
             self.blocked = False
             if len(self.running) < self.limits.sequences:
                 self._cut(now)
@@ -150,6 +150,8 @@ class Replica(Places):
         if self.jobs is None:
             self.jobs = Jobs()
         self.jobs.waiting.append(job)
+        if self.jobs.waiting[0] is job:
+            self.blocked = False
         if not self.closing:
             self._cut(now)
 
@@ -205,9 +207,10 @@ class Replica(Places):
         self.blocked = self.blocked and now < self.release
         if self.loading:
             self._loaded(now)
-        if self.jobs is not None and self.jobs.waiting and self._encode(self.jobs, now):
-            return
         kept = self._secure_blocks(now)
+        if self.jobs is not None and self.jobs.waiting and not self.blocked and (kept or not self.running):
+            if self._encode(self.jobs, now):
+                return
         chunks = self._continue_prefills() if self.prefilling else []
         if len(self.waiting) and not self.blocked and (kept or not self.running):
             self._admit(chunks, now)
@@ -322,8 +325,6 @@ class Replica(Places):
         batch = self.batch
         # Whoever could be taken in, but was not since somebody had to go, is looked at after one iteration.
         most = 1 if len(self.waiting) and not self._closed() else batch.left
-        if self.jobs is not None and self.jobs.waiting and len(self.running) == 1:
-            most = 1  # what was encoded before may have yielded to the one that runs, and left more than it needs
         self.leap = leap = batch.affordable(most, self.kv.room(now) + self.reserved)
         if not leap:  # the blocks do not last for one
             self.next_time = self.start

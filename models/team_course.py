@@ -1,0 +1,483 @@
+"""The course of a team in the mean: who acts how often, on and beside the critical path, knowing how much, and who tells whom.
+
+Rounds, early stops, turn limits and hand-offs count as often as they come. How much a member of a swarm has kept of its own is
+an estimate, as is the order in which a limit of turns meets the members of a hierarchy.
+
+Leaves out: any time (`demand_team`); work that a quorum cancels counts as done.
+Checked: tests/test_bounds_media.py.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..sim.engine.distributions import CountDist
+from .team import TeamProcess
+from .team_context import Seat
+from .topology import endless
+
+__all__ = ["TEAM", "Course", "Part", "survival"]
+
+TEAM = -1  # in place of a home: wherever control is when the team begins
+_NEGLIGIBLE = 1e-9
+_MOST_TURNS = 10_000
+
+
+@dataclass
+class Part:
+    """The activations of a role at one visit of the step, summed, each by how likely it is.
+
+    Their number `count`, on the critical path `path`; by members that have what the team began with, `brief`; tokens beyond that,
+    `extra`, and of them those at the member's last call, `known`; by members that have acted before, `again`; the first of the
+    role, `first`. By server, `seen` tokens beyond the brief, and `shown`, activations whose brief it has seen. `before` tells at
+    which home control was.
+    """
+
+    count: float = 0.0
+    path: float = 0.0
+    brief: float = 0.0
+    extra: float = 0.0
+    known: float = 0.0
+    again: float = 0.0
+    first: float = 0.0
+    seen: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    shown: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    before: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class Desk:
+    """Members that are alike: their context beyond the brief, and what servers have seen of it."""
+
+    def __init__(self, seat: Seat, size: float = 1) -> None:
+        self.seat = seat
+        self.size = size
+        self.own = self.known = self.acted = 0.0
+        self.seen: dict[int, float] = {}
+
+    def hear(self, tokens: float, seen: Mapping[int, float]) -> None:
+        """Take in messages of so many tokens in all, of which servers have seen some."""
+        self.own += tokens
+        for server, share in seen.items():
+            self.seen[server] = self.seen.get(server, 0.0) + share
+
+
+class Course:
+    """One visit of a team.
+
+    By role, `growth` are the tokens that an activation adds, `servers` those that it calls, `seconds` how long it takes, which
+    matters where members differ on the way through a graph.
+    """
+
+    def __init__(
+        self,
+        team: TeamProcess,
+        growth: Mapping[str, float] | None = None,
+        servers: Mapping[str, set[int]] | None = None,
+        seconds: Mapping[str, float] | None = None,
+    ) -> None:
+        self.team, self.spec, self.shared = team, team.spec, team.shared
+        roles = list(dict.fromkeys(seat.role for seat in team.seats.values()))
+        self.growth = growth or dict.fromkeys(roles, 0.0)
+        self.servers = servers or {role: set() for role in roles}
+        self.seconds = seconds or dict.fromkeys(roles, 1.0)
+        self.parts = {role: Part() for role in roles}
+        # From home to home, with `brief` and tokens beyond it: how many messages, and how many of them on the path.
+        self.messages: dict[tuple[int, int, float, float], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        self.asked = self.showed = 0.0  # questions to the evaluator, and tokens beyond the brief that it then has, summed
+        self.answer = 0.0  # tokens that join the context of the task
+        self.grown = 0.0  # tokens of a shared context, beyond what it began with
+        self.at: dict[int, float] = {TEAM: 1.0}  # where control is
+        self.left = team.spec.turns
+        self.judged = team.spec.stop is not None and team.spec.stop.evaluator is not None
+        self.stops = self._chance()
+        self.output = 0.0 if team.judge is None or team.judge.call is None else float(self._judge_output())
+        self._knew: dict[str, float] = {}  # of a shared context: what roles and servers know
+        self._seen: dict[int, float] = {}
+        kinds = {"single": self._chain, "chain": self._chain, "swarm": self._swarm, "graph": self._graph}
+        kinds |= {"supervisor": self._delegate, "hierarchy": self._delegate}
+        kinds.get(self.spec.team, self._debate)()
+
+    def _chance(self) -> float:
+        judge = self.team.judge
+        return self.team.stops if judge is None else judge.accept
+
+    def _judge_output(self) -> float:
+        evaluators = self.team.system.scenario.evaluators
+        assert self.team.judge is not None
+        output = evaluators[self.team.judge.spec.evaluator].output
+        return 0.0 if output == "trace" else output.mean
+
+    def said(self, role: str) -> float:
+        """Return the tokens of what a member of a role has to say."""
+        return self.growth[role] if self.spec.message is None else self.spec.message.mean
+
+    # Acts
+
+    def act(self, desk: Desk, weight: float = 1.0, size: float = 1.0, path: float = 1.0) -> None:
+        """So many members of a desk act, each where `weight` says how likely; on the critical path is one of them, times `path`."""
+        role, seat = desk.seat.role, desk.seat
+        part, times = self.parts[role], weight * size
+        growth, servers = self.growth[role], self.servers[role]
+        part.first += weight if not part.count else 0.0
+        part.count += times
+        part.path += weight * path
+        if self.shared:
+            part.brief += times
+            part.extra += times * self.grown
+            if role in self._knew:
+                part.again += times
+                part.known += times * self._knew[role]
+            for server, seen in self._seen.items():
+                part.seen[server] += times * seen
+                part.shown[server] += times
+            for home, share in self.at.items():
+                part.before[home] += times * share
+            self._knew[role] = self.grown + growth
+            return
+        part.brief += times * seat.briefed
+        part.extra += times * desk.own
+        part.again += times * desk.acted
+        part.known += times * desk.known
+        part.before[seat.home] += times
+        for server in servers:
+            part.seen[server] += times * min(desk.own, desk.seen.get(server, 0.0))
+            part.shown[server] += times * seat.briefed * (desk.acted or (size - 1) / size)
+            desk.seen[server] = desk.own + growth
+        if seat.briefed and desk.acted < 1:
+            self.move(TEAM, seat.home, 1.0, 0.0, (times * (1 - desk.acted), weight * path * (1 - desk.acted)))
+        desk.own += growth
+        desk.known, desk.acted = desk.own, 1.0
+
+    def alone(self, desk: Desk, weight: float = 1.0, path: float = 1.0) -> None:
+        """One member acts, in the branch of the team."""
+        self.act(desk, weight, 1.0, path)
+        if self.shared:
+            self.grown += self.growth[desk.seat.role]
+            self._show(desk)
+            self.at = {desk.seat.home: 1.0}
+
+    def together(self, desk: Desk, weight: float, size: float, needed: float, path: float = 1.0) -> None:
+        """So many members act in parallel; of what they add, a shared context takes what those `needed` have brought."""
+        self.act(desk, weight, size, path)
+        if self.shared:
+            growth = self.growth[desk.seat.role]
+            self.grown += needed * growth
+            self._show(desk)
+            for home, share in self.at.items():
+                self.move(desk.seat.home, home, 0.0, growth, (weight * size * share, weight * path * share))
+
+    def _show(self, desk: Desk) -> None:
+        for server in self.servers[desk.seat.role]:
+            self._seen[server] = self.grown
+
+    def move(self, source: int, target: int, brief: float, tokens: float, times: tuple[float, float]) -> None:
+        """Bring the brief or `tokens` from home to home: how often, and how often on the critical path."""
+        if source != target and times[0]:
+            sums = self.messages[source, target, brief, tokens]
+            sums[0] += times[0]
+            sums[1] += times[1]
+
+    def tell(self, source: Desk, target: Desk, times: tuple[float, float]) -> None:
+        """Send what a member has to say: how often, and how often on the critical path. The other takes it in by `hear`."""
+        if not self.shared:
+            self.move(source.seat.home, target.seat.home, 0.0, self.said(source.seat.role), times)
+
+    def hear(self, target: Desk, source: Desk, messages: float) -> None:
+        """Let a member take in so many messages."""
+        if self.shared or not messages:
+            return
+        tokens = messages * self.said(source.seat.role)
+        # Of several listeners at one server, the first shows it what another has written.
+        others = (target.size - 1) / target.size
+        own, writers = self.servers[target.seat.role], self.servers[source.seat.role]
+        target.hear(tokens, {server: tokens * (1.0 if server in writers else others) for server in own})
+
+    def conclude(self, answers: Mapping[Desk, float]) -> None:
+        """The team is over with so many answers of each."""
+        if self.shared:
+            self.answer = self.grown
+            return
+        for desk, count in answers.items():
+            tokens = self.said(desk.seat.role)
+            self.answer += count * tokens
+            self.move(desk.seat.home, TEAM, 0.0, tokens, (count, count))
+
+    def take(self, size: float) -> float:
+        """Return how many of so many may take a turn, and count those."""
+        if self.left is None:
+            return size
+        taken = min(size, self.left)
+        self.left -= int(taken)
+        return taken
+
+    def ask(self, weight: float, showed: float) -> None:
+        """Ask the evaluator, if there is one, whether it is enough."""
+        if self.judged:
+            self.asked += weight
+            self.showed += weight * (self.grown if self.shared else showed)
+            if self.shared:
+                self.grown += self.output
+
+    # Walks
+
+    def _chain(self) -> None:
+        last: Desk | None = None
+        for desk in [Desk(seat) for seat in self.team.seats.values()]:
+            if not self.take(1):
+                break
+            if last is not None:
+                self.tell(last, desk, (1.0, 1.0))
+                self.hear(desk, last, 1.0)
+            self.alone(desk)
+            last = desk
+        self.conclude({} if last is None else {last: 1.0})
+
+    def _swarm(self) -> None:
+        """Members take over as in a Markov chain; by how likely each is at work, so are all sums."""
+        desks = [Desk(seat) for seat in self.team.seats.values()]
+        given = self.spec.to
+        weights = np.array([given.get(desk.seat.role, 0.0) if given else 1.0 for desk in desks])
+        ahead = weights.sum() - weights  # of those to whom each may hand over
+        passes = np.where(ahead > _NEGLIGIBLE, self.spec.hand_off, 0.0)
+        likely = np.zeros(len(desks))
+        likely[0] = 1.0
+        sender: dict[str, float] = {}
+        answers: dict[Desk, float] = {}
+        turns = min(self.left or _MOST_TURNS, _MOST_TURNS)
+        acted = np.zeros(len(desks))
+        for turn in range(turns):
+            alive = float(likely.sum())
+            if alive < _NEGLIGIBLE:
+                break
+            self._turn(desks, likely, acted, sender, turn)
+            stays = likely * (1 - passes) if turn + 1 < turns else likely
+            for place in np.flatnonzero(stays):
+                answers[desks[place]] = answers.get(desks[place], 0.0) + float(stays[place])
+            leaves = likely * passes / np.where(ahead > _NEGLIGIBLE, ahead, 1.0)
+            following = weights * (leaves.sum() - leaves)
+            if turn + 1 < turns:
+                self._hand_over(desks, leaves, weights)
+            acted += likely / alive
+            sender = {}
+            for place in np.flatnonzero(leaves):
+                role = desks[place].seat.role
+                sender[role] = sender.get(role, 0.0) + float(leaves[place] * ahead[place])
+            likely = following
+        if self.shared:
+            self.at = defaultdict(float)
+            for desk, count in answers.items():
+                self.at[desk.seat.home] += count
+        self.conclude(answers)
+        if self.shared:
+            self.answer = sum(part.count * self.growth[role] for role, part in self.parts.items())
+
+    def _turn(
+        self, desks: list[Desk], likely: np.ndarray, acted: np.ndarray, sender: Mapping[str, float], turn: int
+    ) -> None:
+        """One turn of a swarm: whoever may be at work."""
+        alive, at, added = float(likely.sum()), dict(self.at), 0.0
+        handed = sum(sender.values())
+        message = sum(share * self.said(role) for role, share in sender.items()) / handed if handed else 0.0
+        known = dict(self._knew)
+        for place in np.flatnonzero(likely):
+            desk, weight = desks[place], float(likely[place])
+            growth = self.growth[desk.seat.role]
+            if not self.shared:
+                before = min(1.0, float(acted[place]))
+                heard = float(acted[place]) + (turn > 0) - (place == 0 and turn > 0)
+                desk.acted, desk.known = before, float(acted[place]) * (growth + message)
+                desk.own = float(acted[place]) * growth + max(heard, 0.0) * message
+                desk.seen = dict.fromkeys(self.servers[desk.seat.role], desk.own)
+            self.act(desk, weight)
+            added += weight * growth / alive
+        if self.shared:
+            self.grown += added
+            self._knew = known | {desks[place].seat.role: self.grown for place in np.flatnonzero(likely)}
+            for place in np.flatnonzero(likely):
+                self._show(desks[place])
+            self.at = defaultdict(float)
+            for place in np.flatnonzero(likely):
+                self.at[desks[place].seat.home] += float(likely[place]) / alive
+        else:
+            self.at = at
+
+    def _hand_over(self, desks: list[Desk], leaves: np.ndarray, weights: np.ndarray) -> None:
+        """Messages of a swarm, by the homes of who sends and who takes over."""
+        homes: dict[int, float] = defaultdict(float)
+        for place, desk in enumerate(desks):
+            homes[desk.seat.home] += float(weights[place])
+        if self.shared or len(homes) == 1:
+            return
+        for place in np.flatnonzero(leaves):
+            desk, leaving = desks[place], float(leaves[place])
+            for home, total in homes.items():
+                share = leaving * (total - (float(weights[place]) if home == desk.seat.home else 0.0))
+                self.move(desk.seat.home, home, 0.0, self.said(desk.seat.role), (share, share))
+
+    # Delegation
+
+    def _delegate(self) -> None:
+        seats = list(self.team.seats.values())
+        levels = self.spec.depth if self.spec.team == "hierarchy" else 1
+        fanout = self.spec.fanout if self.spec.team == "hierarchy" else self.spec.size
+        by_level: list[Desk] = [Desk(seats[0])]
+        for level in range(1, levels + 1):
+            seat = next(s for s in seats if s.role == ("worker" if level == levels else "lead") and s is not seats[0])
+            by_level.append(Desk(seat, fanout**level))
+        lead = by_level[0]
+        if not self.take(1):
+            return
+        self.alone(lead)
+        alive = 1.0
+        for more in survival(self.spec.rounds):
+            weight = alive * more
+            if not self._led(by_level, 0, fanout, weight):
+                break
+            self.ask(weight, self.said(lead.seat.role))
+            alive *= 1 - self.stops
+            if alive < _NEGLIGIBLE:
+                break
+        self.conclude({lead: 1.0})
+
+    def _led(self, levels: list[Desk], level: int, fanout: int, weight: float) -> bool:
+        """Each lead of a level orders those below, and works on what they report; False where no turn is left for it."""
+        leads, below = levels[level], levels[level + 1]
+        size = self.take(below.size)
+        needed = self.spec.needed(fanout) if size == below.size else size / leads.size
+        if size:
+            self.tell(leads, below, (weight * size, weight))
+            self.hear(below, leads, 1.0)
+            self.together(below, weight, size, 0.0)
+            merged = level + 2 < len(levels) and self._led(levels, level + 1, fanout, weight)
+            if self.shared:
+                acts = 2 if merged else 1
+                self.grown += needed * leads.size * acts * self.growth[below.seat.role]
+            self.tell(below, leads, (weight * size, weight))
+            self.hear(leads, below, needed)
+        again = self.take(leads.size)
+        if not again:
+            return False
+        if level:
+            self.act(leads, weight, again)
+        else:
+            self.alone(leads, weight)
+        return True
+
+    # Rounds
+
+    def _debate(self) -> None:
+        seats = list(self.team.seats.values())
+        speakers = Desk(seats[0], self.spec.size)
+        judge = next((Desk(seat) for seat in seats if seat.role == "judge"), None)
+        chair = next((Desk(seat) for seat in seats if seat.role == "controller"), None)
+        rounds, alive, begun, answers = survival(self.spec.rounds), 1.0, 0.0, {}
+        for number, more in enumerate(rounds):
+            weight = alive * more
+            size = self.take(speakers.size)
+            if not size:
+                break
+            begun = begun or weight
+            going_on = alive * (rounds[number + 1] if number + 1 < len(rounds) else 0.0)
+            needed = self.spec.needed(int(size))
+            self.together(speakers, weight, size, needed)
+            others = size * (speakers.size - 1) if self.spec.team == "debate" else 0.0
+            self.tell(speakers, speakers, (going_on * others, going_on * others / size))
+            if judge is not None:
+                self.tell(speakers, judge, (weight * size, weight))
+                self.hear(judge, speakers, needed * weight)
+            answers = {speakers: float(needed)}
+            if chair is not None and self.take(1):
+                self.alone(chair, weight)
+                answers = {chair: 1.0}
+            self.ask(going_on, needed * self.said(speakers.seat.role))
+            if self.spec.team == "debate":
+                self.hear(speakers, speakers, needed * (1 - 1 / speakers.size))
+            alive *= 1 - self.stops
+            if alive < _NEGLIGIBLE:
+                break
+        if judge is not None and answers and self.take(1):
+            self.alone(judge, begun)
+            answers = {judge: begun}
+        self.conclude(answers)
+
+    # Graphs
+
+    def _graph(self) -> None:
+        desks = {name: Desk(seat) for name, seat in self.team.seats.items()}
+        if endless(self.spec.graph):
+            self._in_rounds(desks)
+        else:
+            self._as_they_come(desks)
+
+    def _as_they_come(self, desks: dict[str, Desk]) -> None:
+        """Each acts once; the critical path is walked back from the last of those to whom nobody listens."""
+        import networkx as nx
+
+        over: dict[str, float] = {}
+        cause: dict[str, str] = {}
+        graph, sends = self.spec.graph, {name: [to.name for to in desk.seat.to] for name, desk in desks.items()}
+        order = [name for name in nx.topological_sort(graph) if self.take(1)]
+        for name in order:
+            came = sorted((over[one], one) for one in graph.predecessors(name) if one in over)
+            needed = 0 if desks[name].seat in self.team.entry else self.team.spec.needed(len(came))
+            for _, one in came[:needed]:
+                self.hear(desks[name], desks[one], 1.0)
+            began, who = came[needed - 1] if needed else (0.0, "")
+            over[name], cause[name] = began + self.seconds[desks[name].seat.role], who
+        sinks = [name for name in order if not sends[name]]
+        path, name = set[str](), max(sinks, key=lambda one: over[one], default="")
+        while name:
+            path.add(name)
+            place = cause[name]
+            if place:  # who listens behind others waits for their messages, too
+                for to in sends[place][: sends[place].index(name) + 1]:
+                    self.tell(desks[place], desks[to], (0.0, 0.0))
+                    self._on_path(desks[place], desks[to])
+            name = place
+        for name in order:
+            self.act(desks[name], path=float(name in path))
+            for to in sends[name]:
+                self.tell(desks[name], desks[to], (1.0, 0.0))
+        self.conclude({desks[name]: 1.0 for name in sinks})
+
+    def _on_path(self, source: Desk, target: Desk) -> None:
+        if source.seat.home != target.seat.home:
+            key = (source.seat.home, target.seat.home, 0.0, self.said(source.seat.role))
+            self.messages[key][1] += 1.0
+
+    def _in_rounds(self, desks: dict[str, Desk]) -> None:
+        """Those act who have heard from enough others since they last did; of each round, the slowest is on the path."""
+        heard_by, spec = self.team.heard_by, self.spec
+        got = dict.fromkeys(heard_by, 0)
+        ready, answers = list(self.team.entry), {}
+        while ready:
+            acting = ready[: int(self.take(len(ready)))]
+            if not acting:
+                break
+            slowest = max(acting, key=lambda seat: self.seconds[seat.role])
+            for seat in acting:
+                path = float(seat is slowest)
+                self.act(desks[seat.name], path=path)
+                for to in seat.to:
+                    self.tell(desks[seat.name], desks[to.name], (1.0, path))
+            answers = {desks[seat.name]: 1.0 for seat in acting}
+            for seat in acting:
+                for to in seat.to:
+                    self.hear(desks[to.name], desks[seat.name], 1.0)
+                    got[to.name] += 1
+            ready = [seat for name, seat in self.team.seats.items() if 0 < spec.needed(heard_by[name]) <= got[name]]
+            got |= dict.fromkeys((seat.name for seat in ready), 0)
+        self.conclude(answers)
+
+
+def survival(count: CountDist) -> list[float]:
+    """Return P(N > k) for k from 0, as far as that is not negligible."""
+    found: list[float] = []
+    while len(found) < _MOST_TURNS:
+        more = float(1 - count.distribution.cdf(np.array([len(found)]))[0])
+        if more < _NEGLIGIBLE:
+            break
+        found.append(more)
+    return found
