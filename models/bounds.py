@@ -13,7 +13,7 @@ workloads; Erlang's C for the wait.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,11 +21,14 @@ import numpy as np
 from ..sim.engine import units
 from ..sim.engine.ledger import CATEGORIES
 from .demand import Demand
+from .demand_media import LONGEST
 from .llm import Llm
 from .scenario import Scenario
 from .simulate import Load
 from .steps import ForkProcess
 from .system import System
+from .team import TeamProcess
+from .team_course import Course
 from .traffic import Traffic, Vector
 
 Kind = Literal["pool", "link", "limit"]
@@ -153,7 +156,7 @@ def _alone(demand: Demand) -> Vector:
     traffic = demand.traffic
     own = np.array([[cost.time[name] for name in CATEGORIES] for cost in demand.costs])
     if any(node.branches for node in traffic.nodes):
-        demand.notes["of parallel branches the one that is longest in the mean counts: stragglers take longer"] = None
+        demand.notes[LONGEST] = None
     waited = np.zeros_like(own)
     for _ in range(len(traffic.nodes) + 1):  # as often as forks lie in each other, at most
         ahead = traffic.ahead(own + waited)
@@ -168,6 +171,9 @@ def _joins(demand: Demand, ahead: Vector) -> Vector:
     waited = np.zeros_like(ahead)
     for number, node in enumerate(demand.traffic.nodes):
         process = node.process
+        if isinstance(process, TeamProcess) and number in demand.teams.courses:
+            waited[number] = _team(demand, number, process, ahead)
+            continue
         if not isinstance(process, ForkProcess) or not node.branches:
             continue
         if node.needed < 1:
@@ -176,6 +182,20 @@ def _joins(demand: Demand, ahead: Vector) -> Vector:
         longest = max((ahead[target] for target, _ in node.branches), key=np.sum)
         copies = process.spec.copies
         waited[number] = longest * node.acts * (1.0 if copies is None else 1 - copies.cdf(0))
+    return waited
+
+
+def _team(demand: Demand, number: int, process: TeamProcess, ahead: Vector) -> Vector:
+    """Return what the members of a team take, as often as each is on the critical path."""
+    node, course = demand.traffic.nodes[number], demand.teams.courses[number]
+    times = {role: None if to is None else ahead[to] for role, (to, _) in node.roles.items()}
+    if process.spec.team == "graph":
+        took = {role: 0.0 if time is None else float(np.sum(time)) for role, time in times.items()}
+        course = Course(process, {role: replace(act, seconds=took[role]) for role, act in course.acts.items()})
+    waited = np.zeros(ahead.shape[1])
+    for role, time in times.items():
+        if time is not None:
+            waited += node.acts * course.parts[role].path * time
     return waited
 
 

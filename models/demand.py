@@ -3,8 +3,9 @@
 Every component's mean cost, from the same spec as its process. Costs in tokens and bytes use the mean context on arrival
 at a step, so they are exact where cost is proportional to it, and estimates where it is not.
 
-Leaves out: queueing; refusals and what then fails.
-Checked: tests/test_bounds.py, against the utilization and the empty system's times of the simulator.
+Leaves out: queueing; refusals and what then fails; how modalities come in and meet (`demand_media`), and what teams say
+(`demand_team`).
+Checked: tests/test_bounds.py, tests/test_bounds_media.py, against the utilization and the empty system's times of the simulator.
 """
 
 from collections import defaultdict
@@ -16,18 +17,25 @@ from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
 from .checkpoint import Checkpoints
 from .control import Control
-from .demand_tokens import TokenMeans
+from .demand_held import Amounts, Holdings
+from .demand_media import Perception, brings, letting
+from .demand_team import Teams
+from .demand_tokens import Held, Letting, TokenMeans
 from .host import Host
 from .line import Line
 from .memory import Summarize
 from .memory_use import MemoryUse
 from .model_call import ModelCall
 from .network import BOUNDARIES, Channel, crossing
+from .perceive import PerceiveProcess
 from .service import Service
 from .steps import EvaluatorProcess, HumanProcess, ServiceProcess
 from .system import System
-from .traffic import Node, Traffic, Turns, Vector
+from .team import TeamProcess
+from .traffic import Node, Traffic, Turns
 from .workflow import HumanStep
+
+__all__ = ["Cost", "Demand"]
 
 
 @dataclass
@@ -56,30 +64,6 @@ class Cost:
             self.serve(resource, times * seconds, times * other.uses[resource])
 
 
-@dataclass(frozen=True)
-class Held:
-    """What a task has on arrival at a step, in the mean: tokens of context, and how many of them others know."""
-
-    tokens: float
-    known: float = 0.0  # to the caller, at its last call
-    prompted: float = 0.0  # probability that the caller has called before
-    seen: float = 0.0  # by the server
-
-
-@dataclass
-class Holdings:
-    """Means at each step, on arrival there: what callers, servers, homes and memories hold of a task."""
-
-    known: dict[int, Vector] = field(default_factory=dict)  # by caller: tokens at its last call
-    prompted: dict[int, Vector] = field(default_factory=dict)  # by caller: probability that there was one
-    seen: dict[int, Vector] = field(default_factory=dict)  # by server: tokens processed
-    homes: dict[int, Vector] = field(default_factory=dict)  # by home: probability that control is there
-    behind: dict[tuple[int, int], Vector] = field(default_factory=dict)  # tokens sent if control is there, to go there
-    dispatches: Vector = field(default_factory=lambda: np.zeros(0))  # probability of a dispatch, if there is one a task
-    memories: dict[int, Vector] = field(default_factory=dict)  # bytes
-    saved: Vector = field(default_factory=lambda: np.zeros(0))  # tokens that checkpoints hold, if every step writes one
-
-
 class Demand:
     """Costs of a scenario's components, and of each step of its traffic."""
 
@@ -91,20 +75,48 @@ class Demand:
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
         } | {"loopback": self.system.loopback[1]}
         self.latency |= {f"boundary.{name}": crossing(name, system.machine)[1] for name in BOUNDARIES}
-        self.full = system.runtime.state == "full" and system.scenario.context.grows
         self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
         self.counts = counts = TokenMeans(system)
         nodes = traffic.nodes
         self.growth = np.array([counts.growth(node) for node in nodes])
-        self.uncut = traffic.carried(counts.request, self.growth)
+        self.lettings = self._lettings()
+        self.teams = teams = Teams(traffic, self.growth, counts.answer)
+        self.uncut = traffic.carried(counts.request, self.growth, teams.into(lambda _, part: (part.brief, part.extra)))
         self.most = counts.most
         self.tokens = np.minimum(self.uncut, self.most)
-        self.held = self._holdings()
+        amounts = Amounts(self.uncut, self.tokens, self.growth)
+        self.held = Holdings(system, counts, traffic, amounts, teams, self.lettings)
+        self.media = Perception(self)
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
         if self.tokens.any():
             self.notes["what depends on tokens is an estimate: it is worked out from their means"] = None
 
+    def _lettings(self) -> dict[int, Letting]:
+        """Work out what steps bring in, and let go of again: growth is what stays."""
+        again = None
+        found: dict[int, Letting] = {}
+        for number, node in enumerate(self.traffic.nodes):
+            process = node.process
+            if isinstance(process, PerceiveProcess):
+                brought = brings(self.counts, process)
+                self.growth[number] = node.acts * brought
+                if process.keeper is not None:
+                    again = self.traffic.again() if again is None else again
+                    let_go = letting(process, node, brought, float(again[number]))
+                    if let_go is not None:
+                        found[number] = let_go
+                        self.growth[number] = let_go.growth
+        return found
+
     # Messages and calls
+
+    def empty(self) -> Cost:
+        """Return what costs nothing."""
+        return Cost()
+
+    def add_beside(self, cost: Cost, other: Cost, times: float, path: float) -> None:
+        """Add `times` another cost, of which `path` take time on the critical path."""
+        cost.add(other, times, path / times if times else 0.0)
 
     def message(self, channel: Channel | None, size: float) -> Cost:
         """Return the cost of one message of `size` bytes."""
@@ -116,7 +128,7 @@ class Demand:
             wire = size * channel.codec.expansion + channel.header
         for coder, host in zip((channel.encode, channel.decode), channel.hosts, strict=True):
             if coder is not None:
-                self._burst(cost, "serialization", host, coder.mean(size))
+                self.burst(cost, "serialization", host, coder.mean(size))
         if channel.hand_off is not None:
             cost.time["communication"] += channel.hand_off.seconds(wire)
         delay = sum(self.latency[hop.name] + hop.overhead for hop in channel.hops)
@@ -129,7 +141,7 @@ class Demand:
                 cost.time["communication"] += wire / hop.own
         return cost
 
-    def _burst(self, cost: Cost, category: str, host: Host | None, seconds: float, uses: float = 1.0) -> None:
+    def burst(self, cost: Cost, category: str, host: Host | None, seconds: float, uses: float = 1.0) -> None:
         """Work on a host's cores, slowed down by the processes of others at least; None: at full speed."""
         if host is not None and seconds:
             seconds *= host.at_rest
@@ -162,7 +174,7 @@ class Demand:
     def _work(self, cost: Cost, service: Service, line: Line, seconds: float) -> None:
         if service.host is not None and service.pool is not None:
             seconds *= service.host.at_rest
-        self._burst(cost, "tool", service.host if service.pool is None else None, seconds)
+        self.burst(cost, "tool", service.host if service.pool is None else None, seconds)
         self._notice(cost, line, seconds)
         if service.pool is not None:
             cost.serve(service.path, seconds, 1.0)
@@ -178,8 +190,9 @@ class Demand:
         """Return the cost of one model call, with this context on its way to the server."""
         server, spec = call.server, call.server.spec
         first = 1 - held.prompted
+        fresh = first if held.fresh is None else held.fresh
         total = call.prompt + held.tokens
-        new = held.tokens - held.seen + first * call.prompt
+        new = held.tokens - held.seen + fresh * call.prompt
         cached = server.best_hit * (held.known + held.prompted * call.prompt)
         carried = max(0.0, total - new - cached)
         received = total if call.full else held.tokens - held.known + first * call.prompt
@@ -189,7 +202,7 @@ class Demand:
             total, carried, cached = new, 0.0, 0.0
         cost = self.message(call.request, received * call.per_token)
         cost.add(self.message(call.response, output * call.per_token))
-        self._burst(cost, "context", call.host, call.assemble * total)
+        self.burst(cost, "context", call.host, call.assemble * total)
         if call.restores:
             cost.time["context"] += server.restore.seconds(held.known * call.per_token)
         work, carry = server.work(new, carried, cached, output)
@@ -221,22 +234,35 @@ class Demand:
             self._agent(cost, number, process, node.turns)
         elif isinstance(process, ServiceProcess):
             cost.add(self.service(process.service, process.line))
-            self._control(cost, number, process.control)
+            self.control(cost, number, process.control)
         elif isinstance(process, HumanProcess):
             assert isinstance(process.spec, HumanStep)
             if process.control is not None:
-                self._control(cost, number, process.control)
+                self.control(cost, number, process.control)
             cost.time["human"] += process.spec.human.mean
         elif isinstance(process, EvaluatorProcess):
-            self._control(cost, number, process.control)
-            judge = self.scenario.evaluators[process.spec.evaluator]
-            if process.call is not None:
-                cost.add(self.call(process.call, self._held(number, process.call), self.counts.output(judge.output)))
-            elif judge.latency is not None:
-                cost.time["tool"] += judge.latency.mean
+            self.judge(cost, process, number)
+        elif isinstance(process, PerceiveProcess):
+            cost.add(self.media.visit(number, process))
+        elif isinstance(process, TeamProcess) and number in self.teams.courses:
+            self.teams.speak(self, cost, number, process)
         acting = Cost()
         acting.add(cost, node.acts)
         return acting
+
+    def judge(
+        self, cost: Cost, process: EvaluatorProcess, number: int, tokens: float | None = None, times: float = 1.0
+    ) -> None:
+        """An evaluator judges at a step: the context there, or so many `tokens` of another."""
+        one = Cost()
+        (self.control if tokens is None else self.dispatch)(one, number, process.control)
+        judge = self.scenario.evaluators[process.spec.evaluator]
+        if process.call is not None:
+            held = Held(tokens or 0.0, seen=tokens or 0.0) if tokens is not None else self.held.of(number, process.call)
+            one.add(self.call(process.call, held, self.counts.output(judge.output)))
+        elif judge.latency is not None:
+            one.time["tool"] += judge.latency.mean
+        cost.add(one, times)
 
     def _agent(self, cost: Cost, number: int, process: AgentProcess, loop: Turns) -> None:
         """The turns of a visit: the first on what the task brings, the others on what the loop itself adds."""
@@ -245,7 +271,7 @@ class Demand:
         before, tools = self.counts.before(process), self.counts.results(process, loop)
         grows = before + output + tools
         turns, begun = loop.turns, loop.begun
-        brought = self._held(number, call)
+        brought = self.held.of(number, call)
         later = turns - begun
         # Sums over the turns. Before a later turn the agent and its server knew what the last one left, but its tools' results.
         tokens = min(turns * (brought.tokens + before) + grows * loop.earlier, turns * (self.most + grows / 2))
@@ -268,7 +294,7 @@ class Demand:
                     turn.add(self.service(*process.tools.lines[name]), calls / turns, wall)
         if process.slots is not None:
             turn.serve(path, turn.total, 1.0)
-        self._control(turn, number, process.control, begun / turns, grows * loop.earlier / turns, grows)
+        self.control(turn, number, process.control, begun / turns, grows * loop.earlier / turns, grows)
         cost.add(turn, turns)
 
     def _wall(self, process: AgentProcess) -> float:
@@ -281,13 +307,33 @@ class Demand:
         self.notes[f"{process.path}: tools called at once count for the time of one"] = None
         return (1 - count.cdf(0)) / count.mean if count.mean else 1.0
 
-    def _control(
+    def control(
         self, turn: Cost, number: int, control: Control, first: float = 1.0, more: float = 0.0, grows: float = 0.0
     ) -> None:
         """Control and state come to the step, at the share `first` of its turns, and the orchestrator dispatches each.
 
         In the mean a turn finds `more` tokens than the first, and a later one `grows` more than the one before.
         """
+        self.dispatch(turn, number, control, first, more, grows)
+        held = self.held
+        for home, channel in enumerate(control.channels):
+            share = float(held.homes[home][number])
+            if channel is not None and share:
+                tokens = float(held.behind[home, control.home][number]) / share
+                turn.add(self.message(channel, tokens * control.per_token), first * share)
+
+    def sub_control(self, cost: Cost, number: int, source: Control, control: Control, more: float) -> None:
+        """Control and state, with `more` tokens than at the step, come from there to who does a part of it in a branch."""
+        self.dispatch(cost, number, control, 0.0 if control.every_task else 1.0, more)
+        known = 0.0 if control.full else float(self.held.left[control.home][number])
+        tokens = max(0.0, float(self.tokens[number]) + more - known)
+        if control.channels:
+            cost.add(self.message(control.channels[source.home], tokens * control.per_token))
+
+    def dispatch(
+        self, turn: Cost, number: int, control: Control, first: float = 1.0, more: float = 0.0, grows: float = 0.0
+    ) -> None:
+        """The orchestrator dispatches a step, and writes the state; see `control`."""
         held = self.held
         if control.checkpoints is not None:
             self._checkpoint(turn, number, control.checkpoints, first, (more, grows))
@@ -296,14 +342,9 @@ class Demand:
             seconds = share * control.mean
             if control.host is not None and control.pool is not None:
                 seconds *= control.host.at_rest
-            self._burst(turn, "orchestration", control.host if control.pool is None else None, seconds, share)
+            self.burst(turn, "orchestration", control.host if control.pool is None else None, seconds, share)
             if control.pool is not None:
                 turn.serve("orchestrator", seconds, share)
-        for home, channel in enumerate(control.channels):
-            share = float(held.homes[home][number])
-            if channel is not None and share:
-                tokens = float(held.behind[home, control.home][number]) / share
-                turn.add(self.message(channel, tokens * control.per_token), first * share)
 
     def _checkpoint(
         self, turn: Cost, number: int, checkpoints: Checkpoints, first: float, later: tuple[float, float]
@@ -348,82 +389,3 @@ class Demand:
         whole = 2 * (tokens - request) + grows
         behind = min(1.0, max(0.0, 1 - (spec.above - request) / whole)) if whole > 0 else float(request > spec.above)
         return behind * min(1.0, grows / (spec.above - spec.to + grows / 2))
-
-    # What is held where
-
-    def _held(self, number: int, call: ModelCall) -> Held:
-        """Return what a task brings to a step that calls a model."""
-        held, server = self.held, call.server.index
-        return Held(
-            *(
-                float(mean[number])
-                for mean in (self.tokens, held.known[call.index], held.prompted[call.index], held.seen[server])
-            )
-        )
-
-    def _holdings(self) -> Holdings:
-        held = Holdings()
-        nodes = self.traffic.nodes
-        calls = {
-            number: call
-            for number, node in enumerate(nodes)
-            if (call := getattr(node.process, "call", None)) is not None
-        }
-        chance = np.array([node.acts * (1.0 if node.turns is None else node.turns.begun) for node in nodes])
-        after = self.tokens + self.growth
-        last = after - [
-            self.counts.results(node.process, node.turns)
-            if isinstance(node.process, AgentProcess) and node.turns and node.turns.turns
-            else 0.0
-            for node in nodes
-        ]
-        for call in calls.values():
-            mine = np.array([number in calls and calls[number] is call for number in range(len(nodes))])
-            same = np.array([number in calls and calls[number].server is call.server for number in range(len(nodes))])
-            held.known[call.index] = self._set(mine, chance, last)
-            held.prompted[call.index] = self._set(mine, chance, np.ones(len(nodes)))
-            held.seen[call.server.index] = self._set(same, chance, last)
-        self._follow_control(held, chance)
-        for index, name in enumerate(self.system.memories):
-            spec = self.scenario.memories[name]
-            entry = spec.entry.mean if spec.write is not None else 0.0
-            grows = [
-                node.acts * node.turns.turns * entry
-                if isinstance(node.process, AgentProcess)
-                and node.turns
-                and node.process.memory is not None
-                and node.process.memory.index == index
-                else 0.0
-                for node in nodes
-            ]
-            held.memories[index] = self.traffic.carried(0.0, np.array(grows))
-        return held
-
-    def _follow_control(self, held: Holdings, chance: Vector) -> None:
-        """Work out where control is on arrival at each step, and how many tokens the next home does not have yet."""
-        traffic, request = self.traffic, self.counts.request
-        homes = range(len(self.system.homes))
-        at = np.array([-1 if node.process.control is None else node.process.control.home for node in traffic.nodes])
-        called = (at >= 0) * chance
-        grown = [node.turns.turns if node.turns and node.turns.turns else 1.0 for node in traffic.nodes]
-        held.saved = self._set(at >= 0, chance, self.tokens + self.growth * (1 - 1 / np.maximum(grown, 1.0)))
-        held.dispatches = 1 - self._set(at >= 0, chance, np.ones(len(at)))
-        held.dispatches /= max(
-            1.0, float((traffic.visits * called) @ held.dispatches)
-        )  # of parallel branches, one is first
-        after = self.tokens + traffic.summed(self.growth)
-        left = {home: self._set(at == home, chance, after, request * (home == 0)) for home in homes}
-        for home in homes:
-            there = held.homes[home] = self._set(at >= 0, chance, (at == home).astype(float), float(home == 0))
-            leaves = (1 - called) * there + called * (at == home)
-            for target in homes:
-                has = np.where(at == target, after, left[target])
-                full = self.full * request if target == 0 else request
-                mass = traffic.onward.T @ (traffic.visits * leaves * (after - (not self.full) * has))
-                mass += traffic.apart.T @ (traffic.visits * there * (self.tokens - (not self.full) * left[target]))
-                mass += traffic.first * (home == 0) * full
-                held.behind[home, target] = traffic.per_visit(np.maximum(mass, 0.0))
-
-    def _set(self, where: Vector, chance: Vector, value: Vector, first: float = 0.0) -> Vector:
-        """Return the mean of a quantity that visits `where` set to `value`."""
-        return self.traffic.remembered(1 - where * chance, where * chance * value, first)

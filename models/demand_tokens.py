@@ -1,9 +1,10 @@
 """Tokens in the mean: what a request brings, a turn and a tool's result add, and summaries keep.
 
-Leaves out: what a task holds on arrival at each step, which `demand` follows through the workflow.
-Checked: tests/test_bounds.py.
+Leaves out: what a task holds on arrival at each step, which `demand_held` follows through the workflow.
+Checked: tests/test_bounds.py, tests/test_bounds_media.py.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from .agent_step import AgentProcess
@@ -13,6 +14,31 @@ from .service import Service
 from .steps import EvaluatorProcess, ServiceProcess
 from .system import System
 from .traffic import Node, Turns
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a task has on arrival at a step, in the mean: tokens of context, and how many of them others know."""
+
+    tokens: float
+    known: float = 0.0  # to the caller, at its last call
+    prompted: float = 0.0  # probability that the caller has called before
+    seen: float = 0.0  # by the server
+    fresh: float | None = None  # probability that the caller's prompt is new to the server, if others may have shown it
+
+
+@dataclass(frozen=True)
+class Letting:
+    """What a visit of a step lets go of in the mean: `tokens`, with probability `chance`; `kept` lie behind where the first leave.
+
+    Its `growth` is what then stays of what it brings. For that it makes so many `summaries`.
+    """
+
+    chance: float
+    tokens: float
+    kept: float
+    growth: float
+    summaries: float = 0.0
 
 
 class TokenMeans:
@@ -37,6 +63,15 @@ class TokenMeans:
         if isinstance(process, EvaluatorProcess) and process.call is not None:
             return node.acts * self.output(self.scenario.evaluators[process.spec.evaluator].output)
         return node.acts * self._result(process.service) if isinstance(process, ServiceProcess) else 0.0
+
+    def answer(self, node: Node) -> float:
+        """Return the mean output of the call that a step makes, 0 where it makes none."""
+        process = node.process
+        if isinstance(process, AgentProcess):
+            return self.output(self.scenario.agents[process.spec.agent].output)
+        if isinstance(process, EvaluatorProcess):
+            return self.output(self.scenario.evaluators[process.spec.evaluator].output)
+        return 0.0
 
     def output(self, output: Any) -> float:
         """Return the mean of an output: a distribution, or that of the trace."""

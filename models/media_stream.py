@@ -19,7 +19,6 @@ from ..sim.engine.draws import MAX_ORDINAL, lane
 from ..sim.engine.relay import Relay, Stages
 from .aligner import ROUNDING, Source, slots_before
 from .alignment import stamp
-from .context import DEGRADED
 from .intake import Intake
 from .line import cross
 from .service import TaskFailed
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from .network import Channel
     from .system import System
 
-__all__ = ["Ended", "Feed", "Taking"]
+__all__ = ["Ended", "Feed", "Taking", "source_lane"]
 
 Script = Generator[None, Any, None]
 _SOURCE, _FLIGHT = 1, 2  # numbers of forks in `lane`: of the source from the encoder's, and of a piece on its way
@@ -39,6 +38,11 @@ class Ended(NamedTuple):
 
     sent: int
     arriving: int
+
+
+def source_lane(encoder: int) -> int:
+    """Return the lane of a source beside that of its encoder."""
+    return lane(encoder, _SOURCE, 0, 0)
 
 
 class Feed:
@@ -67,18 +71,17 @@ class Feed:
         made: Feed = system.once(f"modalities.{name}->{server.path}/stream", lambda: cls(system, name, server))
         return made
 
-    @property
-    def source(self) -> Source:
-        """What an aligner knows of it: its period, and not how long it will last."""
-        return Source(self.period)
+    def source(self, count: int) -> Source:
+        """Return what an aligner knows of a stream of so many pieces: how many only where no person decides it."""
+        return Source(self.period, None if self.spec.source == "person" else count)
 
     def tokens(self, pieces: float) -> float:
         """Return the tokens of so many pieces."""
         return float(round(pieces * self.spec.units * self.intake.spec.tokens))
 
-    def count(self, source: Branch) -> int:
-        """Return how many pieces the stream of a branch has. Raises TaskFailed where they are more than can be told apart."""
-        count = slots_before(self.length.draw(source.index, 0, source.lane), self.period)
+    def count(self, task: int, own: int) -> int:
+        """Return how many pieces the stream of a lane has. Raises TaskFailed where they are more than can be told apart."""
+        count = slots_before(self.length.draw(task, 0, own), self.period)
         most = MAX_ORDINAL // self.intake.spec.attempts
         if count > most:
             raise TaskFailed(f"{self.path}: more than {most} pieces in a stream")
@@ -93,11 +96,11 @@ class Taking:
     """One stream while a task takes it in: from its source to `out`, the relay of the step.
 
     What comes there is (`place`, stamp) of each piece, then (`place`, Ended). An encoding is tried so many `attempts`; where the
-    last one fails so does the task, unless it `keeps` going without that piece. The clock of each `copy` is drawn once a task.
+    last one fails so does the task, unless it `keeps` going without that piece. The clock of each `copy` is drawn once a task. `count` pieces are sent.
     """
 
     def __init__(
-        self, feed: Feed, stages: Stages, out: Relay, place: int, attempts: int, keeps: bool, copy: int
+        self, feed: Feed, stages: Stages, out: Relay, place: int, attempts: int, keeps: bool, copy: int, count: int
     ) -> None:
         self.feed = feed
         self.stages = stages
@@ -106,46 +109,36 @@ class Taking:
         self.attempts = attempts
         self.keeps = keeps
         self.began = stages.parent.time
-        self.sent: int | None = None  # once known
+        self.sent = count
+        self.lost = 0  # of those captured so far
+        self.failed = 0  # could not be encoded
         self.hands_on = True  # each piece; else the encoder keeps them
         self.pieces = Relay(1, feed.capture_account)
         self.skew = feed.skew.draw(stages.parent.index, copy, 0)
 
-    def source_lane(self, encoder: int) -> int:
-        """Return the lane of the source beside that of the encoder."""
-        return lane(encoder, _SOURCE, 0, 0)
-
     def captured_by(self, time: float) -> int:
         """Return how many pieces there were at `time` (s)."""
-        count = self.feed.captured(time - self.began)
-        return count if self.sent is None else min(count, self.sent)
+        return min(self.sent, self.feed.captured(time - self.began))
 
     def capture(self, source: Branch) -> Script:
         """Wait for each piece, and send it."""
         feed, pieces, index, own = self.feed, self.pieces, source.index, source.lane
         channel, period, began = feed.intake.payload, feed.period, source.time
-        sent = arriving = 0
-        failure = None
-        try:
-            sent = self.sent = feed.count(source)
-        except TaskFailed as failed:
-            failure = str(failed)
-        for number in range(sent):
+        for number in range(self.sent):
             at = began + number * period
             if at > source.time:
                 source.book(feed.capture_account, source.time, at)
+                source.settle()  # what is cancelled must not have sent more
+                yield
             lost = feed.losing is not None and feed.losing.draw(index, number, own) < feed.spec.loss
-            arriving += not lost
+            self.lost += lost
             late = feed.jitter.draw(index, number, own)
             if channel is not None or late:
-                if at > source.sim._now:
-                    source.settle()
-                    yield
                 payload = None if lost else number
                 self._fly(source, number, self._sending(number, late, payload))
             elif not lost:
                 pieces.put(source, number)
-        pieces.put(source, Ended(sent, arriving) if failure is None else failure)
+        pieces.put(source, Ended(self.sent, self.sent - self.lost))
         self.stages.arrive(source)
         yield  # over: nobody continues it
 
@@ -172,10 +165,10 @@ class Taking:
             if isinstance(number, Ended):
                 ended = number
                 continue
-            if isinstance(number, str):
-                raise TaskFailed(number)
             arrived += 1
-            if (yield from self._encode(encoder, number)):
+            if not (yield from self._encode(encoder, number)):
+                self.failed += 1
+            else:
                 handed += 1
                 if self.hands_on:
                     self._hand_on(encoder, number)
@@ -189,9 +182,7 @@ class Taking:
         def attempt(again: int) -> Script:
             return intake.encode(encoder, units, first + again)
 
-        done = yield from intake.tried(encoder, self.attempts, self.keeps, attempt)
-        encoder.facts[DEGRADED] += not done
-        return done
+        return (yield from intake.tried(encoder, self.attempts, self.keeps, attempt))
 
     def _hand_on(self, encoder: Branch, number: int) -> None:
         """Hand a piece to the step, whose own clock goes on while the encoder does."""

@@ -80,10 +80,8 @@ class ModelServer:
         self.restore_account = account("context", name, "restore session")
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)
-
         self.encode_account = self.infer_account
-        encoders: dict[str, Any] = getattr(system.scenario, "encoders", {})
-        if any(encoder.model == name for encoder in encoders.values()):
+        if any(encoder.model == name for encoder in system.scenario.encoders.values()):
             self.encodes(system.ledger)
 
     def encodes(self, ledger: "Ledger") -> None:
@@ -325,8 +323,7 @@ class ModelCall:
         if wait.rejected:
             return
         sim = branch.sim
-        wait.service, wait.holder = seconds, pool  # now that its start is known, the service goes on as any other
-        pool._begin(wait, sim._now)
+        pool.keep(wait, seconds)  # now that its start is known
         end = wait.started + seconds
         ahead = deque(self._marks(branch, listener, end))
 

@@ -23,8 +23,8 @@ from .aligner import Group, Source
 from .aligners import aligner
 from .alignment import ONE_GROUP
 from .context import DEGRADED, LATE_PIECES, LOST_PIECES, PIECES
-from .media_stream import Ended, Taking
-from .perceive_step import Keep
+from .media_stream import Ended, Taking, source_lane
+from .perceive_step import Keep, PerceiveStep
 from .service import TaskFailed
 
 if TYPE_CHECKING:
@@ -38,18 +38,16 @@ Script = Generator[None, Any, None]
 class Gathering:
     """What has come at one visit, and what of it was brought together. `groups` holds the pieces of each source in each group."""
 
-    def __init__(self, inputs: Sequence["Input"], aligned: Sequence[int], step: Any, last: int | None) -> None:
-        self.inputs = inputs
-        self.aligned = aligned  # the places of the sources
-        sources = [Source(0.0, 1) if (feed := inputs[place].feed) is None else feed.source for place in aligned]
-        self.aligner = aligner(step.align, step.late, sources)
-        self.source = {place: number for number, place in enumerate(aligned)}
-        self.pieces: list[list[Piece]] = [[] for _ in inputs]  # that came, by place
+    def __init__(self, inputs: int, sources: dict[int, Source], step: PerceiveStep, last: int | None) -> None:
+        self.aligned = list(sources)  # their places
+        self.aligner = aligner(step.align, step.late, list(sources.values()))
+        self.source = {place: number for number, place in enumerate(sources)}
+        self.pieces: list[list[Piece]] = [[] for _ in range(inputs)]  # that came, by place
         self.ends: dict[int, Ended] = {}
         self.over: list[int] = []  # places that have brought all they had, in that order
-        self.waiting = len(inputs) - len(aligned)
+        self.waiting = inputs - len(sources)
         self.groups: deque[list[int]] = deque(maxlen=last)
-        self.degraded = 0
+        self.missing = 0  # that came with the request and could not be encoded, and streams of which nothing came to be read
         self.released: Group | None = None
 
     def gather(self, branch: Branch, stages: Stages, relay: Relay) -> Generator[None, Any, str | None]:
@@ -98,7 +96,7 @@ class Gathering:
 
     def _whole(self, place: int, source: int | None, brought: bool, now: float) -> None:
         """A modality has come as a whole, or not."""
-        self.degraded += not brought
+        self.missing += not brought
         if brought:
             self.over.append(place)
         if source is None:
@@ -135,11 +133,12 @@ class Streams:
     def together(self, branch: Branch, visit: int) -> Generator[None, Any, float]:
         """Take all in; return where in the context what the visit brought begins (of a stream of which the last is kept: that)."""
         process, before = self.process, branch.state.tokens
+        children = [process.child(branch, one, visit) for one in process.inputs]
+        counts = self._counts(branch, children)  # may fail, before anything waits
         stages = Stages(branch, cancels=True)
         relay = Relay(len(process.inputs), process.wait_account)
-        gathering = Gathering(process.inputs, self.aligned, process.spec, self.last)
-        children = [process.child(branch, one, visit) for one in process.inputs]
-        takings = self._start(branch, stages, relay, children)
+        gathering = Gathering(len(children), self._sources(counts), process.spec, self.last)
+        takings = self._start(branch, stages, relay, children, counts)
         failure = yield from gathering.gather(branch, stages, relay)
         self._count(branch, gathering, takings)
         yield from stages.close()
@@ -153,8 +152,25 @@ class Streams:
         process.fuse(branch, visit, members)
         return start
 
+    def _counts(self, branch: Branch, children: Sequence[Branch]) -> list[int]:
+        """Return how many pieces each input has."""
+        feeds = [one.feed for one in self.process.inputs]
+        return [
+            1 if feed is None else feed.count(branch.index, source_lane(child.lane))
+            for feed, child in zip(feeds, children, strict=True)
+        ]
+
+    def _sources(self, counts: Sequence[int]) -> dict[int, Source]:
+        """Return what the aligner knows of its sources, by place."""
+        feeds = {place: self.process.inputs[place].feed for place in self.aligned}
+        whole = self.process.reader is not None
+        return {
+            place: Source(0.0, 1) if feed is None or whole else feed.source(counts[place])
+            for place, feed in feeds.items()
+        }
+
     def _start(
-        self, branch: Branch, stages: Stages, relay: Relay, children: Sequence[Branch]
+        self, branch: Branch, stages: Stages, relay: Relay, children: Sequence[Branch], counts: Sequence[int]
     ) -> list[Taking]:
         """Let all begin: for a stream, its source as well as its encoder. All are forked before any runs."""
         process, takings, scripts = self.process, [], []
@@ -162,9 +178,10 @@ class Streams:
             if one.feed is None:
                 scripts.append((child, process.child_script(child, place, stages, relay, process.whole(child, one))))
                 continue
-            taking = Taking(one.feed, stages, relay, place, process.attempts(one.intake), process.degrading, one.copy)
+            attempts = process.attempts(one.intake)
+            taking = Taking(one.feed, stages, relay, place, attempts, process.degrading, one.copy, counts[place])
             takings.append(taking)
-            source = branch.fork(taking.source_lane(child.lane), branch.state)
+            source = branch.fork(source_lane(child.lane), branch.state)
             scripts.append((source, taking.capture(source)))
             if process.reader is None:
                 scripts.append((child, self._stream(child, taking, stages, relay)))
@@ -197,12 +214,18 @@ class Streams:
         return taking.feed.tokens(ended.arriving) if ended.arriving else None
 
     def _count(self, branch: Branch, gathering: Gathering, takings: Sequence[Taking]) -> None:
-        """Count pieces: those captured, those that came too late, those that never came; and what went on without."""
+        """Count pieces: those captured, those that never came, those that were in no group though they came or would have."""
         facts, found = branch.facts, gathering.aligner
-        facts[PIECES] += sum(taking.captured_by(branch.time) for taking in takings)
-        facts[LATE_PIECES] += found.late
-        facts[LOST_PIECES] += found.lost
-        facts[DEGRADED] += found.degraded + gathering.degraded
+        captured = sum(taking.captured_by(branch.time) for taking in takings)
+        lost, failed = sum(taking.lost for taking in takings), sum(taking.failed for taking in takings)
+        known = captured - lost - failed
+        if self.process.reader is not None:
+            known = len(takings)  # what came of each is one answer
+        known += len(self.aligned) - len(takings) if not self.in_time else 0
+        facts[PIECES] += captured
+        facts[LATE_PIECES] += known - gathering.missing - found.used - found.left_out
+        facts[LOST_PIECES] += lost
+        facts[DEGRADED] += found.degraded + gathering.missing + failed
 
     def _align(self, branch: Branch, visit: int, members: Sequence[int]) -> None:
         """Align each pair of those that came."""

@@ -5,7 +5,7 @@ Checked: tests/test_pipeline.py, tests/data/bad.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,7 @@ class Stage(Spec):
             "from": self.takes is not None,
             "chunk": self.chunk is not None,
             "per_unit": self.per_unit != ZERO_TIME,
+            "makes": self.makes != NO_TOKENS,
         }
         for field, kinds in _FITS.items():
             if given[field] and self.kind not in kinds:
@@ -102,7 +103,7 @@ class PipelineStep(Step):
     everything under way is cancelled, and the step begins again by listening.
     """
 
-    pipeline: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    pipeline: tuple[Stage, ...]
     streaming: bool = True
     endpoint: DurationDist = ZERO_TIME
     barge_in: BargeIn | None = None

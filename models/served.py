@@ -79,8 +79,7 @@ class ServedModel:
         system.ledger.resources.append(self.pool)
         meters = tuple(Meter(*meter) for meter in Cluster.METERS)
         system.capacities.append(("server", self.path, spec.most_replicas, meters))
-        encoders: dict[str, Any] = getattr(system.scenario, "encoders", {})
-        if any(encoder.model == name for encoder in encoders.values()):
+        if any(encoder.model == name for encoder in system.scenario.encoders.values()):
             self.encodes(system.ledger)
 
     def _noise(self) -> Distribution | None:
@@ -205,13 +204,13 @@ class ServedCall(ModelCall):
         self.block = self.server.spec.batching.block
         self.key: Hashable = ("prompt", self.index)
 
-    def _path(self, branch: "Branch") -> Path:
-        """Return the content of the prompt, in full blocks."""
+    def _path(self, branch: "Branch", opens: bool) -> Path:
+        """Return the content of the prompt, in full blocks; `opens` tells that the caller's own is new to the task."""
         state: Context = branch.state
         block, prompt = self.block, int(self.prompt)
         before = prompt // block
         if not self.grows and state.new < self.prompt + state.tokens:  # what else is sent goes on from nothing
-            if not (prompt and self._opens(state)):
+            if not (prompt and opens):
                 return ()
             return (self.key, before), (state.segments[-1][0], int(state.new) // block - before)
         segments = state.segments
@@ -226,10 +225,6 @@ class ServedCall(ModelCall):
             found.append((key, blocks - before))
             before = blocks
         return tuple(found)
-
-    def _opens(self, state: Context) -> bool:
-        """Whether the caller's own prompt is new to the task."""
-        return not state.prompted[self.index] and state.new >= self.prompt
 
     def _enter(self, branch: "Branch") -> bool:
         """Arrive at the server (hot)."""
@@ -246,10 +241,11 @@ class ServedCall(ModelCall):
             branch.add(server.infer_account, overhead / self.speed)
         factor = 1.0 if self.factor is None else self.factor.draw(task.index, state.ordinal, branch.lane)
         total = int(state.new + state.carried)
+        opens = not state.prompted[self.index] and state.new >= self.prompt
         request = Request(
-            max(1, total), int(state.output), 0.0, self._path(branch), int(state.carried), factor / self.speed
+            max(1, total), int(state.output), 0.0, self._path(branch, opens), int(state.carried), factor / self.speed
         )
-        if self._opens(state):
+        if opens:
             request.front = int(self.prompt)
         request.session = (task.index, self.index, branch.lane)
         request.priority = self.priority + server.ranks[task.group]
@@ -261,6 +257,7 @@ class ServedCall(ModelCall):
         """Arrive at the server, and tell a listener of each mark when it is reached."""
         self._enter(branch)
         wait, cluster = branch.wait, self.server.pool
+        cluster.listen()
         request: Request = wait.place
 
         def told(tokens: int, now: float) -> None:

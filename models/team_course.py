@@ -9,109 +9,52 @@ Checked: tests/test_bounds_media.py.
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from ..sim.engine.distributions import CountDist
 from .team import TeamProcess
-from .team_context import Seat
+from .team_parts import Act, Desk, Part
 from .topology import endless
 
-__all__ = ["TEAM", "Course", "Part", "survival"]
+__all__ = ["TEAM", "Course", "survival"]
 
 TEAM = -1  # in place of a home: wherever control is when the team begins
 _NEGLIGIBLE = 1e-9
 _MOST_TURNS = 10_000
 
 
-@dataclass
-class Part:
-    """The activations of a role at one visit of the step, summed, each by how likely it is.
-
-    Their number `count`, on the critical path `path`; by members that have what the team began with, `brief`; tokens beyond that,
-    `extra`, and of them those at the member's last call, `known`; by members that have acted before, `again`; the first of the
-    role, `first`. By server, `seen` tokens beyond the brief, and `shown`, activations whose brief it has seen. `before` tells at
-    which home control was.
-    """
-
-    count: float = 0.0
-    path: float = 0.0
-    brief: float = 0.0
-    extra: float = 0.0
-    known: float = 0.0
-    again: float = 0.0
-    first: float = 0.0
-    seen: dict[int, float] = field(default_factory=lambda: defaultdict(float))
-    shown: dict[int, float] = field(default_factory=lambda: defaultdict(float))
-    before: dict[int, float] = field(default_factory=lambda: defaultdict(float))
-
-
-class Desk:
-    """Members that are alike: their context beyond the brief, and what servers have seen of it."""
-
-    def __init__(self, seat: Seat, size: float = 1) -> None:
-        self.seat = seat
-        self.size = size
-        self.own = self.known = self.acted = 0.0
-        self.seen: dict[int, float] = {}
-
-    def hear(self, tokens: float, seen: Mapping[int, float]) -> None:
-        """Take in messages of so many tokens in all, of which servers have seen some."""
-        self.own += tokens
-        for server, share in seen.items():
-            self.seen[server] = self.seen.get(server, 0.0) + share
-
-
 class Course:
-    """One visit of a team.
+    """One visit of a team, whose members act as `acts` says by role (left out: they add nothing)."""
 
-    By role, `growth` are the tokens that an activation adds, `servers` those that it calls, `seconds` how long it takes, which
-    matters where members differ on the way through a graph.
-    """
-
-    def __init__(
-        self,
-        team: TeamProcess,
-        growth: Mapping[str, float] | None = None,
-        servers: Mapping[str, set[int]] | None = None,
-        seconds: Mapping[str, float] | None = None,
-    ) -> None:
+    def __init__(self, team: TeamProcess, acts: Mapping[str, Act] | None = None) -> None:
         self.team, self.spec, self.shared = team, team.spec, team.shared
         roles = list(dict.fromkeys(seat.role for seat in team.seats.values()))
-        self.growth = growth or dict.fromkeys(roles, 0.0)
-        self.servers = servers or {role: set() for role in roles}
-        self.seconds = seconds or dict.fromkeys(roles, 1.0)
-        self.parts = {role: Part() for role in roles}
+        self.acts = acts or {role: Act() for role in roles}
+        self.parts = {role: Part(role) for role in roles}
         # From home to home, with `brief` and tokens beyond it: how many messages, and how many of them on the path.
         self.messages: dict[tuple[int, int, float, float], list[float]] = defaultdict(lambda: [0.0, 0.0])
-        self.asked = self.showed = 0.0  # questions to the evaluator, and tokens beyond the brief that it then has, summed
+        self.asked = self.showed = (
+            0.0  # questions to the evaluator, and tokens beyond the brief that it then has, summed
+        )
         self.answer = 0.0  # tokens that join the context of the task
         self.grown = 0.0  # tokens of a shared context, beyond what it began with
         self.at: dict[int, float] = {TEAM: 1.0}  # where control is
         self.left = team.spec.turns
-        self.judged = team.spec.stop is not None and team.spec.stop.evaluator is not None
-        self.stops = self._chance()
-        self.output = 0.0 if team.judge is None or team.judge.call is None else float(self._judge_output())
+        judge = team.judge
+        self.stops = team.stops if judge is None else judge.accept
+        self.judge_has = 0.0
+        self.output = 0.0 if judge is None or judge.call is None else self._judge_output(judge.spec.evaluator)
         self._knew: dict[str, float] = {}  # of a shared context: what roles and servers know
         self._seen: dict[int, float] = {}
         kinds = {"single": self._chain, "chain": self._chain, "swarm": self._swarm, "graph": self._graph}
         kinds |= {"supervisor": self._delegate, "hierarchy": self._delegate}
         kinds.get(self.spec.team, self._debate)()
 
-    def _chance(self) -> float:
-        judge = self.team.judge
-        return self.team.stops if judge is None else judge.accept
-
-    def _judge_output(self) -> float:
-        evaluators = self.team.system.scenario.evaluators
-        assert self.team.judge is not None
-        output = evaluators[self.team.judge.spec.evaluator].output
-        return 0.0 if output == "trace" else output.mean
-
-    def said(self, role: str) -> float:
-        """Return the tokens of what a member of a role has to say."""
-        return self.growth[role] if self.spec.message is None else self.spec.message.mean
+    def _judge_output(self, name: str) -> float:
+        output: Any = self.team.system.scenario.evaluators[name].output
+        return 0.0 if output == "trace" else float(output.mean)
 
     # Acts
 
@@ -119,7 +62,7 @@ class Course:
         """So many members of a desk act, each where `weight` says how likely; on the critical path is one of them, times `path`."""
         role, seat = desk.seat.role, desk.seat
         part, times = self.parts[role], weight * size
-        growth, servers = self.growth[role], self.servers[role]
+        growth, servers = self.acts[role].growth, self.acts[role].servers
         part.first += weight if not part.count else 0.0
         part.count += times
         part.path += weight * path
@@ -154,7 +97,7 @@ class Course:
         """One member acts, in the branch of the team."""
         self.act(desk, weight, 1.0, path)
         if self.shared:
-            self.grown += self.growth[desk.seat.role]
+            self.grown += self.acts[desk.seat.role].growth
             self._show(desk)
             self.at = {desk.seat.home: 1.0}
 
@@ -162,14 +105,14 @@ class Course:
         """So many members act in parallel; of what they add, a shared context takes what those `needed` have brought."""
         self.act(desk, weight, size, path)
         if self.shared:
-            growth = self.growth[desk.seat.role]
+            growth = self.acts[desk.seat.role].growth
             self.grown += needed * growth
             self._show(desk)
             for home, share in self.at.items():
                 self.move(desk.seat.home, home, 0.0, growth, (weight * size * share, weight * path * share))
 
     def _show(self, desk: Desk) -> None:
-        for server in self.servers[desk.seat.role]:
+        for server in self.acts[desk.seat.role].servers:
             self._seen[server] = self.grown
 
     def move(self, source: int, target: int, brief: float, tokens: float, times: tuple[float, float]) -> None:
@@ -182,16 +125,16 @@ class Course:
     def tell(self, source: Desk, target: Desk, times: tuple[float, float]) -> None:
         """Send what a member has to say: how often, and how often on the critical path. The other takes it in by `hear`."""
         if not self.shared:
-            self.move(source.seat.home, target.seat.home, 0.0, self.said(source.seat.role), times)
+            self.move(source.seat.home, target.seat.home, 0.0, self.acts[source.seat.role].says, times)
 
     def hear(self, target: Desk, source: Desk, messages: float) -> None:
         """Let a member take in so many messages."""
         if self.shared or not messages:
             return
-        tokens = messages * self.said(source.seat.role)
+        tokens = messages * self.acts[source.seat.role].says
         # Of several listeners at one server, the first shows it what another has written.
         others = (target.size - 1) / target.size
-        own, writers = self.servers[target.seat.role], self.servers[source.seat.role]
+        own, writers = self.acts[target.seat.role].servers, self.acts[source.seat.role].servers
         target.hear(tokens, {server: tokens * (1.0 if server in writers else others) for server in own})
 
     def conclude(self, answers: Mapping[Desk, float]) -> None:
@@ -200,7 +143,7 @@ class Course:
             self.answer = self.grown
             return
         for desk, count in answers.items():
-            tokens = self.said(desk.seat.role)
+            tokens = self.acts[desk.seat.role].says
             self.answer += count * tokens
             self.move(desk.seat.home, TEAM, 0.0, tokens, (count, count))
 
@@ -214,11 +157,13 @@ class Course:
 
     def ask(self, weight: float, showed: float) -> None:
         """Ask the evaluator, if there is one, whether it is enough."""
-        if self.judged:
-            self.asked += weight
-            self.showed += weight * (self.grown if self.shared else showed)
-            if self.shared:
-                self.grown += self.output
+        if self.team.judge is None:
+            return
+        self.judge_has = self.grown if self.shared else self.judge_has + showed
+        self.asked += weight
+        self.showed += weight * self.judge_has
+        self.judge_has += self.output
+        self.grown += self.output * self.shared
 
     # Walks
 
@@ -271,7 +216,7 @@ class Course:
                 self.at[desk.seat.home] += count
         self.conclude(answers)
         if self.shared:
-            self.answer = sum(part.count * self.growth[role] for role, part in self.parts.items())
+            self.answer = sum(part.count * self.acts[role].growth for role, part in self.parts.items())
 
     def _turn(
         self, desks: list[Desk], likely: np.ndarray, acted: np.ndarray, sender: Mapping[str, float], turn: int
@@ -279,17 +224,17 @@ class Course:
         """One turn of a swarm: whoever may be at work."""
         alive, at, added = float(likely.sum()), dict(self.at), 0.0
         handed = sum(sender.values())
-        message = sum(share * self.said(role) for role, share in sender.items()) / handed if handed else 0.0
+        message = sum(share * self.acts[role].says for role, share in sender.items()) / handed if handed else 0.0
         known = dict(self._knew)
         for place in np.flatnonzero(likely):
             desk, weight = desks[place], float(likely[place])
-            growth = self.growth[desk.seat.role]
+            growth = self.acts[desk.seat.role].growth
             if not self.shared:
                 before = min(1.0, float(acted[place]))
                 heard = float(acted[place]) + (turn > 0) - (place == 0 and turn > 0)
                 desk.acted, desk.known = before, float(acted[place]) * (growth + message)
                 desk.own = float(acted[place]) * growth + max(heard, 0.0) * message
-                desk.seen = dict.fromkeys(self.servers[desk.seat.role], desk.own)
+                desk.seen = dict.fromkeys(self.acts[desk.seat.role].servers, desk.own)
             self.act(desk, weight)
             added += weight * growth / alive
         if self.shared:
@@ -314,7 +259,7 @@ class Course:
             desk, leaving = desks[place], float(leaves[place])
             for home, total in homes.items():
                 share = leaving * (total - (float(weights[place]) if home == desk.seat.home else 0.0))
-                self.move(desk.seat.home, home, 0.0, self.said(desk.seat.role), (share, share))
+                self.move(desk.seat.home, home, 0.0, self.acts[desk.seat.role].says, (share, share))
 
     # Delegation
 
@@ -335,7 +280,7 @@ class Course:
             weight = alive * more
             if not self._led(by_level, 0, fanout, weight):
                 break
-            self.ask(weight, self.said(lead.seat.role))
+            self.ask(weight, self.acts[lead.seat.role].says)
             alive *= 1 - self.stops
             if alive < _NEGLIGIBLE:
                 break
@@ -345,6 +290,9 @@ class Course:
         """Each lead of a level orders those below, and works on what they report; False where no turn is left for it."""
         leads, below = levels[level], levels[level + 1]
         size = self.take(below.size)
+        if self.spec.fresh:
+            below.own = below.known = below.acted = 0.0
+            below.seen = {}
         needed = self.spec.needed(fanout) if size == below.size else size / leads.size
         if size:
             self.tell(leads, below, (weight * size, weight))
@@ -353,7 +301,7 @@ class Course:
             merged = level + 2 < len(levels) and self._led(levels, level + 1, fanout, weight)
             if self.shared:
                 acts = 2 if merged else 1
-                self.grown += needed * leads.size * acts * self.growth[below.seat.role]
+                self.grown += needed * leads.size * acts * self.acts[below.seat.role].growth
             self.tell(below, leads, (weight * size, weight))
             self.hear(leads, below, needed)
         again = self.take(leads.size)
@@ -391,7 +339,7 @@ class Course:
             if chair is not None and self.take(1):
                 self.alone(chair, weight)
                 answers = {chair: 1.0}
-            self.ask(going_on, needed * self.said(speakers.seat.role))
+            self.ask(going_on, needed * self.acts[speakers.seat.role].says)
             if self.spec.team == "debate":
                 self.hear(speakers, speakers, needed * (1 - 1 / speakers.size))
             alive *= 1 - self.stops
@@ -425,7 +373,7 @@ class Course:
             for _, one in came[:needed]:
                 self.hear(desks[name], desks[one], 1.0)
             began, who = came[needed - 1] if needed else (0.0, "")
-            over[name], cause[name] = began + self.seconds[desks[name].seat.role], who
+            over[name], cause[name] = began + self.acts[desks[name].seconds.seat.role], who
         sinks = [name for name in order if not sends[name]]
         path, name = set[str](), max(sinks, key=lambda one: over[one], default="")
         while name:
@@ -444,7 +392,7 @@ class Course:
 
     def _on_path(self, source: Desk, target: Desk) -> None:
         if source.seat.home != target.seat.home:
-            key = (source.seat.home, target.seat.home, 0.0, self.said(source.seat.role))
+            key = (source.seat.home, target.seat.home, 0.0, self.acts[source.seat.role].says)
             self.messages[key][1] += 1.0
 
     def _in_rounds(self, desks: dict[str, Desk]) -> None:
@@ -456,7 +404,7 @@ class Course:
             acting = ready[: int(self.take(len(ready)))]
             if not acting:
                 break
-            slowest = max(acting, key=lambda seat: self.seconds[seat.role])
+            slowest = max(acting, key=lambda seat: self.acts[seat.role].seconds)
             for seat in acting:
                 path = float(seat is slowest)
                 self.act(desks[seat.name], path=path)

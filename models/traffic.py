@@ -1,8 +1,8 @@
 """Traffic: how often a task comes to each step, in the mean, and what it then carries. No simulation, no time.
 
-Visits solve the traffic equations v = e + Pᵀv over all steps, each sub-workflow and each branch of a fork with steps of its
-own, so that what follows from where a task came from is right. A quantity that grows at steps (context) or is set there
-(what a server has seen) solves equations of the same form.
+Visits solve the traffic equations v = e + Pᵀv over all steps, each sub-workflow, each branch of a fork and each role of a team
+with steps of its own, so that what follows from where a task came from is right. A quantity that grows at steps (context) or
+is set there (what a server has seen) solves equations of the same form.
 
 Leaves out: that a task ends at `max_steps` or at a tool step's `at_most`; that how a loop goes on may depend on how it grew.
 Checked: tests/test_bounds.py, against counts of the simulator.
@@ -17,10 +17,15 @@ import numpy as np
 from ..sim.engine.distributions import CountDist
 from .agent_step import AgentProcess
 from .steps import EvaluatorProcess, Flow, ForkProcess, Process, WorkflowProcess
+from .team import TeamProcess
+from .team_course import Course
 from .workflow import END, NONE, START, Markov
 
 Vector = np.ndarray
 Ways = list[tuple[int, float]]  # where to, and how likely (or, of branches, how many)
+Into = tuple[
+    Vector, Vector | float
+]  # what branches begin with: shares of what the step has, and sums over visits beside
 
 _MOST_NODES = 2000
 _NEGLIGIBLE = 1e-12
@@ -42,7 +47,10 @@ class Turns:
 
 @dataclass
 class Node:
-    """A step as reached in one way. `after` are its ways on; `branches` the starts of branches, or of nothing."""
+    """A step as reached in one way. `after` are its ways on; `branches` the starts of branches, or of nothing.
+
+    Of a team, `roles` tell the start of each role (None: it does nothing), and the numbers of its steps.
+    """
 
     process: Process
     acts: float = 1.0  # the probability that it is not skipped
@@ -50,6 +58,7 @@ class Node:
     branches: Ways = field(default_factory=list)
     needed: float = 1.0  # the share of branches that the join waits for
     turns: Turns | None = None
+    roles: dict[str, tuple[int | None, range]] = field(default_factory=dict)
 
 
 class Traffic:
@@ -76,29 +85,42 @@ class Traffic:
                 self.joined[number, target] += copies * node.needed
         self._damp()
         self.visits = self._solve((self.onward + self.apart).T, self.first)
+        self.forked = self.apart.copy()  # branches that begin with what the task has: not those of teams
+        self.forked[[number for number, node in enumerate(self.nodes) if node.roles]] = 0.0
 
     # What a task carries
 
-    def carried(self, first: float, growth: Vector) -> Vector:
+    def carried(self, first: float, growth: Vector, into: Into | None = None) -> Vector:
         """Return the mean at each step, on arrival there, of what begins at `first` and grows by `growth` at each visit."""
-        grown = self.summed(growth)
-        mass = self._solve((self.onward + self.apart).T, self.first * first + self.onward.T @ (self.visits * grown))
+        grown, (shares, given) = self.summed(growth), into or (self.apart, 0.0)
+        given = given + self.first * first
+        mass = self._solve((self.onward + shares).T, given + self.onward.T @ (self.visits * grown))
         return self.per_visit(mass)
 
-    def remembered(self, keeps: Vector, sets: Vector, first: float = 0.0) -> Vector:
+    def remembered(self, keeps: Vector, sets: Vector, first: float = 0.0, into: Into | None = None) -> Vector:
         """Return the mean at each step, on arrival there, of what a visit keeps with probability `keeps`, else sets.
 
         `sets` is the mean that it sets, times the probability. A branch knows what was known when it began, and a fork
-        learns nothing from its branches.
+        learns nothing from its branches; `into` tells otherwise.
         """
-        matrix = (keeps[:, None] * self.onward + self.apart).T
-        return self.per_visit(self._solve(matrix, self.first * first + self.onward.T @ (self.visits * sets)))
+        shares, given = into or (self.apart, 0.0)
+        given = given + self.first * first
+        matrix = (keeps[:, None] * self.onward + shares).T
+        return self.per_visit(self._solve(matrix, given + self.onward.T @ (self.visits * sets)))
+
+    def again(self) -> Vector:
+        """Return, for each step, the probability that a task which is there comes there once more."""
+        ways = np.linalg.inv(np.eye(len(self.nodes)) - self.onward - self.apart)
+        return 1 - 1 / np.diagonal(ways)
 
     def summed(self, growth: Vector) -> Vector:
         """Return the growth at each visit with that of branches, as far as the join waits for them."""
-        whole = self._solve(self.onward + self.joined, growth)
-        grown: Vector = growth + self.joined @ whole
+        grown: Vector = growth + self.joined @ self.whole(growth)
         return grown
+
+    def whole(self, growth: Vector) -> Vector:
+        """Return the growth from each step on, its own included, with that of branches, as far as joins wait for them."""
+        return self._solve(self.onward + self.joined, growth)
 
     def ahead(self, growth: Vector) -> Vector:
         """Return what is still to come from each step on, its own growth included, without that of branches."""
@@ -153,6 +175,8 @@ class Traffic:
             node.after = ways
             if isinstance(process, ForkProcess):
                 self._fork(flow, process, node, inside)
+            elif isinstance(process, TeamProcess):
+                self._team(flow, process, node, inside)
         return [(reached[begin], 1.0)]
 
     def _node(self, reached: dict[Process, int], process: Process) -> Node:
@@ -160,8 +184,7 @@ class Traffic:
 
     def _fork(self, flow: Flow, process: ForkProcess, node: Node, inside: frozenset[str]) -> None:
         """Give each branch steps of its own."""
-        if process.path in inside:
-            self.notes.append(f"{process.path} forks inside its own branches; the inner ones are left out")
+        if self._is_inside(process, inside):
             return
         names, copies = process.spec.fork, process.spec.copies
         for name in names:
@@ -177,6 +200,28 @@ class Traffic:
             self.notes.append(
                 f"{process.path}: work that is cancelled counts as done, so that less is demanded than said"
             )
+
+    def _is_inside(self, process: Process, inside: frozenset[str]) -> bool:
+        if process.path in inside:
+            self.notes.append(f"{process.path} forks inside its own branches; the inner ones are left out")
+        return process.path in inside
+
+    def _team(self, flow: Flow, process: TeamProcess, node: Node, inside: frozenset[str]) -> None:
+        """Give each role steps of its own, as often as its members act."""
+        if self._is_inside(process, inside):
+            return
+        for role, part in Course(process).parts.items():
+            name, first = process.spec.members[role], len(self.nodes)
+            start = process.flow.begin_at(name)
+            to = self._place(flow if name in flow.steps else flow.flows[name], start, [], inside | {process.path})
+            node.branches += [(place, share * part.count * node.acts) for place, share in to]
+            node.roles[role] = (to[0][0] if to else None, range(first, len(self.nodes)))
+        spec = process.spec
+        if spec.quorum != "all":
+            self.notes.append(f"{process.path}: work that no join waits for counts as done")
+        if spec.team == "swarm" or (spec.team == "hierarchy" and spec.turns is not None):
+            what = "what each member of the swarm knows" if spec.team == "swarm" else "who acts before `turns` are over"
+            self.notes.append(f"{process.path}: {what} is an estimate")
 
 
 def _ways(process: Process, node: Node) -> list[tuple[Process | None, float]]:

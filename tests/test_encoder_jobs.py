@@ -116,8 +116,7 @@ def test_no_block_is_lost_when_tasks_end_or_are_cancelled(
     assert all(job.cancelled or not math.isnan(job.ended) for job in jobs)
     assert not replica.outstanding
     for number in range(len(requests)):
-        if replica.jobs is not None:
-            replica.jobs.forget(number, replica.kv, replica.kv.clock)
+        replica.forget(number, replica.kv.clock)
     replica.kv.check()
     assert replica.kv.used == 0
 

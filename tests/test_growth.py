@@ -282,6 +282,13 @@ def test_a_falling_curve_is_said_to_fall() -> None:
         assert sentence(found).startswith("falling: -4")
 
 
+def test_a_fall_of_little_is_a_constant() -> None:
+    """A quarter of a percent over the whole range is resolved here, and is nothing that anybody calls falling."""
+    found = growth(exact(STEPS, 10 - 0.005 * np.log(STEPS)))
+    assert found.change.high < 0
+    assert found.verdict == "constant"
+
+
 @pytest.mark.parametrize("times", [np.abs(AGENTS - 5) + 1, 20 - np.abs(AGENTS - 12)])
 def test_a_curve_that_turns_is_not_given_a_verdict_of_growth(times: Array) -> None:
     """A valley or a hump that ends above its start grows over the range, but falls in a part of it."""

@@ -43,13 +43,36 @@ class AheadReplica(Replica):
         self._cut(now)
         self._held.append(job)
 
+    def cancel(self, request: Request, now: float) -> None:
+        """Nobody waits for the request any more; one that is not seen yet never will be."""
+        if request in self._held:
+            self._held.remove(request)
+            request.cancelled = True
+        else:
+            super().cancel(request, now)
+
+    def drop(self, job: Job, now: float) -> None:
+        """Nobody waits for a job any more; one that is not seen yet never will be."""
+        if job in self._held:
+            self._held.remove(job)
+            job.cancelled = True
+        else:
+            super().drop(job, now)
+
+    def forget(self, task: int, now: float) -> None:
+        """A task is over: nothing will be held of its jobs, also of those that are not seen yet."""
+        super().forget(task, now)
+        for one in self._held:
+            if isinstance(one, Job) and one.task == task:
+                one.keeps = False
+
     def begin(self, now: float) -> None:
         """Start the next iteration; then see who came during the last, for the one after."""
         super().begin(now)
         held, self._held = self._held, []
         for one in held:
-            # Just after `now`: at `now` itself it would be in the iteration that begins.
-            seen = math.nextafter(now, math.inf) if self.next_time < math.inf else now
+            # Just after `now`: at `now` itself it would be in the iteration that begins, unless that is over at once.
+            seen = min(math.nextafter(now, math.inf), self.next_time) if self.next_time < math.inf else now
             if isinstance(one, Job):
                 super().encode(one, seen)
             else:

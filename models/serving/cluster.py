@@ -34,7 +34,7 @@ BOUNDARY = 5  # after the arrivals of an instant
 class Driver:
     """Wakes one replica when it wants to be woken."""
 
-    __slots__ = ("armed", "cluster", "event", "idle_since", "replica", "then")
+    __slots__ = ("armed", "cluster", "event", "idle_since", "listens", "replica", "then")
 
     def __init__(self, cluster: "Cluster", replica: Replica, then: Callable[[Request, "Driver", float], None]) -> None:
         self.cluster = cluster
@@ -43,13 +43,13 @@ class Driver:
         self.armed = math.inf
         self.event: Call | None = None
         self.idle_since = 0.0
+        self.listens = cluster.listens
 
     def arm(self) -> None:
         """See to it that the replica is woken in time; too early does no harm."""
-        replica = self.replica
-        when = replica.next_time
-        if replica.batch.marks:
-            when = min(when, replica.next_mark)
+        when = self.replica.next_time
+        if self.listens:
+            when = min(when, self.replica.next_mark)
         if when < self.armed:
             if self.event is not None:
                 self.event.cancel()
@@ -62,7 +62,7 @@ class Driver:
         replica, now = self.replica, self.cluster.sim._now
         self.event = None
         self.armed = -math.inf  # what comes in meanwhile need not see to it
-        if replica.batch.marks:
+        if self.listens:
             replica.reach(now)
         if now >= replica.next_time:
             for request in replica.wake(now):
@@ -112,6 +112,7 @@ class Cluster:
         self.decoders: list[Driver] = []
         self.handover: Transfers | None = None
         self.encodings: Encodings | None = None  # where encoders share the devices
+        self.listens = False  # whether anybody hears of output before its end
         self.limits: list[Any] = []  # rate limits, which a pool has
         self.arrivals = self.completions = self.rejections = self.present = 0
         self.waited = 0.0
@@ -152,7 +153,6 @@ class Cluster:
         Afterwards `wait.place` is the request, which tells what became of the call, or `wait.rejected`.
         """
         wait.place = request
-        request.owner = wait
         if at > self.sim._now:
             wait.callbacks = self._arriving
             heappush(self.sim._queue, (at, 1, next(self.sim._eid), wait))  # type: ignore[misc]
@@ -163,23 +163,22 @@ class Cluster:
     def _arrive(self, wait: Wait) -> None:
         now = self.sim._now
         request: Request = wait.place
+        request.owner = wait
         request.arrived = wait.arrived = now
         if self.autoscale is not None:
             self._settle(self.autoscale, now)
         home = self.retention.came(request.session, now) if self.retention.tracks else None
         if self.encodings is None:
-            driver = self._route(request, home, now)
+            driver = self.route(request, home, now)
         else:
-            driver = self.home_of(request, self.encodings.homes.get(request.session[0]), now, home)
-        if self._refuses(driver.replica, request):
+            driver = self.encodings.follow(request, home, now)
+        if self.refuses(driver.replica, request):
             self.rejections += 1
             wait.rejected = True
             wait.started = wait.ended = now
             wait.callbacks = (wait.resume,)
             self.sim.schedule_at(now, wait)
             return
-        if self.encodings is not None:
-            self.encodings.homes.pop(request.session[0], None)
         self.arrivals += 1
         self.present += 1
         self._present_offset -= now
@@ -193,13 +192,11 @@ class Cluster:
         if self.autoscale is not None:
             self._scale_up(self.autoscale, now)
 
-    def home_of(self, one: Request | Job, there: Driver | None, now: float, home: Replica | None = None) -> Driver:
-        """Return where a request, or a job, goes: to what was encoded for its task, else as the router says."""
-        if there is not None and there in self.drivers:
-            return there
-        if isinstance(one, Job):
-            home = self.retention.home(one.task)
-        return self._route(one, home, now)
+    def listen(self) -> None:
+        """From now on there may be marks: replicas are woken for them too."""
+        self.listens = True
+        for driver in (*self.drivers, *self.decoders):
+            driver.listens = True
 
     def encoded(self, jobs: Jobs) -> None:
         """Jobs of a replica are over: their branches go on."""
@@ -208,14 +205,16 @@ class Cluster:
             assert self.encodings is not None
             self.encodings.done(job)
 
-    def _route(self, request: Request | Job, home: Replica | None, now: float) -> Driver:
+    def route(self, request: Request | Job, home: Replica | None, now: float) -> Driver:
+        """Return where a call, or a job, goes; `home` served its session before."""
         drivers = self.drivers
         if len(drivers) == 1:
             return drivers[0]
         chosen = self.router.choose([driver.replica for driver in drivers], request, home, now)
         return next(driver for driver in drivers if driver.replica is chosen)
 
-    def _refuses(self, replica: Replica, request: Request) -> bool:
+    def refuses(self, replica: Replica, request: Request) -> bool:
+        """Whether a call can never run there, or too many wait."""
         if not replica.fits(request):
             return True
         if self.queue_limit is None or len(replica.waiting) < _places(replica):
@@ -280,7 +279,7 @@ class Cluster:
     def cancel(self, wait: Wait) -> None:
         """Nobody waits for a call any more."""
         request: Request = wait.place
-        wait.holder = request.told = None
+        wait.holder = wait.place = request.owner = request.told = None
         now = self.sim._now
         self.present -= 1
         self._present_offset += now

@@ -25,6 +25,7 @@ from .request import Request
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Driver
+    from .replica import Replica
 
 __all__ = ["Encodings", "Job", "Jobs"]
 
@@ -115,12 +116,14 @@ class Jobs:
             if job.reader is request:
                 job.reader = None
 
-    def free(self, readers: Sequence[Request], kv: KvCache, now: float) -> None:
-        """Give back the blocks that these calls have read."""
+    def free(self, readers: Sequence[Request], kv: KvCache, now: float) -> bool:
+        """Give back the blocks that these calls have read; return whether there are any left of them."""
         for request in readers:
             request.reads = False
-            for job in [job for job in self.held if job.reader is request]:
-                self._free(job, kv, now)
+        found = [job for job in self.held if job.reader in readers]
+        for job in found:
+            self._free(job, kv, now)
+        return bool(found)
 
     def yield_one(self, kv: KvCache, now: float) -> bool:
         """Give back the blocks that have been held longest; return whether there were any."""
@@ -166,7 +169,6 @@ class Encodings:
         Afterwards `wait.arrived`, `wait.started` and `wait.ended` tell the times, or `wait.rejected` that it can never have room.
         """
         wait.place = job
-        job.owner = wait
         sim = self.cluster.sim
         if at > sim._now:
             wait.callbacks = self._arriving
@@ -178,8 +180,11 @@ class Encodings:
     def _arrive(self, wait: Wait) -> None:
         cluster, job = self.cluster, wait.place
         now = cluster.sim._now
+        job.owner = wait
         job.arrived = wait.arrived = now
-        driver = cluster.home_of(job, self.homes.get(job.task), now)
+        driver = self.homes.get(job.task)
+        if driver is None or driver not in cluster.drivers:
+            driver = cluster.route(job, cluster.retention.home(job.task), now)
         if job.blocks > driver.replica.kv.blocks:
             wait.rejected = True
             wait.started = wait.ended = now
@@ -193,6 +198,16 @@ class Encodings:
         driver.idle_since = math.inf
         driver.replica.encode(job, now)
         driver.arm()
+
+    def follow(self, request: Request, home: "Replica | None", now: float) -> "Driver":
+        """Return where a call goes: to what was encoded for its task before, else as the router says; `home` served its session."""
+        cluster, task = self.cluster, request.session[0]
+        driver = self.homes.get(task)
+        if driver is None or driver not in cluster.drivers:
+            driver = cluster.route(request, home, now)
+        if not cluster.refuses(driver.replica, request):
+            self.homes.pop(task, None)
+        return driver
 
     def done(self, job: Job) -> None:
         """A job is over: its branch goes on."""
@@ -220,7 +235,5 @@ class Encodings:
         self.homes.pop(task, None)
         now = self.cluster.sim._now
         for driver in self.cluster.drivers:
-            jobs = driver.replica.jobs
-            if jobs is not None and jobs.forget(task, driver.replica.kv, now):
-                driver.replica.relieve(now)
-                driver.arm()
+            driver.replica.forget(task, now)
+            driver.arm()

@@ -72,8 +72,9 @@ class Replica(Places):
     @property
     def outstanding(self) -> int:
         """Requests, and jobs of encoders, that wait or run."""
-        there = len(self.waiting) + len(self.running)
-        return there if self.jobs is None else there + len(self.jobs)
+        if self.jobs is None:
+            return len(self.waiting) + len(self.running)
+        return len(self.waiting) + len(self.running) + len(self.jobs)
 
     @property
     def next_mark(self) -> float:
@@ -161,6 +162,11 @@ class Replica(Places):
         self.jobs.drop(job)
         self.relieve(now)
 
+    def forget(self, task: int, now: float) -> None:
+        """A task is over: what was encoded for it is not held any more."""
+        if self.jobs is not None and self.jobs.forget(task, self.kv, now):
+            self.relieve(now)
+
     def reach(self, now: float) -> None:
         """Tell those whose marks are reached by `now`; before `wake`, where that is due at the same time."""
         while self.next_mark <= now:
@@ -170,6 +176,8 @@ class Replica(Places):
         """An iteration ends at `now`: return the requests that end with it. `begin` must follow, at the same time."""
         self.closing = True
         over = self.over
+        if self.prefilled:
+            self._share(now)  # first, so that blocks that are there twice come free before others are evicted
         if self.leap:
             batch, leap = self.batch, self.leap
             used, cached = self.taken(leap, now)
@@ -179,8 +187,6 @@ class Replica(Places):
             self._count(leap, now - self.start, batch.count)
             over += batch.advance(leap)
             self.leap = 0
-        if self.prefilled:
-            self._share(now)
         if self.jobs is not None:
             self._end_jobs(self.jobs, now)
         self.over = []
@@ -388,9 +394,9 @@ class Replica(Places):
         if jobs.running is not None:
             jobs.finish(self.kv, now)
         if self.read:
-            jobs.free(self.read, self.kv, now)
+            if jobs.free(self.read, self.kv, now):
+                self.blocked = False
             self.read = []
-            self.blocked = False
 
     # Inside: who comes and goes
 

@@ -5,8 +5,8 @@ marginal cost goes as x^(p-1), because p does not depend on the units of x and T
 
     cannot tell    fewer than six points; or growth that is neither resolved from none nor shown to be below 5 %
     constant       the interval of the growth over the range holds 0 and is within 5 % of the mean of T, and a constant
-                   passes the test of fit
-    falling        that interval is below 0
+                   passes the test of fit; or T falls, by less than those 5 %
+    falling        that interval is below 0, and not within the 5 %
     linear         the interval of p is within 0.9 to 1.1
     super-linear   it is not, and is above 1
     sub-linear     it is not, and is below 1; none of these: cannot tell
@@ -252,6 +252,8 @@ def _judged(study: _Study, fits: tuple[Fit, ...], change: Estimate) -> tuple[Ver
         if largest > _NO_GROWTH:
             return "cannot tell", None, [f"{grown} is not resolved from none"]
         return "constant", None, [f"{grown}: none is seen, and more than {100 * _NO_GROWTH:.0f} % excluded"]
+    if change.high < 0 and largest <= _NO_GROWTH:
+        return "constant", None, [f"{grown}: a fall of less than {100 * _NO_GROWTH:.0f} %"]
     if change.high < 0:
         return "falling", None, [f"{grown}: T falls, which no exponent of growth describes"]
     exponent, refusal = _exponent(study, fits)

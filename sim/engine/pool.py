@@ -104,6 +104,11 @@ class Pool:
         """Arrive at time `at` and wait for a server; the branch goes on when it has one, and must `give` it back."""
         self.use(wait, at, -1.0)
 
+    def keep(self, wait: Wait, service: float) -> None:
+        """Hold a server that was taken for `service` seconds from now on, and give it back, as `use` does."""
+        wait.service, wait.holder = service, self
+        self._begin(wait, self.sim._now)
+
     def give_at(self, when: float) -> None:
         """Give back a server at time `when`."""
         if when > self.sim._now:

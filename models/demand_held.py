@@ -1,0 +1,238 @@
+"""What is held where, in the mean: what callers, servers, homes, memories and checkpoints have of a task on arrival at each step.
+
+What is let go of (`keep` of a `perceive` step), and what members of a team know, are estimates.
+
+Leaves out: what each costs (`demand`).
+Checked: tests/test_bounds.py, tests/test_bounds_media.py.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .agent_step import AgentProcess
+from .demand_team import Teams, call_of
+from .demand_tokens import Held, Letting, TokenMeans
+from .model_call import ModelCall
+from .perceive import PerceiveProcess
+from .system import System
+from .team_course import TEAM
+from .team_parts import Part
+from .traffic import Into, Traffic, Vector
+
+__all__ = ["Amounts", "Holdings"]
+
+
+@dataclass
+class Amounts:
+    """Tokens at each step: on arrival (`uncut` by summaries, and with them), and how many a visit adds."""
+
+    uncut: Vector
+    tokens: Vector
+    growth: Vector
+
+
+class Holdings:
+    """Means at each step, on arrival there: what callers, servers, homes and memories hold of a task."""
+
+    def __init__(
+        self,
+        system: System,
+        counts: TokenMeans,
+        traffic: Traffic,
+        amounts: Amounts,
+        teams: Teams,
+        lettings: dict[int, Letting],
+    ) -> None:
+        self.system, self.counts, self.traffic = system, counts, traffic
+        self.tokens, self.growth = amounts.tokens, amounts.growth
+        self.teams, self.lettings = teams, lettings
+        self.full = system.runtime.state == "full" and system.scenario.context.grows
+        self.known: dict[int, Vector] = {}  # by caller: tokens at its last call
+        self.prompted: dict[int, Vector] = {}  # by caller: probability that there was one
+        self.seen: dict[int, Vector] = {}  # by server: tokens processed
+        self.homes: dict[int, Vector] = {}  # by home: probability that control is there
+        self.behind: dict[tuple[int, int], Vector] = {}  # tokens sent if control is there, to go there
+        self.left: dict[int, Vector] = {}  # by home: tokens that it has
+        self.memories: dict[int, Vector] = {}  # bytes
+        size = len(traffic.nodes)
+        self.lets, self.drops, self.start = np.zeros(
+            (3, size)
+        )  # of `keep`: how likely, how much, and what lies before it
+        for number, letting in lettings.items():
+            self.lets[number], self.drops[number] = letting.chance, letting.tokens
+            self.start[number] = max(0.0, self.tokens[number] - letting.kept)
+        nodes = traffic.nodes
+        self.chance = np.array([node.acts * (1.0 if node.turns is None else node.turns.begun) for node in nodes])
+        self._calls()
+        self._control()
+        self._memories()
+
+    def of(self, number: int, call: ModelCall) -> Held:
+        """Return what a task brings to a step that calls a model."""
+        means = self.tokens, self.known[call.index], self.prompted[call.index], self.seen[call.server.index]
+        return Held(*(float(mean[number]) for mean in means))
+
+    # Callers and servers
+
+    def _calls(self) -> None:
+        nodes = self.traffic.nodes
+        calls = [call_of(node) for node in nodes]
+        after = self.tokens + self.traffic.summed(self.growth)
+        last = self.tokens + self.growth
+        for number, node in enumerate(nodes):
+            if isinstance(node.process, AgentProcess) and node.turns and node.turns.turns:
+                last[number] -= self.counts.results(node.process, node.turns)
+        # What a caller that reads each modality by itself has seen leaves the context; its answers stay.
+        known = np.where([isinstance(node.process, PerceiveProcess) for node in nodes], self.tokens, last)
+        ones = np.ones(len(nodes))
+        for call in [call for call in calls if call is not None]:
+            if call.index not in self.known:
+                mine, told = self._with_teams(np.array([one is call for one in calls]), known, call)
+                into = self.teams.into(self._known)
+                self.known[call.index] = self._remembered(mine, told, into, lets=self.lets, start=self.start)
+                begins = self.teams.into(lambda _, part: (part.first, part.count - part.first))
+                asked = self._in_teams(mine, call)
+                self.prompted[call.index] = self._remembered(asked, ones, begins)
+            server = call.server.index
+            if server not in self.seen:
+                same = np.array([one is not None and one.server is call.server for one in calls])
+                self.seen[server] = self._server(server, same, last, after)
+
+    def _server(self, server: int, same: Vector, last: Vector, after: Vector) -> Vector:
+        """Return how much of the context a server has seen."""
+        last = last.copy()
+        for number, course in self.teams.courses.items():
+            if any(server in act.servers for act in course.acts.values()):
+                same[number] = True
+                last[number] = after[number]
+        into = self.teams.into(lambda _, part: (part.brief, part.seen.get(server, 0.0)))
+        found = self._remembered(same, last, into, drops=self.drops)
+        # How much of the brief members' servers have seen depends on what they had: once more, with that.
+        shown: dict[int, float] = {number: float(self.tokens[number] - found[number]) for number in self.teams.courses}
+        into = self.teams.into(
+            lambda number, part: (
+                part.brief,
+                part.seen.get(server, 0.0) + part.shown.get(server, 0.0) * shown[number],
+            )
+        )
+        return self._remembered(same, last, into, drops=self.drops) if shown else found
+
+    def _known(self, number: int, part: Part) -> tuple[float, float]:
+        """Return what a caller knows of the context of a member: that of its last call, or of a shared one, what it knew before."""
+        shared = self.teams.courses[number].shared
+        brief = part.brief / part.count if part.count else 0.0
+        return (part.count - part.again) * shared, part.known + part.again * brief * float(self.tokens[number])
+
+    def _in_teams(self, where: Vector, call: ModelCall) -> Vector:
+        """Return where a caller acts, also as a member of a team."""
+        where = where.copy()
+        for number in self.teams.courses:
+            steps = [step for _, found in self.traffic.nodes[number].roles.values() for step in found]
+            where[number] = any(call_of(self.traffic.nodes[step]) is call for step in steps)
+        return where
+
+    def _with_teams(self, where: Vector, last: Vector, call: ModelCall) -> tuple[Vector, Vector]:
+        """Return where a caller learns the context, also as a member of a team that shares it, and how much of it."""
+        last = last.copy()
+        found = self._in_teams(where, call)
+        for number, course in self.teams.courses.items():
+            found[number] = found[number] and course.shared
+            last[number] = self.tokens[number] + course.answer
+        return found, last
+
+    def _remembered(
+        self,
+        where: Vector,
+        value: Vector,
+        into: Into | None = None,
+        first: float = 0.0,
+        lets: Vector | float = 0.0,
+        start: Vector | float = 0.0,
+        drops: Vector | float = 0.0,
+    ) -> Vector:
+        """Return the mean of a quantity that visits `where` set to `value`.
+
+        A visit that lets go sets it to `start`, with probability `lets`, or takes `drops` off it.
+        """
+        keeps = (1 - where * self.chance) * (1 - lets)
+        sets = where * self.chance * value * (1 - lets) + lets * start - drops
+        return np.maximum(self.traffic.remembered(keeps, sets, first, into), 0.0)
+
+    # Control and state
+
+    def _control(self) -> None:
+        """Work out where control is on arrival at each step, and how many tokens the next home does not have yet."""
+        traffic, request, chance = self.traffic, self.counts.request, self.chance
+        homes = range(len(self.system.homes))
+        at = np.array([-1 if node.process.control is None else node.process.control.home for node in traffic.nodes])
+        called = (at >= 0) * chance
+        grown = [node.turns.turns if node.turns and node.turns.turns else 1.0 for node in traffic.nodes]
+        written = self.tokens + self.growth * (1 - 1 / np.maximum(grown, 1.0))
+        self.saved = self._remembered(at >= 0, written, self.teams.into(self._known))
+        self.dispatches = 1 - self._remembered(at >= 0, np.ones(len(at)))
+        # Of parallel branches, one is first.
+        self.dispatches /= max(1.0, float((traffic.visits * called) @ self.dispatches))
+        after = self.tokens + traffic.summed(self.growth)
+        moves, lands = (at >= 0).astype(float), {home: (at == home).astype(float) for home in homes}
+        for number, course in self.teams.courses.items():
+            if course.shared and TEAM not in course.at:
+                moves[number] = 1.0
+                for home in homes:
+                    lands[home][number] = course.at.get(home, 0.0)
+        for home in homes:
+            into = self.teams.into(lambda _, part, home=home: (part.before.get(TEAM, 0.0), part.before.get(home, 0.0)))
+            keeps, sets = 1 - moves * chance, chance * lands[home]
+            self.homes[home] = traffic.remembered(keeps, sets, float(home == 0), into)
+            into = self.teams.into(lambda number, part, home=home: self._had(home, number, part))
+            self.left[home] = self._remembered(lands[home], after, into, request * (home == 0), self.lets, self.start)
+        for home in homes:
+            leaves = (1 - moves * chance) * self.homes[home] + chance * lands[home]
+            for target in homes:
+                self.behind[home, target] = self._sent(home, target, leaves, after, lands[target])
+
+    def _had(self, home: int, number: int, part: Part) -> tuple[float, float]:
+        """Return how many tokens a home has when a member begins: all, where it is, and else what it had of a shared context."""
+        course = self.teams.courses[number]
+        if course.shared:
+            return part.count, 0.0
+        seat = next(seat for seat in course.team.seats.values() if seat.role == part.role)
+        return (0.0, part.brief * float(self.tokens[number]) + part.extra) if seat.home == home else (0.0, 0.0)
+
+    def _sent(self, home: int, target: int, leaves: Vector, after: Vector, lands: Vector) -> Vector:
+        """Return the tokens that go from home to home if control does, times the probability that it is there."""
+        traffic, request = self.traffic, self.counts.request
+        left, there = self.left[target], self.homes[home]
+        has = lands * after + (1 - lands) * left
+        full = self.full * request if target == 0 else request
+        mass = traffic.onward.T @ (traffic.visits * leaves * (after - (not self.full) * has))
+        mass += traffic.forked.T @ (traffic.visits * there * (self.tokens - (not self.full) * left))
+        mass += traffic.first * (home == 0) * full
+
+        def of_team(number: int, part: Part) -> tuple[float, float]:
+            if not self.teams.courses[number].shared:
+                return 0.0, 0.0
+            whole = float(self.tokens[number]) + (part.extra / part.count if part.count else 0.0)
+            likely = part.before.get(home, 0.0) + part.before.get(TEAM, 0.0) * float(there[number])
+            return 0.0, likely * max(0.0, whole - (not self.full) * float(left[number]))
+
+        mass += self.teams.into(of_team)[1]
+        return traffic.per_visit(np.maximum(mass, 0.0))
+
+    # Memories
+
+    def _memories(self) -> None:
+        nodes = self.traffic.nodes
+        for index, name in enumerate(self.system.memories):
+            spec = self.system.scenario.memories[name]
+            entry = spec.entry.mean if spec.write is not None else 0.0
+            grows = [
+                node.acts * node.turns.turns * entry
+                if isinstance(node.process, AgentProcess)
+                and node.turns
+                and node.process.memory is not None
+                and node.process.memory.index == index
+                else 0.0
+                for node in nodes
+            ]
+            self.memories[index] = self.traffic.carried(0.0, np.array(grows))

@@ -1,0 +1,203 @@
+"""What taking in modalities asks for: each one's way to the model, the step that brings them together, and what it keeps.
+
+Branches meet as they do in a run, each at its mean time: a barrier waits for the one that is longest in the mean.
+
+Leaves out: stragglers, which make a barrier longer than that; full queues; memory that is too small.
+Checked: tests/test_bounds_media.py, against the utilization and the empty system's times of the simulator.
+"""
+
+from dataclasses import replace
+from math import ceil, inf, log2
+from typing import TYPE_CHECKING, Any
+
+from .demand_tokens import Held, Letting
+from .encoder import EncoderServer
+from .perceive import Keeper, PerceiveProcess, Reader
+from .perceive_step import Fusion, Keep
+from .traffic import Node
+
+if TYPE_CHECKING:
+    from .demand import Cost, Demand
+    from .demand_tokens import TokenMeans
+    from .intake import Intake
+
+__all__ = ["Perception", "brings", "letting"]
+
+LONGEST = "of parallel branches the one that is longest in the mean counts: stragglers take longer"
+_PIECES = 64  # of a distribution, for the mean of what is not proportional to it
+
+
+def tries(process: PerceiveProcess, intake: "Intake") -> tuple[float, float]:
+    """Return the probability that a modality comes in, and how many attempts are lost in the mean before the one that counts."""
+    errors = intake.spec.errors
+    if process.spec.partial != "retry":
+        return 1 - errors, 0.0
+    attempts = intake.spec.attempts
+    return 1 - errors**attempts, sum(errors**number for number in range(1, attempts))
+
+
+def brings(counts: "TokenMeans", process: PerceiveProcess) -> float:
+    """Return the tokens that a visit adds to the context, before any are let go of."""
+    total = 0.0
+    for one in process.inputs:
+        tokens = one.intake.spec.amount.mean * one.intake.spec.tokens
+        if process.reader is not None:
+            tokens = counts.output(counts.scenario.agents[process.spec.reader or ""].output)
+        comes = tries(process, one.intake)[0] if process.spec.partial == "degrade" else 1.0
+        total += comes * tokens
+    return total
+
+
+def letting(process: PerceiveProcess, node: Node, brought: float, again: float) -> Letting | None:
+    """Return what a step lets go of that brings `brought` tokens a visit, and is come to once more with probability `again`."""
+    keep = process.spec.keep
+    if not isinstance(keep, Keep) or not brought or not again:
+        return None
+    more = again / (1 - again)  # visits before one, in the mean
+    if keep.last is not None:
+        drops = again**keep.last
+        growth = node.acts * brought * (1 - drops)
+        return Letting(node.acts * drops, node.acts * brought * drops, growth * more, growth)
+    to = keep.summary or 0.0
+    first = int(to // brought) + 1  # visits before the first summary
+    sums = again**first
+    growth = node.acts * (brought * (1 - sums) + (to - (first - 1) * brought) * sums * (1 - again))
+    return Letting(node.acts * sums, node.acts * (brought + to * sums) - growth, growth * more, growth, sums)
+
+
+class Perception:
+    """Costs of the `perceive` steps of a scenario."""
+
+    def __init__(self, demand: "Demand") -> None:
+        self.demand = demand
+        self.notes = demand.notes
+
+    def visit(self, number: int, process: PerceiveProcess) -> "Cost":
+        """Return the cost of a visit."""
+        cost = self.demand.empty()
+        self.demand.control(cost, number, process.control)
+        if len(process.inputs) > 1:
+            self.notes[LONGEST] = None
+        branches = [self.take_in(process, one.intake) for one in process.inputs]
+        if process.reader is not None:
+            branches = self._read(number, process, process.reader, branches)
+        for branch in branches:
+            for resource, seconds in branch.seconds.items():
+                cost.serve(resource, seconds, branch.uses[resource])
+        there = self._meet(process, cost, branches)
+        tree = process.spec.fusion.hierarchical if isinstance(process.spec.fusion, Fusion) else None
+        if tree is not None and there > 1:
+            cost.time["inference"] += ceil(log2(there)) * tree.each.mean
+            if not tree.each.is_constant:
+                self.notes["a level of a hierarchical fusion counts as long as a pair in the mean"] = None
+        if process.keeper is not None:
+            self._keep(cost, number, process.keeper)
+        return cost
+
+    # One modality
+
+    def take_in(self, process: PerceiveProcess, intake: "Intake") -> "Cost":
+        """Return the cost of one modality's branch, with the attempts that it takes."""
+        spec, demand = intake.spec, self.demand
+        comes, lost = tries(process, intake)
+        attempt, whole = self.attempt(intake, spec.amount.mean), demand.empty()
+        given_up = 1 - comes if process.spec.partial == "degrade" else 0.0
+        whole.add(attempt, 1 - given_up)
+        whole.add(attempt, lost + given_up, category="recovery")
+        if intake.encoder is not None:
+            sent = demand.message(intake.representation, spec.amount.mean * spec.representation)
+            whole.add(sent, comes)
+        return whole
+
+    def attempt(self, intake: "Intake", amount: float) -> "Cost":
+        """Return the cost of bringing `amount` units to where they are encoded, and of encoding them."""
+        spec, demand = intake.spec, self.demand
+        cost = demand.message(intake.payload, amount * spec.bytes)
+        preparing, before = spec.preprocess, 0.0
+        if preparing is not None:
+            before = preparing.latency.mean + preparing.per_unit.mean * amount
+        if before and not intake.on_device:
+            demand.burst(cost, "serialization", intake.host, before)
+            before = 0.0
+        if intake.encoder is not None:
+            self.encode(cost, intake.encoder, self._seconds(intake.encoder, spec.amount, amount), before)
+        return cost
+
+    def encode(self, cost: "Cost", encoder: EncoderServer, seconds: float, before: float) -> None:
+        """Encode for so long on the encoder's slots, or on the device of its model, after some preparation there."""
+        cost.time["serialization"] += before
+        cost.time["inference"] += seconds
+        server = encoder if encoder.model is None else encoder.model
+        if server.pool is not None:
+            cost.serve(server.path, before + seconds, 1.0)
+            for limit in getattr(server.pool, "limits", ()):
+                cost.serve(limit.name, 0.0 if limit.sized else 1.0, 1.0)
+
+    def _seconds(self, encoder: EncoderServer, dist: Any, amount: float) -> float:
+        """Return the mean seconds to encode an amount: by laws of kernels, over its distribution."""
+        spec, time = encoder.spec, encoder.time
+        if time is None:
+            assert spec.latency is not None
+            return spec.latency.mean + spec.per_unit.mean * amount
+        if dist.is_constant or amount != dist.mean:
+            return time.encode(*spec.sequences(amount))
+        amounts = [float(dist.distribution.quantile((piece + 0.5) / _PIECES)) for piece in range(_PIECES)]
+        return sum(time.encode(*spec.sequences(one)) for one in amounts) / _PIECES
+
+    def _read(self, number: int, process: PerceiveProcess, reader: Reader, branches: list["Cost"]) -> list["Cost"]:
+        """Let the agent read each: the first that comes shows its server the context, the others find it shown."""
+        demand = self.demand
+        output = demand.counts.output(demand.scenario.agents[process.spec.reader or ""].output)
+        held = demand.held.of(number, reader.call)
+        found: list[Cost] = []
+        for place in sorted(range(len(branches)), key=lambda place: branches[place].total):
+            intake = process.inputs[place].intake
+            tokens = intake.spec.amount.mean * intake.spec.tokens
+            call = demand.empty()
+            demand.sub_control(call, number, process.control, reader.control, tokens)
+            has = replace(held, seen=held.tokens, fresh=0.0) if found else held
+            call.add(demand.call(reader.call, replace(has, tokens=held.tokens + tokens), output))
+            comes = tries(process, intake)[0] if process.spec.partial == "degrade" else 1.0
+            branch = branches[place]
+            branch.add(call, comes)
+            found.append(branch)
+        return found
+
+    # All of them
+
+    def _meet(self, process: PerceiveProcess, cost: "Cost", branches: list["Cost"]) -> int:
+        """Add the time until all have come and are aligned, or patience is over; return how many have come."""
+        each = 0.0 if process.spec.align.pairwise is None else process.spec.align.pairwise.each.mean
+        branches = sorted(branches, key=lambda branch: branch.total)
+        patience = inf if process.patience is None else process.patience
+        if patience < inf:
+            self.notes[f"{process.path}: those for which patience is lost count as done, so that less is demanded"] = (
+                None
+            )
+        until = branches[0].total + patience
+        now, path, there = 0.0, dict(branches[0].time), 0
+        for branch in branches:
+            total = branch.total
+            if total > max(until, now):
+                path["synchronization"] += max(0.0, until - now)
+                break
+            if total > now:
+                now, path = total, dict(branch.time)
+            path["synchronization"] += there * each
+            now += there * each
+            there += 1
+        for name, seconds in path.items():
+            cost.time[name] += seconds
+        return there
+
+    def _keep(self, cost: "Cost", number: int, keeper: Keeper) -> None:
+        """Summaries of what earlier visits have brought."""
+        demand = self.demand
+        self.notes["what a step lets go of by `keep`, and what caches still hold then, is an estimate"] = None
+        found = demand.lettings.get(number)
+        if keeper.call is None or found is None or not found.summaries:
+            return
+        acts = demand.traffic.nodes[number].acts
+        tokens = float(demand.tokens[number]) + found.growth / acts + found.tokens / acts
+        has = Held(tokens, seen=float(demand.tokens[number]))
+        cost.add(demand.call(keeper.call, has, keeper.to, "context"), found.summaries)

@@ -1,0 +1,199 @@
+"""Bounds of steps that take in modalities, run teams and overlap stages: against what the simulator counts."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coordsim.models.bounds import bounds
+from coordsim.models.scenario import Scenario
+from coordsim.models.simulate import simulate
+from coordsim.sim.engine.source import Document
+
+from .scene import Data, merged
+from .test_bounds import RUNTIMES, counted, said
+
+REPLICATIONS = 4
+# One task at a time, so that nobody waits; every component has a limit, so that it is counted.
+WORLD: Data = {
+    "coordsim": 1,
+    "name": "counted",
+    "seed": 5,
+    "workload": {
+        "arrivals": {"deterministic": "0.001 / s"},
+        "tasks": 300,
+        "request": {"uniform": {"low": "50 tokens", "high": "450 tokens"}},
+    },
+    "orchestrator": {"node": "app", "dispatch": "2 ms", "concurrency": 99, "assemble": "1 us / token"},
+    "network": {
+        "nodes": {"app": {"cores": 64}, "gpu": {"cores": 64}, "far": {}, "phone": {}},
+        "header": "300 B",
+        "links": [
+            {"between": ["app", "gpu"], "latency": "2 ms", "bandwidth": "1 MB/s"},
+            {"between": ["app", "far"], "latency": "30 ms", "overhead": "1 ms", "bandwidth": "2 MB/s"},
+            {"between": ["phone", "app"], "latency": "20 ms", "bandwidth": "4 MB/s"},
+        ],
+    },
+    "models": {
+        "llm": {
+            "kind": "llm",
+            "node": "gpu",
+            "replicas": 99,
+            "prefill": "200 us / token",
+            "decode": "9 ms / token",
+            "tokenize": "3 us / token",
+            "prefix_cache": "60 %",
+            "overhead": "20 ms",
+        },
+        "api": {
+            "kind": "api",
+            "node": "far",
+            "overhead": "100 ms",
+            "new": "50 us / token",
+            "cached": "5 us / token",
+            "output": "5 ms / token",
+            "cache_hit": "50 %",
+            "limits": {"requests": "90 / s", "tokens": "90k tokens / s", "concurrency": 99},
+        },
+    },
+    "agents": {
+        "a": {"model": "llm", "prompt": "200 tokens", "output": {"uniform": {"low": "60 tokens", "high": "120 tokens"}}},
+        "b": {"model": "api", "prompt": "100 tokens", "output": {"uniform": {"low": "20 tokens", "high": "60 tokens"}}},
+    },
+    "tools": {"shell": {"latency": "700 ms", "concurrency": 99, "result": "80 tokens"}},
+    "evaluators": {"critic": {"model": "llm", "prompt": "50 tokens", "output": "10 tokens", "accept": "40 %"}},
+}
+WORKERS: Data = {
+    "think": {"agent": "a"},
+    "write": {"agent": "b"},
+    "work": {"agent": "b", "tools": {"shell": 1}, "repeat": 2, "next": "report"},
+    "report": {"agent": "a"},
+}
+UNIFORM = {"uniform": {"low": 1, "high": 3}}
+TEAMS: dict[str, Data] = {
+    "single": {"team": "single", "members": {"agent": "work"}},
+    "chain": {"team": "chain", "members": {"one": "think", "two": "work", "three": "write"}},
+    "private chain": {"team": "chain", "members": {"one": "think", "two": "work"}, "context": "private", "message": "answer"},
+    "supervisor": {"team": "supervisor", "members": {"lead": "think", "worker": "work"}, "size": 3, "rounds": UNIFORM},
+    "fresh": {
+        "team": "supervisor",
+        "members": {"lead": "think", "worker": "work"},
+        "size": 3,
+        "rounds": 2,
+        "fresh": True,
+        "message": "answer",
+        "stop": "critic",
+    },
+    "shared supervisor": {"team": "supervisor", "members": {"lead": "think", "worker": "write"}, "size": 2, "context": "shared"},
+    "hierarchy": {"team": "hierarchy", "members": {"lead": "think", "worker": "write"}, "depth": 2, "fanout": 2, "rounds": 2},
+    "debate": {
+        "team": "debate",
+        "members": {"debater": "think", "judge": "write"},
+        "size": 3,
+        "rounds": UNIFORM,
+        "stop": "30 %",
+        "message": "40 tokens",
+    },
+    "blackboard": {"team": "blackboard", "members": {"member": "write", "controller": "think"}, "size": 3, "rounds": 2},
+    "swarm": {"team": "swarm", "members": {"x": "think", "y": "write"}, "hand_off": "60 %"},
+    "private swarm": {"team": "swarm", "members": {"x": "think", "y": "write"}, "hand_off": "60 %", "context": "private", "turns": 4},
+    "graph": {
+        "team": "graph",
+        "members": {"x": "think", "y": "write", "z": "work"},
+        "nodes": {"start": "x", "left": "y", "right": "z", "end": "x"},
+        "edges": [["start", "left"], ["start", "right"], ["left", "end"], ["right", "end"]],
+        "start": "start",
+    },
+    "cyclic": {
+        "team": "graph",
+        "members": {"x": "think", "y": "write"},
+        "nodes": {"ask": "x", "answer": "y"},
+        "edges": [["ask", "answer"], ["answer", "ask"]],
+        "start": "ask",
+        "turns": 4,
+    },
+}
+MEDIA: Data = {
+    "encoders": {
+        "eye": {"node": "gpu", "concurrency": 99, "latency": "50 ms", "per_unit": "30 ms"},
+        "ear": {"model": "llm", "latency": "40 ms", "per_unit": "10 ms"},
+    },
+    "modalities": {
+        "image": {
+            "kind": "vision",
+            "node": "phone",
+            "amount": {"uniform": {"low": 1, "high": 3}},
+            "bytes": "200 kB",
+            "tokens": "150 tokens",
+            "representation": "50 kB",
+            "preprocess": {"latency": "5 ms", "per_unit": "3 ms"},
+            "encoder": "eye",
+            "errors": "15 %",
+        },
+        "voice": {
+            "kind": "audio",
+            "node": "phone",
+            "amount": 6,
+            "bytes": "8 kB",
+            "tokens": "12 tokens",
+            "preprocess": {"latency": "20 ms", "on": "gpu"},
+            "encoder": "ear",
+        },
+        "record": {"kind": "structured", "node": "far", "bytes": "10 kB", "tokens": "300 tokens"},
+    },
+}
+ALL = ["image", "voice", "record"]
+AGAIN = {"answer": {"agent": "b", "next": {"look": 3, "done": 1}}}
+LOOKS: dict[str, tuple[Data, Data]] = {
+    "barrier": ({"perceive": ALL, "model": "llm", "partial": "retry"}, {}),
+    "degrade": ({"perceive": ALL, "model": "llm", "partial": "degrade"}, {}),
+    "pairwise": ({"perceive": ALL, "model": "llm", "align": {"pairwise": {"each": "30 ms"}}, "copies": 2, "partial": "retry"}, {}),
+    "late": ({"perceive": ALL, "fusion": {"late": {"agent": "a"}}, "partial": "retry"}, {}),
+    "tree": ({"perceive": ALL, "model": "llm", "fusion": {"hierarchical": {"each": "40 ms"}}, "partial": "retry"}, {}),
+    "patience": (
+        {"perceive": ["voice", "record"], "model": "api", "align": {"barrier": {"patience": "20 ms"}}, "late": "degrade"},
+        {},
+    ),
+    "all": ({"perceive": ["image", "record"], "model": "api", "partial": "retry"}, AGAIN),
+    "last": ({"perceive": ["image", "record"], "model": "api", "partial": "retry", "keep": {"last": 2}}, AGAIN),
+    "summary": ({"perceive": ["record"], "model": "api", "keep": {"summary": "100 tokens"}}, AGAIN),
+}
+EMPTY_STEP = {"agent": "b"}
+
+
+def scenario(runtime: str, *patches: Data) -> Scenario:
+    """Put a scenario together."""
+    data = WORLD
+    for patch in patches:
+        data = merged(data, patch)
+    text = RUNTIMES[runtime].strip("{}")
+    policies = dict(part.split(": ") for part in text.split(", "))
+    return Scenario.of(Document.from_data(data | {"runtime": policies}, "counted"))
+
+
+def team(name: str, runtime: str) -> Scenario:
+    """Return the scenario of a team, with a step before and behind."""
+    steps = {"before": {"agent": "a", "next": "team"}, "team": {**TEAMS[name], "next": "after"}, "after": {"agent": "b"}}
+    used = {*TEAMS[name]["members"].values()}
+    used |= {"report"} if "work" in used else set()
+    workers = {worker: step for worker, step in WORKERS.items() if worker in used}
+    return scenario(runtime, {"workflow": {"start": "before", "steps": {**steps, **workers}}})
+
+
+def look(name: str, runtime: str) -> Scenario:
+    """Return the scenario of a step that perceives, with a step behind."""
+    step, more = LOOKS[name]
+    steps = {"look": {**step, "next": "answer"}, "answer": {"agent": "b"}, **more}
+    return scenario(runtime, MEDIA, {"workflow": {"start": "look", "steps": steps}})
+
+
+def compare(of: Scenario) -> dict[str, tuple[float, float, float]]:
+    """Return what the bounds say, the mean of what replications count, and half the width of its interval, of everything."""
+    runs = [counted(simulate(of, replication=number)) for number in range(REPLICATIONS)]
+    expected = said(bounds(of))
+    found = {}
+    for name in sorted({*runs[0], *expected}):
+        values = np.array([run.get(name, 0.0) for run in runs])
+        half = 12.9 * float(values.std(ddof=1)) / REPLICATIONS**0.5  # 99.9 % of Student's t with 3 degrees of freedom
+        found[name] = expected.get(name, 0.0), float(values.mean()), half
+    return found
