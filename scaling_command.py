@@ -36,6 +36,7 @@ Metric = Annotated[
     str, typer.Option(metavar="NAME", help="What is judged: coordination, response_time, a category, a fact.")
 ]
 Stream = Annotated[str | None, typer.Option(metavar="MODALITY", help="Copy this one. Default: each in turn, averaged.")]
+Only = Annotated[str | None, typer.Option(metavar="MECHANISM", help="Switch off all mechanisms but this one.")]
 Ablation = Annotated[bool, typer.Option("--ablation/--no-ablation", help="Switch each mechanism off in turn.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")]
 Replications = Annotated[
@@ -59,6 +60,7 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
     sets: Sets = None,
     metric: Metric = "coordination",
     stream: Stream = None,
+    only: Only = None,
     ablation: Ablation = True,
     seed: Seed = None,
     replications: Replications = None,
@@ -80,7 +82,7 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
 
     unit = unit_of_metric(metric)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
-    plan = make_plan(loaded, over or (), stream=stream, ablate=ablation)
+    plan = make_plan(loaded, over or (), stream=stream, only=only, ablate=ablation)
     if out is not None:
         scaling_files.check_free(out, overwrite)
     settings = Settings(

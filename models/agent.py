@@ -1,6 +1,6 @@
 """Agents: who thinks with which model, on what prompt, with what at hand.
 
-Leaves out: private contexts.
+Leaves out: a context of its own, which the members of a `team` have.
 Checked: tests/test_steps.py.
 """
 

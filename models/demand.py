@@ -19,6 +19,7 @@ from .checkpoint import Checkpoints
 from .control import Control
 from .demand_held import Amounts, Holdings
 from .demand_media import Perception, brings, letting
+from .demand_stages import Pipelines, flows
 from .demand_team import Teams
 from .demand_tokens import Held, Letting, TokenMeans
 from .host import Host
@@ -28,6 +29,7 @@ from .memory_use import MemoryUse
 from .model_call import ModelCall
 from .network import BOUNDARIES, Channel, crossing
 from .perceive import PerceiveProcess
+from .pipeline import PipelineProcess
 from .service import Service
 from .steps import EvaluatorProcess, HumanProcess, ServiceProcess
 from .system import System
@@ -86,7 +88,7 @@ class Demand:
         self.tokens = np.minimum(self.uncut, self.most)
         amounts = Amounts(self.uncut, self.tokens, self.growth)
         self.held = Holdings(system, counts, traffic, amounts, teams, self.lettings)
-        self.media = Perception(self)
+        self.media, self.pipelines = Perception(self), Pipelines(self)
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
         if self.tokens.any():
             self.notes["what depends on tokens is an estimate: it is worked out from their means"] = None
@@ -97,6 +99,8 @@ class Demand:
         found: dict[int, Letting] = {}
         for number, node in enumerate(self.traffic.nodes):
             process = node.process
+            if isinstance(process, PipelineProcess):
+                self.growth[number] = node.acts * sum(flow.growth for flow in flows(self.counts, process))
             if isinstance(process, PerceiveProcess):
                 brought = brings(self.counts, process)
                 self.growth[number] = node.acts * brought
@@ -151,14 +155,14 @@ class Demand:
             ] = None
         cost.time[category] += seconds
 
-    def service(self, service: Service, line: Line) -> Cost:
-        """Return the cost of one call of a tool or retriever, with the attempts that it takes."""
+    def service(self, service: Service, line: Line, more: float = 0.0) -> Cost:
+        """Return the cost of one call of a tool or retriever, with the attempts that it takes; each works `more` seconds."""
         spec = service.spec
         request, response = spec.request.mean, spec.response.mean
         attempt = self.message(line.request, request)
         attempt.add(self.message(line.response, response))
         attempt.time["tool"] += spec.invoke.mean
-        self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response))
+        self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response) + more)
         attempts = 1.0
         if spec.errors is not None and spec.attempts > 1:
             again = spec.errors.rate if spec.errors.after_error is None else spec.errors.after_error
@@ -193,11 +197,12 @@ class Demand:
         fresh = first if held.fresh is None else held.fresh
         total = call.prompt + held.tokens
         new = held.tokens - held.seen + fresh * call.prompt
-        cached = server.best_hit * (held.known + held.prompted * call.prompt)
+        cached = server.best_hit * ((held.known if held.cached is None else held.cached) + held.prompted * call.prompt)
         carried = max(0.0, total - new - cached)
         received = total if call.full else held.tokens - held.known + first * call.prompt
         if call.trims:
             received = min(received, new)
+        received = max(0.0, received)
         if not call.grows:
             total, carried, cached = new, 0.0, 0.0
         cost = self.message(call.request, received * call.per_token)
@@ -244,6 +249,8 @@ class Demand:
             self.judge(cost, process, number)
         elif isinstance(process, PerceiveProcess):
             cost.add(self.media.visit(number, process))
+        elif isinstance(process, PipelineProcess):
+            cost.add(self.pipelines.visit(number, process))
         elif isinstance(process, TeamProcess) and number in self.teams.courses:
             self.teams.speak(self, cost, number, process)
         acting = Cost()
@@ -281,12 +288,13 @@ class Demand:
             (begun * brought.known + left) / turns,
             (begun * brought.prompted + later) / turns,
             (begun * brought.seen + left) / turns,
+            (begun * (brought.known if brought.cached is None else brought.cached) + left) / turns,
         )
         turn = self.call(call, mean, output)
         if process.lookup is not None:
             turn.add(self.service(process.lookup.service, process.lookup.line))
         if process.memory is not None:
-            self._remember(turn, process.memory, number, loop, grows)
+            self.remember(turn, process.memory, number, loop, grows)
         if process.tools is not None:
             wall = self._wall(process)
             for name, calls in loop.calls.items():
@@ -315,11 +323,15 @@ class Demand:
         In the mean a turn finds `more` tokens than the first, and a later one `grows` more than the one before.
         """
         self.dispatch(turn, number, control, first, more, grows)
+        self.come(turn, number, control, first)
+
+    def come(self, turn: Cost, number: int, control: Control, first: float = 1.0, brought: float = 0.0) -> None:
+        """Control and state come to the step, which has itself `brought` some tokens before."""
         held = self.held
         for home, channel in enumerate(control.channels):
             share = float(held.homes[home][number])
             if channel is not None and share:
-                tokens = float(held.behind[home, control.home][number]) / share
+                tokens = float(held.behind[home, control.home][number]) / share + brought
                 turn.add(self.message(channel, tokens * control.per_token), first * share)
 
     def sub_control(self, cost: Cost, number: int, source: Control, control: Control, more: float) -> None:
@@ -359,7 +371,7 @@ class Demand:
         if checkpoints.spec.every > 1:
             self.notes["how often the state is written is an estimate"] = None
 
-    def _remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, grows: float) -> None:
+    def remember(self, turn: Cost, memory: MemoryUse, number: int, loop: Turns, grows: float) -> None:
         """Reading and writing of a memory, and summaries of the context."""
         spec = self.scenario.memories[self.system.memories[memory.index]]
         entry = spec.entry.mean if spec.write is not None else 0.0

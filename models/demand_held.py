@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .agent_step import AgentProcess
-from .demand_team import Teams, call_of
+from .demand_team import Teams, call_of, control_of
 from .demand_tokens import Held, Letting, TokenMeans
 from .model_call import ModelCall
 from .perceive import PerceiveProcess
@@ -49,11 +49,13 @@ class Holdings:
         self.teams, self.lettings = teams, lettings
         self.full = system.runtime.state == "full" and system.scenario.context.grows
         self.known: dict[int, Vector] = {}  # by caller: tokens at its last call
+        self.cached: dict[int, Vector] = {}  # by caller: tokens of context that a cache may still hold
         self.prompted: dict[int, Vector] = {}  # by caller: probability that there was one
         self.seen: dict[int, Vector] = {}  # by server: tokens processed
         self.homes: dict[int, Vector] = {}  # by home: probability that control is there
         self.behind: dict[tuple[int, int], Vector] = {}  # tokens sent if control is there, to go there
         self.left: dict[int, Vector] = {}  # by home: tokens that it has
+        self.tells: dict[int, tuple[Vector, Vector]] = {}  # by home: how likely a visit tells it, and what it then has
         self.memories: dict[int, Vector] = {}  # bytes
         size = len(traffic.nodes)
         self.lets, self.drops, self.start = np.zeros(
@@ -70,7 +72,8 @@ class Holdings:
 
     def of(self, number: int, call: ModelCall) -> Held:
         """Return what a task brings to a step that calls a model."""
-        means = self.tokens, self.known[call.index], self.prompted[call.index], self.seen[call.server.index]
+        caller, server = call.index, call.server.index
+        means = self.tokens, self.known[caller], self.prompted[caller], self.seen[server], self.cached[caller]
         return Held(*(float(mean[number]) for mean in means))
 
     # Callers and servers
@@ -89,9 +92,13 @@ class Holdings:
         for call in [call for call in calls if call is not None]:
             if call.index not in self.known:
                 mine, told = self._with_teams(np.array([one is call for one in calls]), known, call)
-                into = self.teams.into(self._known)
-                self.known[call.index] = self._remembered(mine, told, into, lets=self.lets, start=self.start)
-                begins = self.teams.into(lambda _, part: (part.first, part.count - part.first))
+                into = self.teams.into(lambda number, part, call=call: self._known(number, part, call.index))
+                lets = {"lets": self.lets, "start": self.start}
+                self.known[call.index] = self.cached[call.index] = self._remembered(mine, told, into, **lets)
+                if self.teams.courses:
+                    into = self.teams.into(lambda number, part, call=call: self._cached(number, part, call.index))
+                    self.cached[call.index] = self._remembered(mine, told, into, **lets)
+                begins = self.teams.into(lambda number, part, call=call: self._firsts(number, part, call.index))
                 asked = self._in_teams(mine, call)
                 self.prompted[call.index] = self._remembered(asked, ones, begins)
             server = call.server.index
@@ -118,11 +125,27 @@ class Holdings:
         )
         return self._remembered(same, last, into, drops=self.drops) if shown else found
 
-    def _known(self, number: int, part: Part) -> tuple[float, float]:
+    def _known(self, number: int, part: Part, caller: int = -1) -> tuple[float, float]:
         """Return what a caller knows of the context of a member: that of its last call, or of a shared one, what it knew before."""
-        shared = self.teams.courses[number].shared
-        brief = part.brief / part.count if part.count else 0.0
-        return (part.count - part.again) * shared, part.known + part.again * brief * float(self.tokens[number])
+        brief = float(self.tokens[number])
+        if self.teams.courses[number].shared:
+            again, known = part.callers.get(caller, (0.0, 0.0))
+            return part.count - again, again * brief + known
+        return 0.0, part.known + part.again * (part.brief / part.count if part.count else 0.0) * brief
+
+    def _cached(self, number: int, part: Part, caller: int) -> tuple[float, float]:
+        """Return what of its context a cache may hold for a member: of the brief, what it holds for the task."""
+        share, beside = self._known(number, part, caller)
+        if self.teams.courses[number].shared or not part.count:
+            return share, beside
+        return part.brief * (1 - part.again / part.count), beside
+
+    def _firsts(self, number: int, part: Part, caller: int) -> tuple[float, float]:
+        """Return how many activations show a caller's prompt to its server, unless the task has before, and how many do not."""
+        first = part.first
+        if self.teams.courses[number].shared:
+            first = part.count - part.callers.get(caller, (0.0, 0.0))[0]
+        return first, part.count - first
 
     def _in_teams(self, where: Vector, call: ModelCall) -> Vector:
         """Return where a caller acts, also as a member of a team."""
@@ -138,7 +161,7 @@ class Holdings:
         found = self._in_teams(where, call)
         for number, course in self.teams.courses.items():
             found[number] = found[number] and course.shared
-            last[number] = self.tokens[number] + course.answer
+            last[number] = self.tokens[number] + course.knew.get(call.index, 0.0)
         return found, last
 
     def _remembered(
@@ -165,7 +188,8 @@ class Holdings:
         """Work out where control is on arrival at each step, and how many tokens the next home does not have yet."""
         traffic, request, chance = self.traffic, self.counts.request, self.chance
         homes = range(len(self.system.homes))
-        at = np.array([-1 if node.process.control is None else node.process.control.home for node in traffic.nodes])
+        controls = [control_of(node) for node in traffic.nodes]
+        at = np.array([-1 if control is None else control.home for control in controls])
         called = (at >= 0) * chance
         grown = [node.turns.turns if node.turns and node.turns.turns else 1.0 for node in traffic.nodes]
         written = self.tokens + self.growth * (1 - 1 / np.maximum(grown, 1.0))
@@ -185,36 +209,47 @@ class Holdings:
             keeps, sets = 1 - moves * chance, chance * lands[home]
             self.homes[home] = traffic.remembered(keeps, sets, float(home == 0), into)
             into = self.teams.into(lambda number, part, home=home: self._had(home, number, part))
-            self.left[home] = self._remembered(lands[home], after, into, request * (home == 0), self.lets, self.start)
+            where, value = lands[home].copy(), after.copy()
+            for number, course in self.teams.courses.items():
+                if course.shared and home in course.held and not lands[home][number]:
+                    where[number] = course.likely.get(home, 1.0)
+                    value[number] = self.tokens[number] + course.held[home]
+            self.tells[home] = where * chance, value
+            lets = self.lets * (1 - lands[home])  # a home that control leaves knows all that is kept
+            self.left[home] = self._remembered(where, value, into, request * (home == 0), lets, self.start)
         for home in homes:
             leaves = (1 - moves * chance) * self.homes[home] + chance * lands[home]
             for target in homes:
-                self.behind[home, target] = self._sent(home, target, leaves, after, lands[target])
+                self.behind[home, target] = self._sent(home, target, leaves, after)
 
     def _had(self, home: int, number: int, part: Part) -> tuple[float, float]:
         """Return how many tokens a home has when a member begins: all, where it is, and else what it had of a shared context."""
-        course = self.teams.courses[number]
+        brief, course = float(self.tokens[number]), self.teams.courses[number]
         if course.shared:
-            return part.count, 0.0
-        seat = next(seat for seat in course.team.seats.values() if seat.role == part.role)
-        return (0.0, part.brief * float(self.tokens[number]) + part.extra) if seat.home == home else (0.0, 0.0)
+            seat = next(seat for seat in course.team.seats.values() if seat.role == part.role)
+            return (part.count - part.has, part.has * brief + part.held) if seat.home == home else (part.count, 0.0)
+        there = part.before.get(home, 0.0) / part.count if part.count else 0.0
+        return 0.0, there * (part.brief * brief + part.extra) + (1 - there) * self._known(number, part)[1]
 
-    def _sent(self, home: int, target: int, leaves: Vector, after: Vector, lands: Vector) -> Vector:
+    def _sent(self, home: int, target: int, leaves: Vector, after: Vector) -> Vector:
         """Return the tokens that go from home to home if control does, times the probability that it is there."""
         traffic, request = self.traffic, self.counts.request
         left, there = self.left[target], self.homes[home]
-        has = lands * after + (1 - lands) * left
+        told, value = self.tells[target]
+        has = told * value + (1 - told) * left
         full = self.full * request if target == 0 else request
         mass = traffic.onward.T @ (traffic.visits * leaves * (after - (not self.full) * has))
         mass += traffic.forked.T @ (traffic.visits * there * (self.tokens - (not self.full) * left))
         mass += traffic.first * (home == 0) * full
 
         def of_team(number: int, part: Part) -> tuple[float, float]:
-            if not self.teams.courses[number].shared:
+            if not part.count:
                 return 0.0, 0.0
-            whole = float(self.tokens[number]) + (part.extra / part.count if part.count else 0.0)
+            brief = part.brief / part.count * float(self.tokens[number])
             likely = part.before.get(home, 0.0) + part.before.get(TEAM, 0.0) * float(there[number])
-            return 0.0, likely * max(0.0, whole - (not self.full) * float(left[number]))
+            share, beside = self._had(target, number, part)
+            has = (share * float(left[number]) + beside) / part.count
+            return 0.0, likely * max(0.0, brief + part.extra / part.count - (not self.full) * has)
 
         mass += self.teams.into(of_team)[1]
         return traffic.per_visit(np.maximum(mass, 0.0))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import ceil, inf, log2
 from typing import TYPE_CHECKING, Any
 
+from .demand_stages import stream_pieces
 from .demand_tokens import Held, Letting
 from .encoder import EncoderServer
 from .perceive import Keeper, PerceiveProcess, Reader
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .demand import Cost, Demand
     from .demand_tokens import TokenMeans
     from .intake import Intake
+    from .perceive import Input
 
 __all__ = ["Perception", "brings", "letting"]
 
@@ -36,11 +38,23 @@ def tries(process: PerceiveProcess, intake: "Intake") -> tuple[float, float]:
     return 1 - errors**attempts, sum(errors**number for number in range(1, attempts))
 
 
+def tokens_of(process: PerceiveProcess, one: "Input") -> float:
+    """Return the tokens that one modality brings; of a stream, those of the groups that the step keeps."""
+    spec, feed = one.intake.spec, one.feed
+    if feed is None:
+        return spec.amount.mean * spec.tokens
+    number = stream_pieces(feed)[1]
+    align, keep = process.spec.align.chosen[1], process.spec.keep
+    if process.streams is not None and process.streams.in_time and isinstance(keep, Keep) and keep.last is not None:
+        number = min(number, keep.last * max(1.0, getattr(align, "length", 0.0) * feed.spec.rate))
+    return number * feed.spec.units * spec.tokens
+
+
 def brings(counts: "TokenMeans", process: PerceiveProcess) -> float:
     """Return the tokens that a visit adds to the context, before any are let go of."""
     total = 0.0
     for one in process.inputs:
-        tokens = one.intake.spec.amount.mean * one.intake.spec.tokens
+        tokens = tokens_of(process, one)
         if process.reader is not None:
             tokens = counts.output(counts.scenario.agents[process.spec.reader or ""].output)
         comes = tries(process, one.intake)[0] if process.spec.partial == "degrade" else 1.0
@@ -78,7 +92,7 @@ class Perception:
         self.demand.control(cost, number, process.control)
         if len(process.inputs) > 1:
             self.notes[LONGEST] = None
-        branches = [self.take_in(process, one.intake) for one in process.inputs]
+        branches = [self.take_in(process, one) for one in process.inputs]
         if process.reader is not None:
             branches = self._read(number, process, process.reader, branches)
         for branch in branches:
@@ -96,14 +110,21 @@ class Perception:
 
     # One modality
 
-    def take_in(self, process: PerceiveProcess, intake: "Intake") -> "Cost":
+    def take_in(self, process: PerceiveProcess, one: "Input") -> "Cost":
         """Return the cost of one modality's branch, with the attempts that it takes."""
-        spec, demand = intake.spec, self.demand
+        intake, demand = one.intake, self.demand
+        spec = intake.spec
         comes, lost = tries(process, intake)
-        attempt, whole = self.attempt(intake, spec.amount.mean), demand.empty()
+        if one.feed is None:
+            attempt = self.attempt(intake, spec.amount.mean)
+        else:
+            attempt = self.encoding(intake, one.feed.spec.units)
+        whole = demand.empty()
         given_up = 1 - comes if process.spec.partial == "degrade" else 0.0
         whole.add(attempt, 1 - given_up)
         whole.add(attempt, lost + given_up, category="recovery")
+        if one.feed is not None:
+            return demand.pipelines.stream(one.feed, whole, comes)
         if intake.encoder is not None:
             sent = demand.message(intake.representation, spec.amount.mean * spec.representation)
             whole.add(sent, comes)
@@ -113,6 +134,13 @@ class Perception:
         """Return the cost of bringing `amount` units to where they are encoded, and of encoding them."""
         spec, demand = intake.spec, self.demand
         cost = demand.message(intake.payload, amount * spec.bytes)
+        cost.add(self.encoding(intake, amount))
+        return cost
+
+    def encoding(self, intake: "Intake", amount: float) -> "Cost":
+        """Return the cost of preparing and encoding `amount` units that are there."""
+        spec, demand = intake.spec, self.demand
+        cost = demand.empty()
         preparing, before = spec.preprocess, 0.0
         if preparing is not None:
             before = preparing.latency.mean + preparing.per_unit.mean * amount
@@ -151,8 +179,7 @@ class Perception:
         held = demand.held.of(number, reader.call)
         found: list[Cost] = []
         for place in sorted(range(len(branches)), key=lambda place: branches[place].total):
-            intake = process.inputs[place].intake
-            tokens = intake.spec.amount.mean * intake.spec.tokens
+            intake, tokens = process.inputs[place].intake, tokens_of(process, process.inputs[place])
             call = demand.empty()
             demand.sub_control(call, number, process.control, reader.control, tokens)
             has = replace(held, seen=held.tokens, fresh=0.0) if found else held

@@ -9,23 +9,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .pipeline import PipelineProcess
+from .stages import AgentStage
 from .team import TeamProcess
 from .team_course import TEAM, Course
 from .team_parts import Act, Part
 from .traffic import Into, Node, Traffic, Vector
 
 if TYPE_CHECKING:
+    from .control import Control
     from .demand import Cost, Demand
     from .model_call import ModelCall
 
-__all__ = ["Teams", "call_of"]
+__all__ = ["Teams", "call_of", "control_of"]
 
 
 def call_of(node: Node) -> "ModelCall | None":
     """Return the call of a model that a step makes for its agent or evaluator; None where it makes none."""
-    reader = getattr(node.process, "reader", None)
-    found: ModelCall | None = getattr(node.process if reader is None else reader, "call", None)
+    process = node.process
+    if isinstance(process, PipelineProcess):
+        agents = [worker.agent for worker in process.workers if isinstance(worker, AgentStage)]
+        return agents[0].call if agents else None
+    reader = getattr(process, "reader", None)
+    found: ModelCall | None = getattr(process if reader is None else reader, "call", None)
     return found
+
+
+def control_of(node: Node) -> "Control | None":
+    """Return what brings control to a step, to where it is when the step is over."""
+    process = node.process
+    agents = [worker.agent for worker in getattr(process, "workers", ()) if isinstance(worker, AgentStage)]
+    return agents[-1].control if agents else process.control
 
 
 class Teams:
@@ -65,7 +79,7 @@ class Teams:
                     if isinstance(message, str)
                     else message.mean
                 )
-                acts[role] = Act(growth, says, self._servers(steps))
+                acts[role] = Act(growth, says, self._servers(steps), self._callers(steps), self._end(steps))
             self.courses[number] = course = Course(process, acts)
             beside = float(self.traffic.joined[number] @ whole)
             self.growth[number] = node.acts * course.answer - beside
@@ -74,6 +88,23 @@ class Teams:
         """Return the servers that some steps call."""
         calls = [call_of(self.traffic.nodes[number]) for number in steps]
         return frozenset(call.server.index for call in calls if call is not None)
+
+    def _callers(self, steps: Iterable[int]) -> frozenset[int]:
+        """Return the callers that some steps are."""
+        calls = [call_of(self.traffic.nodes[number]) for number in steps]
+        return frozenset(call.index for call in calls if call is not None)
+
+    def _end(self, steps: Iterable[int]) -> int | None:
+        """Return the home of the step behind which activations end most often; None where there is none."""
+        nodes, traffic = self.traffic.nodes, self.traffic
+        ends: dict[int, float] = {}
+        for number in steps:
+            control = control_of(nodes[number])
+            if control is not None:
+                leaves = traffic.visits[number] * max(0.0, 1 - traffic.onward[number].sum())
+                ends[control.home] = ends.get(control.home, 0.0) + float(leaves)
+        found = max(ends, key=lambda home: ends[home], default=None)
+        return found if found is not None and ends[found] > 0 else None
 
     def _answer(self, steps: Iterable[int], answers: Callable[[Node], float]) -> float:
         """Return the mean output of the call behind which an activation ends, or of all its calls where it ends otherwise."""

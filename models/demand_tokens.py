@@ -24,6 +24,7 @@ class Held:
     known: float = 0.0  # to the caller, at its last call
     prompted: float = 0.0  # probability that the caller has called before
     seen: float = 0.0  # by the server
+    cached: float | None = None  # that a cache may still hold, where that is not what the caller knows
     fresh: float | None = None  # probability that the caller's prompt is new to the server, if others may have shown it
 
 
@@ -79,6 +80,10 @@ class TokenMeans:
             return float(output.mean)
         column = None if self.replayed is None else self.replayed.output
         return 0.0 if column is None else float(column.mean())
+
+    def result(self, service: Service) -> float:
+        """Return the tokens that a call of a service adds."""
+        return self._result(service)
 
     def results(self, process: AgentProcess, loop: Turns) -> float:
         """Return the tokens that a turn's tools add."""

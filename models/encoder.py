@@ -39,6 +39,8 @@ class Encoder(Spec):
 
     Both are drawn once a call, so that the units of a call are equally slow. `model` names the model server on whose device it
     runs; else it has slots of its own, and at most `queue_limit` calls wait. `dtype` is the type of a shape's weights.
+
+    `shared: false` is an idealization, to see what sharing costs: each call has a device of its own, and leaves the model's alone.
     """
 
     node: Name | None = None
@@ -50,6 +52,7 @@ class Encoder(Spec):
     per_unit: DurationDist = ZERO_TIME
     shape: AnyShape | None = None
     dtype: str = "bf16"
+    shared: bool = True
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -150,6 +153,10 @@ class EncoderServer:
         What is made takes `footprint` bytes. Raises TaskFailed where there is no room for it, or the queue is full.
         """
         wait, total = branch.wait, before + seconds
+        if not self.spec.shared:
+            branch.add(account, before)
+            branch.add(self.encode_account, seconds, footprint)
+            return
         if self.model is not None:
             yield from self.model.encode(branch, total, footprint)
             if before:

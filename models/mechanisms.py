@@ -4,14 +4,17 @@
     barrier              no change: the straggler's excess is taken off the same runs
     pairwise alignment   `align: barrier` at the steps that align in pairs
     shared bandwidth     `shared: false` of the links that have a bandwidth
-    GPU contention       64 times the replicas of models and encoders, a task's calls kept on one; no provider's limits
+    GPU contention       64 times the replicas of models, a task's calls kept on one; `shared: false` of encoders; no provider's limits
+    CPU and tool queues  64 times the cores; no limits of tools, retrievers and the orchestrator
     retries              nothing fails, and one attempt each
 
 Every change can be made by hand with `--set`. Those of GPU contention leave the work of a call as it is, but for what tasks
 share in a cache: on 64 times the replicas each computes it once.
 
-Leaves out: queues of tools, of the orchestrator and of CPU cores; a team's messages, which no switch takes out of a topology.
-Checked: tests/test_scaling.py.
+`isolated` is the other way round: a scenario in which all but one are switched off.
+
+Leaves out: waiting for a cache or a memory; a team's messages, which no switch takes out of a topology.
+Checked: tests/test_scaling.py, tests/test_modality_scaling.py.
 """
 
 import json
@@ -19,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..sim.engine.errors import did_you_mean, listed
+from ..sim.engine.source import Document
 from .api import Api
 from .llm import Llm
 from .perceive_step import PerceiveStep
@@ -26,7 +31,7 @@ from .perceive_step import PerceiveStep
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["Change", "Mechanism", "mechanisms"]
+__all__ = ["Change", "Mechanism", "isolated", "mechanisms"]
 
 Change = tuple[str, str]  # a path, and the YAML to put there
 PLENTY = 64  # times the servers: so many that nothing waits, unless the load is beyond 64 times what they bear
@@ -61,8 +66,24 @@ def mechanisms(scenario: "Scenario") -> tuple[Mechanism, ...]:
         _of("pairwise alignment", list(_pairwise(scenario)), "no step aligns in pairs"),
         _of("shared bandwidth", links, "no link has a bandwidth to share"),
         _of("GPU contention", list(_servers(scenario)), "nothing is served by a model or an encoder"),
+        _of("CPU and tool queues", list(_queues(scenario)), "no tool and no CPU is limited"),
         _of("retries", list(_retries(scenario)), "nothing fails"),
     )
+
+
+def isolated(scenario: "Scenario", name: str) -> "Scenario":
+    """Return the scenario with all mechanisms but one switched off; the barrier, which no change takes away, stays.
+
+    Raises ValueError for a name that none has.
+    """
+    known = mechanisms(scenario)
+    names = [one.name for one in known]
+    if name not in names:
+        raise ValueError(f"must be one of {listed(names)}; got `{name}`{did_you_mean(name, names)}")
+    document = scenario._document or Document.from_data(scenario.to_data(), scenario.name)
+    for path, text in (change for one in known if one.name != name for change in one.changes):
+        document = type(scenario).overridden(document, path, text)
+    return type(scenario).of(document)
 
 
 def _of(name: str, changes: list[Change], missing: str) -> Mechanism:
@@ -93,10 +114,8 @@ def _servers(scenario: "Scenario") -> Iterator[Change]:
             yield f"{path}.router", "session"
         yield from _multiplied(path, model)
     for name, encoder in scenario.encoders.items():
-        if encoder.model is None:
-            if encoder.queue_limit is not None:
-                yield f"encoders.{name}.queue_limit", "null"
-            yield f"encoders.{name}.replicas", str(encoder.replicas * PLENTY)
+        if encoder.shared:
+            yield f"encoders.{name}.shared", "false"
 
 
 def _multiplied(path: str, model: Llm) -> Iterator[Change]:
@@ -115,6 +134,19 @@ def _unlimited(path: str, model: Api) -> Iterator[Change]:
     for field, limit in (("requests", limits.requests), ("tokens", limits.tokens), ("concurrency", limits.concurrency)):
         if limit is not None:
             yield f"{path}.limits.{field}", "null"
+
+
+def _queues(scenario: "Scenario") -> Iterator[Change]:
+    for name, node in scenario.network.nodes.items():
+        if node.cores is not None:
+            yield f"network.nodes.{name}.cores", str(node.cores * PLENTY)
+    if scenario.orchestrator.concurrency is not None:
+        yield "orchestrator.concurrency", "null"
+    for kind in ("tools", "retrievers"):
+        for name, service in getattr(scenario, kind).items():
+            for field in ("queue_limit", "concurrency", "rate"):
+                if getattr(service, field) is not None:
+                    yield f"{kind}.{name}.{field}", "null"
 
 
 def _retries(scenario: "Scenario") -> Iterator[Change]:

@@ -18,7 +18,7 @@ from ..sim.engine.distributions import DurationDist, NumberDist
 from ..sim.engine.spec import Factor, Name, PositiveCount, Rate, Share, Size, Spec, SpecProblem, Tokens
 from .service import MOST_ATTEMPTS, ZERO_TIME
 
-__all__ = ["Clock", "MediaStream", "Modality", "Preprocess"]
+__all__ = ["ENCODED", "Clock", "MediaStream", "Modality", "Preprocess"]
 
 Kind = Literal["text", "vision", "audio", "video", "structured"]
 ENCODED: tuple[Kind, ...] = ("vision", "audio", "video")  # what a language model cannot read as it comes
@@ -75,7 +75,8 @@ class Modality(Spec):
     `amount` is in units of its kind; `bytes` on the wire, `tokens` in a model's context and bytes of its `representation` between
     encoder and model are of each unit. `node` is where it comes from; `serializer` encodes it for the wire (left out: as the
     runtime does everything). Of its encodings a share `errors` fails; what then happens, the step says: where it tries again, up to
-    `attempts` times in all.
+    `attempts` times in all. What a model cannot read as it comes needs an `encoder` where a model reads it; what a tool is given,
+    such as speech to recognize, needs none.
     """
 
     kind: Kind
@@ -92,11 +93,7 @@ class Modality(Spec):
     attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 3
 
     @model_validator(mode="after")
-    def _encoded(self) -> "Modality":
-        if self.kind in ENCODED and self.encoder is None:
-            raise SpecProblem(
-                "encoder", f"is needed: a model cannot read {self.kind} as it comes; name one of `encoders`"
-            )
+    def _consistent(self) -> "Modality":
         if (
             self.stream is not None
             and "amount" in self.model_fields_set

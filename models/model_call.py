@@ -127,13 +127,14 @@ class Listener(NamedTuple):
 
     def counts(self, output: float) -> list[int]:
         """Return the counts of tokens at which a call of so many is to be told, its end left out; a token comes whole."""
-        marks = self.marks
-        if not callable(marks):
-            if not marks > 0:
-                raise ValueError(f"marks must lie more than 0 tokens apart, but got {marks}")
-            marks = [number * marks for number in range(1, math.ceil(output / marks))]
+        step = self.marks
+        marks: Sequence[float]
+        if callable(step):
+            marks = step(output)
+        elif step > 0:
+            marks = [number * step for number in range(1, math.ceil(output / step))]
         else:
-            marks = marks(output)
+            raise ValueError(f"marks must lie more than 0 tokens apart, but got {step}")
         return sorted({count for mark in marks if 0 < (count := math.ceil(mark - 1e-9)) < output})
 
 

@@ -19,21 +19,22 @@ from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream, lane
 from ..sim.engine.relay import Piece, Relay, Stages
 from .alignment import policy
-from .context import DEGRADED, LATE_PIECES, STRAGGLER_COORDINATION, STRAGGLER_EXCESS
+from .context import DEGRADED, LATE_PIECES
 from .control import Control
 from .intake import Intake
 from .media_stream import Feed
 from .perceive_step import Fusion, Keep, PerceiveStep
 from .perceive_stream import Streams
 from .service import TaskFailed
-from .steps import Flow, Process, Walk, fork_number
+from .steps import Flow, Process, Walk, fork_number, lag
 
 if TYPE_CHECKING:
     from .system import System
 
 Script = Generator[None, Any, None]
 
-WAITS = {"window": "align", "watermark": "watermark", "jitter_buffer": "jitter buffer"}  # what a wait is called, by kind
+# What a wait for other modalities is called, by kind of alignment.
+WAITS = {"window": "align", "watermark": "watermark", "jitter_buffer": "jitter buffer"}
 
 
 class Input(NamedTuple):
@@ -51,6 +52,7 @@ class PerceiveProcess(Process):
 
     spec: PerceiveStep
     control: Control
+    inputs: list[Input]
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: PerceiveStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -137,7 +139,7 @@ class PerceiveProcess(Process):
     def join(self, branch: Branch, children: list[Branch], there: list[int], over: list[int]) -> None:
         """Let the context have what the branches at the places `there` added. `over`: those that waited for one another, by end."""
         if over:
-            _straggling(branch, [children[place] for place in over])
+            lag(branch, [children[place] for place in over])
         for child in children:
             child.state.detach()
         # In the order of the step, not of their ends: what the context becomes must not depend on who was faster.
@@ -313,17 +315,3 @@ class Keeper:
         for number, one in enumerate(old):
             key = ("left", branch.index, branch.lane, self.slot, visit, number)
             state.drop(one, self.prompts, key)
-
-
-def _straggling(branch: Branch, came: list[Branch]) -> None:
-    """Count by how much the last of those that came was later than their mean, in all and in coordination."""
-    state, last = branch.state, came[-1]
-    state.excess += last.state.excess + last.time - sum(child.time for child in came) / len(came)
-    useful = branch.ledger.useful
-    coordination = [sum(child.parts) - sum(child.parts[account] for account in useful) for child in came]
-    state.excess_coordination += (
-        last.state.excess_coordination + coordination[-1] - sum(coordination) / len(coordination)
-    )
-    if not branch.lane:
-        branch.facts[STRAGGLER_EXCESS] = state.excess
-        branch.facts[STRAGGLER_COORDINATION] = state.excess_coordination

@@ -28,7 +28,7 @@ from .perceive_step import Keep, PerceiveStep
 from .service import TaskFailed
 
 if TYPE_CHECKING:
-    from .perceive import Input, PerceiveProcess
+    from .perceive import PerceiveProcess
 
 __all__ = ["Streams"]
 
@@ -47,7 +47,9 @@ class Gathering:
         self.over: list[int] = []  # places that have brought all they had, in that order
         self.waiting = inputs - len(sources)
         self.groups: deque[list[int]] = deque(maxlen=last)
-        self.missing = 0  # that came with the request and could not be encoded, and streams of which nothing came to be read
+        self.missing = (
+            0  # that came with the request and could not be encoded, and streams of which nothing came to be read
+        )
         self.released: Group | None = None
 
     def gather(self, branch: Branch, stages: Stages, relay: Relay) -> Generator[None, Any, str | None]:
@@ -82,7 +84,8 @@ class Gathering:
         self.pieces[place].append(piece)
         source = self.source.get(place)
         if isinstance(what, bool):
-            return str(why[0]) if why[0] is not None else self._whole(place, source, what, piece.time)
+            self._whole(place, source, what, piece.time)
+            return None if why[0] is None else str(why[0])
         assert source is not None
         if isinstance(what, Ended):
             self.ends[place] = what
@@ -109,9 +112,7 @@ class Gathering:
     def _keep(self, groups: Sequence[Group]) -> None:
         for group in groups:
             self.released = group
-            self.groups.append(
-                [len(stamps) + more for stamps, more in zip(group.stamps, group.repeated, strict=True)]
-            )
+            self.groups.append([len(stamps) + more for stamps, more in zip(group.stamps, group.repeated, strict=True)])
 
     def members(self) -> list[int]:
         """Return the places of which something is in a group, or that came whole beside the groups; in the order of the step."""
@@ -253,4 +254,3 @@ class Streams:
             state.tokens += tokens - added
             added = tokens
         return start
-

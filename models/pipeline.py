@@ -129,7 +129,8 @@ class PipelineProcess(Process):
             yield from turn.stages.close()
             raise TaskFailed(piece.payload.reason)
         if pieces:
-            branch.facts[TTFA] += pieces[0].time - turn.heard
+            heard, longest = pieces[0].time - turn.heard, branch.facts[TTFA]
+            branch.facts[TTFA] = max(longest, heard) if longest else heard  # an answer may begin while one still speaks
         lengths = self._lengths(branch, own, pieces)
         interrupted = turn.out.relay.timed_out or until < _end(pieces, lengths)
         if interrupted:

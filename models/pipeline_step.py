@@ -100,7 +100,8 @@ class PipelineStep(Step):
     """Stages in order, which overlap by pieces; with `streaming: false` each works once, on the whole of what the one before made.
 
     The turn of who is listened to counts as over when there has been silence for `endpoint` after the last piece. At a `barge_in`
-    everything under way is cancelled, and the step begins again by listening.
+    everything under way is cancelled, and the step begins again by listening. `ttfa` is the time from the last piece to the first
+    of the answer; of all turns of a task the longest.
     """
 
     pipeline: tuple[Stage, ...]
@@ -149,6 +150,12 @@ class PipelineStep(Step):
     def listened(self) -> str | None:
         """The modality that it listens to; None without."""
         return self.pipeline[0].listen
+
+    @property
+    def read(self) -> str | None:
+        """The modality that its agent's model reads as it was listened to; None where a tool or a retriever takes it in, or none is."""
+        stages: Any = self.pipeline or ()  # as in `misfits`
+        return stages[0].listen if len(stages) > 1 and stages[1].agent is not None else None
 
     def uses(self) -> Iterator[tuple[Path, str, str]]:
         """Yield what its stages name."""

@@ -15,6 +15,7 @@ from ..sim.profile.profile import read
 from .alignment import ONE_GROUP
 from .api import Api
 from .llm import Llm
+from .modality import ENCODED
 from .perceive_step import PerceiveStep
 from .pipeline_step import PipelineStep
 from .step import DONE, Path
@@ -89,7 +90,11 @@ def _in_components(scenario: "Scenario") -> Problems:
 def _in_modalities(scenario: "Scenario") -> Problems:
     """Yield the mistakes of modalities and encoders that name one another, or a model that cannot be what they need."""
     models, serializers = scenario.models, scenario.all_serializers
+    read = _read_by_models(scenario)
     for name, modality in scenario.modalities.items():
+        if name in read and modality.kind in ENCODED and modality.encoder is None:
+            rule = f"is needed: a model cannot read {modality.kind} as it comes; name one of `encoders`"
+            yield SpecProblem(("modalities", name, "encoder"), rule)
         encoder = scenario.encoders.get(modality.encoder or "")
         known = encoder is not None and is_whole(encoder) and is_whole(modality)
         if encoder is not None and known and not encoder.reads(modality.kind):
@@ -106,6 +111,18 @@ def _in_modalities(scenario: "Scenario") -> Problems:
                 f"must be a model that we serve; `{encoder.model}` is hosted, and nothing else can run on its devices"
             )
             yield SpecProblem(("encoders", name, "model"), rule)
+
+
+def _read_by_models(scenario: "Scenario") -> set[str]:
+    """Return the modalities that some step brings to a model, rather than to a tool or a retriever."""
+    found: set[str] = set()
+    for _, flow in _workflows(scenario):
+        for step in flow.steps.values():
+            if isinstance(step, PerceiveStep):
+                found.update(step.perceive)
+            elif isinstance(step, PipelineStep) and step.read is not None:
+                found.add(step.read)
+    return found
 
 
 def _profiles(scenario: "Scenario") -> Problems:

@@ -31,7 +31,7 @@ from ..sim.engine.source import Document
 from ..sim.engine.spec import Spec
 from ..sim.report.numbers import unit_of
 from .context import FACTS
-from .mechanisms import Change, Mechanism, mechanisms
+from .mechanisms import Change, Mechanism, isolated, mechanisms
 from .perceive_step import PerceiveStep
 from .step import Step
 from .team_step import TeamStep
@@ -324,16 +324,26 @@ def unit_of_metric(name: str) -> str:
 
 
 def make_plan(
-    scenario: "Scenario", over: Sequence[str], *, stream: str | None = None, ablate: bool = True
+    scenario: "Scenario",
+    over: Sequence[str],
+    *,
+    stream: str | None = None,
+    only: str | None = None,
+    ablate: bool = True,
 ) -> Plan[str]:
     """Return what to run to see how each factor of `over` (`NAME=VALUES`) scales, and what makes it grow.
 
-    Raises ScalingError or ScenarioError for a factor that the scenario does not have, and a value that it refuses.
+    With `only`, all mechanisms but this one are switched off everywhere. Raises ScalingError or ScenarioError for a factor that the scenario does not have, and a value that it refuses.
     """
     if not over:
         raise ScalingError(
             f"--over is missing: which factor to sweep, such as `--over steps=1..128`; of {', '.join(NAMES)}"
         )
+    if only is not None:
+        try:
+            scenario = isolated(scenario, only)
+        except ValueError as error:
+            raise ScalingError(f"--only {error}") from None
     variants = _Variants(scenario, scenario._document or Document.from_data(scenario.to_data(), scenario.name))
     found: dict[str, _Factor] = {}
     for text in over:

@@ -253,11 +253,21 @@ class Scenario(Spec):
         ]
 
     def doubts(self) -> list[str]:
-        """Return what is legal but doubtful: distributions without moments, and the like."""
+        """Return what is legal but doubtful: distributions without moments, inputs that nothing takes in, and the like."""
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
         for path, draw in _distributions(self, ()):
             found += [f"{'.'.join(path)}: {doubt}" for doubt in draw.doubts()]
-        return found
+        return found + self._idle()
+
+    def _idle(self) -> list[str]:
+        """Return the modalities that no step takes in, and the encoders that encode none of the others."""
+        steps = [step for flow in (self.workflow, *self.workflows.values()) for step in flow.steps.values()]
+        taken = {name for step in steps for _, kind, name in step.uses() if kind == "modalities"}
+        encoding = {self.modalities[name].encoder for name in taken}
+        found = [f"modalities.{name}: no step takes it in" for name in self.modalities if name not in taken]
+        return found + [
+            f"encoders.{name}: encodes nothing that a step takes in" for name in self.encoders if name not in encoding
+        ]
 
 
 def load(path: str | os.PathLike[str], overrides: dict[str, str] | None = None) -> Scenario:

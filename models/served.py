@@ -26,7 +26,7 @@ from .serving.kernel_steps import KernelSteps
 from .serving.kv_cache import KvCache, Path, Tier
 from .serving.places import Limits, Transfers
 from .serving.replica import Replica
-from .serving.request import Request
+from .serving.request import INFER, Request
 from .serving.retention import Retention
 from .serving.routing import Router
 from .serving.spec import HOST_BANDWIDTH
@@ -282,7 +282,7 @@ class ServedCall(ModelCall):
             fits = server.pool.drivers[0].replica.fits(request)
             raise TaskFailed(f"{server.path}: {'queue full' if fits else 'longer than the memory for KV'}")
         start = wait.arrived
-        accounts = server.pool.accounts
+        accounts = (*server.pool.accounts[:INFER], self.infer_account)  # which of a summary is context
         for kind, end in request.phases:
             branch.book(accounts[kind], start, end, request.prompt)
             start = end
@@ -291,7 +291,9 @@ class ServedCall(ModelCall):
         facts[CARRIED_TOKENS] += request.recomputed - state.carried
         facts[CACHED_TOKENS] += request.hit
         facts[TTFT] += request.first_token - wait.arrived
-        task = branch.index
-        server.attained[task] = server.attained.get(task, 0.0) + (request.prompt - request.hit) + request.generated
+        task = branch.task
+        if task.tail is None:  # else it is forgotten already, and this branch runs on
+            attained = server.attained.get(task.index, 0.0)
+            server.attained[task.index] = attained + (request.prompt - request.hit) + request.generated
         self._remember(branch)
         return state.output * self.per_token

@@ -24,7 +24,7 @@ from .context import DEGRADED, LOST_PIECES, PIECES, Context
 from .intake import Intake
 from .line import cross
 from .pipeline_step import Stage
-from .service import Service
+from .service import ZERO_TIME, Service
 from .steps import Flow, retriever
 from .workflow import AgentStep
 
@@ -220,6 +220,7 @@ class Listening:
         self.jitter = system.stream(f"{here}/jitter", spec.jitter)
         self.losing = system.draws.uniform(f"{here}/loss") if spec.loss else None
         self.silence = system.stream(f"{path}/endpoint", endpoint)
+        self.ends_by_silence = endpoint != ZERO_TIME
         account = system.ledger.account
         self.capture_account = account("human" if spec.source == "person" else "synchronization", name, "capture")
         self.endpoint_account = account("synchronization", name, "endpointing")
@@ -229,7 +230,7 @@ class Listening:
         """Nothing to do."""
 
     def work(self, child: Branch, turn: Turn, _source: Inlet | None, sink: Inlet) -> Script:
-        """Capture, send what is not lost, and wait for the silence at the end."""
+        """Capture, send what is not lost, wait for the silence at the end, and send that there was one."""
         stream, began, index = self.stream, child.time, child.index
         length = self.length.draw(index, 0, child.lane)
         last, units, number = 0.0, 0.0, 0
@@ -249,11 +250,19 @@ class Listening:
         turn.heard = child.time
         if units:
             self._send(child, turn, sink, Portion(number, units), 0)
-        child.add(self.endpoint_account, self.silence.draw(index, 0, child.lane))
+        if self.ends_by_silence:
+            child.add(self.endpoint_account, self.silence.draw(index, 0, child.lane))
+            if self.intake.payload is not None:
+                turn.send(child, sink, Portion(number + 1, 0.0), child.time, child.parts[:], self._tell)
 
     def _send(self, child: Branch, turn: Turn, sink: Inlet, portion: Portion, place: int) -> None:
         late = self.jitter.draw(child.index, place, child.lane)
         turn.send(child, sink, portion, child.time, child.parts[:], lambda flight: self._bring(flight, portion, late))
+
+    def _tell(self, flight: Branch) -> Generator[None, Any, bool]:
+        """Tell who works on the pieces that there has been silence; that holds nothing to work on."""
+        yield from cross(self.intake.payload, flight, 0.0, 0)
+        return False
 
     def _bring(self, flight: Branch, portion: Portion, late: float) -> Generator[None, Any, bool]:
         """Bring a piece to who works on it; return whether it came."""

@@ -356,7 +356,11 @@ def straggled(branch: Branch, join: Join) -> None:
     """The join is over: fail if it has, and keep what it cost that the last branch came later than the mean."""
     if join.failure is not None:
         raise TaskFailed(join.failure)
-    arrived = join.arrived
+    lag(branch, join.arrived)
+
+
+def lag(branch: Branch, arrived: Sequence[Branch]) -> None:
+    """Count by how much the last of parallel branches came later than their mean, in all and in coordination."""
     last = arrived[-1]
     state: Context = branch.state
     state.excess += last.state.excess + last.time - sum(child.time for child in arrived) / len(arrived)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..sim.engine.distributions import CountDist
 from .team import TeamProcess
+from .team_context import Seat
 from .team_parts import Act, Desk, Part
 from .topology import endless
 
@@ -46,8 +47,12 @@ class Course:
         self.stops = team.stops if judge is None else judge.accept
         self.judge_has = 0.0
         self.output = 0.0 if judge is None or judge.call is None else self._judge_output(judge.spec.evaluator)
-        self._knew: dict[str, float] = {}  # of a shared context: what roles and servers know
+        self.knew: dict[int, float] = {}  # of a shared context: what callers and servers know
         self._seen: dict[int, float] = {}
+        self.certain: dict[int, float] = {}  # how likely callers have called, if that is not certain
+        self.latest: dict[int, float] = {}  # what has been added since a caller can have called last
+        self.likely: dict[int, float] = {}  # how likely they were, if not certain
+        self.held: dict[int, float] = {}  # by home that was in the team: tokens beyond the brief
         kinds = {"single": self._chain, "chain": self._chain, "swarm": self._swarm, "graph": self._graph}
         kinds |= {"supervisor": self._delegate, "hierarchy": self._delegate}
         kinds.get(self.spec.team, self._debate)()
@@ -69,29 +74,35 @@ class Course:
         if self.shared:
             part.brief += times
             part.extra += times * self.grown
-            if role in self._knew:
-                part.again += times
-                part.known += times * self._knew[role]
+            for caller, known in self.knew.items():
+                again = times * self.certain.get(caller, 1.0)
+                part.callers[caller][0] += again
+                part.callers[caller][1] += again * min(known, max(0.0, self.grown - self.latest.get(caller, 0.0)))
             for server, seen in self._seen.items():
                 part.seen[server] += times * seen
                 part.shown[server] += times
             for home, share in self.at.items():
                 part.before[home] += times * share
-            self._knew[role] = self.grown + growth
+            if seat.home in self.held:
+                has = times * self.likely.get(seat.home, 1.0)
+                part.has += has
+                part.held += has * self.held[seat.home]
+            self.knew |= dict.fromkeys(self.acts[role].callers, self.grown + growth)
+            self.held[seat.home] = self.grown
             return
         part.brief += times * seat.briefed
         part.extra += times * desk.own
         part.again += times * desk.acted
         part.known += times * desk.known
-        part.before[seat.home] += times
+        part.before[desk.home] += times
         for server in servers:
             part.seen[server] += times * min(desk.own, desk.seen.get(server, 0.0))
             part.shown[server] += times * seat.briefed * (desk.acted or (size - 1) / size)
             desk.seen[server] = desk.own + growth
         if seat.briefed and desk.acted < 1:
-            self.move(TEAM, seat.home, 1.0, 0.0, (times * (1 - desk.acted), weight * path * (1 - desk.acted)))
+            self.move(TEAM, desk.home, 1.0, 0.0, (times * (1 - desk.acted), weight * path * (1 - desk.acted)))
         desk.own += growth
-        desk.known, desk.acted = desk.own, 1.0
+        desk.known, desk.acted, desk.home = desk.own, 1.0, self._end(desk)
 
     def alone(self, desk: Desk, weight: float = 1.0, path: float = 1.0) -> None:
         """One member acts, in the branch of the team."""
@@ -99,7 +110,8 @@ class Course:
         if self.shared:
             self.grown += self.acts[desk.seat.role].growth
             self._show(desk)
-            self.at = {desk.seat.home: 1.0}
+            self.at = {self._end(desk): 1.0}
+            self.held |= dict.fromkeys((desk.seat.home, self._end(desk)), self.grown)
 
     def together(self, desk: Desk, weight: float, size: float, needed: float, path: float = 1.0) -> None:
         """So many members act in parallel; of what they add, a shared context takes what those `needed` have brought."""
@@ -109,7 +121,12 @@ class Course:
             self.grown += needed * growth
             self._show(desk)
             for home, share in self.at.items():
-                self.move(desk.seat.home, home, 0.0, growth, (weight * size * share, weight * path * share))
+                self.move(self._end(desk), home, 0.0, growth, (weight * size * share, weight * path * share))
+
+    def _end(self, desk: Desk) -> int:
+        """Return where an activation ends."""
+        home = self.acts[desk.seat.role].ends
+        return desk.seat.home if home is None else home
 
     def _show(self, desk: Desk) -> None:
         for server in self.acts[desk.seat.role].servers:
@@ -125,7 +142,7 @@ class Course:
     def tell(self, source: Desk, target: Desk, times: tuple[float, float]) -> None:
         """Send what a member has to say: how often, and how often on the critical path. The other takes it in by `hear`."""
         if not self.shared:
-            self.move(source.seat.home, target.seat.home, 0.0, self.acts[source.seat.role].says, times)
+            self.move(source.home, target.home, 0.0, self.acts[source.seat.role].says, times)
 
     def hear(self, target: Desk, source: Desk, messages: float) -> None:
         """Let a member take in so many messages."""
@@ -145,7 +162,7 @@ class Course:
         for desk, count in answers.items():
             tokens = self.acts[desk.seat.role].says
             self.answer += count * tokens
-            self.move(desk.seat.home, TEAM, 0.0, tokens, (count, count))
+            self.move(desk.home, TEAM, 0.0, tokens, (count, count))
 
     def take(self, size: float) -> float:
         """Return how many of so many may take a turn, and count those."""
@@ -180,86 +197,81 @@ class Course:
         self.conclude({} if last is None else {last: 1.0})
 
     def _swarm(self) -> None:
-        """Members take over as in a Markov chain; by how likely each is at work, so are all sums."""
-        desks = [Desk(seat) for seat in self.team.seats.values()]
+        """Members take over as in a Markov chain, in which those of a role are alike; by how likely each is at work, so are all sums."""
+        seats: dict[str, list[Seat]] = {}
+        for seat in self.team.seats.values():
+            seats.setdefault(seat.role, []).append(seat)
+        desks = [Desk(found[0], len(found)) for found in seats.values()]
         given = self.spec.to
         weights = np.array([given.get(desk.seat.role, 0.0) if given else 1.0 for desk in desks])
-        ahead = weights.sum() - weights  # of those to whom each may hand over
-        passes = np.where(ahead > _NEGLIGIBLE, self.spec.hand_off, 0.0)
-        likely = np.zeros(len(desks))
+        # By the role that leaves: the weight of each other role, and of the others of its own.
+        ways = weights * np.array([desk.size for desk in desks]) - np.diag(weights)
+        total = ways.sum(axis=1)
+        ends = total < _NEGLIGIBLE
+        ways = self.spec.hand_off * ways / np.where(ends, 1.0, total)[:, None]
+        ways[ends] = 0.0
+        likely, handed = np.zeros((2, len(desks)))
         likely[0] = 1.0
-        sender: dict[str, float] = {}
-        answers: dict[Desk, float] = {}
+        acted, answers = np.zeros(len(desks)), np.zeros(len(desks))
         turns = min(self.left or _MOST_TURNS, _MOST_TURNS)
-        acted = np.zeros(len(desks))
         for turn in range(turns):
-            alive = float(likely.sum())
-            if alive < _NEGLIGIBLE:
+            if likely.sum() < _NEGLIGIBLE:
                 break
-            self._turn(desks, likely, acted, sender, turn)
-            stays = likely * (1 - passes) if turn + 1 < turns else likely
-            for place in np.flatnonzero(stays):
-                answers[desks[place]] = answers.get(desks[place], 0.0) + float(stays[place])
-            leaves = likely * passes / np.where(ahead > _NEGLIGIBLE, ahead, 1.0)
-            following = weights * (leaves.sum() - leaves)
-            if turn + 1 < turns:
-                self._hand_over(desks, leaves, weights)
-            acted += likely / alive
-            sender = {}
-            for place in np.flatnonzero(leaves):
-                role = desks[place].seat.role
-                sender[role] = sender.get(role, 0.0) + float(leaves[place] * ahead[place])
-            likely = following
+            self._turn(desks, likely, acted, handed)
+            last = turn + 1 == turns
+            answers += likely if last else likely * (1 - ways.sum(axis=1))
+            leaves = likely[:, None] * ways
+            for source, target in zip(*np.nonzero(leaves), strict=True) if not last else ():
+                self.tell(desks[source], desks[target], (float(leaves[source, target]),) * 2)
+            acted += likely / likely.sum() / [desk.size for desk in desks]
+            handed, likely = likely, leaves.sum(axis=0)
+        found = {desk: float(share) for desk, share in zip(desks, answers, strict=True) if share}
         if self.shared:
             self.at = defaultdict(float)
-            for desk, count in answers.items():
-                self.at[desk.seat.home] += count
-        self.conclude(answers)
-        if self.shared:
-            self.answer = sum(part.count * self.acts[role].growth for role, part in self.parts.items())
+            for desk, count in found.items():
+                self.at[self._end(desk)] += count
+            self.grown = sum(part.count * self.acts[role].growth for role, part in self.parts.items())
+        self.conclude(found)
 
-    def _turn(
-        self, desks: list[Desk], likely: np.ndarray, acted: np.ndarray, sender: Mapping[str, float], turn: int
-    ) -> None:
-        """One turn of a swarm: whoever may be at work."""
-        alive, at, added = float(likely.sum()), dict(self.at), 0.0
-        handed = sum(sender.values())
-        message = sum(share * self.acts[role].says for role, share in sender.items()) / handed if handed else 0.0
-        known = dict(self._knew)
-        for place in np.flatnonzero(likely):
-            desk, weight = desks[place], float(likely[place])
+    def _turn(self, desks: list[Desk], likely: np.ndarray, acted: np.ndarray, handed: np.ndarray) -> None:
+        """One turn of a swarm: whoever may be at work, which each of a role has `acted` before; `handed` tells who has come before."""
+        alive, grown = float(likely.sum()), self.grown
+        says = [self.acts[desk.seat.role].says for desk in desks]
+        message = float(handed @ says / handed.sum()) if handed.sum() else 0.0
+        latest, self.likely = dict(self.knew), {}
+        chances: dict[int, float] = {}
+        for desk, before in zip(desks, acted, strict=True):
+            chance = min(1.0, float(before) * desk.size)
+            self.likely[desk.seat.home] = min(1.0, self.likely.get(desk.seat.home, 0.0) + chance)
+            for caller in self.acts[desk.seat.role].callers:
+                chances[caller] = min(1.0, chances.get(caller, 0.0) + chance)
+        self.certain = chances
+        # Nobody hands over to itself: who is alone in its role, and alone its caller, has not seen the turn that is just over.
+        self.latest = {
+            caller: float(handed @ [self.acts[one.seat.role].growth for one in desks] / handed.sum())
+            for desk in desks
+            for caller in self.acts[desk.seat.role].callers
+            if handed.sum() and desk.size == 1 and sum(caller in act.callers for act in self.acts.values()) == 1
+        }
+        for desk, weight, before in zip(desks, likely.tolist(), acted.tolist(), strict=True):
             growth = self.acts[desk.seat.role].growth
             if not self.shared:
-                before = min(1.0, float(acted[place]))
-                heard = float(acted[place]) + (turn > 0) - (place == 0 and turn > 0)
-                desk.acted, desk.known = before, float(acted[place]) * (growth + message)
-                desk.own = float(acted[place]) * growth + max(heard, 0.0) * message
+                desk.acted, desk.known = min(1.0, before), before * (growth + message)
+                desk.own = desk.known + message * bool(handed.sum())
                 desk.seen = dict.fromkeys(self.acts[desk.seat.role].servers, desk.own)
-            self.act(desk, weight)
-            added += weight * growth / alive
-        if self.shared:
-            self.grown += added
-            self._knew = known | {desks[place].seat.role: self.grown for place in np.flatnonzero(likely)}
-            for place in np.flatnonzero(likely):
-                self._show(desks[place])
-            self.at = defaultdict(float)
-            for place in np.flatnonzero(likely):
-                self.at[desks[place].seat.home] += float(likely[place]) / alive
-        else:
-            self.at = at
-
-    def _hand_over(self, desks: list[Desk], leaves: np.ndarray, weights: np.ndarray) -> None:
-        """Messages of a swarm, by the homes of who sends and who takes over."""
-        homes: dict[int, float] = defaultdict(float)
-        for place, desk in enumerate(desks):
-            homes[desk.seat.home] += float(weights[place])
-        if self.shared or len(homes) == 1:
+                desk.home = desk.seat.home
+            if weight:
+                self.act(desk, weight)
+                self.knew = dict(latest)
+            grown += weight * growth / alive
+        if not self.shared:
             return
-        for place in np.flatnonzero(leaves):
-            desk, leaving = desks[place], float(leaves[place])
-            for home, total in homes.items():
-                share = leaving * (total - (float(weights[place]) if home == desk.seat.home else 0.0))
-                self.move(desk.seat.home, home, 0.0, self.acts[desk.seat.role].says, (share, share))
+        self.grown, self.at = grown, defaultdict(float)
+        for desk, weight in zip(desks, likely.tolist(), strict=True):
+            if weight:
+                self._show(desk)
+                self.at[self._end(desk)] += weight / alive
+                self.knew |= dict.fromkeys(self.acts[desk.seat.role].callers, grown)
 
     # Delegation
 
@@ -292,6 +304,7 @@ class Course:
         size = self.take(below.size)
         if self.spec.fresh:
             below.own = below.known = below.acted = 0.0
+            below.home = below.seat.home
             below.seen = {}
         needed = self.spec.needed(fanout) if size == below.size else size / leads.size
         if size:
@@ -373,7 +386,7 @@ class Course:
             for _, one in came[:needed]:
                 self.hear(desks[name], desks[one], 1.0)
             began, who = came[needed - 1] if needed else (0.0, "")
-            over[name], cause[name] = began + self.acts[desks[name].seconds.seat.role], who
+            over[name], cause[name] = began + self.acts[desks[name].seat.role].seconds, who
         sinks = [name for name in order if not sends[name]]
         path, name = set[str](), max(sinks, key=lambda one: over[one], default="")
         while name:
@@ -391,8 +404,8 @@ class Course:
         self.conclude({desks[name]: 1.0 for name in sinks})
 
     def _on_path(self, source: Desk, target: Desk) -> None:
-        if source.seat.home != target.seat.home:
-            key = (source.seat.home, target.seat.home, 0.0, self.acts[source.seat.role].says)
+        if source.home != target.home:
+            key = (source.home, target.home, 0.0, self.acts[source.seat.role].says)
             self.messages[key][1] += 1.0
 
     def _in_rounds(self, desks: dict[str, Desk]) -> None:

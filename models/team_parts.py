@@ -15,14 +15,16 @@ __all__ = ["Act", "Desk", "Part"]
 
 @dataclass(frozen=True)
 class Act:
-    """An activation of a role in the mean: the tokens that it adds to a context, and `says`; the servers that it calls.
+    """An activation of a role in the mean: the tokens that it adds to a context, and `says`; its servers and callers.
 
-    How many `seconds` it takes matters where members differ on the way through a graph.
+    It `ends` at a home (None: where it begins). How many `seconds` it takes matters where members differ on the way through a graph.
     """
 
     growth: float = 0.0
     says: float = 0.0
     servers: frozenset[int] = frozenset()
+    callers: frozenset[int] = frozenset()
+    ends: int | None = None
     seconds: float = 1.0
 
 
@@ -32,8 +34,9 @@ class Part:
 
     Their number `count`, on the critical path `path`; by members that have what the team began with, `brief`; tokens beyond that,
     `extra`, and of them those at the member's last call, `known`; by members that have acted before, `again`; the first of the
-    role, `first`. By server, `seen` tokens beyond the brief, and `shown`, activations whose brief it has seen. `before` tells at
-    which home control was.
+    role, `first`. Of a shared context, both are told by caller, `callers` (`again`, `known`). By server, `seen` tokens beyond the brief, and `shown`, activations whose brief it has seen. `before` tells at
+    which home control was. Of a shared context, the home of the role was in the team before in `has` activations, with
+    `held` tokens beyond the brief, summed.
     """
 
     role: str
@@ -44,6 +47,9 @@ class Part:
     known: float = 0.0
     again: float = 0.0
     first: float = 0.0
+    has: float = 0.0
+    held: float = 0.0
+    callers: dict[int, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0.0]))
     seen: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     shown: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     before: dict[int, float] = field(default_factory=lambda: defaultdict(float))
@@ -54,6 +60,7 @@ class Desk:
 
     def __init__(self, seat: Seat, size: float = 1) -> None:
         self.seat = seat
+        self.home = seat.home  # where its context is
         self.size = size
         self.own = self.known = self.acted = 0.0
         self.seen: dict[int, float] = {}

@@ -219,9 +219,11 @@ class Traffic:
         spec = process.spec
         if spec.quorum != "all":
             self.notes.append(f"{process.path}: work that no join waits for counts as done")
-        if spec.team == "swarm" or (spec.team == "hierarchy" and spec.turns is not None):
-            what = "what each member of the swarm knows" if spec.team == "swarm" else "who acts before `turns` are over"
-            self.notes.append(f"{process.path}: {what} is an estimate")
+        self.notes.append(
+            f"{process.path}: what its members know of the context, and what of it is sent, is an estimate"
+        )
+        if spec.team == "hierarchy" and spec.turns is not None:
+            self.notes.append(f"{process.path}: who acts before `turns` are over is an estimate")
 
 
 def _ways(process: Process, node: Node) -> list[tuple[Process | None, float]]:

@@ -3,7 +3,7 @@
 Every step names what comes `next`: a step, `done`, or a mapping of steps to weights. A branch of a fork and a
 sub-workflow end with `done` too, and control goes back to where they began.
 
-Leaves out: joins across forks, signals between branches.
+Leaves out: joins across forks; signals between branches, but those that steps make of their own (`perceive`, `pipeline`, `team`).
 Checked: tests/test_workflow.py, tests/data/bad.
 """
 

@@ -43,7 +43,9 @@ class Stepper:
 
     def run(self, requests: Sequence[Request], jobs: Sequence[Job] = ()) -> None:
         """Serve all requests and jobs, which are in order of `arrived`."""
-        self.coming = coming = sorted([*requests, *jobs], key=lambda one: one.arrived)
+        coming: list[Request | Job] = [*requests, *jobs]
+        self.coming = coming
+        coming.sort(key=lambda one: one.arrived)
         for number, request in enumerate(requests):
             request.sequence = number
         now = 0.0
@@ -84,24 +86,40 @@ class Stepper:
 
     def _iterate(self, now: float) -> float:
         """Go through one iteration that begins at `now`; return when it ends."""
-        limits, kv, block = self.limits, self.kv, self.limits.block
-        preempted = False
-        while True:
-            decoding, prefilling, chunks, short, budget = self._plan()
-            if sum(short.values()) <= kv.room(now):
-                break
+        kept = self._secure(now) or not self.running
+        if kept and self.jobs and not self.blocked and self._has_room(self.jobs[0], now):
+            return self._encode(self.jobs.pop(0), now)
+        decoding, prefilling, chunks, short, budget = self._plan()
+        for request in self.running:
+            assert self.kv.grow(held(request), short[request.sequence], now)
+        if kept:
+            self._admit(prefilling, chunks, budget, now)
+        if not self.running:
+            return math.inf
+        return self._end(now, decoding, prefilling, chunks)
+
+    def _secure(self, now: float) -> bool:
+        """See that all who run can go on for an iteration; return whether nobody had to go for it."""
+        kept = True
+        while sum(self._plan()[3].values()) > self.kv.room(now):
             if len(self.running) == 1 and self._yield(now):
                 continue
-            preempted = True
+            kept = False
             self._preempt(self._victim(), now)
-        while self.jobs and not self.blocked and (not preempted or not self.running):
-            if sum(short.values()) + self.jobs[0].blocks <= kv.room(now):
-                return self._encode(self.jobs.pop(0), now)
+        return kept
+
+    def _has_room(self, job: Job, now: float) -> bool:
+        """Whether there are blocks for a job, beside those that the next iteration needs."""
+        while sum(self._plan()[3].values()) + job.blocks > self.kv.room(now):
             if not self._make_way(now):
                 self.blocked = True
-        for request in self.running:
-            assert kv.grow(held(request), short[request.sequence], now)
-        while self.waiting and not self.blocked and (not preempted or not self.running):
+                return False
+        return True
+
+    def _admit(self, prefilling: list[Request], chunks: dict[int, int], budget: int, now: float) -> None:
+        """Take in who waits, in order, as far as everything allows."""
+        limits, kv, block = self.limits, self.kv, self.limits.block
+        while self.waiting and not self.blocked:
             if len(self.running) >= limits.sequences or budget <= 0:
                 break
             request = self.waiting[0]
@@ -123,9 +141,6 @@ class Stepper:
             chunks[request.sequence] = chunk
             prefilling.append(request)
             self.running.append(request)
-        if not self.running:
-            return math.inf
-        return self._end(now, decoding, prefilling, chunks)
 
     def _plan(self) -> tuple[list[Request], list[Request], dict[int, int], dict[int, int], int]:
         """Return who decodes, who prefills, the tokens of each, the blocks that each lacks for them, and the tokens left."""

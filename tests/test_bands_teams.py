@@ -21,6 +21,7 @@ import gzip
 import json
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ import pytest
 from coordsim.sim.analysis.result import Result
 
 from .scene import Data, fact, run, total
-from .test_scenarios_teams import AGENTS, DEBATE, SHARED, SUB_AGENT, TEAM, mean_of, team_run
+from .test_scenarios_teams import AGENTS, DEBATE, NONE, SHARED, SUB_AGENT, TEAM, Sets, mean_of, team_run
 
 CHATS = SHARED / "workloads" / "mooncake_conversation.jsonl.gz"
 OVERHEAD = SHARED / "agent_runs" / "local_langgraph_overhead.csv"
@@ -37,9 +38,9 @@ FITS = SHARED / "fits.json"
 LOOK = f"{SUB_AGENT}.steps.look"
 
 
-def needs(*paths: object) -> pytest.MarkDecorator:
+def needs(*paths: Path) -> pytest.MarkDecorator:
     """Return a mark that skips a test where a measured file is not at hand."""
-    missing = [str(path) for path in paths if not path.exists()]  # type: ignore[attr-defined]
+    missing = [path.name for path in paths if not path.exists()]
     return pytest.mark.skipif(bool(missing), reason=f"not at hand beside the checkout: {', '.join(missing)}")
 
 
@@ -51,7 +52,7 @@ def exponents(xs: Sequence[float], ys: Sequence[float]) -> list[float]:
 # -- Debates
 
 
-def debated(debaters: int, rounds: int, tasks: int = 4, **changes: str) -> Result:
+def debated(debaters: int, rounds: int, tasks: int = 4, changes: Sets = NONE) -> Result:
     """Return a run of the debate that ships."""
     return team_run("debate", tasks, **{f"{DEBATE}.size": str(debaters), f"{DEBATE}.rounds": str(rounds), **changes})
 
@@ -72,8 +73,9 @@ def test_a_debate_calls_the_model_agents_times_rounds(debaters: int, rounds: int
 def test_tokens_of_a_debate_grow_towards_the_square_of_debaters_and_of_rounds() -> None:
     """Both, says GroupDebate's analysis (second-hand): exponents rise from doubling to doubling, to 1.75 to 2 at the last."""
     many = (2, 4, 8, 16, 32)
-    by_debaters = exponents(many, [sent(debated(n, 2)) for n in many])
-    by_rounds = exponents(many, [sent(debated(3, n)) for n in many])
+    even = {f"{AGENTS}.debater.output": "180 tokens", "workload.request": "70 tokens"}
+    by_debaters = exponents(many, [sent(debated(n, 2, 1, even)) for n in many])
+    by_rounds = exponents(many, [sent(debated(3, n, 1, even)) for n in many])
     for slopes in (by_debaters, by_rounds):
         assert all(np.diff(slopes) > 0)
         assert 1.75 <= slopes[-1] <= 2.0
@@ -86,7 +88,7 @@ def test_a_longer_prompt_hides_the_growth(what: str) -> None:
 
     def slope(prompt: int) -> float:
         more = {f"{AGENTS}.{what}.prompt": f"{prompt} tokens"}
-        return exponents((4, 16), [sent(debated(n, 2, **more)) for n in (4, 16)])[0]
+        return exponents((4, 16), [sent(debated(n, 2, changes=more)) for n in (4, 16)])[0]
 
     assert slope(50) > slope(100) > slope(150)
 
@@ -102,24 +104,21 @@ def test_turns_grow_with_the_agents_and_tokens_faster() -> None:
 
 # -- Tokens of a team against a chat
 
-PLAIN = {
-    "workflow.steps.clarify.skip": "100 %",
-    "evaluators.reviewer.accept": "100 %",
-    f"{LOOK}.replan": "{rethink: 0 %}",
-}
+STEADY = {f"{LOOK}.replan": "{rethink: 0 %}"}
+PLAIN = {**STEADY, "workflow.steps.clarify.skip": "100 %", "evaluators.reviewer.accept": "100 %"}
 TURNS = 4  # of 3 calls each: 12, of 10 to 15
 ONE = {"workflow": "{start: alone, steps: {alone: {workflow: sub-agent}}}"}
 
 
-def research(workers: int, turns: int = TURNS, tasks: int = 30, **changes: str) -> Result:
+def research(workers: int, turns: int = TURNS, tasks: int = 15, changes: Sets = NONE) -> Result:
     """Return a run of so many sub-agents, all at once, each with as many turns."""
     one = {f"{TEAM}.size": str(workers), f"{TEAM}.rounds": "1"}
     return team_run("research-team", tasks, **PLAIN, **{f"{LOOK}.repeat": str(turns)}, **{**one, **changes})
 
 
-def alone(turns: int = TURNS, tasks: int = 30, **changes: str) -> Result:
+def alone(turns: int = TURNS, tasks: int = 15, changes: Sets = NONE) -> Result:
     """Return a run of one agent that does what each sub-agent does."""
-    return team_run("research-team", tasks, **PLAIN, **{f"{LOOK}.repeat": str(turns)}, **ONE, **changes)
+    return team_run("research-team", tasks, **STEADY, **{f"{LOOK}.repeat": str(turns)}, **ONE, **changes)
 
 
 def once(result: Result) -> float:
@@ -167,7 +166,7 @@ def test_tokens_follow_the_sub_agents_their_calls_and_their_pages() -> None:
 
     def pages(factor: float) -> float:
         page = f"{{lognormal: {{mean: {2500 * factor} tokens, cv: 1.5}}}}"
-        return once(research(4, **{"tools.fetch.result": page}))
+        return once(research(4, changes={"tools.fetch.result": page}))
 
     assert pages(0.5) < pages(1.0) < pages(1.5)
     for workers in (3, 4, 5):
@@ -177,16 +176,16 @@ def test_tokens_follow_the_sub_agents_their_calls_and_their_pages() -> None:
 # -- Time that sub-agents at once save
 
 
-def one_by_one(workers: int, turns: int = TURNS, **changes: str) -> Result:
+def one_by_one(workers: int, turns: int = TURNS, changes: Sets = NONE) -> Result:
     """Return a run of the same work without anything at once: one sub-agent after the other, one call a turn."""
     slow = {f"{TEAM}.size": "1", f"{TEAM}.rounds": str(workers), f"{LOOK}.calls": "1"}
-    return research(workers, 3 * turns, **{**slow, "runtime.tools": "synchronous", **changes})
+    return research(workers, 3 * turns, changes={**slow, "runtime.tools": "synchronous", **changes})
 
 
-def saved(workers: int, turns: int = TURNS, **changes: str) -> float:
+def saved(workers: int, turns: int = TURNS, changes: Sets = NONE) -> float:
     """Return the share of time that is saved by sub-agents and tools at once."""
-    most = one_by_one(workers, turns, **changes).response_times.mean()
-    return 1 - float(research(workers, turns, **changes).response_times.mean() / most)
+    most = one_by_one(workers, turns, changes).response_times.mean()
+    return 1 - float(research(workers, turns, changes=changes).response_times.mean() / most)
 
 
 @pytest.mark.parametrize("workers", [3, 4, 5, 12])
@@ -202,7 +201,7 @@ def test_what_is_saved_follows_the_number_the_work_and_the_tail() -> None:
     assert saved(4, turns=2) < saved(4) < saved(4, turns=6)
 
     def spread(cv: float) -> float:
-        return saved(4, **{"models.sonnet.residual": f"{{lognormal: {{mean: 1.02, cv: {cv}}}}}"})
+        return saved(4, changes={"models.sonnet.residual": f"{{lognormal: {{mean: 1.02, cv: {cv}}}}}"})
 
     assert spread(0.41) > spread(0.82) > spread(1.23)
 
@@ -244,8 +243,8 @@ def bytes_per_token() -> float:
     """Return the bytes by which a checkpoint grows for each token that a tool brings, at 1000 tokens a tool."""
     with CHECKPOINTS.open(encoding="utf-8") as lines:
         rows = [row for row in csv.DictReader(lines) if row["append_tokens_per_tool"] == "1000"]
-    pairs = [(float(row["llm_steps"]), float(row["last_checkpoint_bytes"])) for row in rows]
-    return float(np.polyfit(*zip(*pairs, strict=True), 1)[0]) / 1000
+    steps, sizes = ([float(row[name]) for row in rows] for name in ("llm_steps", "last_checkpoint_bytes"))
+    return float(np.polyfit(steps, sizes, 1)[0]) / 1000
 
 
 @cache
@@ -303,8 +302,8 @@ def test_the_share_of_a_framework_follows_its_causes() -> None:
     def share(turns: int = 100, tokens: float = 600, fixed: float = 1, wide: float = 1, call: float = 1) -> float:
         return glue(turns, tokens, (base * fixed, slope * wide), llm_call() * call)
 
-    for name in ("fixed", "wide"):
-        assert share(**{name: 0.5}) < share() < share(**{name: 1.5})
+    assert share(fixed=0.5) < share() < share(fixed=1.5)
+    assert share(wide=0.5) < share() < share(wide=1.5)
     assert share(turns=50) < share() < share(turns=150)
     assert share(tokens=300) < share() < share(tokens=900)
     assert share(call=0.5) > share() > share(call=1.5)

@@ -57,7 +57,11 @@ WORLD: Data = {
         },
     },
     "agents": {
-        "a": {"model": "llm", "prompt": "200 tokens", "output": {"uniform": {"low": "60 tokens", "high": "120 tokens"}}},
+        "a": {
+            "model": "llm",
+            "prompt": "200 tokens",
+            "output": {"uniform": {"low": "60 tokens", "high": "120 tokens"}},
+        },
         "b": {"model": "api", "prompt": "100 tokens", "output": {"uniform": {"low": "20 tokens", "high": "60 tokens"}}},
     },
     "tools": {"shell": {"latency": "700 ms", "concurrency": 99, "result": "80 tokens"}},
@@ -73,7 +77,12 @@ UNIFORM = {"uniform": {"low": 1, "high": 3}}
 TEAMS: dict[str, Data] = {
     "single": {"team": "single", "members": {"agent": "work"}},
     "chain": {"team": "chain", "members": {"one": "think", "two": "work", "three": "write"}},
-    "private chain": {"team": "chain", "members": {"one": "think", "two": "work"}, "context": "private", "message": "answer"},
+    "private chain": {
+        "team": "chain",
+        "members": {"one": "think", "two": "work"},
+        "context": "private",
+        "message": "answer",
+    },
     "supervisor": {"team": "supervisor", "members": {"lead": "think", "worker": "work"}, "size": 3, "rounds": UNIFORM},
     "fresh": {
         "team": "supervisor",
@@ -84,8 +93,19 @@ TEAMS: dict[str, Data] = {
         "message": "answer",
         "stop": "critic",
     },
-    "shared supervisor": {"team": "supervisor", "members": {"lead": "think", "worker": "write"}, "size": 2, "context": "shared"},
-    "hierarchy": {"team": "hierarchy", "members": {"lead": "think", "worker": "write"}, "depth": 2, "fanout": 2, "rounds": 2},
+    "shared supervisor": {
+        "team": "supervisor",
+        "members": {"lead": "think", "worker": "write"},
+        "size": 2,
+        "context": "shared",
+    },
+    "hierarchy": {
+        "team": "hierarchy",
+        "members": {"lead": "think", "worker": "write"},
+        "depth": 2,
+        "fanout": 2,
+        "rounds": 2,
+    },
     "debate": {
         "team": "debate",
         "members": {"debater": "think", "judge": "write"},
@@ -96,7 +116,13 @@ TEAMS: dict[str, Data] = {
     },
     "blackboard": {"team": "blackboard", "members": {"member": "write", "controller": "think"}, "size": 3, "rounds": 2},
     "swarm": {"team": "swarm", "members": {"x": "think", "y": "write"}, "hand_off": "60 %"},
-    "private swarm": {"team": "swarm", "members": {"x": "think", "y": "write"}, "hand_off": "60 %", "context": "private", "turns": 4},
+    "private swarm": {
+        "team": "swarm",
+        "members": {"x": "think", "y": "write"},
+        "hand_off": "60 %",
+        "context": "private",
+        "turns": 4,
+    },
     "graph": {
         "team": "graph",
         "members": {"x": "think", "y": "write", "z": "work"},
@@ -147,18 +173,60 @@ AGAIN = {"answer": {"agent": "b", "next": {"look": 3, "done": 1}}}
 LOOKS: dict[str, tuple[Data, Data]] = {
     "barrier": ({"perceive": ALL, "model": "llm", "partial": "retry"}, {}),
     "degrade": ({"perceive": ALL, "model": "llm", "partial": "degrade"}, {}),
-    "pairwise": ({"perceive": ALL, "model": "llm", "align": {"pairwise": {"each": "30 ms"}}, "copies": 2, "partial": "retry"}, {}),
+    "pairwise": (
+        {"perceive": ALL, "model": "llm", "align": {"pairwise": {"each": "30 ms"}}, "copies": 2, "partial": "retry"},
+        {},
+    ),
     "late": ({"perceive": ALL, "fusion": {"late": {"agent": "a"}}, "partial": "retry"}, {}),
     "tree": ({"perceive": ALL, "model": "llm", "fusion": {"hierarchical": {"each": "40 ms"}}, "partial": "retry"}, {}),
     "patience": (
-        {"perceive": ["voice", "record"], "model": "api", "align": {"barrier": {"patience": "20 ms"}}, "late": "degrade"},
+        {
+            "perceive": ["voice", "record"],
+            "model": "api",
+            "align": {"barrier": {"patience": "20 ms"}},
+            "late": "degrade",
+        },
         {},
     ),
     "all": ({"perceive": ["image", "record"], "model": "api", "partial": "retry"}, AGAIN),
     "last": ({"perceive": ["image", "record"], "model": "api", "partial": "retry", "keep": {"last": 2}}, AGAIN),
     "summary": ({"perceive": ["record"], "model": "api", "keep": {"summary": "100 tokens"}}, AGAIN),
 }
-EMPTY_STEP = {"agent": "b"}
+# Streams and stages: what goes through each is constant, so that no piece waits for another by chance.
+SPEECH: Data = {
+    "modalities": {
+        "speech": {
+            "kind": "audio",
+            "node": "phone",
+            "bytes": "2 kB",
+            "tokens": "5 tokens",
+            "encoder": "eye",
+            "stream": {"rate": "4 / s", "length": "3 s", "jitter": "3 ms", "source": "person"},
+        },
+    },
+    "encoders": {"eye": {"node": "gpu", "concurrency": 99, "latency": "20 ms"}},
+    "agents": {"b": {"output": "60 tokens"}},
+    "tools": {
+        "hear": {"latency": "30 ms", "concurrency": 99, "result": "0 tokens"},
+        "speak": {"latency": "40 ms", "concurrency": 99, "result": "0 tokens"},
+    },
+}
+LISTEN = {"listen": "speech"}
+PLAY = {"play": "200 ms", "per_unit": "5 ms"}
+HEARD = {"tool": "hear", "per_unit": "10 ms", "makes": "8 tokens"}
+STAGES: dict[str, Data] = {
+    "stream": {"perceive": ["speech", "picture"], "model": "llm"},
+    "slow stream": {"perceive": ["speech", "picture"], "model": "api"},
+    "streaming": {
+        "pipeline": [LISTEN, HEARD, {"agent": "b", "chunk": "12 tokens"}, {"tool": "speak", "per_unit": "1 ms"}, PLAY],
+        "endpoint": "300 ms",
+    },
+    "whole": {
+        "pipeline": [LISTEN, HEARD, {"agent": "b", "chunk": "12 tokens"}, {"tool": "speak", "per_unit": "1 ms"}, PLAY],
+        "endpoint": "300 ms",
+        "streaming": False,
+    },
+}
 
 
 def scenario(runtime: str, *patches: Data) -> Scenario:
@@ -173,7 +241,11 @@ def scenario(runtime: str, *patches: Data) -> Scenario:
 
 def team(name: str, runtime: str) -> Scenario:
     """Return the scenario of a team, with a step before and behind."""
-    steps = {"before": {"agent": "a", "next": "team"}, "team": {**TEAMS[name], "next": "after"}, "after": {"agent": "b"}}
+    steps = {
+        "before": {"agent": "a", "next": "team"},
+        "team": {**TEAMS[name], "next": "after"},
+        "after": {"agent": "b"},
+    }
     used = {*TEAMS[name]["members"].values()}
     used |= {"report"} if "work" in used else set()
     workers = {worker: step for worker, step in WORKERS.items() if worker in used}
@@ -197,3 +269,34 @@ def compare(of: Scenario) -> dict[str, tuple[float, float, float]]:
         half = 12.9 * float(values.std(ddof=1)) / REPLICATIONS**0.5  # 99.9 % of Student's t with 3 degrees of freedom
         found[name] = expected.get(name, 0.0), float(values.mean()), half
     return found
+
+
+def staged(name: str, runtime: str) -> Scenario:
+    """Return the scenario of a stream, or of stages that overlap, with a step behind."""
+    patch = SPEECH
+    if name.endswith("stream"):
+        picture = {"kind": "vision", "node": "far", "bytes": "100 kB", "tokens": "90 tokens", "encoder": "eye"}
+        patch = merged(patch, {"modalities": {"picture": picture}, "tools": None})
+    if name == "slow stream":
+        patch = merged(patch, {"encoders": {"eye": {"latency": "600 ms"}}})
+    steps = {"first": {**STAGES[name], "next": "then"}, "then": {"agent": "a"}}
+    return scenario(runtime, patch, {"workflow": {"start": "first", "steps": steps}})
+
+
+def wrong(of: Scenario, slack: dict[str, float]) -> dict[str, tuple[float, float, float]]:
+    """Return what the bounds say otherwise than the simulator counts, beyond the interval and what `slack` allows by kind."""
+    found = {}
+    for name, (value, mean, half) in compare(of).items():
+        kind = "link" if "->" in name else name.split(maxsplit=1)[0]
+        if abs(value - mean) > half + slack.get(kind, 1e-6) * mean + 1e-9:
+            found[name] = value, mean, half
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", STAGES)
+def test_streams_and_stages_are_what_the_simulator_counts(name: str, runtime: str) -> None:
+    """Where each piece is like another, what comes piece by piece takes exactly what the bounds say, and asks for as much."""
+    of = staged(name, runtime).replace_all({"workload.request": "200 tokens", "workload.tasks": 4, "agents.a.output": "90 tokens"})
+    assert wrong(of, {"link": 0.02, "time": 1e-3}) == {}

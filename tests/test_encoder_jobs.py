@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,29 @@ def test_leaping_beside_jobs_is_stepping(
     assert leaping.kv.used == sum(job.blocks for job in held) == stepping.kv.used
 
 
+def acts(
+    replica: Replica, requests: list[Request], jobs: list[Job], rng: np.random.Generator
+) -> list[tuple[float, Callable[[float], None]]]:
+    """Return what is done when, in order: all come, some are given up after a while, and one task after another is over."""
+    found: list[tuple[float, Callable[[float], None]]] = []
+
+    def give_up(one: Request | Job, how: Callable[[Any, float], None], now: float) -> None:
+        if math.isnan(one.ended):
+            how(one, now)
+
+    for job in jobs:
+        found.append((job.arrived, partial(replica.encode, job)))
+        if rng.random() < 0.3:
+            found.append((job.arrived + rng.exponential(0.05), partial(give_up, job, replica.drop)))
+    for one in requests:
+        found.append((one.arrived, partial(replica.submit, one)))
+        if rng.random() < 0.3:
+            found.append((one.arrived + rng.exponential(0.1), partial(give_up, one, replica.cancel)))
+        if rng.random() < 0.3:
+            found.append((one.arrived + rng.exponential(0.2), partial(replica.forget, one.session[0])))
+    return [*sorted(found, key=lambda act: act[0]), (math.inf, lambda now: None)]
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(workloads(), servers(), st.booleans(), st.integers(0, 2**32 - 1))
 def test_no_block_is_lost_when_tasks_end_or_are_cancelled(
@@ -86,27 +110,7 @@ def test_no_block_is_lost_when_tasks_end_or_are_cancelled(
     limits, blocks, prefix = server
     requests, jobs = of_tasks(workload), jobs_of(workload, blocks, seed)
     replica = (AheadReplica if ahead else Replica)(STEP, KvCache(blocks, prefix=prefix), limits)
-    rng = np.random.default_rng(seed)
-    acts: list[tuple[float, int, Callable[[float], Any]]] = []
-
-    def act(when: float, what: Callable[[float], Any]) -> None:
-        acts.append((when, len(acts), what))
-
-    for job in jobs:
-        act(job.arrived, lambda now, job=job: replica.encode(job, now))  # type: ignore[misc]
-        if rng.random() < 0.3:
-            act(
-                job.arrived + rng.exponential(0.05),
-                lambda now, job=job: math.isnan(job.ended) and replica.drop(job, now),
-            )  # type: ignore[misc]
-    for one in requests:
-        act(one.arrived, lambda now, one=one: replica.submit(one, now))  # type: ignore[misc]
-        if rng.random() < 0.3:
-            act(
-                one.arrived + rng.exponential(0.1),
-                lambda now, one=one: math.isnan(one.ended) and replica.cancel(one, now),
-            )  # type: ignore[misc]
-    for when, _, what in [*sorted(acts, key=lambda one: one[:2]), (math.inf, 0, lambda now: None)]:
+    for when, what in acts(replica, requests, jobs, np.random.default_rng(seed)):
         while (now := replica.next_time) < when:
             replica.wake(now)
             replica.begin(now)
@@ -185,6 +189,24 @@ def test_where_nobody_could_run_what_was_made_first_yields() -> None:
     assert [job.lease is None for job in jobs] == [True, False]
 
 
+def test_a_task_may_be_over_before_its_job_is_seen() -> None:
+    """With a scheduler that works ahead, a job that came in an iteration is given up, or its task is over, in the same one."""
+    replica = AheadReplica(SECOND, KvCache(10.0), Limits(block=16))
+    replica.submit(Request(16, 5), 0.0)
+    replica.wake(0.0)
+    replica.begin(0.0)
+    jobs = [Job(task, 1.0, 3) for task in (1, 2)]
+    for job in jobs:
+        replica.encode(job, 0.5)
+    replica.drop(jobs[0], 0.6)
+    replica.forget(2, 0.7)
+    while (now := replica.next_time) < math.inf:
+        replica.wake(now)
+        replica.begin(now)
+    assert [job.ended for job in jobs] == [pytest.approx(math.nan, nan_ok=True), 3.0]
+    assert replica.kv.used == 0
+
+
 def test_a_job_that_never_fits_is_refused() -> None:
     """More blocks than there are."""
     with pytest.raises(ValueError, match="fit"):
@@ -193,12 +215,15 @@ def test_a_job_that_never_fits_is_refused() -> None:
 
 # Within a system
 
+ENCODER: Data = {"enc": {"latency": "1 s", "model": "llm"}}
 SERVED: Data = {
     "profile": "h100-sxm",
+    "encoders": ENCODER,
     "agents": {"a": {"prompt": "160 tokens", "output": "32 tokens"}},
     "models": {"llm": {"shape": "llama-3.2-1b", "memory": {"kv": "64 MB"}}},
 }
 STATION: Data = {
+    "encoders": ENCODER,
     "agents": {"a": {"output": "10 tokens"}},
     "models": {"llm": {"decode": "1 s / token", "concurrency": 1}},
 }
@@ -212,7 +237,6 @@ class World:
         scenario = scene(world)
         self.system = System(scenario, 1, 0, "none")
         self.server = self.system.servers["llm"]
-        self.server.encodes(self.system.ledger)
         agent = scenario.agents["a"]
         home = self.system.home(agent.node, self.server)
         self.call: ModelCall = self.system.call("agents.a", home, self.server, agent.prompt, agent.output)
@@ -319,7 +343,7 @@ def test_a_task_that_is_over_holds_nothing_even_if_a_job_of_it_runs_on() -> None
     world.start(("encode", 20e6))
     world.start(("encode", 20e6))
     for task in (0, 1):
-        world.later(0.5, lambda task=task: world.server.forget(task))
+        world.later(0.5, partial(world.server.forget, task))
     world.system.sim.run()
     assert world.times == [[1.0], [2.0]]
     assert world.server.pool.replicas[0].kv.used == 0

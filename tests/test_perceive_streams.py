@@ -55,8 +55,7 @@ ALIGNMENTS: dict[str, Data] = {
 @pytest.mark.parametrize("source", ["person", "sensor"])
 def test_without_jitter_aligning_costs_nothing(align: Data, source: str) -> None:
     """The end is the last capture and the path of its piece; waiting for a person is human, for a sensor synchronization."""
-    late = {} if "jitter_buffer" not in align else {"late": "drop"}
-    result = run(world({"a": video({"source": source}), "b": video({"source": source})}, align=align, **late))
+    result = run(world({"a": video({"source": source}), "b": video({"source": source})}, align=align))
     waits = "human" if source == "person" else "synchronization"
     assert parts(result) == {waits: pytest.approx(0.9), "inference": pytest.approx(0.02)}
     assert named(result, "capture") == pytest.approx(0.9)
@@ -87,12 +86,14 @@ def test_the_line_of_source_and_encoder_is_the_recursion() -> None:
             assert span.end == pytest.approx(end, abs=1e-9)
         critical = sum(span.end - span.start for span in leaves(result, task) if span.critical)
         assert critical == pytest.approx(seconds(result, task))
+        done = sum(span.end - span.start for span in leaves(result, task))
+        assert overlapped(result, task) == pytest.approx(done - critical)
 
 
 def test_latency_is_on_its_way_beside_the_next_piece() -> None:
     """A link of 1 s delays the last piece by 1 s, not each by that; half of it to the encoder, half to the model."""
     patch = world({"a": video(bytes="1 kB", representation="1 kB", node="edge")})
-    network = {
+    network: Data = {
         "runtime": "agent-native",
         "orchestrator": {"node": "edge"},
         "models": {"llm": {"node": "cloud"}},
@@ -113,7 +114,7 @@ def test_latency_is_on_its_way_beside_the_next_piece() -> None:
 def test_streams_share_a_link() -> None:
     """Two streams of ten pieces of 1 kB over 10 kB/s: the last byte is there when 20 kB have been sent, half of it alone."""
     mods = {name: stream(bytes="1 kB", node="edge") for name in "ab"}
-    network = {
+    network: Data = {
         "runtime": {"preset": "agent-native", "codec": "none"},
         "orchestrator": {"node": "edge"},
         "models": {"llm": {"node": "cloud"}},
@@ -171,7 +172,7 @@ def test_lateness_admits_late_pieces_and_costs_nothing_at_the_end(lateness: floa
     result = run(world({"a": stream(source)}, align=align), tasks(20))
     for task in range(20):
         late, top = 0, -1.0
-        for arrival, capture in sorted((arrival, capture) for capture, arrival in delays(result, task)):
+        for _, capture in sorted((arrival, capture) for capture, arrival in delays(result, task)):
             window = floor(capture / 0.2 + 1e-6)
             late += (window + 1) * 0.2 + lateness <= top + 1e-6
             top = max(top, capture)
@@ -208,6 +209,18 @@ def test_lost_pieces_never_come() -> None:
     assert (column(result, "pieces") == 200).all()
     assert (column(result, "new_tokens") == 7 * (200 - lost)).all()
     assert (result.rows[:, 3] - result.rows[:, 2] <= 19.92 + 1e-6).all()
+
+
+def test_a_window_degrades_by_the_source_that_lacks_a_piece() -> None:
+    """What came of that source is left out, which is neither late nor lost: each window has all of a source's pieces or none."""
+    align = {"window": {"length": "500 ms", "patience": "1 s"}}
+    step = {"perceive": ["a"], "align": align, "late": "degrade"}
+    mods = {"a": stream({"loss": "10 %", "length": "5 s"}, tokens="7 tokens")}
+    result = run(world(mods), tasks(20), chain(("see", step), ("work", {"agent": "a"})))
+    degraded = column(result, "degraded")
+    assert degraded.sum() > 20
+    assert (column(result, "new_tokens") == 7 * 5 * (10 - degraded)).all()
+    assert not column(result, "late_pieces").any()
 
 
 def test_a_repeated_piece_brings_its_tokens_again() -> None:
@@ -252,7 +265,9 @@ def test_what_comes_with_the_request_is_waited_for_beside_streams() -> None:
         for latency, total in (("3 s", 3.0), ("1 ms", 0.92)):
             step = {"perceive": ["a", "image"], "align": align}
             result = run(
-                world(mods), {"encoders": {"still": {"latency": latency}}}, chain(("see", step), ("work", {"agent": "a"}))
+                world(mods),
+                {"encoders": {"still": {"latency": latency}}},
+                chain(("see", step), ("work", {"agent": "a"})),
             )
             assert seconds(result) == pytest.approx(total)
             assert fact(result, "new_tokens") == 600
@@ -260,7 +275,7 @@ def test_what_comes_with_the_request_is_waited_for_beside_streams() -> None:
 
 def test_only_the_last_windows_stay() -> None:
     """With `keep: {last: 2}` of five windows of two pieces two stay, over visits too, and the caches behind them go."""
-    flow = {
+    flow: Data = {
         "start": "see",
         "steps": {
             "see": {"perceive": ["a"], "align": WINDOW, "keep": {"last": 2}, "next": "work"},
@@ -268,7 +283,7 @@ def test_only_the_last_windows_stay() -> None:
             "judge": {"evaluator": "e", "rejected": "see", "at_most": 3},
         },
     }
-    patch = {
+    patch: Data = {
         "modalities": {"a": stream(tokens="10 tokens")},
         "evaluators": {"e": {"accept": "0 %", "latency": "0 s"}},
         "agents": {"a": {"model": "llm", "prompt": "5 tokens", "output": "1 token"}},
@@ -422,10 +437,14 @@ def busy(align: Data, late: str, partial: str, runtime: str) -> Data:
     }
 
 
-@pytest.mark.parametrize(("align", "late", "partial"), list(cases()), ids=lambda value: next(iter(value), value) if isinstance(value, dict) else value)
+@pytest.mark.parametrize(
+    ("align", "late", "partial"),
+    list(cases()),
+    ids=lambda value: next(iter(value), value) if isinstance(value, dict) else value,
+)
 def test_the_law_of_the_ledger_holds_under_load(align: Data, late: str, partial: str) -> None:
     """Every second is booked once, whether spans are kept or not, and cut off by a horizon too (the ledger checks)."""
-    for runtime in RUNTIMES[::2]:
+    for runtime in RUNTIMES[1::2]:
         patch = busy(align, late, partial, runtime)
         result = run(patch)
         assert statuses(result).count(0) == 8
@@ -434,9 +453,9 @@ def test_the_law_of_the_ledger_holds_under_load(align: Data, late: str, partial:
         for task in range(8):
             covered = sum(span.end - span.start for span in leaves(result, task) if span.critical)
             assert covered == pytest.approx(seconds(result, task), abs=1e-6)
-    result = run(patch, {"workload": {"tasks": None, "horizon": "0.432 s"}})
+    result = run(patch, {"workload": {"tasks": None, "horizon": "0.2 s"}})
     assert 2 in statuses(result)
-    assert not any(span.end > 0.432 + 1e-9 for span in result.spans)
+    assert not any(span.end > 0.2 + 1e-9 for span in result.spans)
 
 
 def test_a_horizon_cuts_a_stream_while_everybody_waits() -> None:

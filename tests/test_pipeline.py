@@ -278,6 +278,25 @@ def test_the_context_is_as_after_steps_in_sequence(patch: Data) -> None:
     assert parts(piped) == pytest.approx(parts(sequence), rel=1e-9)
 
 
+def test_control_comes_and_stays_where_the_agent_is() -> None:
+    """With an agent on another node, state goes there once, as in steps one after the other; the next call finds it there."""
+    placed: Data = {
+        "runtime": {"preset": "ideal", "placement": "own", "connection": "persistent", "state": "delta"},
+        "workload": {"request": "320 tokens"},
+        "tools": {"asr": {"latency": "10 ms", "result": "32 tokens"}},
+        "agents": {"a": {"prompt": "64 tokens", "output": "48 tokens", "node": "there"}},
+    }
+    world = merged(NETWORK, merged(VOICE, placed))
+    again = ("again", {"agent": "a"})
+    stages = [{"tool": "asr"}, {"retriever": "docs"}, {"agent": "a", "chunk": "48 tokens"}]
+    piped = run(world, chain(("talk", {"pipeline": stages}), again))
+    sequence = run(world, chain(("r", {"tool": "asr"}), ("d", {"retriever": "docs"}), ("x", {"agent": "a"}), again))
+    assert parts(piped) == pytest.approx(parts(sequence), rel=1e-9)
+    assert fact(piped, "messages") == fact(sequence, "messages")
+    assert fact(piped, "bytes") == pytest.approx(fact(sequence, "bytes"))
+    assert any(account.component == "handoff" for account in accounts(piped))
+
+
 NETWORK: Data = {
     "context": {"bytes_per_token": "2 B / token"},
     "runtime": {"preset": "ideal", "placement": "external", "connection": "persistent"},
@@ -303,12 +322,23 @@ def test_pieces_on_their_way_overlap() -> None:
     speak = 0.03 + 100 / 1e5 + 0.25 + 0.03 + 1e3 / 1e5
     beside = 2 * 0.75e-3  # to a process on the same node, and back
     assert fact(result, "ttfa") == pytest.approx(speech - 2.0 + 0.008 + beside + ask + speak, rel=1e-9)
-    # 20 pieces, 20 calls of recognition, retrieval, the prompt, 3 chunks, 3 calls of synthesis.
-    assert fact(result, "messages") == 20 + 20 * 2 + 2 + 1 + 3 + 3 * 2
+    # 20 pieces and their end, 20 calls of recognition, retrieval, the prompt, 3 chunks, 3 calls of synthesis.
+    assert fact(result, "messages") == 20 + 1 + 20 * 2 + 2 + 1 + 3 + 3 * 2
     whole = run(VOICE, NETWORK, talk(endpoint="10 ms", streaming=False))
     law(whole)
-    assert fact(whole, "messages") == 1 + 2 + 2 + 1 + 1 + 2
+    assert fact(whole, "messages") == 1 + 1 + 2 + 2 + 1 + 1 + 2
     assert fact(whole, "ttfa") > fact(result, "ttfa")
+
+
+def test_the_silence_is_heard_of_over_the_network() -> None:
+    """Once it is longer than the way of the last piece, the turn goes on a message after it; without an endpoint there is none."""
+    asked = [fact(run(VOICE, NETWORK, talk(endpoint=f"{silence} ms")), "ttfa") for silence in (10, 500, 800)]
+    assert asked[1] - asked[0] == pytest.approx(0.5 + 0.03 - (0.03 + 2e3 / 1e5 + 0.03 + 0.01 + 0.03), abs=1e-9)
+    assert asked[2] - asked[1] == pytest.approx(0.3)
+    result = run(VOICE, NETWORK, talk(*TALK[:2], endpoint="500 ms"))
+    assert total(result) == pytest.approx(2.0 + 0.5 + 0.03)
+    assert named(result, "transit") == pytest.approx(0.03)
+    law(result)
 
 
 def test_lost_and_late_pieces() -> None:
@@ -386,7 +416,7 @@ def test_a_barge_in_begins_the_turn_again() -> None:
         {"human": 2.0 + 2.0 + 11.0, "synchronization": 1.0, "recovery": first, "tool": 0.258, "inference": 0.36},
         abs=1e-9,
     )
-    assert fact(result, "ttfa") == pytest.approx(2 * (0.5 + first))
+    assert fact(result, "ttfa") == pytest.approx(0.5 + first)  # the longest of both turns
     lost = [span for span in leaves(result) if span.lost]
     assert {span.component for span in lost} == {"asr", "docs", "llm", "tts"}
     assert sum(span.end - span.start for span in lost if span.critical) == pytest.approx(first)
@@ -444,6 +474,38 @@ def test_barge_ins_come_as_often_as_they_say() -> None:
     result = run(VOICE, short, long, talk(*stages, barge_in=barge_in), spans="none")
     count = sum(fact(result, "barge_ins", task) for task in range(1500))
     assert abs(count - 450) < 4 * np.sqrt(1500 * 0.3 * 0.7)
+
+
+def test_pipelines_race_one_another() -> None:
+    """In a fork of which only the first counts, the other is called off with all its stages, wherever it is; tools may fail."""
+    world: Data = {
+        "tools": {
+            "asr": {"concurrency": 1, "errors": 0.2, "attempts": 3},
+            "tts": {"concurrency": 1, "errors": 0.2, "attempts": 3},
+        },
+        "modalities": {"speech": {"stream": {"loss": "60 %", "jitter": {"exponential": {"mean": "0.5 s"}}}}},
+    }
+    pipeline = {"pipeline": list(TALK), "barge_in": BARGE_IN, "endpoint": "0.2 s"}
+    race = steps("race", race={"fork": ["x", "y"], "join": 1, "rest": "cancel"}, x=pipeline, y=pipeline)
+    system = System(scene(VOICE, RANDOM, BUSY, world, race), 1, 0, "all")
+    Load(system).run()
+    assert all((pool.busy, pool.waiting) == (0, 0) for pool in system.ledger.resources)
+    result = run(VOICE, RANDOM, BUSY, world, race)
+    assert statuses(result) == [0] * 25
+    assert sum(fact(result, "barge_ins", task) for task in range(25)) > 5
+    assert sum(fact(result, "retries", task) for task in range(25)) > 5
+    assert table(result) == table(run(VOICE, RANDOM, BUSY, world, race, spans="none"))
+    law(result)
+
+
+def test_a_turn_of_which_nothing_comes_goes_on_with_nothing() -> None:
+    """Where all is lost, the call for the whole is made all the same; calls for pieces are not."""
+    lost = {"modalities": {"speech": {"stream": {"loss": "99.99 %"}}}}
+    result = run(VOICE, lost, talk(*TALK[:2]))
+    assert (fact(result, "lost_pieces"), fact(result, "tool_calls"), fact(result, "ttfa")) == (20, 0, 0)
+    assert total(result) == pytest.approx(2.0)
+    result = run(VOICE, lost, talk(*TALK[:2], {"agent": "a"}, endpoint="0.5 s"))
+    assert total(result) == pytest.approx(2.5 + 0.96)
 
 
 @pytest.mark.parametrize("horizon", [0.05, 1.0, 2.03, 2.4, 2.7, 3.3, 3.9, 4.8, 5.6, 7.7, 11.9, 18.4, 27.1])

@@ -390,3 +390,13 @@ def test_what_lies_in_a_lower_tier_comes_back_by_its_link() -> None:
     assert replica.tally.fetched == 36
     assert (again.recomputed, again.ended) == (4, 10.0 + 36 * 10 / 180 + 1)
     assert [kind for kind, _ in again.phases] == [QUEUE, LOAD, CARRY, INFER]
+
+
+def test_what_is_computed_twice_pushes_nothing_out() -> None:
+    """Two equal prompts side by side hold their blocks once from the end of their prefill on: what was cached is still there."""
+    after = [Request(20, 1, 2.0, path=(("x", 4),)) for _ in range(2)]
+    twins = [[Request(12, 9, 1.0, path=(("a", 3),)) for _ in range(2)] for _ in range(2)]
+    before = [Request(16, 1, path=(("x", 4),)) for _ in range(2)]
+    drive(Replica(STEP, KvCache(12.0), Limits(block=4)), [before[0], *twins[0], after[0]])
+    Stepper(STEP, KvCache(12.0), Limits(block=4)).run([before[1], *twins[1], after[1]])
+    assert [request.hit for request in after] == [16, 16]

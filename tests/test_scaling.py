@@ -406,6 +406,7 @@ def test_mechanisms_say_what_a_scenario_does_not_have() -> None:
         "pairwise alignment": "no step aligns in pairs",
         "shared bandwidth": "no link has a bandwidth to share",
         "GPU contention": "nothing is served by a model or an encoder",
+        "CPU and tool queues": "no tool and no CPU is limited",
         "retries": "nothing fails",
     }
 
@@ -433,7 +434,7 @@ def test_every_change_is_one_that_set_can_make() -> None:
         "models.llm.replicas": "128",
         "models.api.limits.requests": "null",
         "models.api.limits.concurrency": "null",
-        "encoders.eye.replicas": "6400",
+        "encoders.eye.shared": "false",
         "tools.t.errors": "0",
         "tools.t.attempts": "1",
         "modalities.image.errors": "0",

@@ -34,14 +34,19 @@ TASKS = {
     "coding-agent": 60,
     "coordination-paradox": 60,
     "coordination-paradox-induced": 60,
+    "document-rag": 60,
+    "debate": 16,
     "gpu-resident": 16,
     "kv-pressure": 12,
     "llama-on-h100": 20,
+    "multimodal-copilot": 12,
     "quickstart": 100,
     "replay-azure-code": None,
     "replay-mooncake": None,
+    "research-team": 12,
     "runtime-comparison": 16,
     "sub-50ms-inference": 60,
+    "web-agent": 12,
 }
 EVERY = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 

@@ -285,3 +285,18 @@ def test_every_kind_of_server_serves_every_policy(kv: str, model: Data) -> None:
     new = 1600 + 320 + 3 * 160
     assert {fact(result, "new_tokens", task) for task in range(40)} == {new}
     assert {fact(result, "output_tokens", task) for task in range(40)} == {640}
+
+
+def test_a_summary_by_a_served_model_is_context() -> None:
+    """What it takes to write a summary, from the prefill of what is new to its last token, is no inference.
+
+    Three turns without tools leave 480 tokens beyond the request's 320; above 600 they are summarized before the third.
+    """
+    notes = {"summarize": {"model": "llm", "above": "600 tokens", "to": "40 tokens"}}
+    with_notes: Data = {"agents": {"a": {"memory": "notes"}}, "memories": {"notes": notes}}
+    result = go(with_notes, steps("w", w={"agent": "a", "repeat": 3}))
+    found = {(one.category, one.name): seconds for one, seconds in accounts(result).items()}
+    assert fact(result, "llm_calls") == 4
+    # 40 tokens, the first of them by the prefill of 640, of which the cache does not know the caller.
+    assert found["context", "summarize"] == pytest.approx(decode(640, 39), rel=0.02)
+    assert parts(result)["inference"] + parts(result)["context"] == pytest.approx(total(result))

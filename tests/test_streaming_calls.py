@@ -36,7 +36,7 @@ def listen(requests: Sequence[Request], seed: int) -> list[Told]:
         if request.output > 1 and rng.random() < 0.7:
             count = int(rng.integers(1, min(request.output, 8)))
             request.marks = sorted(rng.choice(np.arange(1, request.output), count, replace=False).tolist())
-            request.told = lambda tokens, now, told=told: told.append((tokens, now))  # type: ignore[misc]
+            request.told = lambda tokens, now, told=told: told.append((tokens, now))
     return found
 
 

@@ -211,6 +211,41 @@ def test_shared_contexts_grow_faster() -> None:
     assert 1.85 < exponent(many, shared) <= 2.05
 
 
+def test_a_worker_that_is_started_afresh_knows_its_order_only() -> None:
+    """In round n of a kept one it reads what it did before, too: 100 and the orders and its answers; a fresh one 150 each time."""
+    for rounds in (1, 2, 4):
+        kept, fresh = (tokens(team("supervisor", size=3, rounds=rounds, fresh=fresh)) for fresh in (False, True))
+        assert kept - fresh == 3 * sum(100 * before for before in range(rounds))
+    below = tokens(team("hierarchy", depth=2, fanout=2, rounds=2, fresh=True))
+    assert below < tokens(team("hierarchy", depth=2, fanout=2, rounds=2))
+
+
+def test_what_replaced_workers_have_stored_stays_stored() -> None:
+    """Three workers write 100 B in each of two rounds: the memory read after the team has 600 B, at 1 kB/s, fresh or not."""
+    memory = {
+        "memories": {"m": {"write": "0 s", "read": "0 s", "entry": "100 B", "bandwidth": "1 kB/s"}},
+        "agents": {"w": {"model": "llm", "memory": "m"}},
+    }
+    more = {"a": {"agent": "a"}, "w": {"agent": "w"}, "z": {"agent": "w"}}
+    fields: Data = {"members": {"lead": "a", "worker": "w"}, "size": 3, "rounds": 2, "next": "z", "more": more}
+    del memory["memories"]["n"]
+    reads = {}
+    for fresh in (False, True):
+        spans = [span for span in team("supervisor", memory, fresh=fresh, **fields).spans if span.component == "m"]
+        reads[fresh] = max(span.end - span.start for span in spans)
+    assert reads == {False: pytest.approx(0.6), True: pytest.approx(0.6)}
+
+
+def test_an_answer_is_what_was_written_last() -> None:
+    """Of two turns with a tool of 500 tokens each, all that was added is 1,100 tokens, and the answer 50."""
+    tool = {"tools": {"look": {"latency": "0 s", "result": "500 tokens"}}}
+    more = {"a": {"agent": "a"}, "w": {"agent": "a", "tools": {"look": 1}, "repeat": 2}}
+    fields: Data = {"members": {"lead": "a", "worker": "w"}, "size": 3, "more": more}
+    whole = tokens(team("supervisor", tool, **fields))
+    answer = tokens(team("supervisor", tool, **fields, message="answer"))
+    assert whole - answer == 3 * (1100 - 50)
+
+
 def test_the_task_goes_on_with_the_answer() -> None:
     """What a private team leaves behind is the answer of the last: 200 + 50; a shared one all that was added."""
     after = {"b": {"agent": "a"}}

@@ -168,10 +168,8 @@ class Cluster:
         if self.autoscale is not None:
             self._settle(self.autoscale, now)
         home = self.retention.came(request.session, now) if self.retention.tracks else None
-        if self.encodings is None:
-            driver = self.route(request, home, now)
-        else:
-            driver = self.encodings.follow(request, home, now)
+        route = self.route if self.encodings is None else self.encodings.follow
+        driver = route(request, home, now)
         if self.refuses(driver.replica, request):
             self.rejections += 1
             wait.rejected = True

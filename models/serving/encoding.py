@@ -1,10 +1,10 @@
 """Encoder jobs on the device of a model server: an image or a sound is encoded where its tokens will be prefilled.
 
-A job is an iteration of its own. It begins at a boundary, in the order in which jobs have come and before prompts are taken in, and
-everything else of the batch waits for it. What it makes fills blocks of the memory that keys and values have, from its beginning
-until the task's next call at the same server has been prefilled, or the task is over. A job waits while there are too few blocks:
-cached ones yield to it, running requests do not, and nobody is taken in before it. Where else nobody could run, what was made first
-goes to the memory of the host.
+A job is an iteration of its own, for which everything else of the batch waits. Jobs stand in line before all prompts, in the order
+in which they came: the first is looked at when a prompt would be, and begins if there is room for its blocks; no prompt overtakes it.
+The blocks are of the memory that keys and values have, and are held until the task's next call at the same server has been
+prefilled, or the task is over. To get its own, a job pushes out what is only cached, and nobody who runs. Where nobody could be
+taken in otherwise, or the only one who runs lacks blocks, what has been held longest goes to the memory of the host.
 
 Leaves out: several inputs in one job; the copy to the host and back. Which call reads is told by the task, not by its branch. Jobs
 count in what the device does and holds, not among the calls.

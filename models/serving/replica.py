@@ -120,11 +120,12 @@ class Replica(Places):
         if self.limits.policy == "shortest-prefill" and not request.ready:
             request.hit = self.match(request.path, now) * self.limits.block
         self.waiting.push(request)
-        if self.jobs is not None:
-            self.jobs.claim(request)
+        jobs = self.jobs
+        if jobs is not None:
+            jobs.claim(request)
         if self.closing:
             return
-        if self.waiting.head is request and (self.jobs is None or not self.jobs.waiting):
+        if self.waiting.head is request and (jobs is None or not jobs.waiting):
             self.blocked = False
             if len(self.running) < self.limits.sequences:
                 self._cut(now)
@@ -214,9 +215,8 @@ class Replica(Places):
         if self.loading:
             self._loaded(now)
         kept = self._secure_blocks(now)
-        if self.jobs is not None and self.jobs.waiting and not self.blocked and (kept or not self.running):
-            if self._encode(self.jobs, now):
-                return
+        if self.jobs is not None and self._encode(self.jobs, kept, now):
+            return
         chunks = self._continue_prefills() if self.prefilling else []
         if len(self.waiting) and not self.blocked and (kept or not self.running):
             self._admit(chunks, now)
@@ -370,14 +370,12 @@ class Replica(Places):
 
     # Inside: jobs of encoders
 
-    def _encode(self, jobs: Jobs, now: float) -> bool:
-        """Give the next iteration to the first job in line; return false if there is no room for its blocks yet."""
-        while True:
-            need = max(0, self.batch.needed(1) - self.reserved) + jobs.waiting[0].blocks
-            if self.prefilling:
-                need += self._for_chunks()
-            if need <= self.kv.room(now):
-                break
+    def _encode(self, jobs: Jobs, kept: bool, now: float) -> bool:
+        """Give the next iteration to the first job in line, if there is one and room for its blocks; return whether it has it."""
+        if not jobs.waiting or self.blocked or not (kept or not self.running):
+            return False
+        need = max(0, self.batch.needed(1) - self.reserved) + self._for_chunks() + jobs.waiting[0].blocks
+        while need > self.kv.room(now):
             if self.running or not jobs.yield_one(self.kv, now):
                 self.blocked = True
                 return False
@@ -429,7 +427,8 @@ def _order(request: Request) -> int:
 
 def drive(replica: Replica, requests: Iterable[Request], jobs: Iterable[Job] = ()) -> None:
     """Run a replica alone over requests, and jobs, in order of `arrived`, until all have ended."""
-    for one in sorted([*requests, *jobs], key=lambda one: one.arrived):
+    there: list[Request | Job] = [*requests, *jobs]
+    for one in sorted(there, key=lambda one: one.arrived):
         _advance(replica, one.arrived)
         if isinstance(one, Job):
             replica.encode(one, one.arrived)

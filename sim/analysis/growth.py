@@ -14,7 +14,8 @@ marginal cost goes as x^(p-1), because p does not depend on the units of x and T
 A single exponent is refused where the power law misfits: its residuals are more than the replications' spread explains
 (F test at 1 %), and one of them is above 7.2 % of T, or of the growth where that is less (`scales`). Between x and 2x such
 an error changes the exponent by log2(1.072) = 0.1, the half-width of what is called linear. An exact curve, or one of
-fewer than three replications, is judged by its residual alone. The verdict then comes from the marginal costs of two to
+fewer than three replications, is judged by its residual alone. It is refused, too, where a smaller misfit that is no
+chance leaves open on which side of 1 it is, and sections tell. The verdict then comes from the marginal costs of two to
 four sections of the range, even in log x: super-linear where one is resolved above the one before and none below,
 sub-linear the other way round. Resolved is a rise where the interval of the difference (paired, Bonferroni's) excludes 0
 and the factor exceeds x^0.1; one or two replications that differ resolve none. A curve that is resolved below an earlier
@@ -71,6 +72,7 @@ _SIGNIFICANT = 0.01
 _ROUNDING = 1e-9
 _NO_GROWTH = 0.05  # of the mean of T, over the whole range
 _BEND = LINEAR[1] - 1  # marginal cost that goes with x to less than this is that of a line
+_HULL = ", and of its misfit"  # how an interval was made that is the wider hull of both
 _MISFIT = 2**_BEND - 1  # of `scales`: see above
 
 
@@ -262,7 +264,17 @@ def _judged(study: _Study, fits: tuple[Fit, ...], change: Estimate) -> tuple[Ver
     if exponent is None:
         verdict, reason = _bends(study)
         return verdict, None, [*refusal, reason]
-    return _verdict(exponent), exponent, [f"exponent {_interval(exponent)} of a + b x^p"]
+    return _of_exponent(study, exponent)
+
+
+def _of_exponent(study: _Study, exponent: Estimate) -> tuple[Verdict, Estimate | None, list[str]]:
+    """Return the verdict of an exponent; of sections, where a misfit that is no chance is all that leaves it open."""
+    verdict, told = _verdict(exponent), f"exponent {_interval(exponent)} of a + b x^p"
+    if verdict == "cannot tell" and (study.curve.exact or exponent.method.endswith(_HULL)):
+        bends, reason = _bends(study)
+        if bends != "cannot tell":
+            return bends, None, [f"no single {told}, which misfits by no chance", reason]
+    return verdict, exponent, [told]
 
 
 def _verdict(exponent: Estimate) -> Verdict:
@@ -287,7 +299,7 @@ def _exponent(study: _Study, fits: tuple[Fit, ...]) -> tuple[Estimate | None, li
     found = study.chance(best_powers(x, study.means, np.broadcast_to(study.weight, study.means.shape)), "exponent")
     if power.lack_of_fit is not None and power.lack_of_fit < 1 - study.confidence:
         ends = min(found.low, between.low), max(found.high, between.high)
-        found = Estimate(p, *ends, found.confidence, found.n, f"{found.method}, and {between.method}")
+        found = Estimate(p, *ends, found.confidence, found.n, f"{found.method}{_HULL}")
     return _bounded(found, np.zeros(0)), []
 
 

@@ -4,7 +4,8 @@ All cells run with one seed, and so meet the same draws; warm-up ends for all at
 smallest and the largest x, so that all are about the same tasks. The value of a replication at x is the mean over the tasks done,
 averaged over the cells of x (all subsets of that size). `growth` judges the curve, `causes` what it grows by.
 
-A mechanism that changes no task in the first replication at the largest x is taken to change nothing, and not run further.
+A mechanism that in the first replication changes no task at the largest x is taken to change nothing, and one that changes the
+metric at the smallest and the largest x by less than 1 % of the rise between them to be no cause: they are not run further.
 The barrier is switched off without another run: what the last branch of each join took beyond the mean one is taken off
 (facts `straggler_excess`, and `straggler_coordination` of it).
 
@@ -16,7 +17,7 @@ Source: common random numbers are Law, Simulation Modeling and Analysis, 5th ed.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -40,6 +41,8 @@ WITHOUT_STRAGGLERS, INPUT = "coordination_without_stragglers", "input_tokens"
 STANDARD = (COORDINATION, TOTAL, INFERENCE, WITHOUT_STRAGGLERS)
 _PROMPT = ("new_tokens", "carried_tokens", "cached_tokens")
 NO_CHANGE = "changes nothing"
+TOO_LITTLE = 0.01  # of the rise: a cause takes away nine tenths of it, or 0.05 of the exponent, which takes more
+LITTLE = f"changes less than {100 * TOO_LITTLE:.0f} % of the rise"
 _GROWING = 0.2  # share of replications in which the number of tasks grows, from which a cell has not settled
 
 
@@ -188,34 +191,22 @@ def run_plan(
 
 
 def _probed(simulate: Simulate[S], plan: Plan[S], seed: int, metric: str, workers: int) -> Plan[S]:
-    """Return the plan without the mechanisms that change no task in the first replication at the largest x.
+    """Return the plan without the mechanisms that change nothing, or too little, at both ends in the first replication.
 
     Where fewer than two are left, all of them off are nothing new, and go too.
     """
     ends = [(sweep, one) for sweep in plan.sweeps for one in sweep.switches if one.cells and one.changes]
-    keys = dict.fromkeys(cell.key for sweep, one in ends for cell in (*sweep.cells[-1], *(one.cells or ())[-1]))
+    ends = [(sweep, one) for sweep, one in ends if one.mechanism != ALL_OFF]
+    cells = [(cells[0], cells[-1]) for sweep, one in ends for cells in (sweep.cells, one.cells or ())]
+    keys = dict.fromkeys(cell.key for pair in cells for point in pair for cell in point)
+    keys |= dict.fromkeys(cell.key for sweep in plan.sweeps if sweep.switches for cell in sweep.cells[-1])
     jobs = [(plan.variants[key], seed, 0, "none") for key in keys]
-    names = dict.fromkeys((COORDINATION, TOTAL, metric))
     with closing(run_jobs(simulate, jobs, workers)) as results:
-        seen, joins = {}, set()
-        for key, run in zip(keys, results, strict=True):
-            seen[key] = np.concatenate([[run.ended], *(quantity_of(run, name) for name in names)])
-            joins |= {key} if any(run.fact(name).any() for name, _ in _excess(metric) or ()) else set()
-
-    def effective(sweep: PlannedSweep, one: PlannedSwitch) -> PlannedSwitch:
-        last = {cell.key for cell in sweep.cells[-1]}
-        if one.derived and not one.changes and last <= seen.keys() and not last & joins:
-            return replace(one, cells=None, skipped=NO_CHANGE)
-        if not (one.cells and one.changes) or one.mechanism == ALL_OFF:
-            return one
-        pairs = [(seen[a.key], seen[b.key]) for a, b in zip(sweep.cells[-1], one.cells[-1], strict=True)]
-        if all(a.shape == b.shape and np.allclose(a, b, rtol=1e-9, atol=0.0) for a, b in pairs):
-            return replace(one, cells=None, skipped=NO_CHANGE)
-        return one
-
+        probes = {key: _Probe.of(run, metric) for key, run in zip(keys, results, strict=True)}
     sweeps = []
     for sweep in plan.sweeps:
-        switches = [effective(sweep, one) for one in sweep.switches]
+        switches = [replace(one, cells=None, skipped=why) if (why := _idle(probes, sweep, one)) else one
+                    for one in sweep.switches]  # fmt: skip
         if sum(one.cells is not None for one in switches if one.mechanism != ALL_OFF) < 2:
             switches = [one for one in switches if one.mechanism != ALL_OFF]
         sweeps.append(replace(sweep, switches=tuple(switches)))
@@ -228,6 +219,39 @@ def _probed(simulate: Simulate[S], plan: Plan[S], seed: int, metric: str, worker
     }
     variants = {key: one for key, one in plan.variants.items() if key in wanted}
     return replace(plan, sweeps=tuple(sweeps), variants=variants)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """A run: all that a mechanism may change of its tasks, the mean of the metric, and whether a join had a straggler."""
+
+    seen: Array
+    mean: float
+    joins: bool
+
+    @classmethod
+    def of(cls, run: Result, metric: str) -> _Probe:
+        names = dict.fromkeys((COORDINATION, TOTAL, metric))
+        seen = np.concatenate([[run.ended], *(quantity_of(run, name) for name in names)])
+        joins = any(run.fact(name).any() for name, _ in _excess(metric) or ())
+        return cls(seen, _mean(quantity_of(run, metric)), joins)
+
+
+def _idle(probes: Mapping[str, _Probe], sweep: PlannedSweep, one: PlannedSwitch) -> str:
+    """Return why a mechanism need not be run, if so."""
+    last = [probes.get(cell.key) for cell in sweep.cells[-1]]
+    if one.derived and not one.changes:
+        return NO_CHANGE if all(found is not None and not found.joins for found in last) else ""
+    if not (one.cells and one.changes) or one.mechanism == ALL_OFF:
+        return ""
+    on, off = ([[probes[cell.key] for cell in cells[end]] for end in (0, -1)] for cells in (sweep.cells, one.cells))
+    if all(
+        a.seen.shape == b.seen.shape and np.allclose(a.seen, b.seen, rtol=1e-9, atol=0.0)
+        for a, b in zip(on[-1], off[-1], strict=True)
+    ):
+        return NO_CHANGE
+    with_it, without = (np.array([np.mean([found.mean for found in point]) for point in ends]) for ends in (on, off))
+    return LITTLE if np.abs(with_it - without).max() < TOO_LITTLE * abs(with_it[1] - with_it[0]) else ""
 
 
 def quantity_of(run: Result, name: str) -> Array:

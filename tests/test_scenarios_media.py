@@ -1,0 +1,214 @@
+"""The scenarios of media and documents: they answer their questions the way their comments say, and where the answer flips.
+
+Leaves out: what every scenario must have (test_scenarios.py); how growth is fitted and judged (test_growth.py, test_scaling.py).
+"""
+
+import json
+from collections import defaultdict
+from functools import cache
+
+import numpy as np
+import pytest
+
+from coordsim.models.perceive_step import PerceiveStep
+from coordsim.models.simulate import simulate
+from coordsim.sim.analysis.result import Result
+
+from .test_bands_cache import ratio
+from .test_scenarios import mean_of, share, shipped
+
+BARRIER = "{barrier: {}}"
+
+
+# -- multimodal-copilot
+
+
+@cache
+def copilot(**changes: str) -> Result:
+    """Return a run of the copilot; `look__` begins a field of the step that takes modalities in. All meet the same draws."""
+    return simulate(shipped("multimodal-copilot", **{path.replace("look__", "workflow__steps__look__"): text
+                                                     for path, text in changes.items()}))  # fmt: skip
+
+
+def coordination(**changes: str) -> float:
+    """Return the mean coordination of a copilot's task, in seconds."""
+    return float(copilot(**changes).coordination.mean())
+
+
+def bend(what: str, **changes: str) -> float:
+    """Return how many times as much a copy of a modality adds between 4 and 16 copies as between 1 and 4."""
+    one, four, many = (coordination(look__perceive=f"[{what}]", look__copies=str(n), **changes) for n in (1, 4, 16))
+    return ((many - four) / 12) / ((four - one) / 3)
+
+
+def test_the_copilot_has_all_kinds_of_modalities_and_all_mechanisms() -> None:
+    """Five kinds, and a task waits, sends, encodes, aligns, prefills again, recovers, and is held up by the slowest."""
+    scenario = shipped("multimodal-copilot")
+    assert {one.kind for one in scenario.modalities.values()} == {"text", "vision", "audio", "video", "structured"}
+    result = copilot()
+    for category in ("communication", "serialization", "context", "synchronization", "queueing"):
+        assert result.category(category).mean() > 0
+    assert mean_of(result, "straggler_excess") > 0
+    assert (
+        mean_of(copilot(**{f"modalities__{one}__errors": "20 %" for one in ("screenshots", "speech")}), "retries") > 0
+    )
+
+
+def test_from_one_to_five_modalities_each_costs_as_much_as_the_next() -> None:
+    """Over subsets in which each is equally often, two more add as much to one as to three, within 20 %."""
+    step = shipped("multimodal-copilot").workflow.steps["look"]
+    assert isinstance(step, PerceiveStep)
+    names = list(step.perceive)
+    turned = [[*names[at:], *names[:at]] for at in range(len(names))]
+    one, three = (
+        np.mean([coordination(look__perceive=json.dumps(order[:size])) for order in turned]) for size in (1, 3)
+    )
+    assert coordination() - three == pytest.approx(three - one, rel=0.2)
+
+
+def test_many_copies_cost_more_than_in_proportion_and_pairs_are_a_cause() -> None:
+    """Of 16 threads a further one costs over twice what the first few did; without pairs half as much, dearer ones bend it more."""
+    plain = bend("thread")
+    assert plain > 2
+    assert bend("thread", look__align=BARRIER) < 0.6 * plain
+    dearer, cheaper = (bend("thread", look__align__pairwise__each=each) for each in ("15 ms", "5 ms"))
+    assert dearer > plain > cheaper
+
+
+def test_pairs_of_what_comes_one_after_the_other_cost_less() -> None:
+    """16 recordings share the uplink: the pairs of those that are there are aligned meanwhile, which hides over a tenth of it."""
+    late, at_once = (
+        copilot(look__perceive=f"[{what}]", look__copies="16").category("synchronization").mean()
+        for what in ("recording", "thread")
+    )
+    assert late < 0.9 * at_once
+    assert at_once == pytest.approx(16 * 15 / 2 * 0.010, rel=0.02)
+
+
+def test_with_every_mechanism_off_the_number_of_copies_hardly_counts() -> None:
+    """Without pairs, growth of the context, and a shared uplink 16 recordings take less than a tenth of what they add with."""
+    off = {"look__align": BARRIER, "context__grows": "false", "network__links[0]__shared": "false"}
+    off |= {"models__llm__replicas": "64", "models__llm__router": "session", "encoders__clip__replicas": "64"}
+    one, many = ({"look__perceive": "[recording]", "look__copies": str(n)} for n in (1, 16))
+    added = coordination(**many) - coordination(**one)
+    assert coordination(**many, **off) - coordination(**one, **off) < 0.1 * added
+
+
+# -- web-agent
+
+
+@cache
+def surfer(keep: str = "all", users: int = 12, kv: str = "cache", tasks: int = 24) -> Result:
+    """Return a run of the web agent, with its spans. Every policy meets the same draws."""
+    changes = {"workflow__steps__look__keep": keep, "runtime__kv": kv}
+    scenario = shipped("web-agent", tasks, workload__arrivals__closed__users=str(users), **changes)
+    return simulate(scenario, replication=1, spans="all")
+
+
+def call_time(result: Result, first: int, last: int) -> float:
+    """Return the mean seconds of the model calls of tasks from their `first` to their `last`, counted from 0."""
+    calls = defaultdict(list)
+    for span in result.spans:
+        if span.name == "chat":
+            calls[span.task].append((span.start, span.end - span.start))
+    return float(np.mean([took for one in calls.values() for _, took in sorted(one)[first : last + 1]]))
+
+
+def test_dropping_screenshots_changes_neither_the_steps_nor_what_is_seen() -> None:
+    """Whatever is kept, the same tasks take the same steps and see as many new tokens."""
+    kept, dropped = surfer(), surfer("{last: 3}")
+    for name in ("steps", "llm_calls", "tool_calls", "output_tokens"):
+        np.testing.assert_array_equal(kept.fact(name), dropped.fact(name))
+
+
+def test_dropping_makes_the_cache_useless_and_the_context_short() -> None:
+    """With all kept, over 85 % of tokens are found and hardly one is prefilled twice; with three, half, and over twice."""
+    kept, dropped = surfer(), surfer("{last: 3}")
+    assert ratio(kept, "prefix_hit_share") > 0.85
+    assert ratio(kept, "prefill_amplification") < 1.1
+    assert 0.4 < ratio(dropped, "prefix_hit_share") < 0.65
+    assert ratio(dropped, "prefill_amplification") > 2
+    assert ratio(dropped, "kv_used_share") < 0.6 * ratio(kept, "kv_used_share")
+    assert dropped.category("context").mean() > 10 * kept.category("context").mean()
+
+
+def test_where_memory_suffices_it_is_all_the_same() -> None:
+    """With 12 agents, T_total is the same within 3 %: what is prefilled again is saved in shorter attention."""
+    times = [surfer(keep).response_times.mean() for keep in ("all", "{last: 3}")]
+    assert times[0] == pytest.approx(times[1], rel=0.03)
+
+
+def test_without_a_cache_late_steps_take_several_times_as_long_as_early_ones() -> None:
+    """Alone and computing every prompt anew, calls 21 to 35 take 2 to 5 times as long as the first three; with a cache < 1.6 times.
+
+    Abhyankar et al., OSWorld-Human, 2025 (arXiv 2506.16042, abstract): a late step takes up to 3 times as long as an early
+    one. More tokens a screenshot make it worse, fewer better.
+    """
+    slower = {}
+    for kv in ("discard", "cache"):
+        result = surfer(users=1, kv=kv, tasks=12)
+        slower[kv] = call_time(result, 20, 34) / call_time(result, 0, 2)
+    assert 2.0 < slower["discard"] < 5.0
+    assert slower["cache"] < 1.6
+    assert slower["cache"] < 0.6 * slower["discard"]
+
+
+@pytest.mark.parametrize(("tokens", "worse"), [("365 tokens", False), ("1094 tokens", True)], ids=["half", "half more"])
+def test_the_larger_a_screenshot_the_more_late_steps_lag(tokens: str, worse: bool) -> None:
+    """With half the tokens a late step lags less, with half as many more it lags more."""
+    plain = surfer(users=1, kv="discard", tasks=12)
+    scenario = shipped(
+        "web-agent", 12, workload__arrivals__closed__users="1", runtime__kv="discard",
+        modalities__screenshot__tokens=tokens,
+    )  # fmt: skip
+    other = simulate(scenario, replication=1, spans="all")
+    lags = [call_time(one, 20, 34) / call_time(one, 0, 2) for one in (plain, other)]
+    assert (lags[1] > lags[0]) == worse
+
+
+# -- document-rag
+
+
+@cache
+def rag(rate: float = 2.0, cores: int = 8, parse: str = "") -> Result:
+    """Return a run of document-rag."""
+    more = {"tools__parse__latency": parse} if parse else {}
+    rate_text = f"{rate} / s"
+    return simulate(
+        shipped(
+            "document-rag", 150, workload__arrivals__poisson=rate_text, network__nodes__host__cores=str(cores), **more
+        )
+    )
+
+
+def named(result: Result, component: str, category: str) -> float:
+    """Return the mean seconds a task spends on a component, of a category."""
+    places = [i for i, one in enumerate(result.accounts) if (one.component, one.category) == (component, category)]
+    return float(sum(result.account(place).mean() for place in places))
+
+
+def test_as_load_rises_the_time_goes_to_waiting_for_cores() -> None:
+    """Waiting for a core is under 6 % of T_total at 0.25 questions a second and over 15 % at 2; parsing itself takes as long."""
+    waits = [named(rag(rate), "nodes.host.cpu", "queueing") for rate in (0.25, 1.0, 2.0)]
+    assert waits == sorted(waits)
+    assert waits[0] < 0.06 * rag(0.25).response_times.mean()
+    assert waits[2] > 0.15 * rag().response_times.mean()
+    assert named(rag(), "parse", "tool") == pytest.approx(named(rag(0.25), "parse", "tool"), rel=0.1)
+    assert share(rag(0.25), "inference") > share(rag(0.25), "queueing")
+
+
+def test_waiting_for_cores_bunches_tasks_at_the_model() -> None:
+    """The same questions take less inference on 16 cores than on 8: those that waited reach the model together."""
+    assert named(rag(cores=16), "llm", "inference") < 0.92 * named(rag(), "llm", "inference")
+
+
+def test_twice_the_cores_save_much_under_load_and_nothing_without() -> None:
+    """On 16 cores T_total is over 20 % less at 2 questions a second, and less than 5 % at 0.25."""
+    assert rag(cores=16).response_times.mean() < 0.8 * rag().response_times.mean()
+    assert rag(0.25, 16).response_times.mean() > 0.95 * rag(0.25).response_times.mean()
+
+
+def test_a_lighter_parser_saves_more_than_twice_the_cores() -> None:
+    """With 10 ms a page in place of 0.43 s a question takes less on 8 cores than with the slow parser on 16."""
+    light = rag(parse="{lognormal: {mean: 10 ms, cv: 0.5}}")
+    assert light.response_times.mean() < 0.85 * rag(cores=16).response_times.mean()
