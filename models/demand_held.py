@@ -7,6 +7,7 @@ Checked: tests/test_bounds.py, tests/test_bounds_media.py.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -92,13 +93,14 @@ class Holdings:
         for call in [call for call in calls if call is not None]:
             if call.index not in self.known:
                 mine, told = self._with_teams(np.array([one is call for one in calls]), known, call)
-                into = self.teams.into(lambda number, part, call=call: self._known(number, part, call.index))
-                lets = {"lets": self.lets, "start": self.start}
-                self.known[call.index] = self.cached[call.index] = self._remembered(mine, told, into, **lets)
+                into = self.teams.into(partial(self._known, caller=call.index))
+                self.known[call.index] = self.cached[call.index] = self._remembered(
+                    mine, told, into, 0.0, self.lets, self.start
+                )
                 if self.teams.courses:
-                    into = self.teams.into(lambda number, part, call=call: self._cached(number, part, call.index))
-                    self.cached[call.index] = self._remembered(mine, told, into, **lets)
-                begins = self.teams.into(lambda number, part, call=call: self._firsts(number, part, call.index))
+                    into = self.teams.into(partial(self._cached, caller=call.index))
+                    self.cached[call.index] = self._remembered(mine, told, into, 0.0, self.lets, self.start)
+                begins = self.teams.into(partial(self._firsts, caller=call.index))
                 asked = self._in_teams(mine, call)
                 self.prompted[call.index] = self._remembered(asked, ones, begins)
             server = call.server.index
@@ -180,7 +182,8 @@ class Holdings:
         """
         keeps = (1 - where * self.chance) * (1 - lets)
         sets = where * self.chance * value * (1 - lets) + lets * start - drops
-        return np.maximum(self.traffic.remembered(keeps, sets, first, into), 0.0)
+        found: Vector = np.maximum(self.traffic.remembered(keeps, sets, first, into), 0.0)
+        return found
 
     # Control and state
 
@@ -205,10 +208,10 @@ class Holdings:
                 for home in homes:
                     lands[home][number] = course.at.get(home, 0.0)
         for home in homes:
-            into = self.teams.into(lambda _, part, home=home: (part.before.get(TEAM, 0.0), part.before.get(home, 0.0)))
+            into = self.teams.into(partial(self._began, home))
             keeps, sets = 1 - moves * chance, chance * lands[home]
             self.homes[home] = traffic.remembered(keeps, sets, float(home == 0), into)
-            into = self.teams.into(lambda number, part, home=home: self._had(home, number, part))
+            into = self.teams.into(partial(self._had, home))
             where, value = lands[home].copy(), after.copy()
             for number, course in self.teams.courses.items():
                 if course.shared and home in course.held and not lands[home][number]:
@@ -221,6 +224,10 @@ class Holdings:
             leaves = (1 - moves * chance) * self.homes[home] + chance * lands[home]
             for target in homes:
                 self.behind[home, target] = self._sent(home, target, leaves, after)
+
+    def _began(self, home: int, _number: int, part: Part) -> tuple[float, float]:
+        """Return how likely control is at a home when a member begins: by that of the step, and beside it."""
+        return part.before.get(TEAM, 0.0), part.before.get(home, 0.0)
 
     def _had(self, home: int, number: int, part: Part) -> tuple[float, float]:
         """Return how many tokens a home has when a member begins: all, where it is, and else what it had of a shared context."""

@@ -32,7 +32,7 @@ _ONCE = Turns(1.0, 0.0, 1.0, 0.0, {})
 
 def pieces(length: Any, rate: float, whole: bool = False) -> float:
     """Return the mean number of pieces of a stream: those that begin before its end, or (`whole`) those that it takes to hold it."""
-    lengths = [length.mean]
+    lengths: list[float] = [float(length.mean)]
     if not length.is_constant:
         lengths = [float(length.distribution.quantile((number + 0.5) / _PIECES)) for number in range(_PIECES)]
     if whole:

@@ -96,7 +96,8 @@ class Taking:
     """One stream while a task takes it in: from its source to `out`, the relay of the step.
 
     What comes there is (`place`, stamp) of each piece, then (`place`, Ended). An encoding is tried so many `attempts`; where the
-    last one fails so does the task, unless it `keeps` going without that piece. The clock of each `copy` is drawn once a task. `count` pieces are sent.
+    last one fails so does the task, unless it `keeps` going without that piece. The clock of each `copy` is drawn once a
+    task. `count` pieces are sent.
     """
 
     def __init__(

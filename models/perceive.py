@@ -123,11 +123,12 @@ class PerceiveProcess(Process):
         for place, (child, one) in enumerate(zip(children, self.inputs, strict=True)):
             stages.add(child, self.child_script(child, place, stages, relay, self.whole(child, one)))
         there: list[int] = []  # places of those that have come, in that order
-        failure = yield from self._gather(branch, visit, stages, relay, there)
+        waited: list[int] = []  # places of those that the step had to wait for
+        failure = yield from self._gather(branch, visit, stages, relay, there, waited)
         yield from stages.close()
         if failure is not None:
             raise TaskFailed(failure)
-        self.join(branch, children, sorted(there), there)
+        self.join(branch, children, sorted(there), there, children[waited[-1]] if waited else None)
         self.fuse(branch, visit, sorted(there))
 
     def child(self, branch: Branch, one: Input, visit: int) -> Branch:
@@ -136,22 +137,28 @@ class PerceiveProcess(Process):
         child.state.diverge((branch.index, child.lane))
         return child
 
-    def join(self, branch: Branch, children: list[Branch], there: list[int], over: list[int]) -> None:
-        """Let the context have what the branches at the places `there` added. `over`: those that waited for one another, by end."""
+    def join(
+        self, branch: Branch, children: list[Branch], there: list[int], over: list[int], last: Branch | None = None
+    ) -> None:
+        """Let the context have what the branches at the places `there` added.
+
+        `over`: those that waited for one another, by end; `last`: whose path goes on, where that need not be the last of them.
+        """
         if over:
-            lag(branch, [children[place] for place in over])
+            lag(branch, [children[place] for place in over], last)
         for child in children:
             child.state.detach()
         # In the order of the step, not of their ends: what the context becomes must not depend on who was faster.
         branch.state.join([children[place].state for place in there], self.system.prompts)
 
     def _gather(
-        self, branch: Branch, visit: int, stages: Stages, relay: Relay, there: list[int]
+        self, branch: Branch, visit: int, stages: Stages, relay: Relay, there: list[int], waited: list[int]
     ) -> Generator[None, Any, str | None]:
         """Take what the branches bring until all have, one has failed, or patience is over; return why the task fails."""
         until, first = inf, None
         for come in range(len(self.inputs)):
             aligned = self.pairs is not None and len(there) > 1
+            ready = branch.time
             piece = yield from self._next(branch, stages, relay, until, None if aligned else first)
             if piece is None:
                 missing = len(self.inputs) - come
@@ -164,6 +171,8 @@ class PerceiveProcess(Process):
             if not brought:
                 branch.facts[DEGRADED] += 1
                 continue
+            if piece.time > ready:
+                waited.append(place)
             if self.patience is not None and not there:
                 until, first = piece.time + self.patience, piece
             for other in there if self.pairs is not None else ():

@@ -359,15 +359,19 @@ def straggled(branch: Branch, join: Join) -> None:
     lag(branch, join.arrived)
 
 
-def lag(branch: Branch, arrived: Sequence[Branch]) -> None:
-    """Count by how much the last of parallel branches came later than their mean, in all and in coordination."""
-    last = arrived[-1]
+def lag(branch: Branch, arrived: Sequence[Branch], last: Branch | None = None) -> None:
+    """Count by how much the last of parallel branches came later than their mean, in all and in coordination.
+
+    `last` is the one whose path goes on (None: of the last that arrived). Where work with the others outlasts those that come
+    after it, they cost nothing.
+    """
+    last = last or arrived[-1]
     state: Context = branch.state
-    state.excess += last.state.excess + last.time - sum(child.time for child in arrived) / len(arrived)
+    state.excess += last.state.excess + max(0.0, last.time - sum(child.time for child in arrived) / len(arrived))
     useful = branch.ledger.useful
     coordination = [sum(child.parts) - sum(child.parts[account] for account in useful) for child in arrived]
     state.excess_coordination += (
-        last.state.excess_coordination + coordination[-1] - sum(coordination) / len(coordination)
+        last.state.excess_coordination + coordination[arrived.index(last)] - sum(coordination) / len(coordination)
     )
     if not branch.lane:
         branch.facts[STRAGGLER_EXCESS] = state.excess

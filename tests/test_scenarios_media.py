@@ -26,8 +26,8 @@ BARRIER = "{barrier: {}}"
 @cache
 def copilot(**changes: str) -> Result:
     """Return a run of the copilot; `look__` begins a field of the step that takes modalities in. All meet the same draws."""
-    return simulate(shipped("multimodal-copilot", **{path.replace("look__", "workflow__steps__look__"): text
-                                                     for path, text in changes.items()}))  # fmt: skip
+    sets = {path.replace("look__", "workflow__steps__look__"): text for path, text in changes.items()}
+    return simulate(shipped("multimodal-copilot", None, **sets))
 
 
 def coordination(**changes: str) -> float:

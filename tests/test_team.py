@@ -228,7 +228,6 @@ def test_what_replaced_workers_have_stored_stays_stored() -> None:
     }
     more = {"a": {"agent": "a"}, "w": {"agent": "w"}, "z": {"agent": "w"}}
     fields: Data = {"members": {"lead": "a", "worker": "w"}, "size": 3, "rounds": 2, "next": "z", "more": more}
-    del memory["memories"]["n"]
     reads = {}
     for fresh in (False, True):
         spans = [span for span in team("supervisor", memory, fresh=fresh, **fields).spans if span.component == "m"]

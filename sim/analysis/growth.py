@@ -445,7 +445,8 @@ def sentence(found: Growth) -> str:
             return f"cannot tell: {found.reasons[0]}"
         return f"cannot tell: {_between(found.exponent)} ({found.curve.x.size} points)"
     if found.exponent is not None:
-        return f"{found.verdict}: {_interval(found.exponent)}"
+        little = f", of {_percent(found.change)} of the mean in all" if 0 < found.change.high < _NO_GROWTH else ""
+        return f"{found.verdict}: {_interval(found.exponent)}{little}"
     law = "" if found.chosen is None else f" ({found.chosen.law})"
     x, mean = found.curve.x, found.curve.mean
     ends = [i for i in sections(x) if mean[i] > 0]

@@ -98,7 +98,7 @@ def _short(made: Ablated) -> str:
     if made.is_gone and made.left is not None:
         return (
             f"{_share(made.left.value)} of the rise is left"
-            if abs(made.left.value) >= 0.005
+            if made.left.value >= 0.005
             else "nothing of the rise is left"
         )
     return sentence(made.growth)
