@@ -284,6 +284,7 @@ class _Variants:
     scenario: "Scenario"
     document: Document
     found: dict[str, str] = field(default_factory=dict)
+    doubts: set[str] = field(default_factory=set)
 
     def key(self, changes: Sequence[Change]) -> str:
         """Return the key of the scenario with changes in place. Raises ScenarioError."""
@@ -292,7 +293,7 @@ class _Variants:
             document = type(self.scenario).overridden(document, path, text)
         text = json.dumps({name: value for name, value in document.data.items() if name not in ("compare", "scaling")})
         if text not in self.found:
-            type(self.scenario).of(document)
+            self.doubts.update(type(self.scenario).of(document).doubts())
             self.found[text] = text
         return text
 
@@ -355,7 +356,9 @@ def make_plan(
         raise ScalingError("--stream goes with `--over modalities` or `--over streams`")
     known = mechanisms(scenario) if ablate else ()
     sweeps = [_sweep(variants, factor, () if factor.beside else known) for factor in found.values()]
-    return Plan(scenario.name, variants.found, tuple(sweeps), ablated=ablate)
+    # Such as that nobody takes in a modality which this cell leaves out.
+    silent = frozenset(variants.doubts.difference(scenario.doubts()))
+    return Plan(scenario.name, variants.found, tuple(sweeps), ablated=ablate, silent=silent)
 
 
 def _sweep(variants: _Variants, factor: _Factor, known: Sequence[Mechanism]) -> PlannedSweep:

@@ -31,9 +31,9 @@ from ..sim.engine.spec import (
     SpecProblems,
     validate,
 )
-from ..sim.profile.profile import Profile, merged
+from ..sim.profile.profile import Profile
 from ..sim.profile.profile import find as find_profile
-from ..sim.profile.profile import read as read_profile
+from ..sim.profile.profile import machine as read_machine
 from .agent import Agent
 from .api import Api
 from .compare import CompareSpec
@@ -225,7 +225,7 @@ class Scenario(Spec):
     @property
     def machine(self) -> Profile | None:
         """The laws of the profiles that the scenario names; None where it names none. Raises ProfileError."""
-        return merged(read_profile(name) for name in self.profile) if self.profile else None
+        return read_machine(self.profile) if self.profile else None
 
     @property
     def all_serializers(self) -> dict[str, Codec]:

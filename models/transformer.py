@@ -12,14 +12,15 @@ Source: Pope et al., MLSys 2023 (composition); Shoeybi et al., 2019 (tensor para
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..sim.engine import units
 from ..sim.profile.law import Timing
-from ..sim.profile.profile import Profile
+from ..sim.profile.profile import Profile, Same
 from .kernel_laws import KernelLaws
 from .serving.decode_row import DecodeRow
 from .shapes import Shape
@@ -37,17 +38,33 @@ _ROWS = 8  # batches whose attention is worked out together, for the same reason
 _BLOCK = 256  # whole sizes whose seconds are worked out together: little more work than one
 
 
+class _Known(NamedTuple):
+    """What is worked out of a layout on a machine: seconds by size, and of attention at `_KNOTS` by the sequences that decode.
+
+    The systems of a process share it. What was asked for, of which `flags` tells, each has for itself.
+    """
+
+    dense: dict[float, float]
+    head: dict[float, float]
+    attention: dict[int, list[float]]
+
+
+@lru_cache(maxsize=64)
+def _known(_machine: Same, *_layout: Hashable) -> _Known:
+    return _Known({}, {}, {})
+
+
 class _Table:
-    """Seconds of some calls together by their size, and the sizes asked for.
+    """Seconds of some calls together by their size, kept in `known`, and the sizes asked for.
 
     Whole sizes are worked out a block at a time and exactly: products step from tile to tile, so none is interpolated.
     """
 
     __slots__ = ("_calls", "_seconds", "asked")
 
-    def __init__(self, calls: Sequence[Call]) -> None:
+    def __init__(self, calls: Sequence[Call], known: dict[float, float]) -> None:
         self._calls = calls
-        self._seconds: dict[float, float] = {}
+        self._seconds = known
         self.asked: set[float] = set()
 
     def seconds(self, size: float) -> float:
@@ -102,11 +119,12 @@ class IterationTime:
         self._bandwidth = profile.device.memory_bandwidth if profile.device else None
         self._launch = self._submission(launch)
         self._step = self._host_law(engine)
-        self._dense = _Table(self._kernels.dense)
-        self._head = _Table(self._kernels.head)
+        known = _known(Same(profile), shape, dtype, kv_dtype, tensor_parallel, link)
+        self._dense = _Table(self._kernels.dense, known.dense)
+        self._head = _Table(self._kernels.head, known.head)
         self._once: dict[tuple[str, float], float] = {}  # what the host takes, by what it does and for how many
         self._rows: dict[tuple[int, float], DecodeRow] = {}
-        self._attention: dict[int, list[float]] = {}  # of batches that are next to some asked for, at `_KNOTS`
+        self._attention = known.attention
         self._noters: list[Callable[[], None]] = []
 
     @property
@@ -215,7 +233,7 @@ class IterationTime:
                 batches = range(first, first + _ROWS)
                 seconds = _by_context(self._kernels.decode, "batch", batches, _KNOTS)
                 self._attention.update(zip(batches, seconds, strict=True))
-            values = [fixed + seconds for seconds in self._attention.pop(batch)]
+            values = [fixed + seconds for seconds in self._attention[batch]]
             found = self._rows[batch, skew] = DecodeRow(_KNOTS, values, self.submit(1), skew)
         return found
 

@@ -100,11 +100,11 @@ def test_spans_and_repetition_change_nothing(world: Data) -> None:
 
 
 @EXAMPLES
-@given(worlds(cancels=False, polls=False))
+@given(worlds(cancels=False, ties=False))
 def test_booking_ahead_is_the_same_as_serving(world: Data) -> None:
     """Pools that answer on arrival and pools that serve by events give every task the same times and parts.
 
-    Two that come at the same instant may change places, so nobody polls here.
+    Two that come at the same instant may change places, so nothing makes that happen here.
     """
     scenario = scenario_of(world)
     booked = simulate(scenario)

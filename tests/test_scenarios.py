@@ -40,12 +40,15 @@ TASKS = {
     "kv-pressure": 12,
     "llama-on-h100": 20,
     "multimodal-copilot": 12,
+    "modality-scaling": 10,
     "quickstart": 100,
     "replay-azure-code": None,
     "replay-mooncake": None,
     "research-team": 12,
     "runtime-comparison": 16,
     "sub-50ms-inference": 60,
+    "video-qa": 20,
+    "voice-assistant": 16,
     "web-agent": 12,
 }
 EVERY = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))

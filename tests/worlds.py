@@ -225,16 +225,22 @@ class Steps:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, cancels: bool = True, polls: bool = True) -> Data:
-    """Return a strategy for scenarios, as data: with branches that are cancelled or not, with polling or not."""
+def worlds(draw: st.DrawFn, cancels: bool = True, ties: bool = True) -> Data:
+    """Return a strategy for scenarios, as data: with branches that are cancelled or not.
+
+    Without `ties` nothing lets two act at one instant: nobody polls, and no agent's slot that comes free lets in the next.
+    """
     main, sub = Steps(draw, cancels), Steps(draw, cancels, "w")
     start = main.block("done", 2, draw(st.integers(1, 3)))
     inner = sub.block("done", 0, draw(st.integers(1, 2)))
     tools = {"t": draw(service()), "u": draw(service())}
     llm = draw(LLM)
     runtime: Data = draw(RUNTIME)
-    if not polls:
+    agents: Data = {"a": draw(AGENT), "b": draw(AGENT)}
+    if not ties:
         runtime["notification"] = "event"
+        for agent in agents.values():
+            agent.pop("concurrency", None)
     library: Data = draw(service())
     memory: Data = draw(MEMORY)
     return {
@@ -251,7 +257,7 @@ def worlds(draw: st.DrawFn, cancels: bool = True, polls: bool = True) -> Data:
             "request": draw(tokens(200)),
             **draw(st.sampled_from([{"tasks": 12}, {"tasks": 12, "drain": "2.5 s"}, {"horizon": "6 s"}])),
         },
-        "agents": {"a": draw(AGENT), "b": draw(AGENT)},
+        "agents": agents,
         "models": {"llm": llm, "api": draw(API)},
         "tools": tools,
         "memories": {"memory": memory},

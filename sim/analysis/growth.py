@@ -15,7 +15,7 @@ A single exponent is refused where the power law misfits: its residuals are more
 (F test at 1 %), and one of them is above 7.2 % of T, or of the growth where that is less (`scales`). Between x and 2x such
 an error changes the exponent by log2(1.072) = 0.1, the half-width of what is called linear. An exact curve, or one of
 fewer than three replications, is judged by its residual alone. It is refused, too, where a smaller misfit that is no
-chance leaves open on which side of 1 it is, and sections tell. The verdict then comes from the marginal costs of two to
+chance leaves open on which side of 1 it is, and sections and law agree on one. The verdict then comes from the marginal costs of two to
 four sections of the range, even in log x: super-linear where one is resolved above the one before and none below,
 sub-linear the other way round. Resolved is a rise where the interval of the difference (paired, Bonferroni's) excludes 0
 and the factor exceeds x^0.1; one or two replications that differ resolve none. A curve that is resolved below an earlier
@@ -52,6 +52,7 @@ from .growth_laws import (
     Array,
     Curve,
     Fit,
+    Study,
     best_powers,
     estimate_data,
     fit_laws,
@@ -127,39 +128,6 @@ class Growth:
         }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Study:
-    """A curve with its weights and the means of its resamples, shape (resamples, points); the first is the curve's own.
-
-    `noise` tells whether replications show chance, and intervals come from them.
-    """
-
-    curve: Curve
-    weight: Array
-    means: Array
-    noise: bool
-    confidence: float
-
-    def chance(self, samples: Array, method: str) -> Estimate:
-        """Return the first of the samples, with the interval that the others give."""
-        n, value = self.curve.values.shape[0], float(samples[0])
-        if not np.isfinite(samples).all():
-            return Estimate(value, -math.inf, math.inf, self.confidence, n, method)
-        tail = (1 - self.confidence) / 2
-        low, high = np.quantile(samples[1:], (tail, 1 - tail))
-        wider = student_t(self.confidence, n - 1) / student_t(self.confidence, math.inf) * math.sqrt(n / (n - 1))
-        ends = value + wider * min(float(low) - value, 0.0), value + wider * max(float(high) - value, 0.0)
-        return Estimate(value, *ends, self.confidence, n, f"bootstrap over {n} replications, {method}")
-
-    def misfit(self, value: float, left_out: Array, parameters: int, method: str) -> Estimate:
-        """Return `value` with the jackknife's interval; `left_out` are the values without each point in turn."""
-        n = left_out.size
-        half = math.inf
-        if n > parameters + 1:
-            half = student_t(self.confidence, n - parameters) * math.sqrt((n - 1) * float(left_out.var()))
-        return Estimate(value, value - half, value + half, self.confidence, n, f"jackknife over {n} points, {method}")
-
-
 def growth(curve: Curve, confidence: float = 0.95, seed: int = 0, resamples: int = 400) -> Growth:
     """Return how the curve grows, by the rules that the module opens with; the same for the same `seed`.
 
@@ -172,7 +140,7 @@ def growth(curve: Curve, confidence: float = 0.95, seed: int = 0, resamples: int
     fits, near = fit_laws(curve.x, curve.values, study.weight, study.noise, seed)
     notes = _notes(study)
     change = _change(study, fits)
-    verdict, exponent, reasons = _judged(study, fits, change)
+    verdict, exponent, reasons = _judged(study, fits, near, change)
     chosen, why = _chosen(study, near, verdict)
     return Growth(
         curve=curve,
@@ -187,7 +155,7 @@ def growth(curve: Curve, confidence: float = 0.95, seed: int = 0, resamples: int
     )
 
 
-def _study(curve: Curve, confidence: float, seed: int, resamples: int) -> _Study:
+def _study(curve: Curve, confidence: float, seed: int, resamples: int) -> Study:
     replications = curve.values.shape[0]
     exact = curve.exact
     noise = not exact and replications >= 3
@@ -197,10 +165,10 @@ def _study(curve: Curve, confidence: float, seed: int, resamples: int) -> _Study
         counts = rng.multinomial(replications, np.full(replications, 1 / replications), resamples)
         # About the mean, so that equal values stay equal whatever is drawn.
         means = np.vstack([means, means + counts / replications @ (curve.values - means)])
-    return _Study(curve, weights(curve.x, curve.values, exact), means, noise, confidence)
+    return Study(curve, weights(curve.x, curve.values, exact), means, noise, confidence)
 
 
-def _notes(study: _Study) -> list[str]:
+def _notes(study: Study) -> list[str]:
     """Return what to know about the intervals, and about points that logarithms leave out."""
     curve, notes = study.curve, []
     replications = curve.values.shape[0]
@@ -216,7 +184,7 @@ def _notes(study: _Study) -> list[str]:
     return notes
 
 
-def _change(study: _Study, fits: Sequence[Fit]) -> Estimate:
+def _change(study: Study, fits: Sequence[Fit]) -> Estimate:
     """Return the growth over the range, from the slope over log x, as a share of the mean |T|."""
     curve, z = study.curve, np.log(study.curve.x)
     level = float(np.abs(curve.mean).mean()) or 1.0
@@ -237,7 +205,9 @@ def _change(study: _Study, fits: Sequence[Fit]) -> Estimate:
     return Estimate(value, value - half, value + half, study.confidence, z.size, "residuals of the power law")
 
 
-def _judged(study: _Study, fits: tuple[Fit, ...], change: Estimate) -> tuple[Verdict, Estimate | None, list[str]]:
+def _judged(
+    study: Study, fits: tuple[Fit, ...], near: Sequence[Fit], change: Estimate
+) -> tuple[Verdict, Estimate | None, list[str]]:
     """Return verdict, exponent and reasons."""
     grown = f"growth over the range {_percent(change)} of the mean"
     few = f"{study.curve.x.size} points: no law is chosen with fewer than {FEWEST}"
@@ -264,15 +234,15 @@ def _judged(study: _Study, fits: tuple[Fit, ...], change: Estimate) -> tuple[Ver
     if exponent is None:
         verdict, reason = _bends(study)
         return verdict, None, [*refusal, reason]
-    return _of_exponent(study, exponent)
+    return _of_exponent(study, near, exponent)
 
 
-def _of_exponent(study: _Study, exponent: Estimate) -> tuple[Verdict, Estimate | None, list[str]]:
-    """Return the verdict of an exponent; of sections, where a misfit that is no chance is all that leaves it open."""
+def _of_exponent(study: Study, near: Sequence[Fit], exponent: Estimate) -> tuple[Verdict, Estimate | None, list[str]]:
+    """Return the verdict of an exponent; where only a misfit leaves it open, that of sections and of the near laws, if they agree."""
     verdict, told = _verdict(exponent), f"exponent {_interval(exponent)} of a + b x^p"
     if verdict == "cannot tell" and (study.curve.exact or exponent.method.endswith(_HULL)):
         bends, reason = _bends(study)
-        if bends != "cannot tell":
+        if {says(fit, study.curve.x) for fit in near} == {bends}:
             return bends, None, [f"no single {told}, which misfits by no chance", reason]
     return verdict, exponent, [told]
 
@@ -283,7 +253,7 @@ def _verdict(exponent: Estimate) -> Verdict:
     return "super-linear" if exponent.low > 1 else "sub-linear" if exponent.high < 1 else "cannot tell"
 
 
-def _exponent(study: _Study, fits: tuple[Fit, ...]) -> tuple[Estimate | None, list[str]]:
+def _exponent(study: Study, fits: tuple[Fit, ...]) -> tuple[Estimate | None, list[str]]:
     """Return p of the power law with offset, or None and why it is refused."""
     power = next((fit for fit in fits if fit.law == "power"), None)
     if power is None:
@@ -311,7 +281,7 @@ def _bounded(exponent: Estimate, values: Array) -> Estimate:
     return Estimate(exponent.value, low, high, exponent.confidence, exponent.n, exponent.method)
 
 
-def _bends(study: _Study) -> tuple[Verdict, str]:
+def _bends(study: Study) -> tuple[Verdict, str]:
     """Return the verdict from the marginal costs of sections, where no single exponent describes the curve."""
     x, values = study.curve.x, study.curve.values
     ends = sections(x)
@@ -340,7 +310,7 @@ def _bends(study: _Study) -> tuple[Verdict, str]:
     return "cannot tell", f"{shown}: it " + ("rises and falls" if rises else "neither rises nor falls, resolved")
 
 
-def _turns(study: _Study) -> bool:
+def _turns(study: Study) -> bool:
     """Return whether T is anywhere below an earlier peak, resolved, by more than a misfit that would be let pass."""
     curve, scale = study.curve, scales(study.curve.mean)
     confidence = bonferroni(study.confidence, curve.x.size)
@@ -363,7 +333,7 @@ def _misfits(fit: Fit, noise: bool, worst: float) -> bool:
     return fit.worst > worst and not by_chance
 
 
-def _chosen(study: _Study, near: Sequence[Fit], verdict: Verdict) -> tuple[Fit | None, list[str]]:
+def _chosen(study: Study, near: Sequence[Fit], verdict: Verdict) -> tuple[Fit | None, list[str]]:
     """Return the law that held-out error picks, or None and why there is none."""
     if not near:
         return None, []
@@ -378,7 +348,7 @@ def _chosen(study: _Study, near: Sequence[Fit], verdict: Verdict) -> tuple[Fit |
     return near[0], []
 
 
-def _loglog(study: _Study) -> Estimate:
+def _loglog(study: Study) -> Estimate:
     """Return the slope of log T over log x, every point alike."""
     known = study.curve.mean > 0
     z = np.log(study.curve.x[known])
@@ -392,7 +362,7 @@ def _loglog(study: _Study) -> Estimate:
     return study.misfit(float(samples[0]), left, 2, "log-log slope")
 
 
-def _locals(study: _Study) -> tuple[Local, ...]:
+def _locals(study: Study) -> tuple[Local, ...]:
     """Return the local exponents between neighbours with T > 0; without known chance they have no width or no ends."""
     known = study.curve.mean > 0
     x, logs = study.curve.x[known], _logs(study.means[:, known])
@@ -400,7 +370,7 @@ def _locals(study: _Study) -> tuple[Local, ...]:
     return tuple(Local(float(x[i]), float(x[i + 1]), _local(study, slopes[:, i])) for i in range(x.size - 1))
 
 
-def _local(study: _Study, samples: Array) -> Estimate:
+def _local(study: Study, samples: Array) -> Estimate:
     if study.noise:
         return study.chance(samples, "local exponent")
     value, width = float(samples[0]), 0.0 if study.curve.exact else math.inf
@@ -454,5 +424,7 @@ def sentence(found: Growth) -> str:
     if slopes.size < 2:
         return f"{found.verdict}, no single exponent{law}"
     moves = "rises" if slopes[-1] > slopes[0] else "falls"
+    if found.verdict == ("sub-linear" if moves == "rises" else "super-linear"):  # for all that, by an offset
+        return f"{found.verdict}, no single exponent{law}: {found.reasons[-1 if len(found.reasons) < 2 else 1]}"
     moved = f"local exponent {moves} from {slopes[0]:.1f} to {slopes[-1]:.1f}"
     return f"{found.verdict}, no single exponent{law}: {moved}"

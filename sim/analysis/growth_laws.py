@@ -38,7 +38,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .statistics import Estimate
+from .statistics import Estimate, student_t
 
 Array = npt.NDArray[np.float64]
 
@@ -261,6 +261,39 @@ def _near(medians: Array, parameters: Sequence[int]) -> list[int]:
     errors = np.minimum((medians - lead)[:, 1:].std(axis=1), float(lead[1:].std()))
     near = np.flatnonzero(medians[:, 0] - lead[0] <= np.maximum(errors, _TOLERANCE))
     return sorted(near.tolist(), key=lambda i: (parameters[i], medians[i, 0]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """A curve with its weights and the means of its resamples, shape (resamples, points); the first is the curve's own.
+
+    `noise` tells whether replications show chance, and intervals come from them.
+    """
+
+    curve: Curve
+    weight: Array
+    means: Array
+    noise: bool
+    confidence: float
+
+    def chance(self, samples: Array, method: str) -> Estimate:
+        """Return the first of the samples, with the interval that the others give."""
+        n, value = self.curve.values.shape[0], float(samples[0])
+        if not np.isfinite(samples).all():
+            return Estimate(value, -math.inf, math.inf, self.confidence, n, method)
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(samples[1:], (tail, 1 - tail))
+        wider = student_t(self.confidence, n - 1) / student_t(self.confidence, math.inf) * math.sqrt(n / (n - 1))
+        ends = value + wider * min(float(low) - value, 0.0), value + wider * max(float(high) - value, 0.0)
+        return Estimate(value, *ends, self.confidence, n, f"bootstrap over {n} replications, {method}")
+
+    def misfit(self, value: float, left_out: Array, parameters: int, method: str) -> Estimate:
+        """Return `value` with the jackknife's interval; `left_out` are the values without each point in turn."""
+        n = left_out.size
+        half = math.inf
+        if n > parameters + 1:
+            half = student_t(self.confidence, n - parameters) * math.sqrt((n - 1) * float(left_out.var()))
+        return Estimate(value, value - half, value + half, self.confidence, n, f"jackknife over {n} points, {method}")
 
 
 def says(fit: Fit, x: Array) -> str:

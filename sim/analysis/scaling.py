@@ -84,12 +84,13 @@ class PlannedSweep:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[S]):
-    """What to run: `variants` by key, each once, however many cells it is."""
+    """What to run: `variants` by key, each once, however many cells it is; `silent` are doubts that only sweeping raises."""
 
     scenario: str
     variants: dict[str, S]
     sweeps: tuple[PlannedSweep, ...]
     ablated: bool = True
+    silent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def run_plan(
         confidence=settings.confidence,
         ablated=plan.ablated,
         sweeps=tuple(judge.sweep(one) for one in plan.sweeps),
-        doubts=tuple(doubts),
+        doubts=tuple(doubt for doubt in doubts if doubt not in plan.silent),
     )
 
 

@@ -7,7 +7,7 @@ Checked: tests/test_profile.py, tests/data/bad_profiles.
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -34,7 +34,7 @@ from .iteration import MeasuredIteration
 from .law import Law, Timing
 from .ops import HOST, OPS, law_name, split_name
 
-__all__ = ["FORMAT", "Device", "Profile", "Source", "find", "merged", "names", "read"]
+__all__ = ["FORMAT", "Device", "Profile", "Same", "Source", "find", "machine", "merged", "names", "read"]
 
 FORMAT = 1
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # from the version that is its key to the next
@@ -263,6 +263,33 @@ def migrated(data: dict[str, Any]) -> dict[str, Any]:
     while (version := data["coordsim_profile"]) in _MIGRATIONS:
         data = {**_MIGRATIONS[version](data), "coordsim_profile": version + 1}
     return data
+
+
+class Same:
+    """A profile as a key of caches: equal to itself alone, and kept alive by what is cached."""
+
+    __slots__ = ("profile",)
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the very same profile."""
+        return isinstance(other, Same) and self.profile is other.profile
+
+    def __hash__(self) -> int:
+        """Return the hash of its identity."""
+        return id(self.profile)
+
+
+def machine(names: Iterable[str]) -> Profile:
+    """Read profiles and return them as one (`merged`): the same object for the same unchanged files."""
+    return _machine(*(Same(read(name)) for name in names))
+
+
+@lru_cache(maxsize=16)
+def _machine(*profiles: Same) -> Profile:
+    return merged(one.profile for one in profiles)
 
 
 def merged(profiles: Iterable[Profile]) -> Profile:
