@@ -9,10 +9,8 @@ Checked: tests/test_bounds_media.py.
 """
 
 from dataclasses import dataclass
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from .aligner import slots_before
 from .demand_tokens import Held
 from .pipeline import PipelineProcess
 from .stages import AgentStage, Listening, ServiceStage
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from .demand import Cost, Demand
     from .demand_tokens import TokenMeans
     from .media_stream import Feed
+    from .modality import MediaStream
 
 __all__ = ["Flow", "Pipelines", "flows", "stream_pieces"]
 
@@ -30,19 +29,18 @@ _PIECES = 256  # of a distribution of lengths
 _ONCE = Turns(1.0, 0.0, 1.0, 0.0, {})
 
 
-def pieces(length: Any, rate: float, whole: bool = False) -> float:
-    """Return the mean number of pieces of a stream: those that begin before its end, or (`whole`) those that it takes to hold it."""
+def pieces(stream: "MediaStream") -> float:
+    """Return the mean number of pieces of a stream."""
+    length: Any = stream.length
     lengths: list[float] = [float(length.mean)]
     if not length.is_constant:
         lengths = [float(length.distribution.quantile((number + 0.5) / _PIECES)) for number in range(_PIECES)]
-    if whole:
-        return sum(ceil(one * rate - 1e-9) for one in lengths) / len(lengths)
-    return sum(slots_before(one, 1 / rate) for one in lengths) / len(lengths)
+    return sum(map(stream.pieces, lengths)) / len(lengths)
 
 
 def stream_pieces(feed: "Feed") -> tuple[float, float]:
     """Return how many pieces a stream sends in the mean, and how many of them arrive."""
-    sent = pieces(feed.spec.length, feed.spec.rate)
+    sent = pieces(feed.spec)
     return sent, sent * (1 - feed.spec.loss)
 
 
@@ -66,7 +64,7 @@ def flows(counts: "TokenMeans", process: PipelineProcess) -> list[Flow]:
         if isinstance(worker, Listening):
             stream = worker.stream
             assert stream.length is not None
-            sent = pieces(stream.length, stream.rate, whole=True) * (1 - stream.loss) if streaming else 1.0
+            sent = pieces(stream) * (1 - stream.loss) if streaming else 1.0
             made = Flow(0.0, 0.0, sent, stream.length.mean * stream.rate * stream.units * (1 - stream.loss), 0.0)
         elif isinstance(worker, ServiceStage):
             whole = not place or worker.takes_whole or not streaming
@@ -118,10 +116,12 @@ class Pipelines:
         moved = demand.message(intake.representation, spec.units * intake.spec.representation)
         for part, times in ((payload, sent), (attempt, arriving), (moved, arriving * tried)):
             demand.add_beside(whole, part, times, 0.0)
-        first, capture = behind(payload), demand.empty()
+        assert spec.length is not None
+        first, begun, over = behind(payload), demand.empty(), demand.empty()
         first.time["communication"] += spec.jitter.mean
-        capture.time["human" if spec.source == "person" else "synchronization"] += max(0.0, sent - 1) * feed.period
-        path = longer(behind(capture, (first, 1.0), (attempt, 1.0)), behind(first, (attempt, arriving)))
+        waits, length = "human" if spec.source == "person" else "synchronization", spec.length.mean
+        begun.time[waits], over.time[waits] = min(length, feed.period), length
+        path = longer(behind(over, (first, 1.0), (attempt, 1.0)), behind(begun, (first, 1.0), (attempt, arriving)))
         for name, seconds in behind(path, (moved, 1.0)).time.items():
             whole.time[name] += seconds
         demand.notes[

@@ -4,7 +4,7 @@ A burst of work waits for a free core. While others run it is stretched: by the 
 beside `busy` processes over the same alone, and without one by max(1, processes / cores), which is what fair shares of the
 cores leave. Others are the node's `busy` processes and the bursts under way when this one begins.
 
-On a node with other cores than the law's machine, the law is asked for as many busy processes a core.
+On a node with other cores than the law's machine, the law is asked at as many processes a core, the burst's own among them.
 Leaves out: others that come and go during a burst; cores that share a cache or a clock, beyond what the law has measured of
 its machine. Work under a limit of its own (an event loop, a tool's `concurrency`) is slowed down and slows down, but takes no place in the line for a
 core: it is a thread that the operating system gives its share.
@@ -38,7 +38,7 @@ class Host:
         self.pools = [self.pool]  # and those of threads on this node that have a limit of their own
         self.queue_account = system.ledger.account("queueing", self.name)
         self.timing, measured = _co_run(system)
-        self.share = 1.0 if measured is None else measured / cores  # busy processes a core count, not their number
+        self.share = 1.0 if measured is None else measured / cores  # processes a core count, not their number
         self.ratios: list[float] = []
         system.book_waits(self.pool, self.queue_account, self.queue_account)
 
@@ -52,7 +52,7 @@ class Host:
 
     def _beside(self, others: int) -> float:
         assert self.timing is not None
-        return self.timing.seconds({"busy": others * self.share})
+        return self.timing.seconds({"busy": max(0.0, (others + 1) * self.share - 1)})
 
     def flags(self) -> list[str]:
         """Return where the law of slowdown was asked for more than was measured."""

@@ -1,23 +1,24 @@
 """A stream of a modality on its way: captured piece by piece, sent, encoded, and handed to the step that brings streams together.
 
-Piece k is there k periods after the stream began. Its source is one branch, the encoder another, so that piece k + 1 is captured
-and sent while piece k is encoded; each piece on its way is a branch of its own where that takes time, so that pieces overtake one
-another by their jitter, and contend where links are shared. The encoder takes pieces in order of arrival, one at a time. The end of
-a stream is told without loss: when its last piece was captured and all that arrive have come.
+When a piece is there, `MediaStream` says; its stamp is when its period began. Its source is one branch, the encoder another, so
+that piece k + 1 is captured and sent while piece k is encoded; each piece on its way is a branch of its own where that takes
+time, so that pieces overtake one another by their jitter, and contend where links are shared. The encoder takes pieces in order
+of arrival, one at a time. The end of a stream is told without loss: when its last piece was captured and all that arrive have
+come.
 
-Leaves out: pieces that are complete at the end of their period only, as chunks of sound are; several calls of an encoder for one
-stream at a time; a bound on the pieces that wait for it; a sender that slows down.
+Leaves out: less in a last piece that is cut short; several calls of an encoder for one stream at a time; a bound on the pieces
+that wait for it; a sender that slows down.
 Checked: tests/test_perceive_streams.py, against recursions in closed form.
 """
 
 from collections.abc import Callable, Generator
-from math import floor
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import MAX_ORDINAL, lane
 from ..sim.engine.relay import Relay, Stages
-from .aligner import ROUNDING, Source, slots_before
+from .aligner import Source
 from .alignment import stamp
 from .intake import Intake
 from .line import cross
@@ -81,15 +82,11 @@ class Feed:
 
     def count(self, task: int, own: int) -> int:
         """Return how many pieces the stream of a lane has. Raises TaskFailed where they are more than can be told apart."""
-        count = slots_before(self.length.draw(task, 0, own), self.period)
+        count = self.spec.pieces(self.length.draw(task, 0, own))
         most = MAX_ORDINAL // self.intake.spec.attempts
         if count > most:
             raise TaskFailed(f"{self.path}: more than {most} pieces in a stream")
         return count
-
-    def captured(self, seconds: float) -> int:
-        """Return how many pieces were there so many seconds after the stream began, if it did not end before."""
-        return max(0, floor(seconds / self.period + ROUNDING) + 1)
 
 
 class Taking:
@@ -111,6 +108,7 @@ class Taking:
         self.keeps = keeps
         self.began = stages.parent.time
         self.sent = count
+        self.length = inf  # s, as long as it has not begun
         self.lost = 0  # of those captured so far
         self.failed = 0  # could not be encoded
         self.hands_on = True  # each piece; else the encoder keeps them
@@ -119,14 +117,15 @@ class Taking:
 
     def captured_by(self, time: float) -> int:
         """Return how many pieces there were at `time` (s)."""
-        return min(self.sent, self.feed.captured(time - self.began))
+        return self.feed.spec.captured_by(time - self.began, self.length)
 
     def capture(self, source: Branch) -> Script:
         """Wait for each piece, and send it."""
         feed, pieces, index, own = self.feed, self.pieces, source.index, source.lane
-        channel, period, began = feed.intake.payload, feed.period, source.time
+        channel, began = feed.intake.payload, source.time
+        length = self.length = feed.length.draw(index, 0, own)
         for number in range(self.sent):
-            at = began + number * period
+            at = began + feed.spec.captured(number, length)
             if at > source.time:
                 source.book(feed.capture_account, source.time, at)
                 source.settle()  # what is cancelled must not have sent more

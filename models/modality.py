@@ -21,6 +21,7 @@ from .service import MOST_ATTEMPTS, ZERO_TIME
 __all__ = ["ENCODED", "Clock", "MediaStream", "Modality", "Preprocess"]
 
 Kind = Literal["text", "vision", "audio", "video", "structured"]
+ROUNDING = 1e-9  # s, and of a piece: by which times may differ and be the same
 ENCODED: tuple[Kind, ...] = ("vision", "audio", "video")  # what a language model cannot read as it comes
 
 
@@ -34,6 +35,7 @@ class Clock(Spec):
 class MediaStream(Spec):
     """Pieces that come while they are made, `rate` a second for `length`, each of `units`.
 
+    A piece holds what its period brought, and is there when that is over: the last one when the stream is, be it cut short.
     On its way each piece is late by `jitter` (beyond the network's own time), and `loss` of them never come. What the pieces
     wait for is their `source`: a person who speaks or types, or a sensor.
     """
@@ -55,6 +57,20 @@ class MediaStream(Spec):
         if self.loss >= 1:
             raise SpecProblem("loss", "must be < 100 %, or nothing ever comes")
         return self
+
+    def pieces(self, length: float) -> int:
+        """Return how many pieces a stream of `length` s is; one of no length is none."""
+        return max(0, math.ceil(length * self.rate - ROUNDING))
+
+    def captured(self, number: int, length: float) -> float:
+        """Return when (s, from its begin) piece `number`, counted from 0, of a stream of `length` s is there."""
+        return min((number + 1) / self.rate, length)
+
+    def captured_by(self, seconds: float, length: float) -> int:
+        """Return how many pieces of a stream of `length` s are there so many seconds after its begin."""
+        if seconds >= length - ROUNDING:
+            return self.pieces(length)
+        return max(0, math.floor(seconds * self.rate + ROUNDING))
 
 
 class Preprocess(Spec):

@@ -10,7 +10,6 @@ Checked: tests/test_pipeline.py.
 """
 
 import copy
-import math
 from collections.abc import Callable, Generator
 from itertools import accumulate, count, takewhile
 from math import inf
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from .network import Channel
     from .system import System
 
-__all__ = ["AgentStage", "Inlet", "Listening", "Portion", "ServiceStage", "Turn", "Worker", "capture"]
+__all__ = ["AgentStage", "Inlet", "Listening", "Portion", "ServiceStage", "Turn", "Worker"]
 
 Script = Generator[None, Any, None]
 
@@ -49,15 +48,6 @@ class Failed(NamedTuple):
     """Handed over in place of a piece: the stage has failed."""
 
     reason: str
-
-
-def capture(rate: float, length: float) -> list[float]:
-    """Return when each piece of a stream has been captured: `rate` a second, the last when it is over.
-
-    Times are in s from its begin; a stream of no length is no piece.
-    """
-    pieces = math.ceil(length * rate - 1e-9)
-    return [min(number / rate, length) for number in range(1, pieces + 1)]
 
 
 class Inlet:
@@ -234,7 +224,8 @@ class Listening:
         stream, began, index = self.stream, child.time, child.index
         length = self.length.draw(index, 0, child.lane)
         last, units, number = 0.0, 0.0, 0
-        for place, time in enumerate(capture(stream.rate, length)):
+        for place in range(stream.pieces(length)):
+            time = stream.captured(place, length)
             child.book(self.capture_account, child.time, began + time)
             share, last = (time - last) * stream.rate, time
             if self.losing is not None and self.losing.draw(index, place, child.lane) < stream.loss:

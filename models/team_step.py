@@ -9,7 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from ..sim.engine.distributions import CountDist, TokensDist
 from ..sim.engine.errors import did_you_mean, listed
@@ -68,6 +70,14 @@ class Stop(OneOf):
         if isinstance(value, str) and re.match(r"[A-Za-z_]", value):
             return {"evaluator": value}
         return {"chance": value}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        """Say that a bare name may stand for an evaluator, too."""
+        written = super().__get_pydantic_json_schema__(schema, handler)
+        scalars = handler.resolve_ref_schema(written)["anyOf"]
+        scalars.insert(1, scalars[-1]["properties"]["evaluator"])
+        return written
 
 
 class TeamStep(Step):
@@ -155,9 +165,8 @@ class TeamStep(Step):
     @model_validator(mode="after")
     def _fits(self) -> "TeamStep":
         """Refuse what the topology has no use for, lacks, or cannot run."""
-        given = self.model_fields_set
         for field, kinds in _FITS.items():
-            if field in given and self.team not in kinds:
+            if self._says(field) and self.team not in kinds:
                 raise SpecProblem(
                     field, f"fits a team that is {listed(kinds)}, not one that is {self.team}", at_key=True
                 )
@@ -178,6 +187,10 @@ class TeamStep(Step):
             raise SpecProblem("hand_off", "never ends at 100 %; give `turns`, or a lower probability")
         return self
 
+    def _says(self, field: str) -> bool:
+        """Whether a field says something: written at its default, as a resolved scenario does, it does not."""
+        return getattr(self, field) != type(self).model_fields[field].default
+
     def _count(self) -> int:
         """Return how many members there are (more than `LARGEST` where there are far more)."""
         if self.team == "hierarchy":  # of two and more below each lead, fourteen levels are too many already
@@ -192,7 +205,7 @@ class TeamStep(Step):
             self._roles_of_nodes()
         elif not self.members:
             raise SpecProblem("members", "lacks a role: name `member`, or several roles", at_key=True)
-        elif "size" in self.model_fields_set and list(self.members) != ["member"]:
+        elif self._says("size") and list(self.members) != ["member"]:
             raise SpecProblem("size", f"needs one role, `member`; there are {listed(self.members)}", at_key=True)
         for role in self.to:
             if role not in self.members:

@@ -51,11 +51,12 @@ def test_busy_processes_leave_a_fair_share() -> None:
 
 
 def test_a_law_of_two_cores_counts_processes_a_core() -> None:
-    """Eight busy processes on eight cores slow down as two do on the two that the shipped law was measured on."""
+    """Twelve processes on eight cores slow one another down as three do on the two that the shipped law was measured on."""
     profile = {"profile": "cpu-reference"}
-    two, eight = (total(run(NODE, cores(number, number), profile)) for number in (2, 8))
+    two, eight = (total(run(NODE, cores(number, number * 3 // 2 - 1), profile)) for number in (2, 8))
     assert eight == pytest.approx(two)
-    assert total(run(NODE, cores(8, 2), profile)) < two
+    assert total(run(NODE, cores(8, 7), profile)) == pytest.approx(total(run(NODE, cores(2, 1), profile)))
+    assert total(run(NODE, cores(8, 2), profile)) == pytest.approx(1)
 
 
 def test_bursts_slow_one_another_down_only_beyond_the_cores() -> None:

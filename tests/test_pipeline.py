@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coordsim.models.modality import MediaStream
 from coordsim.models.pipeline_step import PipelineStep
 from coordsim.models.simulate import Load, simulate
-from coordsim.models.stages import capture
 from coordsim.models.system import System
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.engine.errors import ScenarioError
@@ -72,6 +72,12 @@ def line(works: Sequence[Sequence[float]], ready: Sequence[float]) -> np.ndarray
             free = ends[stage, piece - 1] if piece else 0.0
             ends[stage, piece] = max(there, free) + work
     return ends
+
+
+def capture(rate: float, length: float) -> list[float]:
+    """Return when each piece of a stream is there, in s from its begin."""
+    stream = MediaStream.model_validate({"rate": f"{rate} / s", "length": "1 s"})
+    return [stream.captured(number, length) for number in range(stream.pieces(length))]
 
 
 def law(result: Result) -> None:
@@ -154,6 +160,16 @@ def test_pieces_come_at_their_period_and_the_last_when_all_is_over() -> None:
     assert capture(10, 0.3) == pytest.approx([0.1, 0.2, 0.3])
     assert capture(10, 0.25) == pytest.approx([0.1, 0.2, 0.25])
     assert capture(10, 0.0) == []
+    stream = MediaStream.model_validate({"rate": "10 / s", "length": "1 s"})
+    assert [stream.captured_by(time, 0.25) for time in (0.0, 0.099, 0.1, 0.2, 0.249, 0.25, 9.0)] == [
+        0,
+        0,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
 
 
 RANDOM: Data = {

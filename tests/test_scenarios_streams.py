@@ -193,13 +193,13 @@ def test_the_table_of_video_holds() -> None:
 def test_overlapping_hides_all_but_the_last_piece() -> None:
     """Of decoding, encoding and sending, what is waited for is one piece's, and the model reads all of the clip afterwards.
 
-    A piece by itself is encoded less efficiently than all at once.
+    A piece by itself is encoded less efficiently than all at once; the last may be so short that the one before is in its way.
     """
     whole, live = video(), video(**LIVE)
     pieces = mean_of(live, "pieces")
     assert 8 < pieces < 12
     for component, name in (("clip", "preprocess"), ("llm", "encode"), ("network.phone->server", "transmit")):
-        assert seconds(live, component, name) == pytest.approx(seconds(whole, component, name) / pieces, rel=0.2)
+        assert 0.9 < seconds(live, component, name) * pieces / seconds(whole, component, name) < 1.5
     assert seconds(live, "llm", "inference") == pytest.approx(seconds(whole, "llm", "inference"), rel=0.15)
     assert first_token(**LIVE) < 0.6 < first_token(**SPARSE)
 
