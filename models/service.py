@@ -72,7 +72,8 @@ class ServiceSpec(Spec):
     `latency` is the service's own work, plus `per_byte` of request and response. At most `concurrency` calls are under
     way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
     what a call adds to the context, by default the response at the context's bytes per token. A call that fails is tried
-    up to `attempts` times; the error of the last one is handed to the agent like a result.
+    up to `attempts` times; the error of the last one is handed to the agent like a result. With `cpu` its time is work on
+    the cores of its node, where those are counted.
     """
 
     node: Name | None = None
@@ -88,6 +89,7 @@ class ServiceSpec(Spec):
     result: TokensDist | None = None
     errors: Errors | None = None
     attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 1
+    cpu: bool = False
     price: Money = 0.0
 
     @model_validator(mode="after")
@@ -121,7 +123,7 @@ class Service:
         self.call_account = account("structure", name, "execute_tool")
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.execute_account)
-        self.host = system.hosts.get(self.node) if getattr(spec, "cpu", False) else None
+        self.host = system.hosts.get(self.node) if spec.cpu else None
         if self.host is not None:
             self.pool = self.host.join(self.pool)
             self.queue_account = self.host.queue_account if self.pool is None else self.queue_account

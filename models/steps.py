@@ -291,12 +291,17 @@ class WorkflowProcess(Process):
 
     spec: WorkflowStep
 
+    def __init__(self, system: "System", flow: Flow, name: str, spec: WorkflowStep) -> None:
+        super().__init__(system, flow, name, spec)
+        self.rounds = system.stream(f"{self.path}/repeat", spec.repeat)
+
     def run(self, branch: Branch) -> Walk:
-        """Walk through the other workflow."""
+        """Walk through the other workflow, round after round."""
         visit = self.enter(branch)
         if not self.passes(branch, visit):
             inner = self.flow.flows[self.spec.workflow]
-            yield from inner.walk(branch, inner.start)
+            for _ in range(int(self.rounds.draw(branch.index, visit, branch.lane))):
+                yield from inner.walk(branch, inner.start)
         return self.onward(branch, visit)
 
 

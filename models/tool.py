@@ -18,13 +18,12 @@ class Tool(ServiceSpec):
 
     `boundary` is what its caller crosses to it, such as `mcp-stdio`, whatever the runtime's connection is, and besides the
     links where it is on another node. `connect` is what it takes to be connected (left out: what the boundary takes): before
-    each call where the runtime makes new connections, else once for each caller in a task. With `cpu` its time is work on the
-    cores of its node. With `device` it can live on the device of the model server on its node.
+    each call where the runtime makes new connections, else once for each caller in a task. With `device` it can live on the
+    device of the model server on its node.
     """
 
     boundary: BoundaryName | None = None
     connect: Duration | None = None
-    cpu: bool = False
     device: bool = False
 
     @model_validator(mode="after")

@@ -28,6 +28,7 @@ Into = tuple[
 ]  # what branches begin with: shares of what the step has, and sums over visits beside
 
 _MOST_NODES = 2000
+_MOST_ROUNDS = 64  # of a sub-workflow
 _NEGLIGIBLE = 1e-12
 
 
@@ -169,8 +170,7 @@ class Traffic:
                 for place, part in (exits if target is None else [(reached[target], 1.0)])
             ]
             if isinstance(process, WorkflowProcess):
-                inner = flow.flows[process.spec.workflow]
-                into = self._place(inner, inner.start, ways, inside)
+                into = self._rounds(flow.flows[process.spec.workflow], process, ways, inside)
                 ways = [(to, share * (1 - node.acts)) for to, share in ways] + [(to, s * node.acts) for to, s in into]
             node.after = ways
             if isinstance(process, ForkProcess):
@@ -178,6 +178,22 @@ class Traffic:
             elif isinstance(process, TeamProcess):
                 self._team(flow, process, node, inside)
         return [(reached[begin], 1.0)]
+
+    def _rounds(self, flow: Flow, process: WorkflowProcess, exits: Ways, inside: frozenset[str]) -> Ways:
+        """Give each round of a sub-workflow steps of its own, from the last one to the first; return the ways to that."""
+        comes = _survival(process.spec.repeat, process.max_steps, 1.0)  # P(round k comes), k from 0
+        comes = comes[comes > _NEGLIGIBLE]
+        if len(comes) > _MOST_ROUNDS:
+            self.notes.append(f"{process.path}: rounds beyond {_MOST_ROUNDS} are left out")
+            comes = comes[:_MOST_ROUNDS]
+        ways = exits
+        for number in reversed(range(len(comes))):
+            chance = float(comes[number] / comes[number - 1]) if number else float(comes[0])
+            into = self._place(flow, flow.start, ways, inside)
+            ways = [(to, share * chance) for to, share in into]
+            if chance < 1:
+                ways += [(to, share * (1 - chance)) for to, share in exits]
+        return ways
 
     def _node(self, reached: dict[Process, int], process: Process) -> Node:
         return self.nodes[reached[process]]

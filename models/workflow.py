@@ -165,9 +165,10 @@ class HumanStep(Step):
 
 
 class WorkflowStep(Step):
-    """Another workflow, run in place."""
+    """Another workflow, run in place `repeat` times, one after the other: rounds of several steps."""
 
     workflow: Name
+    repeat: CountDist = CountDist.model_validate(1)
 
     def uses(self) -> Iterator[tuple[Path, str, str]]:
         """Yield what is run."""

@@ -82,7 +82,7 @@ WORKFLOWS = {
     work: {agent: worker, tools: {shell: 1}, repeat: {geometric: {mean: 3}}, elasticity: 0.7, at_most: 5,
            replan: {plan: 10 %, look: 15 %}, next: inner}
     inner: {workflow: sub, skip: 20 %, next: {work: 1, again: 4}}
-    again: {workflow: sub}
+    again: {workflow: sub, repeat: {uniform: {low: 0, high: 3}}}
 """,
     "parallel": """
   start: fan

@@ -27,7 +27,12 @@ from .scene import Data, chain, fact, run, scene, steps
 
 FILE = Path(__file__).resolve().parent.parent / "scenarios" / "modality-scaling.yaml"
 STEADY = "network.links[1].latency=20 ms"  # what text and records come over
-RARE = "workload.arrivals={poisson: 0.01 / s}"
+CALM = (  # no draws, and no task meets another
+    "workload.arrivals={deterministic: 0.001 / s}",
+    "network.links[0].latency=20 ms",
+    "encoders.eye.per_unit=17 ms",
+    "modalities.image.preprocess={latency: 4.5 ms}",
+)
 ONE_EYE = "encoders.eye={node: encoders, per_unit: 220 ms, latency: 0 s}"
 SLOW = "network.links[0].bandwidth=8 Mbit/s"
 
@@ -64,7 +69,7 @@ X = np.array([1, 2, 3, 4, 6, 8, 12, 16])
 
 def test_a_barrier_alone_is_sub_linear() -> None:
     """Of n draws the largest grows slower than n (for exponentials as H_n); taking off the straggler's excess leaves none."""
-    sweep = swept("barrier", tasks=40)
+    sweep = swept("barrier", tasks=24)
     assert sweep.verdict == "sub-linear"
     assert (sweep.cause.kind, sweep.cause.mechanisms) == ("removed", ("barrier",))
     rises = np.diff(means(sweep)) / np.diff(X)
@@ -135,31 +140,35 @@ def test_fusion_in_levels_is_sub_linear() -> None:
     assert sweep.verdict == "sub-linear"
 
 
-def test_a_shared_link_is_linear_where_tasks_are_rare_and_more_near_saturation() -> None:
-    """n messages at once share a link: n times one, if alone. Beside other tasks, 1 / (1 - utilization) comes on top."""
-    alone = swept("shared bandwidth", SLOW, RARE, tasks=20)
-    assert (alone.verdict, alone.cause.mechanisms) == ("linear", ("shared bandwidth",))
-    busy = swept("shared bandwidth", SLOW, tasks=40)
-    assert (busy.verdict, busy.cause.mechanisms) == ("super-linear", ("shared bandwidth",))
-    assert means(busy)[-1] > 1.5 * means(alone)[-1]
+def test_a_shared_link_alone_is_linear() -> None:
+    """Messages of one task that come at once share a link: the last byte is through after n times one of them."""
+    sweep = swept("shared bandwidth", SLOW, *CALM, tasks=3)
+    assert (sweep.verdict, sweep.cause.mechanisms) == ("linear", ("shared bandwidth",))
+    assert sweep.cause.kind == "removed"
 
 
-def test_an_encoder_is_linear_where_tasks_are_rare_and_more_near_saturation() -> None:
-    """n encodings of one task wait for one another, n - 1 of them; beside those of others, longer."""
-    alone = swept("GPU contention", ONE_EYE, RARE, tasks=20)
-    assert (alone.verdict, alone.cause.mechanisms) == ("linear", ("GPU contention",))
-    busy = swept("GPU contention", ONE_EYE, tasks=40)
-    assert (busy.verdict, busy.cause.mechanisms) == ("super-linear", ("GPU contention",))
-    assert made(busy, "GPU contention").changes[-1] == "encoders.eye.shared=false"
+def test_an_encoder_alone_is_linear() -> None:
+    """Encodings of one task wait for one another: the last of n for n - 1 of 220 ms."""
+    sweep = swept("GPU contention", *CALM, ONE_EYE, tasks=3)
+    assert (sweep.verdict, sweep.cause.mechanisms) == ("linear", ("GPU contention",))
+    assert (means(sweep) - means(sweep)[0]) == pytest.approx(0.220 * (X - 1), rel=0.02, abs=1e-9)
+    assert made(sweep, "GPU contention").changes[-1] == "encoders.ear.shared=false"
 
 
 def test_cores_are_a_mechanism() -> None:
     """Decoding n images of 50 ms on one core is linear, and on 64 cores nothing waits."""
-    core = "network.nodes.encoders.cores=1"
     decode = "modalities.image.preprocess={latency: 50 ms}"
-    sweep = swept("CPU and tool queues", core, decode, RARE)
+    sweep = swept("CPU and tool queues", "network.nodes.encoders.cores=1", *CALM[:-1], decode, tasks=3)
     assert (sweep.verdict, sweep.cause.mechanisms) == ("linear", ("CPU and tool queues",))
     assert made(sweep, "CPU and tool queues").changes == ("network.nodes.encoders.cores=64",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("only", "sets"), [("shared bandwidth", SLOW), ("GPU contention", ONE_EYE)])
+def test_near_saturation_it_is_more_than_linear(only: str, sets: str) -> None:
+    """The load rises with n, and waiting as load / (1 - load): beside other tasks the same is super-linear, by the same cause."""
+    sweep = swept(only, sets, tasks=60)
+    assert (sweep.verdict, sweep.cause.mechanisms) == ("super-linear", (only,))
 
 
 def test_what_steps_carry_is_linear_in_streams() -> None:
@@ -172,7 +181,7 @@ def test_what_steps_carry_is_linear_in_streams() -> None:
 
 def test_retries_of_a_branch_are_sub_linear() -> None:
     """The most attempts that any of n branches needs grow as log n: with the barrier and the retries off, no rise is left."""
-    sweep = swept("retries", "modalities.image.errors=50 %", "modalities.image.attempts=20", tasks=60)
+    sweep = swept("retries", "modalities.image.errors=50 %", "modalities.image.attempts=20", tasks=24)
     assert sweep.verdict == "sub-linear"
     assert "barrier" in sweep.cause.mechanisms
     off = made(sweep, "retries").growth
@@ -197,6 +206,7 @@ def test_a_task_that_fails_with_any_branch_fails_the_more_often() -> None:
         )
 
 
+@pytest.mark.slow
 def test_all_together_are_super_linear_because_of_pairs_and_links() -> None:
     """At realistic sizes: super-linear by a little, in part because of pairs and of links; what changes too little is not run."""
     sweep = swept(None, tasks=30)
@@ -205,6 +215,7 @@ def test_all_together_are_super_linear_because_of_pairs_and_links() -> None:
     assert made(sweep, "CPU and tool queues").skipped == LITTLE
 
 
+@pytest.mark.slow
 def test_the_size_of_pairs_turns_the_verdict() -> None:
     """With a bandwidth for each transfer, pairs of 0 ms leave no super-linear growth, and of 20 ms make it."""
     own = ("network.links[0].shared=false", "network.links[2].shared=false")

@@ -28,6 +28,14 @@ def test_turns_repeat_up_to_their_bound() -> None:
         assert (fact(result, "llm_calls"), total(result)) == (turns, turns)
 
 
+def test_a_workflow_repeats_in_rounds() -> None:
+    """Each round is the whole of the other workflow, one after the other; none when the number drawn is 0."""
+    for repeat, rounds in ((3, 3), (0, 0), (1, 1)):
+        inner = {"round": {"start": "x", "steps": {"x": {"agent": "a", "next": "y"}, "y": {"human": "2 s"}}}}
+        result = run(LAW, {"workflows": inner}, steps("w", w={"workflow": "round", "repeat": repeat}))
+        assert (fact(result, "llm_calls"), total(result)) == (rounds, 3 * rounds)
+
+
 def test_a_step_may_be_skipped() -> None:
     """A share of 30 % of 2000 visits pass it over and go on; a share of 1 never stops there, whatever kind of step it is."""
     result = run(
