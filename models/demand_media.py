@@ -155,6 +155,8 @@ class Perception:
         """Encode for so long on the encoder's slots, or on the device of its model, after some preparation there."""
         cost.time["serialization"] += before
         cost.time["inference"] += seconds
+        if not encoder.spec.shared:
+            return
         server = encoder if encoder.model is None else encoder.model
         if server.pool is not None:
             cost.serve(server.path, before + seconds, 1.0)

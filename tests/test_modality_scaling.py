@@ -94,7 +94,7 @@ def test_pairs_hide_behind_a_straggler() -> None:
     each = {"align": {"pairwise": {"each": "10 ms"}}}
     result = run({"modalities": slow, "encoders": encoders}, steps("look", look={"perceive": list(slow), **each}))
     assert result.response_times[0] == pytest.approx(6.0 + 5 * 0.010)
-    sweep = swept("pairwise alignment", tasks=12)
+    sweep = swept("pairwise alignment", tasks=6)
     assert sweep.verdict == "super-linear"
     assert sweep.cause.mechanisms == ("pairwise alignment",)
     at_once = swept("pairwise alignment", STEADY, stream="text", tasks=4)
@@ -173,7 +173,7 @@ def test_near_saturation_it_is_more_than_linear(only: str, sets: str) -> None:
 
 def test_what_steps_carry_is_linear_in_streams() -> None:
     """Each of 3 later steps sends n inputs again: n x steps tokens are carried, 3 x 1,196 for each image."""
-    sweep = swept("context growth", "agents.copilot.output=100 tokens")
+    sweep = swept("context growth", "agents.copilot.output=100 tokens", tasks=4)
     assert (sweep.verdict, sweep.cause.mechanisms) == ("linear", ("context growth",))
     carried = swept("context growth", "agents.copilot.output=100 tokens", metric="carried_tokens", tasks=4)
     assert np.diff(means(carried)) / np.diff(X) == pytest.approx(3 * 1196)
@@ -181,7 +181,7 @@ def test_what_steps_carry_is_linear_in_streams() -> None:
 
 def test_retries_of_a_branch_are_sub_linear() -> None:
     """The most attempts that any of n branches needs grow as log n: with the barrier and the retries off, no rise is left."""
-    sweep = swept("retries", "modalities.image.errors=50 %", "modalities.image.attempts=20", tasks=24)
+    sweep = swept("retries", "modalities.image.errors=50 %", "modalities.image.attempts=20", tasks=12)
     assert sweep.verdict == "sub-linear"
     assert "barrier" in sweep.cause.mechanisms
     off = made(sweep, "retries").growth
