@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
+from ..sim.engine import units
 from ..sim.engine.branch import ENTRY
 from ..sim.engine.distributions import DurationDist
 from ..sim.engine.errors import ProfileError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoder", "EncoderServer"]
 
+_EXAMPLE = 8.0  # units at once, of what `basis` tells
 _ON_MODEL = ("node", "replicas", "concurrency", "queue_limit")  # what a model's device has of its own
 
 
@@ -90,6 +92,16 @@ class Encoder(Spec):
             return True  # a shape that takes neither is a misfit by itself
         return (shape.audio if kind == "audio" else shape.image if kind in ("vision", "video") else None) is not None
 
+    def basis(self, profile: Profile) -> Iterator[str]:
+        """Yield what an encoder with a shape rests on: its times on the machine, the worst of its laws, what was derived."""
+        if self.shape is None:
+            return
+        time = self.iteration_time(profile)
+        one, more = (units.format(time.encode(*self.sequences(amount)), units.DURATION) for amount in (1.0, _EXAMPLE))
+        what = "a second of sound takes" if self.shape.audio is not None else "an image takes"
+        yield f"alone, {what} {one}, and {_EXAMPLE:g} at once {more}"
+        yield from time.basis()
+
     def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
         """Yield why this encoder cannot run on the machine of a profile."""
         shape = self.shape
@@ -125,9 +137,7 @@ class EncoderServer:
         self.queue_account = account("queueing", self.path)
         self.encode_account = account("inference", name, "encode")
         self.pool: Any = None
-        if self.model is not None:
-            system.once(f"{self.model.path}/encodes", lambda: self.model.encodes(system.ledger))
-        else:
+        if self.model is None:
             self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
             system.book_waits(self.pool, self.queue_account, self.encode_account)
         self.latency = None if spec.latency is None else system.stream(f"{self.path}/latency", spec.latency)

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from ..sim.engine import units
 from ..sim.engine.distributions import DurationDist
-from ..sim.engine.errors import ProfileError, listed
+from ..sim.engine.errors import ProfileError
 from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, TimePerToken
 from ..sim.profile.profile import Profile
 from .serializer import Law
@@ -173,33 +173,11 @@ class Llm(Spec):
         else:
             yield "the profile tells no memory: keys and values have as much as they like"
         if isinstance(steps, KernelSteps):
-            yield from self._laws(steps.iteration_time, profile)
+            yield from steps.iteration_time.basis()
         elif self.iteration is not None:
             of = profile.iteration(self.iteration)
             engine = f" in {of.engine}" if of.engine else ""
             yield f"rests on the iteration {self.iteration} of {profile.name}, measured with {of.model}{engine}"
-
-    def _laws(self, time: IterationTime, profile: Profile) -> Iterator[str]:
-        """Yield which laws its times are sums of, and how sure they are."""
-        laws = {name: profile.laws[name] for name in time.laws}
-        known = {name: error for name, law in laws.items() if (error := law.error) is not None}
-        if known:
-            worst = max(known, key=lambda name: known[name].p95)
-            yield (
-                f"rests on {len(laws)} laws of {profile.name}; the least sure is {worst}, off by "
-                f"{100 * known[worst].median:.2g} % (median) and {100 * known[worst].p95:.2g} % (p95) on {known[worst].split} "
-                "that its fit did not see"
-            )
-        doubted = [name for name, law in laws.items() if law.doubts]
-        if doubted:
-            yield f"its profile has doubts about {listed(doubted)}; `coordsim profile show` tells them"
-        why: dict[str, list[str]] = {}
-        for sentence in time.missing:
-            what, _, reason = sentence.partition(" is not in the profile: ")
-            why.setdefault(reason or what, []).extend([what] if reason else [])
-        for reason, names in why.items():
-            yield f"{', '.join(names)}: not in the profile; {reason}" if names else reason
-        yield from time.flags()
 
     def misfits(self, profile: Profile | None) -> Iterator[SpecProblem]:
         """Yield why this model cannot run on the machine of a profile: no law, no such layout, not enough memory."""

@@ -245,11 +245,10 @@ class Scenario(Spec):
     def basis(self) -> list[str]:
         """Return what the models with a shape rest on: times on the profile, how sure its laws are, what was derived."""
         machine = self.machine
+        served = {f"models.{name}": model for name, model in self.models.items() if isinstance(model, Llm)}
+        parts: dict[str, Llm | Encoder] = served | {f"encoders.{name}": one for name, one in self.encoders.items()}
         return [
-            f"models.{name}: {line}"
-            for name, model in self.models.items()
-            if isinstance(model, Llm) and machine is not None
-            for line in model.basis(machine)
+            f"{path}: {line}" for path, part in parts.items() if machine is not None for line in part.basis(machine)
         ]
 
     def doubts(self) -> list[str]:

@@ -12,13 +12,14 @@ Source: Pope et al., MLSys 2023 (composition); Shoeybi et al., 2019 (tensor para
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..sim.engine import units
+from ..sim.engine.errors import listed
 from ..sim.profile.law import Timing
 from ..sim.profile.profile import Profile, Same
 from .kernel_laws import KernelLaws
@@ -220,6 +221,29 @@ class IterationTime:
                 f"{units.format(floor, units.DURATION)} in which the memory can read their weights"
             )
         return found
+
+    def basis(self) -> Iterator[str]:
+        """Yield which laws the times are sums of, how sure they are, and what was derived."""
+        profile = self.profile
+        laws = {name: profile.laws[name] for name in self.laws}
+        known = {name: error for name, law in laws.items() if (error := law.error) is not None}
+        if known:
+            worst = max(known, key=lambda name: known[name].p95)
+            yield (
+                f"rests on {len(laws)} laws of {profile.name}; the least sure is {worst}, off by "
+                f"{100 * known[worst].median:.2g} % (median) and {100 * known[worst].p95:.2g} % (p95) on {known[worst].split} "
+                "that its fit did not see"
+            )
+        doubted = [name for name, law in laws.items() if law.doubts]
+        if doubted:
+            yield f"its profile has doubts about {listed(doubted)}; `coordsim profile show` tells them"
+        why: dict[str, list[str]] = {}
+        for sentence in self.missing:
+            what, _, reason = sentence.partition(" is not in the profile: ")
+            why.setdefault(reason or what, []).extend([what] if reason else [])
+        for reason, names in why.items():
+            yield f"{', '.join(names)}: not in the profile; {reason}" if names else reason
+        yield from self.flags()
 
     # For servers, which sum and interpolate themselves
 

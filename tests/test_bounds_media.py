@@ -1,6 +1,5 @@
 """Bounds of steps that take in modalities, run teams and overlap stages: against what the simulator counts."""
 
-
 import numpy as np
 import pytest
 

@@ -28,7 +28,19 @@ from coordsim.sim.report import shipped
 from .command import Call, Outcome
 
 HEAVY = {"jinja2", "joblib", "networkx", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "ruamel", "scipy", "torch"}
-COMMANDS = ("run", "compare", "check", "show", "scenarios", "init", "schema", "doctor", "calibrate", "profile", "scaling")
+COMMANDS = (
+    "run",
+    "compare",
+    "check",
+    "show",
+    "scenarios",
+    "init",
+    "schema",
+    "doctor",
+    "calibrate",
+    "profile",
+    "scaling",
+)
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
 ANSWER = re.compile(
     r"The largest part of T_total is \w+: [\d.]+ \S+ of [\d.]+ \S+ \([\d.]+ % ± [\d.]+, 95 %, 3 replications\)\."

@@ -13,9 +13,9 @@ from .tables import About
 
 KINDS = {
     "agents": "agent", "models": "model", "tools": "tool", "memories": "memory", "retrievers": "retriever",
-    "evaluators": "evaluator", "classes": "task class", "workflows": "sub-workflow",
+    "evaluators": "evaluator", "modalities": "modality", "encoders": "encoder", "classes": "task class", "workflows": "sub-workflow",
 }  # fmt: skip
-_IRREGULAR = {"memory": "memories", "task class": "task classes"}
+_IRREGULAR = {"memory": "memories", "modality": "modalities", "task class": "task classes"}
 
 
 def overview(data: Mapping[str, Any]) -> Iterator[str]:
