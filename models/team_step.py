@@ -189,7 +189,7 @@ class TeamStep(Step):
 
     def _says(self, field: str) -> bool:
         """Whether a field says something: written at its default, as a resolved scenario does, it does not."""
-        return getattr(self, field) != type(self).model_fields[field].default
+        return bool(getattr(self, field) != type(self).model_fields[field].default)
 
     def _count(self) -> int:
         """Return how many members there are (more than `LARGEST` where there are far more)."""
