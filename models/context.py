@@ -31,6 +31,21 @@ class Brought:
     tokens: float
 
 
+class Media:
+    """An input that is itself part of the prompt: its bytes beyond what its tokens weigh, `size`, at token `start`.
+
+    `sent` is the server that it has been brought to, whose next call is the one it came with; -1 once there was one.
+    Branches that share it share this object.
+    """
+
+    __slots__ = ("sent", "size", "start")
+
+    def __init__(self, start: float, size: float, sent: int) -> None:
+        self.start = start
+        self.size = size
+        self.sent = sent
+
+
 class Context:
     """The state of one branch of a task.
 
@@ -53,6 +68,7 @@ class Context:
     # What the context consists of, where a server keeps it: keys of its contents, and at which token each begins.
     segments: tuple[tuple[Hashable, float], ...] = ()
     brought: tuple[Brought, ...] = ()  # by this branch, where a step keeps only some of it
+    media: tuple[Media, ...] = ()  # that a prompt holds itself, in the order of their tokens
     # What the joins on the critical path of this branch cost: last minus mean of their branches (s), in all and in coordination.
     excess = excess_coordination = 0.0
 
@@ -74,6 +90,8 @@ class Context:
         child.home, child.last_tool, child.last_error = self.home, self.last_tool, self.last_error
         child.replayed, child.saved = self.replayed, self.saved
         child.segments = self.segments
+        if self.media:
+            child.media = self.media
         return child
 
     def consists_of(self, blocks: Sequence[Hashable], size: float) -> None:
@@ -123,12 +141,27 @@ class Context:
             self.segments = ((("summary", self.segments[-1][0]), 0.0),)
         self.saved = 0.0
         self.brought = ()
+        self.media = ()
         self.parent = None  # nothing is left in common with the branches beside it
         self.cached = [min(cached, prompt) for cached, prompt in zip(self.cached, prompts, strict=True)]
         self.seen = [0.0] * len(self.seen)
         self.seen[server] = tokens
         self.known = [0.0] * len(self.known)
         self.held = [0.0] * len(self.held)
+
+    def embed(self, size: float, server: int) -> None:
+        """What is brought next is itself part of the prompt, `size` bytes more than its tokens; it was sent to `server`."""
+        self.media = (*self.media, Media(self.tokens, size, server))
+
+    def resend(self, server: int) -> float:
+        """Return the bytes that a full prompt to `server` holds beyond its tokens, but for what came with this very call."""
+        size = 0.0
+        for one in self.media:
+            if one.sent == server:
+                one.sent = -1
+            else:
+                size += one.size
+        return size
 
     def bring(self, slot: int, start: float) -> None:
         """Note that what lies behind the first `start` tokens came at a visit of the step of that slot."""
@@ -158,6 +191,12 @@ class Context:
         for one in self.brought:
             if one.start >= end:
                 one.start -= tokens
+        if self.media:
+            self.media = tuple(
+                one if one.start < start else Media(one.start - tokens, one.size, one.sent)
+                for one in self.media
+                if not start <= one.start < end
+            )
 
     def join(self, children: list["Context"], prompts: Sequence[float]) -> None:
         """Take in what parallel branches added: their tokens follow one another, in the order of the branches.
@@ -185,6 +224,8 @@ class Context:
             before = self.memory[memory]  # a branch that summarized has less than that: then the shortest is kept
             kept = min((child.memory[memory] for child in children), default=before)
             self.memory[memory] = min(kept, before) + sum(max(0.0, child.memory[memory] - before) for child in children)
+        if any(child.media for child in children):
+            self._join_media(children)
         self.tokens += sum(max(0.0, child.tokens - base) for child in children)
         if children and self.segments:  # the first branch's goes on, and the others' follow it
             first = children[0]
@@ -194,3 +235,14 @@ class Context:
             self.tokens = whole
         if children:
             self.last_error = children[-1].last_error  # calls made at once follow one another, too
+
+    def _join_media(self, children: Sequence["Context"]) -> None:
+        """Take in the media that branches have added, which lie where their tokens will."""
+        base = end = self.tokens
+        known, found = set(map(id, self.media)), list(self.media)
+        for child in children:
+            for one in child.media:
+                if id(one) not in known:
+                    found.append(Media(end + max(0.0, one.start - base), one.size, one.sent))
+            end += max(0.0, child.tokens - base)
+        self.media = tuple(found)

@@ -95,7 +95,6 @@ class Demand:
 
     def _lettings(self) -> dict[int, Letting]:
         """Work out what steps bring in, and let go of again: growth is what stays."""
-        again = None
         found: dict[int, Letting] = {}
         for number, node in enumerate(self.traffic.nodes):
             process = node.process
@@ -104,12 +103,10 @@ class Demand:
             if isinstance(process, PerceiveProcess):
                 brought = brings(self.counts, process)
                 self.growth[number] = node.acts * brought
-                if process.keeper is not None:
-                    again = self.traffic.again() if again is None else again
-                    let_go = letting(process, node, brought, float(again[number]))
-                    if let_go is not None:
-                        found[number] = let_go
-                        self.growth[number] = let_go.growth
+                let_go = letting(self.traffic, number, process, brought)
+                if let_go is not None:
+                    found[number] = let_go
+                    self.growth[number] = let_go.growth
         return found
 
     # Messages and calls

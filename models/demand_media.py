@@ -15,17 +15,19 @@ from .demand_tokens import Held, Letting
 from .encoder import EncoderServer
 from .perceive import Keeper, PerceiveProcess, Reader
 from .perceive_step import Fusion, Keep
-from .traffic import Node
 
 if TYPE_CHECKING:
     from .demand import Cost, Demand
     from .demand_tokens import TokenMeans
     from .intake import Intake
     from .perceive import Input
+    from .traffic import Traffic
 
 __all__ = ["Perception", "brings", "letting"]
 
+ALONE = "modalities that come over one link at once count as if each had it to itself: together they take longer"
 LONGEST = "of parallel branches the one that is longest in the mean counts: stragglers take longer"
+_NEVER = 1e-12  # visits
 _PIECES = 64  # of a distribution, for the mean of what is not proportional to it
 
 
@@ -62,21 +64,26 @@ def brings(counts: "TokenMeans", process: PerceiveProcess) -> float:
     return total
 
 
-def letting(process: PerceiveProcess, node: Node, brought: float, again: float) -> Letting | None:
-    """Return what a step lets go of that brings `brought` tokens a visit, and is come to once more with probability `again`."""
-    keep = process.spec.keep
-    if not isinstance(keep, Keep) or not brought or not again:
+def letting(traffic: "Traffic", number: int, process: PerceiveProcess, brought: float) -> Letting | None:
+    """Return what a step that brings `brought` tokens a visit lets go of there, by how often a task has been at it before."""
+    keep, node = process.spec.keep, traffic.nodes[number]
+    if not isinstance(keep, Keep) or not brought or traffic.visits[number] <= _NEVER:
         return None
-    more = again / (1 - again)  # visits before one, in the mean
     if keep.last is not None:
-        drops = again**keep.last
-        growth = node.acts * brought * (1 - drops)
-        return Letting(node.acts * drops, node.acts * brought * drops, growth * more, growth)
+        before = traffic.after_others(number, keep.last)
+        drops = float(before[-1])
+        held = brought * float(before[1:].sum())
+        return Letting(
+            node.acts * drops, node.acts * brought * drops, node.acts * held, node.acts * brought * (1 - drops)
+        )
     to = keep.summary or 0.0
     first = int(to // brought) + 1  # visits before the first summary
-    sums = again**first
-    growth = node.acts * (brought * (1 - sums) + (to - (first - 1) * brought) * sums * (1 - again))
-    return Letting(node.acts * sums, node.acts * (brought + to * sums) - growth, growth * more, growth, sums)
+    before = traffic.after_others(number, first + 1)
+    sums, more = float(before[first]), float(before[first + 1])
+    changes = to - (first - 1) * brought  # the first summary, and what then comes, in place of what was there
+    growth = node.acts * (brought * (1 - sums) + changes * (sums - more))
+    held = node.acts * (brought * float(before[1 : first + 1].sum()) + changes * more)
+    return Letting(node.acts * sums, node.acts * (brought + to * sums) - growth, held, growth, sums)
 
 
 class Perception:
@@ -93,6 +100,11 @@ class Perception:
         if len(process.inputs) > 1:
             self.notes[LONGEST] = None
         branches = [self.take_in(process, one) for one in process.inputs]
+        links = [
+            name for branch in branches for name, busy in branch.seconds.items() if busy and name in self.demand.latency
+        ]
+        if len(links) > len(set(links)):
+            self.notes[ALONE] = None
         if process.reader is not None:
             branches = self._read(number, process, process.reader, branches)
         for branch in branches:
@@ -167,8 +179,8 @@ class Perception:
         """Return the mean seconds to encode an amount: by laws of kernels, over its distribution."""
         spec, time = encoder.spec, encoder.time
         if time is None:
-            assert spec.latency is not None
-            return spec.latency.mean + spec.per_unit.mean * amount
+            latency = 0.0 if spec.latency is None else spec.latency.mean
+            return latency + spec.per_unit.mean * amount
         if dist.is_constant or amount != dist.mean:
             return time.encode(*spec.sequences(amount))
         amounts = [float(dist.distribution.quantile((piece + 0.5) / _PIECES)) for piece in range(_PIECES)]

@@ -58,9 +58,13 @@ class Encoder(Spec):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.latency is None) == (self.shape is None):
-            rule = "says nothing of its time; give" if self.latency is None else "tells its time twice; keep one of"
-            raise SpecProblem((), f"{rule} `latency` (and `per_unit`), or `shape` with a profile")
+        timed = self.latency is not None or self.per_unit != ZERO_TIME
+        if self.shape is not None and self.latency is not None:
+            raise SpecProblem(
+                (), "tells its time twice; keep one of `latency` (and `per_unit`), or `shape` with a profile"
+            )
+        if self.shape is None and not timed:
+            raise SpecProblem((), "says nothing of its time; give `latency` or `per_unit`, or `shape` with a profile")
         # What is written at its default, as a resolved scenario does, is no contradiction.
         own = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
         if self.shape is not None and "per_unit" in own:
@@ -140,7 +144,7 @@ class EncoderServer:
         if self.model is None:
             self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
             system.book_waits(self.pool, self.queue_account, self.encode_account)
-        self.latency = None if spec.latency is None else system.stream(f"{self.path}/latency", spec.latency)
+        self.latency = system.stream(f"{self.path}/latency", spec.latency or ZERO_TIME)
         self.per_unit = system.stream(f"{self.path}/per_unit", spec.per_unit)
         self.time: IterationTime | None = None
         if spec.shape is not None:
@@ -151,7 +155,6 @@ class EncoderServer:
         """Return the seconds to encode `amount` units, without any wait."""
         if self.time is not None:
             return self.time.encode(*self.spec.sequences(amount))
-        assert self.latency is not None
         each = self.per_unit.draw(branch.index, ordinal, branch.lane)
         return self.latency.draw(branch.index, ordinal, branch.lane) + each * amount
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import ENTRY, Branch
-from .context import RETRIES
+from .context import RETRIES, Context
 from .host import work
 from .line import cross
 from .service import ATTEMPTS_APART, TaskFailed
@@ -30,6 +30,10 @@ class Intake:
         path = f"modalities.{name}"
         self.path = path
         self.spec = spec
+        self.server = server
+        # Bytes of a unit where it is part of a prompt, and what its tokens weigh there anyhow.
+        self.embedded = spec.bytes * (1.0 if spec.serializer is None else system.serializers[spec.serializer].expansion)
+        self.per_token = system.bytes_per_token
         self.encoder = encoder = None if spec.encoder is None else system.encoder(spec.encoder)
         first = server if encoder is None else encoder
         source = system.node_of(spec.node)
@@ -64,7 +68,17 @@ class Intake:
         came = yield from self.tried(
             branch, attempts, keeps, lambda again: self.attempt(branch, amount, again * ATTEMPTS_APART)
         )
-        return float(round(amount * self.spec.tokens)) if came else None
+        if not came:
+            return None
+        tokens = float(round(amount * self.spec.tokens))
+        self.embed(branch.state, amount, tokens)
+        return tokens
+
+    def embed(self, state: Context, amount: float, tokens: float) -> None:
+        """Let a prompt hold `amount` units themselves, where the modality is `inline`: in place of their `tokens`, which come next."""
+        size = amount * self.embedded - tokens * self.per_token
+        if self.spec.inline and size > 0:
+            state.embed(size, self.server.index)
 
     def tried(
         self, branch: Branch, attempts: int, keeps: bool, attempt: Callable[[int], Generator[None, Any, None]]

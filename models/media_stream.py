@@ -20,6 +20,7 @@ from ..sim.engine.draws import MAX_ORDINAL, lane
 from ..sim.engine.relay import Relay, Stages
 from .aligner import Source
 from .alignment import stamp
+from .context import Context
 from .intake import Intake
 from .line import cross
 from .service import TaskFailed
@@ -79,6 +80,10 @@ class Feed:
     def tokens(self, pieces: float) -> float:
         """Return the tokens of so many pieces."""
         return float(round(pieces * self.spec.units * self.intake.spec.tokens))
+
+    def embed(self, state: Context, pieces: float) -> None:
+        """Let a prompt hold so many pieces themselves, where the modality is `inline`; their tokens come next."""
+        self.intake.embed(state, pieces * self.spec.units, self.tokens(pieces))
 
     def count(self, task: int, own: int) -> int:
         """Return how many pieces the stream of a lane has. Raises TaskFailed where they are more than can be told apart."""

@@ -3,8 +3,9 @@
 The size of an input is counted in units of its kind: images (or tiles of one) of vision, seconds of audio, frames of video,
 records of structured data, and messages of text. It comes with the request, or as a stream of pieces over time.
 
-Leaves out: content, and so quality; codecs of media whose rate follows the content; loss that comes in bursts; media sent again
-with each full prompt, in which they count as tokens.
+Leaves out: content, and so quality; codecs of media whose rate follows the content; loss that comes in bursts. Of media that are
+part of a prompt: their bytes in what homes, checkpoints and members of a team are sent, in which they count as tokens, and in
+the turns of a pipeline; what it takes to encode them again.
 Checked: tests/test_modality.py, tests/data/bad.
 """
 
@@ -93,6 +94,10 @@ class Modality(Spec):
     runtime does everything). Of its encodings a share `errors` fails; what then happens, the step says: where it tries again, up to
     `attempts` times in all. What a model cannot read as it comes needs an `encoder` where a model reads it; what a tool is given,
     such as speech to recognize, needs none.
+
+    `inline`: it is itself part of the prompt, such as base64 in a message: at its bytes, as its `serializer` expands them, in place
+    of what its tokens weigh. A runtime that sends the full prompt with each call sends it with every later model call once more;
+    the first of the model that it was brought to is the one it came with. Else it is stored, and referred to by an id or a URL.
     """
 
     kind: Kind
@@ -105,6 +110,7 @@ class Modality(Spec):
     preprocess: Preprocess | None = None
     encoder: Name | None = None
     stream: MediaStream | None = None
+    inline: bool = False
     errors: Share = 0.0
     attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 3
 
@@ -120,6 +126,8 @@ class Modality(Spec):
             raise SpecProblem(
                 "amount", f"must be a distribution of values >= 0; this one goes down to {self.amount.lower_bound:g}"
             )
+        if self.inline and not self.tokens:
+            raise SpecProblem("inline", "needs `tokens`: what is part of a prompt counts there")
         if self.preprocess is not None and self.preprocess.on == "gpu" and self.encoder is None:
             raise SpecProblem(("preprocess", "on"), "must be `cpu`: without an `encoder` there is no device to take")
         return self

@@ -147,7 +147,7 @@ class ModelCall:
 
     __slots__ = (
         "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "host", "index", "infer_account",
-        "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
+        "inline", "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
         "response", "restores", "server", "speed", "splits", "tokens", "grows", "trims",
     )  # fmt: skip
 
@@ -184,6 +184,9 @@ class ModelCall:
         # On the device the prompt is there, as tokens, and so is the state.
         self.on_device = home == f"{server.path}.device"
         self.trims = self.on_device or not self.grows
+        # Whether a prompt is sent that may hold media themselves.
+        inline = any(modality.inline for modality in system.scenario.modalities.values())
+        self.inline = inline and self.full and not self.trims
         self.assemble = system.scenario.orchestrator.assemble if self.full and not self.on_device else 0.0
         # Whose cores build the prompt, where they are counted.
         self.host = system.hosts.get(home) if self.assemble else None
@@ -297,6 +300,8 @@ class ModelCall:
         facts[OUTPUT_TOKENS] += output
         if self.assemble and self.host is None:
             branch.add(self.assemble_account, self.assemble * total, total)
+        if self.inline:
+            return received * self.per_token + state.resend(server.index)
         return received * self.per_token
 
     def _enter(self, branch: "Branch") -> bool:

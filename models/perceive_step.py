@@ -4,7 +4,8 @@ Leaves out: how it runs (`perceive`); how one modality comes in (`intake`); kind
 Checked: tests/test_perceive.py, tests/data/bad.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,10 +15,12 @@ from ..sim.engine.distributions import DurationDist
 from ..sim.engine.errors import listed
 from ..sim.engine.spec import Name, OneOf, PositiveCount, Quantity, Spec, SpecProblem
 from .alignment import ONE_GROUP, Alignment, Barrier, Late, check
+from .modality import Modality
 from .step import Path, Step
 
 __all__ = ["Fusion", "Hierarchical", "Keep", "LateFusion", "PerceiveStep"]
 
+MOST_COPIES = 1000  # of a modality: keeps a mistyped number from filling the memory
 PositiveTokens = Annotated[float, Quantity(units.TOKENS, open_low=True)]
 
 
@@ -59,7 +62,7 @@ class PerceiveStep(Step):
     """
 
     perceive: Annotated[tuple[Name, ...], Field(min_length=1)]
-    copies: PositiveCount = 1
+    copies: Annotated[PositiveCount, Field(le=MOST_COPIES)] = 1
     model: Name | None = None
     align: Alignment = Alignment(barrier=Barrier())
     late: Late | None = None
@@ -85,6 +88,24 @@ class PerceiveStep(Step):
     def reader(self) -> str | None:
         """The agent that reads each modality by itself; None where none does."""
         return self.fusion.late.agent if isinstance(self.fusion, Fusion) and self.fusion.late is not None else None
+
+    def doubts(self, modalities: Mapping[str, Modality]) -> Iterator[str]:
+        """Yield which clocks are further off than the alignment can bear, in the mean."""
+        window, mark = self.align.window, self.align.watermark
+        bears = window.tolerance if window is not None else mark.length if mark is not None else inf
+        told = "the tolerance" if window is not None else "a window"
+        for name in self.perceive:
+            stream = modalities[name].stream
+            if stream is None or stream.length is None:
+                continue
+            clock = stream.clock
+            off = clock.skew.mean + clock.drift * stream.length.mean
+            if off > bears:
+                yield (
+                    f"modalities.{name}.stream.clock is off by {units.format(off, units.DURATION)} at the end of its stream, "
+                    f"more than {told} of {units.format(bears, units.DURATION)}: pieces of one moment do not meet, and windows "
+                    "close by the clock that is ahead"
+                )
 
     @property
     def patience(self) -> float | None:

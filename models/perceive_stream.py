@@ -212,7 +212,10 @@ class Streams:
         """Encode all of a stream; return its tokens, None where nothing came."""
         taking.hands_on = False
         ended = yield from taking.arrivals(child)
-        return taking.feed.tokens(ended.arriving) if ended.arriving else None
+        if not ended.arriving:
+            return None
+        taking.feed.embed(child.state, ended.arriving)
+        return taking.feed.tokens(ended.arriving)
 
     def _count(self, branch: Branch, gathering: Gathering, takings: Sequence[Taking]) -> None:
         """Count pieces: those captured, those that never came, those that were in no group though they came or would have."""
@@ -250,6 +253,9 @@ class Streams:
                 state.bring(self.process.slot, start)
                 start = state.tokens
             taken = [had + more for had, more in zip(taken, group, strict=True)]
+            for feed, count in zip(feeds, group, strict=True):
+                if feed is not None:
+                    feed.embed(state, count)
             tokens = sum(feed.tokens(count) for feed, count in zip(feeds, taken, strict=True) if feed is not None)
             state.tokens += tokens - added
             added = tokens

@@ -100,7 +100,7 @@ class PipelineStep(Step):
     """Stages in order, which overlap by pieces; with `streaming: false` each works once, on the whole of what the one before made.
 
     The turn of who is listened to counts as over when there has been silence for `endpoint` after the last piece. At a `barge_in`
-    everything under way is cancelled, and the step begins again by listening. `ttfa` is the time from the last piece to the first
+    everything under way is cancelled, and the step begins again by listening, without what was said before. `ttfa` is the time from the last piece to the first
     of the answer; of all turns of a task the longest.
     """
 

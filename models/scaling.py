@@ -220,8 +220,10 @@ def _path(scenario: "Scenario", name: str, factor: str = "") -> str:
         return found[0]
     kind, example = _MEANT[name]
     what = f"there are {len(found)} {kind}: {listed(found)}" if found else f"there are no {kind}"
+    if not found and name == "modalities":
+        raise ScalingError(f"--over {factor or name}: {what}, so that no step takes in modalities to count")
     remedy = f"say which, as in `--set 'scaling={{{name}: {found[0] if found else example}}}'`"
-    if not found and name != "modalities":
+    if not found:
         remedy += f", or sweep the path itself: `--over {example}=1..16`"
     raise ScalingError(f"--over {factor or name}: {what}; {remedy}")
 

@@ -6,7 +6,7 @@ Checked: tests/test_scenario.py, tests/data/bad.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -44,12 +44,14 @@ from .memory import Memory
 from .modality import Modality
 from .network import Network
 from .orchestrator import Orchestrator
+from .perceive_step import PerceiveStep
 from .references import problems
 from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
 from .scaling import ScalingSpec
 from .serializer import Codec, Serializer, defaults
 from .slo import Slo, objectives
+from .step import Step
 from .tool import Tool
 from .workflow import Workflow
 from .workload import Workload
@@ -256,11 +258,15 @@ class Scenario(Spec):
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
         for path, draw in _distributions(self, ()):
             found += [f"{'.'.join(path)}: {doubt}" for doubt in draw.doubts()]
-        return found + self._idle()
+        flows = {"workflow": self.workflow} | {f"workflows.{name}": flow for name, flow in self.workflows.items()}
+        steps = {f"{path}.steps.{name}": step for path, flow in flows.items() for name, step in flow.steps.items()}
+        for place, step in steps.items():
+            if isinstance(step, PerceiveStep):
+                found += [f"{place}: {doubt}" for doubt in step.doubts(self.modalities)]
+        return found + self._idle(steps.values())
 
-    def _idle(self) -> list[str]:
+    def _idle(self, steps: Iterable[Step]) -> list[str]:
         """Return the modalities that no step takes in, and the encoders that encode none of the others."""
-        steps = [step for flow in (self.workflow, *self.workflows.values()) for step in flow.steps.values()]
         taken = {name for step in steps for _, kind, name in step.uses() if kind == "modalities"}
         encoding = {self.modalities[name].encoder for name in taken}
         found = [f"modalities.{name}: no step takes it in" for name in self.modalities if name not in taken]

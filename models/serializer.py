@@ -5,7 +5,8 @@ A scenario's own come first, then the codecs that its profile has laws of, then 
 Leaves out: codecs that change with the content; media codecs.
 Checked: tests/test_network.py, tests/test_on_machine.py.
 Source of the defaults: medians on 0.5 MB of chat history, CPython on a busy 2-core x86-64 machine
-(`json.dumps` 1.92 ms, `json.loads` 0.63 ms, msgpack 0.124 ms and 0.199 ms), measured for this project.
+(`json.dumps` 1.92 ms, `json.loads` 0.63 ms, msgpack 0.124 ms and 0.199 ms), measured for this project. Of `base64`, a text in a
+JSON message: 1.5 MB in 3.8 + 5.7 ms there and 7.8 + 1.2 ms back, measured likewise.
 """
 
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ Codec = Serializer | ProfileSerializer
 
 
 def defaults(profile: "Profile | None") -> dict[str, Codec]:
-    """Return the serializers of a scenario that has none of its own: every codec that a profile has, `json` and `binary`.
+    """Return the serializers of a scenario that has none of its own: every codec that a profile has, `json`, `base64` and `binary`.
 
     `binary` is msgpack where the profile has a law of it.
     """
@@ -108,6 +109,11 @@ _MEASURED = {
     "json": {
         "encode": {"overhead": "20 us", "bandwidth": "260 MB/s"},
         "decode": {"overhead": "9 us", "bandwidth": "800 MB/s"},
+    },
+    "base64": {
+        "encode": {"overhead": "20 us", "bandwidth": "160 MB/s"},
+        "decode": {"overhead": "9 us", "bandwidth": "170 MB/s"},
+        "expansion": 4 / 3,
     },
     "binary": {
         "encode": {"overhead": "1.3 us", "bandwidth": "4 GB/s"},

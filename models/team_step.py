@@ -83,6 +83,9 @@ class Stop(OneOf):
 class TeamStep(Step):
     """Agents that work together: `members` names the step (and what follows it until `done`) or workflow that a role runs.
 
+    The roles are `agent` (single); `lead` and `worker` (supervisor, hierarchy); `member`, and for a blackboard maybe a
+    `controller`; `debater`, and maybe a `judge`, who hears every round; in a chain or swarm, in place of `size` times one
+    `member`, any roles in that order; in a graph those that its nodes have.
     `size` counts chain, workers, debaters or members of a swarm; a hierarchy has `depth` levels of `fanout` below its lead;
     a graph has `nodes` (name: role), `edges` and a `start`. `rounds` are those of a debate or board, or the delegations of
     the top lead. `quorum` says on how many a join waits, in a graph of the predecessors; `rest` what becomes of the others.

@@ -109,10 +109,18 @@ class Traffic:
         matrix = (keeps[:, None] * self.onward + shares).T
         return self.per_visit(self._solve(matrix, given + self.onward.T @ (self.visits * sets)))
 
-    def again(self) -> Vector:
-        """Return, for each step, the probability that a task which is there comes there once more."""
-        ways = np.linalg.inv(np.eye(len(self.nodes)) - self.onward - self.apart)
-        return 1 - 1 / np.diagonal(ways)
+    def after_others(self, number: int, most: int) -> Vector:
+        """Return P(a task that comes to this node has been at its step, in whichever way, k times or more), k to `most`."""
+        same = np.array([node.process is self.nodes[number].process for node in self.nodes])
+        onward = self.onward + self.apart
+        # Ways from one visit of the step to the next: those that pass no other.
+        ways = np.linalg.inv(np.eye(len(same)) - np.where(same[:, None], 0.0, onward))
+        first, following = self.first @ ways, np.where(same[:, None], onward, 0.0) @ ways
+        found, come = np.ones(most + 1), float(self.visits[number])
+        for k in range(1, most + 1):
+            found[k] = max(0.0, found[k - 1] - float(first[number]) / come)
+            first = first @ following
+        return found
 
     def summed(self, growth: Vector) -> Vector:
         """Return the growth at each visit with that of branches, as far as the join waits for them."""

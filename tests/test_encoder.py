@@ -29,6 +29,12 @@ def test_a_call_takes_its_latency_and_more_for_each_unit() -> None:
     }
 
 
+def test_the_time_of_a_unit_is_enough() -> None:
+    """Without a `latency`, a call takes what its units do."""
+    result = run(world({"per_unit": "5 ms"}, {"amount": 4}))
+    assert named(result, "encode") == pytest.approx(0.02)
+
+
 def test_who_finds_no_slot_waits_at_the_encoder() -> None:
     """Three copies on two slots of 1 s: the third waits 1 s, as queueing at `encoders.enc`, which is a resource of the run."""
     result = run(world({"latency": "1 s", "replicas": 2}, copies=3))

@@ -178,7 +178,7 @@ def test_a_saturating_curve_has_no_single_exponent() -> None:
     found = growth(noisy(LOADS, 1 / (1 - LOADS / 20), 4))
     assert (found.verdict, found.exponent, found.chosen) == ("super-linear", None, None)
     assert "no single exponent" in found.reasons[0]
-    assert sentence(found).startswith("super-linear, no single exponent: local exponent rises from 0.")
+    assert sentence(found).startswith("super-linear, no single exponent: marginal cost rises, local exponent from 0.")
     # d log T / d log x = x / (20 - x): between 1 and 2, and between 18 and 19, to first order.
     assert found.local[0].exponent.value == pytest.approx(math.log(19 / 18) / math.log(2), abs=0.05)
     assert found.local[-1].exponent.value == pytest.approx(math.log(2) / math.log(19 / 18), abs=0.6)

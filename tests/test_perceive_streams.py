@@ -495,3 +495,18 @@ def test_periods_that_are_no_whole_part_of_the_length() -> None:
     result = run(world({"a": stream({"rate": "3 / s", "length": "1.05 s"})}))
     assert fact(result, "pieces") == ceil(1.05 * 3)
     assert seconds(result) == pytest.approx(1.05)
+
+
+def test_a_clock_that_no_alignment_can_bear_is_doubted() -> None:
+    """Skew, and drift by the end of the stream, beyond the tolerance of a window or the length of a watermark's are told."""
+    for align, bears in (({"window": {"length": "200 ms", "tolerance": "30 ms"}}, 0.03), (WATERMARK, 0.2)):
+        for clock, off in (
+            ({"skew": f"{1.1 * bears} s"}, True),
+            ({"drift": 1.1 * bears}, True),
+            ({"skew": f"{0.9 * bears} s"}, False),
+        ):
+            told = scene(world({"a": stream(), "b": stream({"clock": clock})}, align=align)).doubts()
+            assert (
+                any(doubt.startswith("workflow.steps.see: modalities.b.stream.clock is off") for doubt in told) == off
+            )
+    assert not any("clock" in doubt for doubt in scene(world({"a": stream({"clock": {"skew": "9 s"}})})).doubts())

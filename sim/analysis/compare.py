@@ -22,6 +22,7 @@ import numpy as np
 
 from ..engine.errors import CoordsimError
 from ..engine.ledger import CATEGORIES
+from ..profile.law import widest
 from . import measure
 from .comparison import Ablation, ByTask, ComparisonResult, Metric, Part, Point, Region, Saving, Switch, Verdict
 from .estimator import Estimator, Measured
@@ -174,7 +175,7 @@ class _Collected:
         self.savings[slot] = saving(a, b, by, self.tolerance)
         if kind == "main":
             self.starts = [run.start for run in a]
-            doubts = tuple(dict.fromkeys(doubt for run in (*before, *after) for doubt in run.doubts))
+            doubts = tuple(widest(doubt for run in (*before, *after) for doubt in run.doubts))
             self.details = (metrics(a, b, by), categories(a, b, by), by_task(a, b, by), doubts)
 
     def result(self, seed: int, interrupted: bool = False) -> ComparisonResult | None:

@@ -426,5 +426,5 @@ def sentence(found: Growth) -> str:
     moves = "rises" if slopes[-1] > slopes[0] else "falls"
     if found.verdict == ("sub-linear" if moves == "rises" else "super-linear"):  # for all that, by an offset
         return f"{found.verdict}, no single exponent{law}: {found.reasons[-1 if len(found.reasons) < 2 else 1]}"
-    moved = f"local exponent {moves} from {slopes[0]:.1f} to {slopes[-1]:.1f}"
+    moved = f"marginal cost {moves}, local exponent from {slopes[0]:.1f} to {slopes[-1]:.1f}"
     return f"{found.verdict}, no single exponent{law}: {moved}"

@@ -210,6 +210,8 @@ def _parallel(
     """Yield the results in order. Whoever stops early closes the generator, and that ends the workers."""
     from joblib import Parallel, delayed, parallel_config
 
+    # Of a worker that ended for want of work, and is replaced, nobody needs to hear.
+    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     # One thread a worker: more only compete for the cores.
     with parallel_config(backend="loky", inner_max_num_threads=1):
         pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all", max_nbytes=None)

@@ -26,6 +26,7 @@ import numpy as np
 
 from ..engine.errors import CoordsimError
 from ..engine.ledger import CATEGORIES
+from ..profile.law import widest
 from . import measure
 from .causes import ALL_OFF, GONE, RESAMPLES, Ablated, Cause, cause_of, exponent_drop, rise_left
 from .growth import Curve, Growth, growth
@@ -187,7 +188,7 @@ def run_plan(
         confidence=settings.confidence,
         ablated=plan.ablated,
         sweeps=tuple(judge.sweep(one) for one in plan.sweeps),
-        doubts=tuple(doubt for doubt in doubts if doubt not in plan.silent),
+        doubts=tuple(widest(doubt for doubt in doubts if doubt not in plan.silent)),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ..engine.ledger import UNFINISHED
+from ..profile.law import widest
 from . import measure
 from .batches import drift
 from .doubts import find_doubts
@@ -70,7 +71,7 @@ def summarize(
         precision=None,
         largest=_largest(categories, len(results)),
         warnings=(),
-        doubts=tuple(dict.fromkeys(doubt for result in results for doubt in result.doubts)),
+        doubts=tuple(widest(doubt for result in results for doubt in result.doubts)),
     )
     return find_doubts(summary, runs)
 

@@ -5,7 +5,8 @@ Checked: tests/test_profile.py.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -21,7 +22,7 @@ from ..engine.spec import Count, Quantity, Spec, SpecProblem
 from .forms import Feature, Form, Numbers
 from .ops import Op, Options, Sizes
 
-__all__ = ["HeldOut", "Law", "Measured", "Residual", "Timing"]
+__all__ = ["HeldOut", "Law", "Measured", "Residual", "Timing", "widest"]
 
 Error = Annotated[float, Quantity(units.NUMBER)]
 
@@ -185,6 +186,22 @@ class Timing:
                 f"{self.name} was asked beyond the {name} of {_span(low, high)} it was fitted on: {', '.join(beyond)}"
             )
         return found
+
+
+def widest(sentences: Iterable[str]) -> list[str]:
+    """Return the sentences of several runs in order, of those about one law and size the one that goes furthest beyond it.
+
+    >>> widest(["gemm: above it by up to 2 times", "other", "gemm: above it by up to 10 times"])
+    ['gemm: above it by up to 10 times', 'other']
+    """
+    found: dict[str, tuple[float, str]] = {}
+    for sentence in sentences:
+        what = re.split(r": (?=below it|above it)", sentence, maxsplit=1)[0]
+        factors = re.findall(r"by up to (more than )?([\d.]+) times", sentence)
+        beyond = max((float(factor) + bool(more) for more, factor in factors), default=0.0)
+        if what not in found or beyond > found[what][0]:
+            found[what] = (beyond, sentence)
+    return [sentence for _, sentence in found.values()]
 
 
 def _factor(large: float, small: float) -> str:

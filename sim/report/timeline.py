@@ -27,6 +27,7 @@ _SIZES = {
     "inference": units.TOKENS,
     "context": units.TOKENS,
     "chat": units.TOKENS,
+    "encode": units.SIZE,
 }
 
 Row = tuple[Span, str]
@@ -102,7 +103,7 @@ def _category(span: Span) -> str:
 
 
 def _marks(span: Span) -> str:
-    dimension = _SIZES.get(span.name if span.category == STRUCTURE else span.category)
+    dimension = _SIZES.get(span.name) or _SIZES.get(span.category)
     size = [units.format(span.size, dimension)] if dimension is not None and span.size else []
     lost = ["lost"] if span.lost else []
     return " ".join([*size, *lost, *([] if span.critical else ["(overlapped)"])])
