@@ -191,14 +191,14 @@ def compare(
     from .models import options
     from .models.compare import CompareOptions, run_comparison
     from .sim.analysis.compare import ComparisonInterrupted
-    from .sim.report import compare_files, compare_tables
+    from .sim.report.compare_tables import ANSWERS, warnings
     from .sim.report.shipped import find
 
     wanted = CompareOptions(runtimes or (), changes or (), over or (), ablate, tolerance)
     changed = options.overrides(seed, tasks, horizon, None)
     loaded = options.read_comparison(find(scenario), sets or (), changed, wanted)
     if out is not None:
-        compare_files.check_free(out, overwrite)
+        ANSWERS.check_free(out, overwrite)
     stopped = False
     try:
         with _bar(loaded.name, quiet) as bar:
@@ -207,10 +207,10 @@ def compare(
         if stop.result is None:
             raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
         found, stopped = stop.result, True
-    compare_files.put_comparison(found, format)
-    warn(compare_tables.warnings(found), again(scenario, sets))
+    ANSWERS.put(found, format)
+    warn(warnings(found), again(scenario, sets))
     if out is not None:
-        compare_files.write(found, loaded.to_yaml(), out, overwrite)
+        ANSWERS.write(found, loaded.to_yaml(), out, overwrite)
         if not quiet:
             say(f"written to {out}")
     if stopped:

@@ -76,15 +76,19 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
     from .models.scaling import make_plan, simulate_text, unit_of_metric
     from .sim.analysis.replicate import Settings
     from .sim.analysis.scaling import ScalingInterrupted, run_plan
-    from .sim.report import scaling_files, scaling_tables
+    from .sim.report import scaling_tables
+    from .sim.report.answers import Answers
     from .sim.report.doctor import cores
+    from .sim.report.scaling_plot import page
     from .sim.report.shipped import find
 
     unit = unit_of_metric(metric)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
     plan = make_plan(loaded, over or (), stream=stream, only=only, ablate=ablation)
+    tables = scaling_tables.report, scaling_tables.to_csv, scaling_tables.to_json
+    answers = Answers("sweep", "scaling", *tables, pages={"scaling.html": page})
     if out is not None:
-        scaling_files.check_free(out, overwrite)
+        answers.check_free(out, overwrite)
     settings = Settings(
         replications=replications or min(loaded.replications, MOST_REPLICATIONS),
         warmup=loaded.workload.warmup,
@@ -100,10 +104,10 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
             )  # fmt: skip
     except ScalingInterrupted as stop:
         raise typer.Exit(say(str(stop), INTERRUPTED)) from None
-    scaling_files.put_scaling(found, format)
+    answers.put(found, format)
     warn(scaling_tables.warnings(found), again(scenario, sets))
     if out is not None:
-        scaling_files.write(found, loaded.to_yaml(), out, overwrite)
+        answers.write(found, loaded.to_yaml(), out, overwrite)
         if not quiet:
             say(f"written to {out}")
     if found.undecided:

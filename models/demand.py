@@ -18,7 +18,7 @@ from .agent_step import AgentProcess
 from .checkpoint import Checkpoints
 from .control import Control
 from .demand_held import Amounts, Holdings
-from .demand_media import Perception, brings, letting
+from .demand_media import Perception, brings, embeds, letting
 from .demand_stages import Pipelines, flows
 from .demand_team import Teams
 from .demand_tokens import Held, Letting, TokenMeans
@@ -86,7 +86,7 @@ class Demand:
         self.uncut = traffic.carried(counts.request, self.growth, teams.into(lambda _, part: (part.brief, part.extra)))
         self.most = counts.most
         self.tokens = np.minimum(self.uncut, self.most)
-        amounts = Amounts(self.uncut, self.tokens, self.growth)
+        amounts = Amounts(self.uncut, self.tokens, self.growth, embeds(counts, traffic, self.growth))
         self.held = Holdings(system, counts, traffic, amounts, teams, self.lettings)
         self.media, self.pipelines = Perception(self), Pipelines(self)
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]
@@ -202,7 +202,8 @@ class Demand:
         received = max(0.0, received)
         if not call.grows:
             total, carried, cached = new, 0.0, 0.0
-        cost = self.message(call.request, received * call.per_token)
+        media = held.media - held.came if call.inline else 0.0
+        cost = self.message(call.request, received * call.per_token + media)
         cost.add(self.message(call.response, output * call.per_token))
         self.burst(cost, "context", call.host, call.assemble * total)
         if call.restores:
@@ -286,6 +287,8 @@ class Demand:
             (begun * brought.prompted + later) / turns,
             (begun * brought.seen + left) / turns,
             (begun * (brought.known if brought.cached is None else brought.cached) + left) / turns,
+            media=brought.media,
+            came=begun * brought.came / turns,
         )
         turn = self.call(call, mean, output)
         if process.lookup is not None:

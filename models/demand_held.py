@@ -26,11 +26,15 @@ __all__ = ["Amounts", "Holdings"]
 
 @dataclass
 class Amounts:
-    """Tokens at each step: on arrival (`uncut` by summaries, and with them), and how many a visit adds."""
+    """Tokens at each step: on arrival (`uncut` by summaries, and with them), and how many a visit adds.
+
+    `media` are the bytes that it adds to a prompt beyond its tokens, and how many of them stay, by the server they are brought to.
+    """
 
     uncut: Vector
     tokens: Vector
     growth: Vector
+    media: dict[int, tuple[Vector, Vector]]
 
 
 class Holdings:
@@ -67,6 +71,8 @@ class Holdings:
             self.start[number] = max(0.0, self.tokens[number] - letting.kept)
         nodes = traffic.nodes
         self.chance = np.array([node.acts * (1.0 if node.turns is None else node.turns.begun) for node in nodes])
+        self.came: dict[int, Vector] = {}  # by server: bytes of media that its next call has come with
+        self.media = self._media(amounts)
         self._calls()
         self._control()
         self._memories()
@@ -75,7 +81,19 @@ class Holdings:
         """Return what a task brings to a step that calls a model."""
         caller, server = call.index, call.server.index
         means = self.tokens, self.known[caller], self.prompted[caller], self.seen[server], self.cached[caller]
-        return Held(*(float(mean[number]) for mean in means))
+        came = float(self.came[server][number]) if server in self.came else 0.0
+        return Held(*(float(mean[number]) for mean in means), media=float(self.media[number]), came=came)
+
+    def _media(self, amounts: Amounts) -> Vector:
+        """Return the bytes of media that prompts hold at each step, but for those that summaries have replaced."""
+        calls = [call_of(node) for node in self.traffic.nodes]
+        found = np.zeros(len(calls))
+        for server, (brought, stays) in amounts.media.items():
+            found += self.traffic.carried(0.0, stays)
+            same = np.array([call is not None and call.server.index == server for call in calls])
+            reads = np.array([isinstance(node.process, PerceiveProcess) for node in self.traffic.nodes])
+            self.came[server] = self.traffic.remembered(1 - (same & ~reads) * self.chance, brought)
+        return found * np.divide(amounts.tokens, amounts.uncut, out=np.ones_like(found), where=amounts.uncut > 0)
 
     # Callers and servers
 

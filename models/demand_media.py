@@ -10,11 +10,14 @@ from dataclasses import replace
 from math import ceil, inf, log2
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .demand_stages import stream_pieces
 from .demand_tokens import Held, Letting
 from .encoder import EncoderServer
 from .perceive import Keeper, PerceiveProcess, Reader
 from .perceive_step import Fusion, Keep
+from .traffic import Vector
 
 if TYPE_CHECKING:
     from .demand import Cost, Demand
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from .perceive import Input
     from .traffic import Traffic
 
-__all__ = ["Perception", "brings", "letting"]
+__all__ = ["Perception", "brings", "embeds", "letting"]
 
 ALONE = "modalities that come over one link at once count as if each had it to itself: together they take longer"
 LONGEST = "of parallel branches the one that is longest in the mean counts: stragglers take longer"
@@ -62,6 +65,33 @@ def brings(counts: "TokenMeans", process: PerceiveProcess) -> float:
         comes = tries(process, one.intake)[0] if process.spec.partial == "degrade" else 1.0
         total += comes * tokens
     return total
+
+
+def embeds(counts: "TokenMeans", traffic: "Traffic", growth: Vector) -> dict[int, tuple[Vector, Vector]]:
+    """Return the bytes of media that visits add to a prompt beyond their tokens, and how many stay, by the server brought to.
+
+    As much of them stays as of the tokens, of which `growth` does.
+    """
+    found: dict[int, tuple[Vector, Vector]] = {}
+    for number, node in enumerate(traffic.nodes):
+        process = node.process
+        if not isinstance(process, PerceiveProcess) or process.reader is not None:
+            continue  # a reader's answers stay, and no media
+        size = sum(_embeds(process, one) for one in process.inputs)
+        if size:
+            brought, stays = found.setdefault(process.server.index, (np.zeros_like(growth), np.zeros_like(growth)))
+            brought[number] = node.acts * size
+            stays[number] = size * growth[number] / brings(counts, process)
+    return found
+
+
+def _embeds(process: PerceiveProcess, one: "Input") -> float:
+    """Return the bytes that one modality adds to a prompt beyond its tokens."""
+    intake, tokens = one.intake, tokens_of(process, one)
+    if not intake.spec.inline:
+        return 0.0
+    comes = tries(process, intake)[0] if process.spec.partial == "degrade" else 1.0
+    return comes * max(0.0, tokens / intake.spec.tokens * intake.embedded - tokens * intake.per_token)
 
 
 def letting(traffic: "Traffic", number: int, process: PerceiveProcess, brought: float) -> Letting | None:

@@ -26,6 +26,8 @@ class Held:
     seen: float = 0.0  # by the server
     cached: float | None = None  # that a cache may still hold, where that is not what the caller knows
     fresh: float | None = None  # probability that the caller's prompt is new to the server, if others may have shown it
+    media: float = 0.0  # bytes that a full prompt holds beyond its tokens,
+    came: float = 0.0  # and of those, what the call came with
 
 
 @dataclass(frozen=True)

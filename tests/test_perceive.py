@@ -336,3 +336,148 @@ def test_a_pair_costs_the_same_whichever_comes_first() -> None:
         flow = chain(("see", {**patch["workflow"]["steps"]["see"], "perceive": ["a", "b"]}))
         drawn.append(named(run(patch, flow), "align"))
     assert drawn[0] == pytest.approx(drawn[1])
+
+
+def _photos(turns: int = 4, runtime: str = "stateless-api", **more: Any) -> Data:
+    """Return the patch of a world with three photos of 1 MB on their way to a model, and an agent's turns."""
+    photo = {
+        "bytes": "1 MB",
+        "tokens": "1000 tokens",
+        "node": "phone",
+        "serializer": "base64",
+        "encoder": "enc",
+        **more,
+    }
+    return {
+        "runtime": {"preset": runtime, "codec": "none"},
+        "serializers": {"base64": {"expansion": 4 / 3}},
+        "modalities": {"photo": {"kind": "vision", **photo}},
+        "encoders": {"enc": {"node": "cloud", "latency": "0 s"}},
+        "agents": {"a": {"model": "llm", "prompt": "10 tokens", "output": "20 tokens"}},
+        "models": {"llm": {"node": "cloud"}},
+        "context": {"bytes_per_token": "4 B / token"},
+        "network": {
+            "nodes": {"phone": {}, "home": {}, "cloud": {}},
+            "links": [
+                {"between": ["phone", "cloud"], "bandwidth": "10 MB/s"},
+                {"between": ["home", "cloud"], "bandwidth": "10 MB/s"},
+            ],
+        },
+        "orchestrator": {"node": "home"},
+        **chain(("see", {"perceive": ["photo"], "copies": 3}), ("work", {"agent": "a", "repeat": turns})),
+    }
+
+
+def _sent(patch: Data, *more: Data) -> float:
+    """Return the bytes that the photos' being part of the prompt adds to those that a task sends."""
+    inline = {"modalities": {"photo": {"inline": True}}}
+    return fact(run(patch, *more, inline), "bytes") - fact(run(patch, *more), "bytes")
+
+
+WEIGHT = 3 * 1000 * 4  # bytes that the tokens of the photos weigh anyhow
+
+
+def test_photos_in_a_prompt_are_sent_again_with_each_later_call() -> None:
+    """Three photos of 1 MB are 4 MB of base64: of four turns the first is what they came with, and the others send them again."""
+    assert _sent(_photos(4)) == pytest.approx(3 * (4e6 - WEIGHT))
+    assert _sent(_photos(1)) == 0
+    assert _sent(_photos(4, serializer=None)) == pytest.approx(3 * (3e6 - WEIGHT))
+    # By hand: the photos, then requests of what is in the prompt, of which answers have 20 tokens, and those answers.
+    whole = fact(run(_photos(2), {"modalities": {"photo": {"inline": True}}}), "bytes")
+    calls = (10 + 3000) * 4 + 20 * 4 + (10 + 20) * 4 + 4e6 + 20 * 4
+    assert whole == pytest.approx(4e6 + calls)
+
+
+def test_it_takes_the_time_of_its_bytes() -> None:
+    """Over 10 MB/s each later call is 0.4 s longer, less what the tokens took; a codec of 1 GB/s at both ends takes 8 ms more."""
+    photos, inline = _photos(4), {"modalities": {"photo": {"inline": True}}}
+    assert total(run(photos, inline)) - total(run(photos)) == pytest.approx(3 * (4e6 - WEIGHT) / 10e6)
+    law = {"bandwidth": "1 GB/s"}
+    coded = {"runtime": {"codec": "own"}, "serializers": {"own": {"encode": law, "decode": law}}}
+    found = [parts(run(photos, coded, more))["serialization"] for more in ({}, inline)]
+    assert found[1] - found[0] == pytest.approx(3 * 2 * (4e6 - WEIGHT) / 1e9)
+
+
+@pytest.mark.parametrize("runtime", ["session-state", "agent-native", "gpu-resident"])
+def test_who_sends_the_rest_only_sends_no_photo_again(runtime: str) -> None:
+    """Where the session or the state is with the server, it makes no difference that photos are part of the prompt."""
+    assert _sent(_photos(4, runtime)) == 0
+
+
+def test_nothing_carried_sends_no_photo_again() -> None:
+    """Where a context does not grow, nothing that is in it is sent again, photos neither."""
+    assert _sent(_photos(4), {"context": {"grows": False}}) == 0
+
+
+def test_only_the_photos_that_are_kept_are_sent_again() -> None:
+    """Three visits, each with two calls: the first sends those of earlier visits, and the second this visit's, too."""
+    flow = {
+        "start": "see",
+        "steps": {
+            "see": {"perceive": ["photo"], "copies": 3, "next": "work"},
+            "work": {"agent": "a", "repeat": 2, "next": "judge"},
+            "judge": {"evaluator": "e", "rejected": "see", "at_most": 3},
+        },
+    }
+    judge = {"evaluators": {"e": {"accept": "0 %", "latency": "0 s"}}}
+    assert _sent(_photos(), judge, {"workflow": flow}) == pytest.approx((0 + 1 + 1 + 2 + 2 + 3) * (4e6 - WEIGHT))
+    flow["steps"]["see"]["keep"] = {"last": 1}  # type: ignore[index]
+    assert _sent(_photos(), judge, {"workflow": flow}) == pytest.approx((0 + 1 + 0 + 1 + 0 + 1) * (4e6 - WEIGHT))
+    # The call that writes a summary sends all there is but what is new, and then the earlier ones are gone.
+    flow["steps"]["see"]["keep"] = {"summary": "20 tokens"}  # type: ignore[index]
+    assert _sent(_photos(), judge, {"workflow": flow}) == pytest.approx(
+        (0 + 1 + 1 + 1 + 1 + 1 + 1 + 1) * (4e6 - WEIGHT)
+    )
+
+
+def test_the_photos_of_branches_are_all_sent_after_their_join() -> None:
+    """Each of two branches sends its own photos again; after the join a call sends those of both, and each of them once."""
+    see, work = {"perceive": ["photo"], "copies": 3}, {"agent": "a", "repeat": 2}
+    flow = {
+        "start": "both",
+        "steps": {
+            "both": {"fork": ["see", "other"], "next": "last"},
+            "see": {**see, "next": "work"},
+            "other": {**see, "next": "work"},
+            "work": work,
+            "last": {"agent": "a"},
+        },
+    }
+    assert _sent(_photos(), {"workflow": flow}) == pytest.approx((2 * 1 + 2) * (4e6 - WEIGHT))
+    flow["start"] = "first"
+    flow["steps"]["first"] = {**see, "next": "both"}
+    # What was there before the fork came with the call of one of them: the other sends it, too.
+    more = (1 + 2 * 1) + 2 * 1 + (1 + 2)
+    assert _sent(_photos(), {"workflow": flow}) == pytest.approx(more * (4e6 - WEIGHT))
+
+
+def test_another_model_must_be_sent_the_photos() -> None:
+    """They were brought to the first model: another one's first call sends them."""
+    other = {"models": {"other": {"kind": "llm", "node": "cloud"}}, "agents": {"a": {"model": "other"}}}
+    patch = _photos(1)
+    patch["workflow"]["steps"]["see"]["model"] = "llm"
+    assert _sent(patch, other) == pytest.approx(4e6 - WEIGHT)
+
+
+def test_a_photo_that_was_read_alone_is_no_part_of_later_prompts() -> None:
+    """In a late fusion only the answers join; the reader's call is the one that a photo came with."""
+    flow = chain(
+        ("see", {"perceive": ["photo"], "copies": 3, "fusion": {"late": {"agent": "a"}}}),
+        ("work", {"agent": "a", "repeat": 2}),
+    )
+    assert _sent(_photos(), flow) == 0
+
+
+def test_media_leave_a_context_with_their_tokens() -> None:
+    """Of three inputs the one among the tokens that leave goes, and the one behind them moves up; a summary replaces all."""
+    state = Context(1, 1, 0, 1)
+    for tokens, size in ((20.0, 1.0), (30.0, 2.0), (50.0, 4.0)):
+        state.embed(size, 0)
+        state.tokens += tokens
+    child = state.fork()
+    assert (state.resend(0), child.resend(0)) == (0.0, 7.0)  # it came with one call, of whichever branch
+    child.cut(20.0, 30.0, [0.0], "cut")
+    assert [(one.start, one.size) for one in child.media] == [(0.0, 1.0), (20.0, 4.0)]
+    assert state.resend(0) == 7.0
+    state.replace(5.0, 0, [0.0])
+    assert state.resend(0) == 0.0

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..analysis.comparison import Ablation, ComparisonResult, Metric, Part, Point, Region, Saving, Switch
 from ..analysis.statistics import Estimate
+from .answers import Answers
 from .layout import Report, Table
 from .numbers import NOTHING, plain, show, unit_of
 from .region import statement as region_statement
@@ -353,3 +354,6 @@ def _saving(table: str, name: str, one: Saving) -> Iterator[Row]:
 
 def _number(value: float) -> str:
     return repr(float(value)) if math.isfinite(value) else ""
+
+
+ANSWERS = Answers("comparison", "comparison", report, to_csv, to_json)
