@@ -241,8 +241,10 @@ class Context:
         base = end = self.tokens
         known, found = set(map(id, self.media)), list(self.media)
         for child in children:
-            for one in child.media:
-                if id(one) not in known:
-                    found.append(Media(end + max(0.0, one.start - base), one.size, one.sent))
+            found += [
+                Media(end + max(0.0, one.start - base), one.size, one.sent)
+                for one in child.media
+                if id(one) not in known
+            ]
             end += max(0.0, child.tokens - base)
         self.media = tuple(found)

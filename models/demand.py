@@ -86,7 +86,7 @@ class Demand:
         self.uncut = traffic.carried(counts.request, self.growth, teams.into(lambda _, part: (part.brief, part.extra)))
         self.most = counts.most
         self.tokens = np.minimum(self.uncut, self.most)
-        amounts = Amounts(self.uncut, self.tokens, self.growth, embeds(counts, traffic, self.growth))
+        amounts = Amounts(self.uncut, self.tokens, self.growth, embeds(traffic, self.lettings))
         self.held = Holdings(system, counts, traffic, amounts, teams, self.lettings)
         self.media, self.pipelines = Perception(self), Pipelines(self)
         self.costs = [self.visit(number, node) for number, node in enumerate(nodes)]

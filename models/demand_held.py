@@ -28,7 +28,7 @@ __all__ = ["Amounts", "Holdings"]
 class Amounts:
     """Tokens at each step: on arrival (`uncut` by summaries, and with them), and how many a visit adds.
 
-    `media` are the bytes that it adds to a prompt beyond its tokens, and how many of them stay, by the server they are brought to.
+    `media` are bytes that a prompt holds beyond its tokens: how many come with the next call of a server, and how many stay.
     """
 
     uncut: Vector
@@ -82,18 +82,19 @@ class Holdings:
         caller, server = call.index, call.server.index
         means = self.tokens, self.known[caller], self.prompted[caller], self.seen[server], self.cached[caller]
         came = float(self.came[server][number]) if server in self.came else 0.0
-        return Held(*(float(mean[number]) for mean in means), media=float(self.media[number]), came=came)
+        tokens, known, prompted, seen, cached = (float(mean[number]) for mean in means)
+        return Held(tokens, known, prompted, seen, cached, media=float(self.media[number]), came=came)
 
     def _media(self, amounts: Amounts) -> Vector:
         """Return the bytes of media that prompts hold at each step, but for those that summaries have replaced."""
         calls = [call_of(node) for node in self.traffic.nodes]
         found = np.zeros(len(calls))
-        for server, (brought, stays) in amounts.media.items():
+        for server, (comes, stays) in amounts.media.items():
             found += self.traffic.carried(0.0, stays)
             same = np.array([call is not None and call.server.index == server for call in calls])
-            reads = np.array([isinstance(node.process, PerceiveProcess) for node in self.traffic.nodes])
-            self.came[server] = self.traffic.remembered(1 - (same & ~reads) * self.chance, brought)
-        return found * np.divide(amounts.tokens, amounts.uncut, out=np.ones_like(found), where=amounts.uncut > 0)
+            self.came[server] = self.traffic.remembered(1 - same * self.chance, comes)
+        found *= np.divide(amounts.tokens, amounts.uncut, out=np.ones(len(calls)), where=amounts.uncut > 0)
+        return found
 
     # Callers and servers
 

@@ -67,21 +67,23 @@ def brings(counts: "TokenMeans", process: PerceiveProcess) -> float:
     return total
 
 
-def embeds(counts: "TokenMeans", traffic: "Traffic", growth: Vector) -> dict[int, tuple[Vector, Vector]]:
-    """Return the bytes of media that visits add to a prompt beyond their tokens, and how many stay, by the server brought to.
+def embeds(traffic: "Traffic", lettings: dict[int, Letting]) -> dict[int, tuple[Vector, Vector]]:
+    """Return the bytes of media that come with the next call of a server, beyond their tokens, and how many stay, by server.
 
-    As much of them stays as of the tokens, of which `growth` does.
+    A call that writes a summary is the one that they came with, if there is one at that visit.
     """
     found: dict[int, tuple[Vector, Vector]] = {}
+    places = len(traffic.nodes)
     for number, node in enumerate(traffic.nodes):
         process = node.process
         if not isinstance(process, PerceiveProcess) or process.reader is not None:
             continue  # a reader's answers stay, and no media
         size = sum(_embeds(process, one) for one in process.inputs)
         if size:
-            brought, stays = found.setdefault(process.server.index, (np.zeros_like(growth), np.zeros_like(growth)))
-            brought[number] = node.acts * size
-            stays[number] = size * growth[number] / brings(counts, process)
+            comes, stays = found.setdefault(process.server.index, (np.zeros(places), np.zeros(places)))
+            let_go = lettings.get(number)
+            comes[number] = node.acts * size * (1 - (0.0 if let_go is None else let_go.summaries))
+            stays[number] = node.acts * size * (1.0 if let_go is None else let_go.whole)
     return found
 
 
@@ -104,7 +106,11 @@ def letting(traffic: "Traffic", number: int, process: PerceiveProcess, brought: 
         drops = float(before[-1])
         held = brought * float(before[1:].sum())
         return Letting(
-            node.acts * drops, node.acts * brought * drops, node.acts * held, node.acts * brought * (1 - drops)
+            node.acts * drops,
+            node.acts * brought * drops,
+            node.acts * held,
+            node.acts * brought * (1 - drops),
+            1 - drops,
         )
     to = keep.summary or 0.0
     first = int(to // brought) + 1  # visits before the first summary
@@ -113,7 +119,8 @@ def letting(traffic: "Traffic", number: int, process: PerceiveProcess, brought: 
     changes = to - (first - 1) * brought  # the first summary, and what then comes, in place of what was there
     growth = node.acts * (brought * (1 - sums) + changes * (sums - more))
     held = node.acts * (brought * float(before[1 : first + 1].sum()) + changes * more)
-    return Letting(node.acts * sums, node.acts * (brought + to * sums) - growth, held, growth, sums)
+    whole = 1 - sums - (first - 1) * (sums - more)  # the first summary takes the place of all but the newest
+    return Letting(node.acts * sums, node.acts * (brought + to * sums) - growth, held, growth, whole, sums)
 
 
 class Perception:
@@ -270,5 +277,5 @@ class Perception:
             return
         acts = demand.traffic.nodes[number].acts
         tokens = float(demand.tokens[number]) + found.growth / acts + found.tokens / acts
-        has = Held(tokens, seen=float(demand.tokens[number]))
+        has = Held(tokens, seen=float(demand.tokens[number]), media=float(demand.held.media[number]))
         cost.add(demand.call(keeper.call, has, keeper.to, "context"), found.summaries)

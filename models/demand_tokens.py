@@ -34,13 +34,15 @@ class Held:
 class Letting:
     """What a visit of a step lets go of in the mean: `tokens`, with probability `chance`; `kept` lie behind where the first leave.
 
-    Its `growth` is what then stays of what it brings. For that it makes so many `summaries`.
+    Its `growth` is what then stays of what it brings, of which the share `whole` stays as it came. For that it makes so many
+    `summaries`.
     """
 
     chance: float
     tokens: float
     kept: float
     growth: float
+    whole: float
     summaries: float = 0.0
 
 

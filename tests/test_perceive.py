@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coordsim.models.bounds import bounds
 from coordsim.models.context import Context
 from coordsim.models.simulate import simulate
 from coordsim.sim.engine.ledger import Ledger
 
 from .scene import Data, accounts, chain, fact, leaves, named, overlapped, parts, run, scene, statuses, total
+from .test_bounds import counted, said
 
 Z = 3.2905  # two sides of 99.9 % of a normal distribution
 
@@ -411,7 +413,7 @@ def test_nothing_carried_sends_no_photo_again() -> None:
 
 def test_only_the_photos_that_are_kept_are_sent_again() -> None:
     """Three visits, each with two calls: the first sends those of earlier visits, and the second this visit's, too."""
-    flow = {
+    flow: Data = {
         "start": "see",
         "steps": {
             "see": {"perceive": ["photo"], "copies": 3, "next": "work"},
@@ -421,10 +423,10 @@ def test_only_the_photos_that_are_kept_are_sent_again() -> None:
     }
     judge = {"evaluators": {"e": {"accept": "0 %", "latency": "0 s"}}}
     assert _sent(_photos(), judge, {"workflow": flow}) == pytest.approx((0 + 1 + 1 + 2 + 2 + 3) * (4e6 - WEIGHT))
-    flow["steps"]["see"]["keep"] = {"last": 1}  # type: ignore[index]
+    flow["steps"]["see"]["keep"] = {"last": 1}
     assert _sent(_photos(), judge, {"workflow": flow}) == pytest.approx((0 + 1 + 0 + 1 + 0 + 1) * (4e6 - WEIGHT))
     # The call that writes a summary sends all there is but what is new, and then the earlier ones are gone.
-    flow["steps"]["see"]["keep"] = {"summary": "20 tokens"}  # type: ignore[index]
+    flow["steps"]["see"]["keep"] = {"summary": "20 tokens"}
     assert _sent(_photos(), judge, {"workflow": flow}) == pytest.approx(
         (0 + 1 + 1 + 1 + 1 + 1 + 1 + 1) * (4e6 - WEIGHT)
     )
@@ -433,7 +435,7 @@ def test_only_the_photos_that_are_kept_are_sent_again() -> None:
 def test_the_photos_of_branches_are_all_sent_after_their_join() -> None:
     """Each of two branches sends its own photos again; after the join a call sends those of both, and each of them once."""
     see, work = {"perceive": ["photo"], "copies": 3}, {"agent": "a", "repeat": 2}
-    flow = {
+    flow: Data = {
         "start": "both",
         "steps": {
             "both": {"fork": ["see", "other"], "next": "last"},
@@ -466,6 +468,20 @@ def test_a_photo_that_was_read_alone_is_no_part_of_later_prompts() -> None:
         ("work", {"agent": "a", "repeat": 2}),
     )
     assert _sent(_photos(), flow) == 0
+
+
+def test_the_bounds_know_what_is_sent_again() -> None:
+    """What the mean task asks of each link is what the simulator counts: two visits, of whose turns all but the first send again."""
+    patch, inline = _photos(), {"modalities": {"photo": {"inline": True}}}
+    see, work = {"perceive": ["photo"], "copies": 3}, {"agent": "a", "repeat": 3}
+    flow = chain(("see", see), ("work", work), ("again", see), ("more", work))
+    for runtime in ("stateless-api", "session-state"):
+        of = scene(patch, {"runtime": {"preset": runtime, "codec": "none"}}, flow, inline)
+        asked, found = said(bounds(of)), counted(simulate(of))
+        link = "demand network.home->cloud"
+        assert asked[link] == pytest.approx(found[link])
+        again = (0 + 1 + 1 + 1 + 2 + 2) * (4e6 - WEIGHT) / 10e6
+        assert (found[link] > again) == (runtime == "stateless-api")
 
 
 def test_media_leave_a_context_with_their_tokens() -> None:

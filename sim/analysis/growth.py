@@ -243,7 +243,7 @@ def _of_exponent(study: Study, near: Sequence[Fit], exponent: Estimate) -> tuple
     if verdict == "cannot tell" and (study.curve.exact or exponent.method.endswith(_HULL)):
         bends, reason = _bends(study)
         if {says(fit, study.curve.x) for fit in near} == {bends}:
-            return bends, None, [f"no single {told}, which misfits by no chance", reason]
+            return bends, None, [f"no single {told}, which misfits by more than chance", reason]
     return verdict, exponent, [told]
 
 

@@ -308,8 +308,8 @@ def _distinct(found: ScalingResult) -> set[tuple[str, float, tuple[str, ...], st
 
 
 def _exponent(one: Estimate | None) -> tuple[str, str]:
-    """Return an exponent with two decimals, and its interval."""
-    if one is None or not math.isfinite(one.value):
+    """Return an exponent with two decimals, and its interval; nothing where neither end is known."""
+    if one is None or not math.isfinite(one.value) or not (math.isfinite(one.low) or math.isfinite(one.high)):
         return NOTHING, ""
     if one.resolved:
         ends = f"[{one.low:.2f}, {one.high:.2f}]" if one.half_width > 0.005 else ""
