@@ -8,6 +8,7 @@ barge-in spares the stages that it cancels.
 Checked: tests/test_bounds_media.py.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from .stages import AgentStage, Listening, ServiceStage
 from .traffic import Turns
 
 if TYPE_CHECKING:
+    from ..sim.engine.distributions import TokensDist
     from .agent_step import AgentProcess
     from .demand import Cost, Demand
     from .demand_tokens import TokenMeans
@@ -42,6 +44,19 @@ def stream_pieces(feed: "Feed") -> tuple[float, float]:
     """Return how many pieces a stream sends in the mean, and how many of them arrive."""
     sent = pieces(feed.spec)
     return sent, sent * (1 - feed.spec.loss)
+
+
+def chunks_of(output: float, chunk: "TokensDist", fixed: bool) -> float:
+    """Return the mean number of chunks of an output, which is always the same where it is `fixed`; the last is cut short.
+
+    Else it is what renewals need to cover it (W. L. Smith, Proc. Royal Society of Edinburgh A 64, 1954).
+    """
+    spread = 0.0 if chunk.is_constant else chunk.distribution.cv
+    if fixed and not spread:
+        return float(max(1, math.ceil(output / chunk.mean)))
+    if not math.isfinite(spread):
+        spread = 0.0  # there is no such mean
+    return max(1.0, output / chunk.mean + 0.5 * (1 + spread**2))
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,14 @@ def flows(counts: "TokenMeans", process: PipelineProcess) -> list[Flow]:
         else:
             assert isinstance(worker, AgentStage)
             agent: AgentProcess = worker.agent
-            output = counts.output(counts.scenario.agents[agent.spec.agent].output)
+            drawn = counts.scenario.agents[agent.spec.agent].output
+            output = counts.output(drawn)
             chunk = process.spec.pipeline[place].chunk
-            chunks = 1.0 if chunk is None or not streaming else max(1.0, output / chunk.mean)
+            chunks = (
+                1.0
+                if chunk is None or not streaming
+                else chunks_of(output, chunk, fixed=drawn != "trace" and drawn.is_constant)
+            )
             heard = units * worker.tokens if place else 0.0
             made = Flow(1.0, units, chunks, output, heard + counts.before(agent) + output)
         found.append(made)
