@@ -94,7 +94,7 @@ class AgentProcess(Process):
             left -= 1
             self.count(branch)
             outer, began = branch.open_span(), branch.time
-            over = yield from self._turn(branch)
+            over = yield from self.turn(branch)
             branch.close_span(outer, self.act_account, began)
             if self.replanning is not None:
                 draw = self.replanning.draw(branch.index, branch.calls[self.turn_slot], branch.lane)
@@ -104,8 +104,11 @@ class AgentProcess(Process):
                         return target
         return self.onward(branch, visit)
 
-    def _turn(self, branch: Branch) -> Generator[None, Any, bool]:
-        """One inference and the coordination around it; return whether the agent chose to end its loop."""
+    def turn(self, branch: Branch, think: Callable[[Branch], Script] | None = None) -> Generator[None, Any, bool]:
+        """One inference and the coordination around it; return whether the agent chose to end its loop.
+
+        `think` makes the call in place of the agent, for who wants to hear of it as it goes.
+        """
         call = self.call
         if self.control.matters:
             yield from self.control.arrive(branch)
@@ -114,7 +117,9 @@ class AgentProcess(Process):
         for act in self.before:
             yield from act(branch)
         thought = branch.parts[call.infer_account]
-        if not call.direct or branch.lane:
+        if think is not None:
+            yield from think(branch)
+        elif not call.direct or branch.lane:
             yield from call.perform(branch)
         else:
             if call.begin(branch):

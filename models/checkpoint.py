@@ -114,12 +114,8 @@ class Checkpoints:
         if self.waits:
             branch.add(self.account, seconds, size)
         elif seconds:
-            parts = [0.0] * len(branch.parts)
-            parts[self.account] = seconds
-            branch.task.overlap(parts)
-            if branch.spans is not None:
-                beside = lane_of(branch.lane, self.callee, step, 0)
-                branch.spans += (beside, branch.span, self.account, branch.time, branch.time + seconds, size, 0)
+            own = lane_of(branch.lane, self.callee, step, 0)
+            branch.beside(self.account, seconds, branch.time + seconds, own, size)
 
     def flags(self) -> list[str]:
         """Return where the law of a profile was asked for what it was not fitted on."""

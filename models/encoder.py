@@ -58,21 +58,18 @@ class Encoder(Spec):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        timed = self.latency is not None or self.per_unit != ZERO_TIME
         if self.shape is not None and self.latency is not None:
             raise SpecProblem(
                 (), "tells its time twice; keep one of `latency` (and `per_unit`), or `shape` with a profile"
             )
-        if self.shape is None and not timed:
+        if self.shape is None and self.latency is None and not self.says("per_unit"):
             raise SpecProblem((), "says nothing of its time; give `latency` or `per_unit`, or `shape` with a profile")
-        # What is written at its default, as a resolved scenario does, is no contradiction.
-        own = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
-        if self.shape is not None and "per_unit" in own:
+        if self.shape is not None and self.says("per_unit"):
             raise SpecProblem("per_unit", "must be left out: `shape` tells it")
-        if self.shape is None and "dtype" in own:
+        if self.shape is None and self.says("dtype"):
             raise SpecProblem("dtype", "goes with `shape` only")
         for name in _ON_MODEL if self.model is not None else ():
-            if name in own:
+            if self.says(name):
                 raise SpecProblem(name, "must be left out: it runs on the device of `model`")
         return self
 

@@ -97,15 +97,13 @@ class Llm(Spec):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        # What is written at its default, as a resolved scenario does, is no contradiction.
-        own = {name for name in self.model_fields_set if getattr(self, name) != type(self).model_fields[name].default}
         for name in _OF_TOKENS if self.shape is not None else _OF_SHAPE:
-            if name in own:
+            if self.says(name):
                 instead = _INSTEAD.get(name, "`shape` tells it")
                 rule = f"must be left out: {instead}" if self.shape is not None else "goes with `shape` only"
                 raise SpecProblem((name,), rule)
         for name in _MEASURED if self.iteration is not None else ():
-            if name in own:
+            if self.says(name):
                 raise SpecProblem((name,), "must be left out: `iteration` was measured with its own")
         if self.disaggregated is not None and (self.replicas != 1 or self.autoscale is not None):
             name = "replicas" if self.replicas != 1 else "autoscale"

@@ -91,15 +91,10 @@ def _of(name: str, changes: list[Change], missing: str) -> Mechanism:
 
 
 def _pairwise(scenario: "Scenario") -> Iterator[Change]:
-    flows = [
-        ("workflow", scenario.workflow),
-        *((f"workflows.{name}", flow) for name, flow in scenario.workflows.items()),
-    ]
-    for path, flow in flows:
-        for name, step in flow.steps.items():
-            if isinstance(step, PerceiveStep) and step.align.pairwise is not None:
-                patience = step.align.to_data()["pairwise"].get("patience")
-                yield f"{path}.steps.{name}.align", json.dumps({"barrier": {"patience": patience} if patience else {}})
+    for path, step in scenario.steps.items():
+        if isinstance(step, PerceiveStep) and step.align.pairwise is not None:
+            patience = step.align.to_data()["pairwise"].get("patience")
+            yield f"{path}.align", json.dumps({"barrier": {"patience": patience} if patience else {}})
 
 
 def _servers(scenario: "Scenario") -> Iterator[Change]:

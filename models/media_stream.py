@@ -209,7 +209,5 @@ class Taking:
 
     def _fly(self, sender: Branch, number: int, script: Callable[[Branch], Script]) -> None:
         """Let a piece go its own way from here, while its sender goes on."""
-        flight = sender.fork(lane(sender.lane, _FLIGHT, 0, number), sender.state)
-        flight.parts[:] = sender.parts  # its path since the fork of all that hand pieces to each other
-        flight.surplus = [-seconds for seconds in sender.parts]  # of which it did nothing itself
+        flight = sender.depart(lane(sender.lane, _FLIGHT, 0, number), sender.state)
         self.stages.add(flight, script(flight))

@@ -116,11 +116,7 @@ class Modality(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Modality":
-        if (
-            self.stream is not None
-            and "amount" in self.model_fields_set
-            and self.amount != NumberDist.model_validate(1)
-        ):
+        if self.stream is not None and self.says("amount"):
             raise SpecProblem("amount", "must be left out: `stream` tells how much comes")
         if self.amount.lower_bound < 0:
             raise SpecProblem(

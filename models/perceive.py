@@ -245,9 +245,7 @@ class PerceiveProcess(Process):
             pairs = list(zip(labels[::2], labels[1::2], strict=False))
             seconds = [self.levels.seconds(branch, visit, *pair) for pair in pairs]
             branch.add(self.fuse_account, max(seconds))
-            beside = [0.0] * len(branch.parts)
-            beside[self.fuse_account] = sum(seconds) - max(seconds)
-            branch.task.overlap(beside)
+            branch.task.overlap_in(self.fuse_account, sum(seconds) - max(seconds))
             labels = [f"{a}+{b}" for a, b in pairs] + labels[len(labels) // 2 * 2 :]
 
 

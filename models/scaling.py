@@ -261,14 +261,8 @@ def _flows(scenario: "Scenario") -> list[tuple[str, Workflow]]:
 
 def _step_at(scenario: "Scenario", path: str, last: str) -> Step | None:
     """Return the step whose field `last` is at the path; None where it is anything else."""
-    for place, flow in [
-        ("workflow", scenario.workflow),
-        *((f"workflows.{n}", f) for n, f in scenario.workflows.items()),
-    ]:
-        for name, step in flow.steps.items():
-            if path == f"{place}.steps.{name}.{last}":
-                return step
-    return None
+    own = f".{last}"
+    return scenario.steps.get(path.removesuffix(own)) if path.endswith(own) else None
 
 
 def _text(value: float) -> str:

@@ -6,7 +6,7 @@ Checked: tests/test_scenario.py, tests/data/bad.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -240,6 +240,12 @@ class Scenario(Spec):
         return self.classes or {"task": TaskClass()}
 
     @property
+    def steps(self) -> dict[str, Step]:
+        """The steps of all workflows, by path, such as `workflow.steps.act`."""
+        flows = {"workflow": self.workflow} | {f"workflows.{name}": flow for name, flow in self.workflows.items()}
+        return {f"{path}.steps.{name}": step for path, flow in flows.items() for name, step in flow.steps.items()}
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives that `slo` asks for, with thresholds in seconds, shares and the like."""
         return objectives(self.slo)
@@ -258,16 +264,14 @@ class Scenario(Spec):
         found = [f"workload: {doubt}" for doubt in self.workload.doubts()]
         for path, draw in _distributions(self, ()):
             found += [f"{'.'.join(path)}: {doubt}" for doubt in draw.doubts()]
-        flows = {"workflow": self.workflow} | {f"workflows.{name}": flow for name, flow in self.workflows.items()}
-        steps = {f"{path}.steps.{name}": step for path, flow in flows.items() for name, step in flow.steps.items()}
-        for place, step in steps.items():
+        for place, step in self.steps.items():
             if isinstance(step, PerceiveStep):
                 found += [f"{place}: {doubt}" for doubt in step.doubts(self.modalities)]
-        return found + self._idle(steps.values())
+        return found + self._idle()
 
-    def _idle(self, steps: Iterable[Step]) -> list[str]:
+    def _idle(self) -> list[str]:
         """Return the modalities that no step takes in, and the encoders that encode none of the others."""
-        taken = {name for step in steps for _, kind, name in step.uses() if kind == "modalities"}
+        taken = {name for step in self.steps.values() for _, kind, name in step.uses() if kind == "modalities"}
         encoding = {self.modalities[name].encoder for name in taken}
         found = [f"modalities.{name}: no step takes it in" for name in self.modalities if name not in taken]
         return found + [

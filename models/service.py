@@ -172,14 +172,10 @@ class Service:
 
     def _overlap(self, branch: "Branch", account: int, seconds: float) -> None:
         """Keep `seconds` until now as work beside the branch."""
-        if not seconds:
-            return
-        parts = [0.0] * len(branch.parts)
-        parts[account] = seconds
-        branch.task.overlap(parts)
-        if branch.spans is not None:
-            beside = lane_of(branch.lane, self.callee, branch.calls[self.callee], 0)
-            branch.spans += (beside, branch.span, account, branch.time - seconds, branch.time, 0.0, 0)
+        if seconds:
+            branch.beside(
+                account, seconds, branch.time, lane_of(branch.lane, self.callee, branch.calls[self.callee], 0)
+            )
 
     def _attempt(
         self, branch: "Branch", line: "Line", ordinal: int, retried: bool, ahead: float, more: float

@@ -20,8 +20,8 @@ from ..sim.engine.draws import lane
 from ..sim.engine.relay import Piece, Relay, Stages
 from .agent_step import AgentProcess
 from .context import DEGRADED, LOST_PIECES, PIECES, Context
-from .intake import Intake
 from .line import cross
+from .media_stream import Feed
 from .pipeline_step import Stage
 from .service import ZERO_TIME, Service
 from .steps import Flow, retriever
@@ -155,13 +155,7 @@ class Turn:
     ) -> None:
         """Let a piece that was made at `at` (s), at the end of a path of `parts`, go its `way`, which may lose it."""
         number = lane(producer.lane, 0, 0, portion.number)
-        flight = Branch(producer.task, number, at, self.context)
-        flight.span = producer.span
-        # Its path is that of who made the piece, up to here; of its own it has done nothing yet.
-        flight.parts[:] = parts
-        flight.surplus = [-seconds for seconds in parts]
-        if flight.spans is not None:
-            producer.task.edges.append((producer.lane, number, at))
+        flight = producer.depart(number, self.context, at, parts)
         inlet.relay.producers += 1
         self.flights.append(flight)
         self.stages.add(flight, self._fly(flight, inlet, portion, way(flight)))
@@ -200,35 +194,26 @@ class Listening:
     ordered = False
 
     def __init__(self, system: "System", path: str, name: str, target: Any, endpoint: Any) -> None:
-        spec = system.scenario.modalities[name].stream
-        assert spec is not None
-        assert spec.length is not None
-        self.stream = spec
-        self.intake = Intake.of(system, name, target)
-        here = f"modalities.{name}/stream"
-        self.length = system.stream(f"{here}/length", spec.length)
-        self.jitter = system.stream(f"{here}/jitter", spec.jitter)
-        self.losing = system.draws.uniform(f"{here}/loss") if spec.loss else None
+        self.feed = feed = Feed.of(system, name, target)
+        self.stream, self.intake = feed.spec, feed.intake
+        self.capture_account = feed.capture_account
         self.silence = system.stream(f"{path}/endpoint", endpoint)
         self.ends_by_silence = endpoint != ZERO_TIME
-        account = system.ledger.account
-        self.capture_account = account("human" if spec.source == "person" else "synchronization", name, "capture")
-        self.endpoint_account = account("synchronization", name, "endpointing")
-        self.jitter_account = account("communication", name, "jitter")
+        self.endpoint_account = system.ledger.account("synchronization", name, "endpointing")
 
     def connect(self) -> None:
         """Nothing to do."""
 
     def work(self, child: Branch, turn: Turn, _source: Inlet | None, sink: Inlet) -> Script:
         """Capture, send what is not lost, wait for the silence at the end, and send that there was one."""
-        stream, began, index = self.stream, child.time, child.index
-        length = self.length.draw(index, 0, child.lane)
+        stream, feed, began, index = self.stream, self.feed, child.time, child.index
+        length = feed.length.draw(index, 0, child.lane)
         last, units, number = 0.0, 0.0, 0
         for place in range(stream.pieces(length)):
             time = stream.captured(place, length)
             child.book(self.capture_account, child.time, began + time)
             share, last = (time - last) * stream.rate, time
-            if self.losing is not None and self.losing.draw(index, place, child.lane) < stream.loss:
+            if feed.losing is not None and feed.losing.draw(index, place, child.lane) < stream.loss:
                 child.facts[LOST_PIECES] += 1
                 continue
             units += share * stream.units
@@ -247,7 +232,7 @@ class Listening:
                 turn.send(child, sink, Portion(number + 1, 0.0), child.time, child.parts[:], self._tell)
 
     def _send(self, child: Branch, turn: Turn, sink: Inlet, portion: Portion, place: int) -> None:
-        late = self.jitter.draw(child.index, place, child.lane)
+        late = self.feed.jitter.draw(child.index, place, child.lane)
         turn.send(child, sink, portion, child.time, child.parts[:], lambda flight: self._bring(flight, portion, late))
 
     def _tell(self, flight: Branch) -> Generator[None, Any, bool]:
@@ -258,7 +243,7 @@ class Listening:
     def _bring(self, flight: Branch, portion: Portion, late: float) -> Generator[None, Any, bool]:
         """Bring a piece to who works on it; return whether it came."""
         intake = self.intake
-        flight.add(self.jitter_account, late)
+        flight.add(self.feed.jitter_account, late)
         came = yield from intake.tried(
             flight, intake.spec.attempts, True, lambda again: intake.attempt(flight, portion.units, again)
         )
@@ -345,34 +330,21 @@ class AgentStage:
 
     def work(self, child: Branch, turn: Turn, source: Inlet | None, sink: Inlet) -> Script:
         """Take a turn once all is there, and hand on the answer."""
-        agent, units = self.agent, 0.0
+        units = 0.0
         if source is not None:
             units = yield from source.whole(child)
         turn.enter(child, whole=True)
         child.state.tokens += round(units * self.tokens)
         outer, began = child.open_span(), child.time
-        if agent.control.matters:
-            yield from agent.control.arrive(child)
-        if agent.slots is not None:
-            yield from agent._take(child)
-        for act in agent.before:
-            yield from act(child)
-        if self.chunk is None or not turn.streaming:
-            yield from agent.call.perform(child)
-            turn.hand(child, sink, Portion(0, child.state.output))
-        else:
-            yield from self._stream(child, turn, sink)
-        for act in agent.after:
-            yield from act(child)
-        if agent.slots is not None:
-            if child.time > child.sim.now:
-                child.settle()  # so that one cancelled until then gives its slot back
-                yield
-            agent._give(child)
+        yield from self.agent.turn(child, lambda own: self._think(own, turn, sink))
         child.close_span(outer, self.account, began)
 
-    def _stream(self, child: Branch, turn: Turn, sink: Inlet) -> Script:
-        """Make the call, and hand on each chunk when it is there."""
+    def _think(self, child: Branch, turn: Turn, sink: Inlet) -> Script:
+        """Make the call, and hand on each chunk when it is there, or the answer at its end."""
+        if self.chunk is None or not turn.streaming:
+            yield from self.agent.call.perform(child)
+            turn.hand(child, sink, Portion(0, child.state.output))
+            return
         told, numbers = 0.0, count()
 
         def emit(tokens: float, time: float, parts: list[float]) -> None:

@@ -367,12 +367,10 @@ def _streams(scenario: Scenario, step: PerceiveStep) -> bool:
 
 def _cancels(scenario: Scenario) -> bool:
     """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
-    flows = [scenario.workflow, *scenario.workflows.values()]
     return any(
         (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
         or (isinstance(step, TeamStep) and step.cancels)
         or isinstance(step, PipelineStep)
         or (isinstance(step, PerceiveStep) and (step.patience is not None or _streams(scenario, step)))
-        for flow in flows
-        for step in flow.steps.values()
+        for step in scenario.steps.values()
     )

@@ -169,7 +169,7 @@ class TeamStep(Step):
     def _fits(self) -> "TeamStep":
         """Refuse what the topology has no use for, lacks, or cannot run."""
         for field, kinds in _FITS.items():
-            if self._says(field) and self.team not in kinds:
+            if self.says(field) and self.team not in kinds:
                 raise SpecProblem(
                     field, f"fits a team that is {listed(kinds)}, not one that is {self.team}", at_key=True
                 )
@@ -190,10 +190,6 @@ class TeamStep(Step):
             raise SpecProblem("hand_off", "never ends at 100 %; give `turns`, or a lower probability")
         return self
 
-    def _says(self, field: str) -> bool:
-        """Whether a field says something: written at its default, as a resolved scenario does, it does not."""
-        return bool(getattr(self, field) != type(self).model_fields[field].default)
-
     def _count(self) -> int:
         """Return how many members there are (more than `LARGEST` where there are far more)."""
         if self.team == "hierarchy":  # of two and more below each lead, fourteen levels are too many already
@@ -208,7 +204,7 @@ class TeamStep(Step):
             self._roles_of_nodes()
         elif not self.members:
             raise SpecProblem("members", "lacks a role: name `member`, or several roles", at_key=True)
-        elif self._says("size") and list(self.members) != ["member"]:
+        elif self.says("size") and list(self.members) != ["member"]:
             raise SpecProblem("size", f"needs one role, `member`; there are {listed(self.members)}", at_key=True)
         for role in self.to:
             if role not in self.members:

@@ -181,6 +181,25 @@ class Branch:
             self.task.edges.append((self.lane, lane, self.time))
         return child
 
+    def depart(self, lane: int, state: Any, at: float | None = None, parts: list[float] | None = None) -> "Branch":
+        """Return a branch that goes its own way from here, or from `at` (s) at the end of a path of `parts`.
+
+        Its path is this one's up to there, of which it has done nothing itself.
+        """
+        child = Branch(self.task, lane, self.time if at is None else at, state)
+        child.span = self.span
+        child.parts[:] = path = self.parts if parts is None else parts
+        child.surplus = [-seconds for seconds in path]
+        if self.spans is not None:
+            self.task.edges.append((self.lane, lane, child.time))
+        return child
+
+    def beside(self, account: int, seconds: float, end: float, lane: int, size: float = 0.0) -> None:
+        """Keep `seconds` until `end` as work beside this branch: overlapped, in a lane of its own."""
+        self.task.overlap_in(account, seconds)
+        if self.spans is not None:
+            self.spans += (lane, self.span, account, end - seconds, end, size, 0)
+
     def follow(self, piece: "Piece", base: list[float] | None = None) -> None:
         """`piece` released this branch: take over the path of who made it, and its time.
 

@@ -148,6 +148,12 @@ class Task:
             if seconds:
                 self.overlapped[account] += seconds
 
+    def overlap_in(self, account: int, seconds: float) -> None:
+        """Keep `seconds` that were not on the critical path."""
+        if self.overlapped is None:
+            self.overlapped = [0.0] * len(self.ledger.accounts)
+        self.overlapped[account] += seconds
+
     def next_id(self) -> int:
         """Return a fresh id for a span that encloses others."""
         self._ids += 1

@@ -97,6 +97,10 @@ class Spec(BaseModel):
         """Name a generic spec for people and editors: `Draw[Duration]`, and not by its annotation."""
         return f"{cls.__name__}[{', '.join(_type_name(param) for param in params)}]"
 
+    def says(self, field: str) -> bool:
+        """Whether a field says something: written at its default, as a resolved scenario does, it does not."""
+        return bool(getattr(self, field) != type(self).model_fields[field].default)
+
     def to_data(self) -> dict[str, Any]:
         """Return what YAML would hold, units and all: validated, it gives an equal spec."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
