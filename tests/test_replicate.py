@@ -151,6 +151,29 @@ def test_an_interrupt_keeps_what_was_complete() -> None:
     assert same(whole, replicate(simulate, QUEUE, seed=1, settings=settings))
 
 
+class Finalizer:
+    """What Python drops an exception in, and goes on."""
+
+    def __del__(self) -> None:
+        """Press Ctrl-C."""
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_python_drops_ends_the_run_all_the_same() -> None:
+    """One that comes while an object is finalized is heeded at the next result."""
+
+    def look(progress: Progress) -> None:
+        if progress.done == 2:
+            Finalizer()
+
+    with pytest.raises(Interrupted) as caught:
+        replicate(simulate, QUEUE, seed=1, settings=Settings(replications=6), progress=look)
+    assert [result.replication for result in caught.value.results] == [0, 1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def interrupt(scenario: Queue, seed: int, replication: int, spans: str) -> Result:
     """Run one replication; the third waits for the first two, presses Ctrl-C and does not end by itself."""
     if replication == 2:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Literal, TypeVar
 
 from ..engine.errors import CoordsimError
@@ -200,8 +201,32 @@ def run_jobs(
     Whoever stops early must close the generator, which ends the workers. Raises WorkerError when one dies.
     """
     if min(workers, len(jobs)) > 1:
-        return _parallel(simulate, jobs, min(workers, len(jobs)))
-    return (simulate(*job) for job in jobs)
+        return _heeding(_parallel(simulate, jobs, min(workers, len(jobs))))
+    return _heeding(simulate(*job) for job in jobs)
+
+
+def _heeding(results: Generator[Result, None, None]) -> Generator[Result, None, None]:
+    """Yield the results, and heed a keyboard interrupt even where Python drops it: in a finalizer, say, or a callback of one."""
+    noticed = False
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        nonlocal noticed
+        noticed = True
+        signal.default_int_handler(number, frame)
+
+    ours = threading.current_thread() is threading.main_thread()
+    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, notice)
+    try:
+        with closing(results):
+            for result in results:
+                yield result
+                if noticed:
+                    raise KeyboardInterrupt
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _parallel(
