@@ -126,6 +126,7 @@ class Flow:
                 call = step.only
                 if call is None or spans is not None or lane:
                     step = yield from step.run(branch)
+                    wait = branch.wait  # a call that was cut off has given up the one there was
                     continue
                 step.count(branch)
                 if call.begin(branch):

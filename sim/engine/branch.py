@@ -96,6 +96,7 @@ class Branch:
         "lane",
         "ledger",
         "parts",
+        "script",
         "sim",
         "span",
         "spans",
@@ -127,6 +128,7 @@ class Branch:
 
     def start(self, script: Script) -> None:
         """Run `script` as this branch, at once, up to its first wait."""
+        self.script: Script | None = script
         self.wait = Wait(script.send)
         script.send(None)
 
@@ -172,6 +174,26 @@ class Branch:
         parts[recovery] += lost
         if self.spans is not None:
             self.task.lost.append((self.lane, first_span, len(self.spans) // ENTRY, recovery))
+
+    def cut_off(self, before: list[float], first_span: int, recovery: int, began: float, end: float) -> None:
+        """What this branch did since `began` (s), when its parts were `before`, is lost, and was over at `end` (s).
+
+        It may have run ahead of `end`: that never came to be.
+        """
+        self.parts[:] = before
+        self.parts[recovery] += end - began
+        self.time = end
+        spans = self.spans
+        if spans is None:
+            return
+        for at in range(first_span * ENTRY, len(spans), ENTRY):
+            if spans[at] == self.lane and spans[at + 4] > end:
+                spans[at + 3], spans[at + 4] = min(spans[at + 3], end), end
+        self.task.lost.append((self.lane, first_span, len(spans) // ENTRY, recovery))
+
+    def mark(self) -> int:
+        """Return the position of the next span of the task: the `first_span` of what is done from now on."""
+        return 0 if self.spans is None else len(self.spans) // ENTRY
 
     def fork(self, lane: int, state: Any) -> "Branch":
         """Return a parallel branch of the same task that begins now, in local time."""
@@ -243,6 +265,7 @@ class Branch:
     def end(self) -> None:
         """The script is over: let go of it, so that no cycle of references keeps it in memory."""
         self.wait.resume = _nothing
+        self.script = None
 
     def cancel(self) -> None:
         """Give back whatever the branch waits for or is served by, and never run it again.
@@ -250,6 +273,44 @@ class Branch:
         What it did until now was work all the same, and stays in `parts`.
         """
         now = self.sim._now
+        self._leave_wait(now)
+        for pool in self.held or ():
+            pool.give()
+        if self.spans is not None and self.time > now:
+            self._clip(now)
+        self.wait.resume = _cancelled
+        if self.script is not None:
+            self.script.close()  # so that what it has open is closed
+            self.script = None
+
+    def interrupt(self, cut: BaseException) -> None:
+        """Give back whatever the branch waits for or is served by, and raise `cut` in its script there, now.
+
+        What it did until now stays in `parts`; local time may lie ahead of the clock (see `cut_off`).
+        """
+        self._leave_wait(self.sim._now)
+        self._raise(cut)
+
+    def abandon(self, cut: BaseException, over: Callable[[Wait], None]) -> bool:
+        """As `interrupt`, but what the branch waits for goes on by itself, and tells `over` at its end.
+
+        Return whether there is anything that goes on: else the wait is given up.
+        """
+        wait, now = self.wait, self.sim._now
+        if wait.holder is not None:
+            for account, start, end in wait.holder.open_parts(wait, now):
+                self.book(account, start, end)
+        sleeps = wait.callbacks is not None and wait.resume in wait.callbacks
+        goes_on = self.join is None and not sleeps and (wait.holder is not None or wait.callbacks is not None)
+        if goes_on:
+            wait.resume = over
+        else:
+            self._leave_wait(now)
+        self._raise(cut)
+        return goes_on
+
+    def _leave_wait(self, now: float) -> None:
+        """Give back what the branch waits for or is served by, and book it up to now."""
         while self.join is not None:
             self.join.drop()
         wait = self.wait
@@ -257,13 +318,13 @@ class Branch:
             for account, start, end in wait.holder.open_parts(wait, now):
                 self.book(account, start, end)
             wait.holder.cancel(wait)
-        for pool in self.held or ():
-            pool.give()
         if wait.callbacks is not None:
             wait.callbacks = ()
-        if self.spans is not None and self.time > now:
-            self._clip(now)
-        wait.resume = _cancelled
+
+    def _raise(self, cut: BaseException) -> None:
+        assert self.script is not None, "a branch that is over cannot be interrupted"
+        self.wait = Wait(self.script.send)  # the old one may still lie in a queue
+        self.script.throw(cut)
 
     def _clip(self, now: float) -> None:
         """Take back what the branch booked behind `now`, having run ahead of the clock: it never came to that."""
