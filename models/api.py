@@ -24,6 +24,7 @@ from ..sim.engine.spec import (
     TimePerToken,
     TokenRate,
 )
+from .handling import Handling
 from .service import ZERO_TIME
 
 
@@ -60,6 +61,7 @@ class Api(Spec):
     cache_hit: Share = 0.0
     limits: Limits = Limits()
     price: Price = Price()
+    handling: Handling = Handling()
 
     @model_validator(mode="after")
     def _never_negative(self) -> Self:

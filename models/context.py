@@ -13,12 +13,14 @@ FACTS = (
     "cached_tokens", "output_tokens", "cost", "straggler_excess", "straggler_coordination", "ttft",
     "wrong_guesses", "ttfa", "pieces", "late_pieces", "lost_pieces",
     "degraded", "barge_ins", "agent_messages", "state_bytes",
+    "timeouts", "hedges", "fallbacks", "escalations", "wasted", "duplicates", "restarts", "compensations", "wrong",
 )  # fmt: skip
 (
     STEPS, LLM_CALLS, TOOL_CALLS, TOOL_ERRORS, RETRIES, MESSAGES, BYTES, NEW_TOKENS, CARRIED_TOKENS,
     CACHED_TOKENS, OUTPUT_TOKENS, COST, STRAGGLER_EXCESS, STRAGGLER_COORDINATION, TTFT,
     WRONG_GUESSES, TTFA, PIECES, LATE_PIECES, LOST_PIECES,
     DEGRADED, BARGE_INS, AGENT_MESSAGES, STATE_BYTES,
+    TIMEOUTS, HEDGES, FALLBACKS, ESCALATIONS, WASTED, DUPLICATES, RESTARTS, COMPENSATIONS, WRONG,
 ) = range(len(FACTS))  # fmt: skip
 
 
@@ -60,6 +62,9 @@ class Context:
     home = 0  # where control is
     last_tool = ""
     last_error = False
+    struck = 0  # faults that come in runs: a bit for each whose last draw here went wrong
+    slow = 1.0  # the factor of the time of the model call under way
+    again = 0  # added to the ordinals of draws while a call is made another time
     replayed = 0.0  # output tokens of a call, replayed from a trace
     # The model call under way: tokens, the share of its time that is context, when it reached the server.
     new = carried = reused = output = received = share = submitted = 0.0
@@ -88,6 +93,7 @@ class Context:
         for name in ("seen", "cached", "known", "prompted", "memory", "held"):
             setattr(child, name, getattr(self, name)[:])
         child.home, child.last_tool, child.last_error = self.home, self.last_tool, self.last_error
+        child.struck = self.struck
         child.replayed, child.saved = self.replayed, self.saved
         child.segments = self.segments
         if self.media:

@@ -161,9 +161,9 @@ class Demand:
         attempt.time["tool"] += spec.invoke.mean
         self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response) + more)
         attempts = 1.0
-        if spec.errors is not None and spec.attempts > 1:
+        if spec.errors is not None and spec.handling.retry.attempts > 1:
             again = spec.errors.rate if spec.errors.after_error is None else spec.errors.after_error
-            attempts += spec.errors.rate * sum(again**k for k in range(spec.attempts - 1))
+            attempts += spec.errors.rate * sum(again**k for k in range(spec.handling.retry.attempts - 1))
         cost = Cost()
         cost.add(attempt)
         cost.add(attempt, attempts - 1, category="recovery")

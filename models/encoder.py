@@ -21,8 +21,10 @@ from ..sim.engine.distributions import DurationDist
 from ..sim.engine.errors import ProfileError
 from ..sim.engine.spec import Count, Name, PositiveCount, Spec, SpecProblem
 from ..sim.profile.profile import Profile
+from .failure import TaskFailed
+from .handling import Handling
 from .llm import AnyShape
-from .service import ZERO_TIME, TaskFailed
+from .service import ZERO_TIME
 from .transformer import IterationTime
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Encoder(Spec):
     shape: AnyShape | None = None
     dtype: str = "bf16"
     shared: bool = True
+    handling: Handling = Handling()
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -69,7 +69,9 @@ class Chance(Spec):
     @model_validator(mode="after")
     def _one_correlation(self) -> Self:
         if self.after_error is not None and self.concentration is not None:
-            raise SpecProblem("concentration", "goes without `after_error`: calls are correlated by the one or the other")
+            raise SpecProblem(
+                "concentration", "goes without `after_error`: calls are correlated by the one or the other"
+            )
         return self
 
     @classmethod

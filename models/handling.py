@@ -18,6 +18,8 @@ from ..sim.engine.schema import or_scalar
 from ..sim.engine.spec import Duration, Factor, Name, PositiveCount, PositiveDuration, Share, Spec, SpecProblem
 
 MOST_ATTEMPTS = 100
+# Another attempt draws at the ordinal of its call plus this, so that retries leave the draws of later calls as they were.
+ATTEMPTS_APART = 1 << 12
 FAILURES = ("error", "refused", "timeout", "overload")
 """How a call can fail: answered by an error; refused or lost, since the component is down; not answered in time; too much load."""
 
@@ -114,7 +116,6 @@ class Hedge(Spec):
             got = "neither" if self.after is None else "both"
             raise SpecProblem((), f"must have `after`, a time, or `quantile`, such as `95 %`; got {got}")
         return self
-
 
 
 class Handling(Spec):

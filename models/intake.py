@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import ENTRY, Branch
 from .context import RETRIES, Context
+from .failure import TaskFailed
+from .handling import ATTEMPTS_APART
 from .host import work
 from .line import cross
-from .service import ATTEMPTS_APART, TaskFailed
 
 if TYPE_CHECKING:
     from .system import System

@@ -12,6 +12,7 @@ from .context import MESSAGES
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
+    from .guard import Attempt
     from .network import Channel
 
 
@@ -21,7 +22,19 @@ class Line:
     `connect` is what it takes to be connected (s): before `each` call, else before a task's first.
     """
 
-    __slots__ = ("connect", "connect_account", "direct", "each", "poll", "poll_account", "request", "response", "slot")
+    __slots__ = (
+        "connect",
+        "connect_account",
+        "direct",
+        "each",
+        "fallback",
+        "poll",
+        "poll_account",
+        "request",
+        "response",
+        "second",
+        "slot",
+    )
 
     def __init__(
         self, request: "Channel | None", response: "Channel | None", poll: float | None, poll_account: int
@@ -34,6 +47,8 @@ class Line:
         self.connect = 0.0
         self.each = False
         self.connect_account = self.slot = -1
+        self.fallback: Attempt | None = None  # asks another component, where this one does not answer
+        self.second: Attempt | None = None  # of a hedge that goes to another component
 
     def connects(self, seconds: float, each: bool, account: int, slot: int) -> None:
         """Let calls need a connection, counted at `slot` of the task's trunk."""

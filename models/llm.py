@@ -20,6 +20,7 @@ from ..sim.engine.distributions import DurationDist
 from ..sim.engine.errors import ProfileError
 from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, TimePerToken
 from ..sim.profile.profile import Profile
+from .handling import Handling
 from .serializer import Law
 from .service import ZERO_TIME
 from .serving.capacity import kv_blocks
@@ -94,6 +95,7 @@ class Llm(Spec):
     speed: Factor = 1.0
     prefix_cache: Share = 0.0
     restore: Law = Law()
+    handling: Handling = Handling()
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -149,8 +149,8 @@ def _retries(scenario: "Scenario") -> Iterator[Change]:
         for name, service in getattr(scenario, kind).items():
             if service.errors is not None:
                 yield f"{kind}.{name}.errors", "0"
-                if service.attempts > 1:
-                    yield f"{kind}.{name}.attempts", "1"
+                if service.handling.retry.attempts > 1:
+                    yield f"{kind}.{name}.handling.retry.attempts", "1"
     for name, modality in scenario.modalities.items():
         if modality.errors:
             yield f"modalities.{name}.errors", "0"

@@ -21,9 +21,9 @@ from ..sim.engine.relay import Relay, Stages
 from .aligner import Source
 from .alignment import stamp
 from .context import Context
+from .failure import TaskFailed
 from .intake import Intake
 from .line import cross
-from .service import TaskFailed
 
 if TYPE_CHECKING:
     from .network import Channel

@@ -13,6 +13,7 @@ from pydantic import model_validator
 from ..sim.engine import units
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
 from ..sim.engine.spec import Bandwidth, Name, PositiveCount, Spec, SpecProblem, Tokens
+from .handling import Handling
 from .service import ZERO_SIZE, ZERO_TIME, ServiceSpec
 
 
@@ -47,7 +48,8 @@ class Memory(Spec):
     entry: SizeDist = ZERO_SIZE
     recall: TokensDist = TokensDist.model_validate("0 tokens")
     summarize: Summarize | None = None
+    handling: Handling = Handling()
 
     def service(self) -> ServiceSpec:
         """Return the service that stands for its store."""
-        return ServiceSpec(node=self.node, latency=ZERO_TIME, concurrency=self.concurrency)
+        return ServiceSpec(node=self.node, latency=ZERO_TIME, concurrency=self.concurrency, handling=self.handling)

@@ -17,7 +17,8 @@ from pydantic import Field, model_validator
 
 from ..sim.engine.distributions import DurationDist, NumberDist
 from ..sim.engine.spec import Factor, Name, PositiveCount, Rate, Share, Size, Spec, SpecProblem, Tokens
-from .service import MOST_ATTEMPTS, ZERO_TIME
+from .handling import MOST_ATTEMPTS
+from .service import ZERO_TIME
 
 __all__ = ["ENCODED", "Clock", "MediaStream", "Modality", "Preprocess"]
 

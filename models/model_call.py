@@ -13,16 +13,20 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..sim.engine.branch import Wait
 from ..sim.engine.draws import Stream
 from ..sim.engine.pool import Pool
 from ..sim.engine.random_variable import Distribution
 from ..sim.engine.simulation import Call
 from .api import Api
+from .condition import Condition
 from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
+from .failure import CallFailed, TaskFailed
+from .guard import Attempt, Guard
+from .handling import ATTEMPTS_APART, Handling
 from .line import Line, cross, serve
 from .llm import Llm
 from .serializer import Law
-from .service import TaskFailed
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
@@ -80,6 +84,9 @@ class ModelServer:
         self.restore_account = account("context", name, "restore session")
         if self.pool is not None:
             system.book_waits(self.pool, self.queue_account, self.infer_account)
+        self.condition, self.guard = guarded(system, self.path, spec.handling, (self.infer_account, self.carry_account))
+        if self.condition is not None:
+            self.condition.pool = self.pool
         self.encode_account = self.infer_account
         if any(encoder.model == name for encoder in system.scenario.encoders.values()):
             self.encodes(system.ledger)
@@ -104,6 +111,16 @@ class ModelServer:
     def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
         """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest."""
         return new * self.new + output * self.output, carried * self.new + reused * self.reused
+
+
+def guarded(
+    system: "System", path: str, handling: Handling, work: tuple[int, ...]
+) -> tuple[Condition | None, Guard | None]:
+    """Return the condition of a component and the guard around its calls; None where nothing goes wrong and nothing is handled."""
+    if not system.plan.active and handling == Handling():
+        return None, None
+    condition = system.condition(path, system.ledger.account("recovery", path))
+    return condition, Guard(system, path, handling, work, condition)
 
 
 def tokenizing(server: Any, new: float, received: float, now: float) -> tuple[float, float]:
@@ -147,8 +164,8 @@ class ModelCall:
 
     __slots__ = (
         "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "host", "index", "infer_account",
-        "inline", "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
-        "response", "restores", "server", "speed", "splits", "tokens", "grows", "trims",
+        "fallback", "inline", "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
+        "response", "restores", "second", "server", "speed", "splits", "tokens", "grows", "trims",
     )  # fmt: skip
 
     def __init__(
@@ -198,7 +215,13 @@ class ModelCall:
         self.assemble_account = account("context", path, "assemble prompt")
         self.call_account = account("structure", server.name, "chat")
         self.speed = server.speed
-        self.bare = not (self.tokens or self.restores or self.factor or line.poll or server.refuses)
+        self.fallback: Attempt | None = None  # asks another model, where this one does not answer
+        self.second: Attempt | None = None  # of a hedge that goes to another model
+        if server.guard is not None:
+            self.direct = False
+        self.bare = server.guard is None and not (
+            self.tokens or self.restores or self.factor or line.poll or server.refuses
+        )
         self.queue_account = server.queue_account
         self.infer_account = server.infer_account
         self.splits = system.cancels  # a call that is cut off must tell its context from its inference
@@ -212,7 +235,10 @@ class ModelCall:
 
     def finish(self, branch: "Branch") -> None:
         """Book the call, and bring the answer back (hot)."""
-        size = self._leave(branch)
+        try:
+            size = self._leave(branch)
+        except CallFailed as failed:
+            raise TaskFailed(failed.reason) from None
         if self.line.poll is not None:
             self.line.notice(branch, branch.state.submitted)
         if self.response is not None:
@@ -228,7 +254,29 @@ class ModelCall:
         return self.perform(branch, Listener(marks, emit))
 
     def perform(self, branch: "Branch", listener: Listener | None = None) -> Generator[None, Any, None]:
-        """The whole call, over whatever line."""
+        """The whole call, over whatever line, as the handling of its server says. Raises TaskFailed."""
+        guard = self.server.guard
+        if guard is None:
+            try:
+                yield from self._perform(branch, listener)
+            except CallFailed as failed:
+                raise TaskFailed(failed.reason) from None
+            return
+        call = branch.calls[self.callee]
+
+        def attempt(branch: "Branch", again: int) -> Generator[None, Any, None]:
+            if again:
+                branch.calls[self.callee] = call
+            branch.state.again = again * ATTEMPTS_APART
+            return self._perform(branch, listener)
+
+        try:
+            yield from guard.call(branch, attempt, self.fallback, self.second)
+        finally:
+            branch.state.again = 0
+
+    def _perform(self, branch: "Branch", listener: Listener | None) -> Generator[None, Any, None]:
+        """One attempt. Raises CallFailed."""
         if self.host is not None:
             total = self._assembled(branch.state)
             yield from self.host.run(branch, self.assemble * total, self.assemble_account, total)
@@ -243,21 +291,61 @@ class ModelCall:
         size = self._prepare(branch) if self.tokens else self._number(branch)
         ordinal = branch.state.ordinal
         yield from cross(self.request, branch, size, ordinal)
-        if listener is not None:
-            yield from self._tell(branch, listener)
-        elif self._enter(branch):
-            yield
-        size = self._leave(branch)
+        condition = self.server.condition
+        if condition is None:
+            yield from self._served(branch, listener)
+            size = self._leave(branch)
+        else:
+            branch.state.slow = yield from condition.admit(branch, ordinal)
+            with condition.holding(branch):
+                yield from self._served(branch, listener)
+            condition.waited(branch, branch.wait.started - branch.wait.arrived)
+            answered = branch.wait.rejected or condition.answers(branch, ordinal)
+            size = self._leave(branch, answered)
+            if not answered:
+                yield from cross(self.response, branch, 0.0, ordinal)
+                raise CallFailed("error", f"{self.server.path}: error")
         if listener is not None:
             listener.emit(branch.state.output, branch.time, branch.parts[:])
         self.line.notice(branch, branch.state.submitted)
         yield from cross(self.response, branch, size, ordinal)
 
+    def _served(self, branch: "Branch", listener: Listener | None) -> Generator[None, Any, None]:
+        """Arrive at the server, and be served; who is taken out in the middle has had some of it."""
+        wait = branch.wait
+        wait.arrived = math.inf
+        try:
+            if listener is not None:
+                yield from self._tell(branch, listener)
+            elif self._enter(branch):
+                yield
+        except BaseException:
+            self._cut_short(branch, wait)
+            raise
+
+    def _cut_short(self, branch: "Branch", wait: Wait) -> None:
+        """The call was taken out at `wait`: count the tokens that it came to, and charge for them."""
+        if not self.tokens:
+            return
+        state, facts = branch.state, branch.facts
+        if wait.started < wait.arrived:  # it was never served
+            facts[NEW_TOKENS] -= state.new
+            facts[CARRIED_TOKENS] -= state.carried
+            facts[CACHED_TOKENS] -= state.reused
+            facts[OUTPUT_TOKENS] -= state.output
+            return
+        decode = state.output * self.server.output / self.speed
+        left = wait.started + wait.service - branch.sim.now
+        produced = max(0.0, min(1.0, 1.0 - left / decode)) * state.output if decode else 0.0
+        facts[OUTPUT_TOKENS] -= state.output - produced
+        self._charge(branch, produced)
+
     def _number(self, branch: "Branch") -> float:
         """Count the call, and give it its ordinal; 0 bytes."""
-        calls = branch.calls
-        branch.state.ordinal = ordinal = calls[self.callee]
+        calls, state = branch.calls, branch.state
+        ordinal = calls[self.callee]
         calls[self.callee] = ordinal + 1
+        state.ordinal = ordinal + state.again
         branch.facts[LLM_CALLS] += 1
         return 0.0
 
@@ -390,6 +478,8 @@ class ModelCall:
         seconds /= self.speed
         if self.factor is not None:
             seconds *= self.factor.draw(task.index, state.ordinal, branch.lane)
+        if self.server.condition is not None:
+            seconds *= state.slow
         state.submitted = branch.time
         if self.splits:
             branch.wait.split = (self.server.carry_account, state.share, self.infer_account)
@@ -397,8 +487,8 @@ class ModelCall:
             branch.wait.size = state.new + state.carried + state.reused + state.output
         return seconds
 
-    def _leave(self, branch: "Branch") -> float:
-        """Book waiting and service; return the bytes of the answer."""
+    def _leave(self, branch: "Branch", answered: bool = True) -> float:
+        """Book waiting and service; return the bytes of the answer. What ends in an error is not remembered, nor charged for."""
         state: Context = branch.state
         server, wait = self.server, branch.wait
         started, ended = wait.started, wait.ended
@@ -407,26 +497,33 @@ class ModelCall:
         branch.book(self.queue_account, wait.arrived, started)
         if wait.rejected:
             wait.rejected = False
-            raise TaskFailed(f"{server.path}: queue full")
+            branch.span = outer
+            raise CallFailed("overload", f"{server.path}: queue full")
         if state.share:
             middle = started + (ended - started) * state.share
             branch.book(server.carry_account, started, middle, state.carried + state.reused)
             started = middle
         branch.book(self.infer_account, started, ended, state.new + state.output)
         branch.close_span(outer, self.call_account, wait.arrived, state.output)
-        self._remember(branch)
+        if answered:
+            self._charge(branch, state.output)
+            self._remember(branch)
         return state.output * self.per_token
 
-    def _remember(self, branch: "Branch") -> None:
-        """The call is over: charge for it, and remember what the server has processed."""
-        state: Context = branch.state
-        server = self.server
+    def _charge(self, branch: "Branch", output: float) -> None:
+        """Charge for the prompt, and so many tokens of output."""
+        state, server = branch.state, self.server
         if server.priced:
             branch.facts[COST] += (
                 (state.new + state.carried) * server.price
                 + state.reused * server.reused_price
-                + state.output * server.output_price
+                + output * server.output_price
             )
+
+    def _remember(self, branch: "Branch") -> None:
+        """The call is over: remember what the server has processed."""
+        state: Context = branch.state
+        server = self.server
         if not self.tokens:
             return  # nobody can carry any: the state has no places for them
         index = self.index

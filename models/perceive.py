@@ -21,11 +21,11 @@ from ..sim.engine.relay import Piece, Relay, Stages
 from .alignment import policy
 from .context import DEGRADED, LATE_PIECES
 from .control import Control
+from .failure import TaskFailed
 from .intake import Intake
 from .media_stream import Feed
 from .perceive_step import Fusion, Keep, PerceiveStep
 from .perceive_stream import Streams
-from .service import TaskFailed
 from .steps import Flow, Process, Walk, fork_number, lag
 
 if TYPE_CHECKING:

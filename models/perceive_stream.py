@@ -23,9 +23,9 @@ from .aligner import Group, Source
 from .aligners import aligner
 from .alignment import ONE_GROUP
 from .context import DEGRADED, LATE_PIECES, LOST_PIECES, PIECES
+from .failure import TaskFailed
 from .media_stream import Ended, Taking, source_lane
 from .perceive_step import Keep, PerceiveStep
-from .service import TaskFailed
 
 if TYPE_CHECKING:
     from .perceive import PerceiveProcess

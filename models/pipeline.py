@@ -20,8 +20,8 @@ from ..sim.engine.draws import lane
 from ..sim.engine.relay import Piece
 from .context import BARGE_INS, TTFA
 from .control import Control
+from .failure import TaskFailed
 from .pipeline_step import PipelineStep
-from .service import TaskFailed
 from .stages import AgentStage, Failed, Inlet, Listening, ServiceStage, Turn, Worker
 from .steps import Flow, Process, Walk, fork_number
 

@@ -39,12 +39,15 @@ from .api import Api
 from .compare import CompareSpec
 from .encoder import Encoder
 from .evaluator import Evaluator
+from .faults import Fault
+from .handling import Handling
 from .llm import Llm
 from .memory import Memory
 from .modality import Modality
 from .network import Network
 from .orchestrator import Orchestrator
 from .perceive_step import PerceiveStep
+from .recovery import Recovery
 from .references import problems
 from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
@@ -141,6 +144,8 @@ class Scenario(Spec):
     workflow: Workflow
     workflows: dict[Name, Workflow] = {}
     max_steps: PositiveCount = 1000
+    faults: dict[Name, Fault] = {}
+    recovery: Recovery = Recovery()
     slo: Slo = {}
     compare: CompareSpec | None = None
     scaling: ScalingSpec | None = None
@@ -244,6 +249,15 @@ class Scenario(Spec):
         """The steps of all workflows, by path, such as `workflow.steps.act`."""
         flows = {"workflow": self.workflow} | {f"workflows.{name}": flow for name, flow in self.workflows.items()}
         return {f"{path}.steps.{name}": step for path, flow in flows.items() for name, step in flow.steps.items()}
+
+    @property
+    def handlings(self) -> dict[str, Handling]:
+        """What is done about calls that fail, by the path of the component."""
+        return {
+            f"{kind}.{name}": component.handling
+            for kind in ("tools", "retrievers", "memories", "models", "encoders")
+            for name, component in getattr(self, kind).items()
+        }
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

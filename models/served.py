@@ -13,12 +13,13 @@ from collections.abc import Generator, Hashable
 from typing import TYPE_CHECKING, Any
 
 from ..sim.analysis.result import Meter
+from ..sim.engine.branch import Wait
 from ..sim.engine.random_variable import Distribution
-from .context import CACHED_TOKENS, CARRIED_TOKENS, TTFT, Context
+from .context import CACHED_TOKENS, CARRIED_TOKENS, OUTPUT_TOKENS, TTFT, Context
+from .failure import CallFailed, TaskFailed
 from .llm import Llm
-from .model_call import Listener, ModelCall, tokenizing
+from .model_call import Listener, ModelCall, guarded, tokenizing
 from .serializer import Law
-from .service import TaskFailed
 from .serving.ahead import AheadReplica
 from .serving.cluster import Cluster
 from .serving.encoding import Encodings, Job
@@ -79,6 +80,8 @@ class ServedModel:
         system.ledger.resources.append(self.pool)
         meters = tuple(Meter(*meter) for meter in Cluster.METERS)
         system.capacities.append(("server", self.path, spec.most_replicas, meters))
+        work = (self.infer_account, self.carry_account)
+        self.condition, self.guard = guarded(system, self.path, spec.handling, work)
         if any(encoder.model == name for encoder in system.scenario.encoders.values()):
             self.encodes(system.ledger)
 
@@ -240,6 +243,8 @@ class ServedCall(ModelCall):
         if overhead:
             branch.add(server.infer_account, overhead / self.speed)
         factor = 1.0 if self.factor is None else self.factor.draw(task.index, state.ordinal, branch.lane)
+        if server.condition is not None:
+            factor *= state.slow
         total = int(state.new + state.carried)
         opens = not state.prompted[self.index] and state.new >= self.prompt
         request = Request(
@@ -270,7 +275,15 @@ class ServedCall(ModelCall):
         yield
         request.told = None
 
-    def _leave(self, branch: "Branch") -> float:
+    def _cut_short(self, branch: "Branch", wait: Wait) -> None:
+        """The call was taken out: count the tokens that it came to, and charge for them."""
+        state = branch.state
+        request: Request = wait.place
+        produced = request.generated
+        branch.facts[OUTPUT_TOKENS] -= state.output - produced
+        self._charge(branch, produced)
+
+    def _leave(self, branch: "Branch", answered: bool = True) -> float:
         """Book what became of the call; return the bytes of the answer."""
         state: Context = branch.state
         server, wait = self.server, branch.wait
@@ -280,7 +293,9 @@ class ServedCall(ModelCall):
         if wait.rejected:
             wait.rejected = False
             fits = server.pool.drivers[0].replica.fits(request)
-            raise TaskFailed(f"{server.path}: {'queue full' if fits else 'longer than the memory for KV'}")
+            branch.span = outer
+            full, long = f"{server.path}: queue full", f"{server.path}: longer than the memory for KV"
+            raise CallFailed("overload", full) if fits else TaskFailed(long)
         start = wait.arrived
         accounts = (*server.pool.accounts[:INFER], self.infer_account)  # which of a summary is context
         for kind, end in request.phases:
@@ -295,5 +310,7 @@ class ServedCall(ModelCall):
         if task.tail is None:  # else it is forgotten already, and this branch runs on
             attained = server.attained.get(task.index, 0.0)
             server.attained[task.index] = attained + (request.prompt - request.hit) + request.generated
-        self._remember(branch)
+        if answered:
+            self._charge(branch, state.output)
+            self._remember(branch)
         return state.output * self.per_token

@@ -7,23 +7,37 @@ execution are the category `tool`, told apart by name.
 A call that was guessed has been under way for some seconds when it is made: what of invoke and execution lies in them is
 overlapped work. The pool is held from when the call is made, not from the guess.
 
-Leaves out: cancelling a call, back-off between attempts; messages of a guessed call before it is made.
+Leaves out: messages of a guessed call before it is made.
 Checked: tests/test_tools.py; tests/test_theory.py (losses, machine repair).
 """
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from ..sim.engine.branch import ENTRY, Branch, Wait
+from ..sim.engine.branch import Branch, Wait
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
 from ..sim.engine.draws import lane as lane_of
 from ..sim.engine.schema import or_scalar
-from ..sim.engine.spec import Count, Money, Name, PositiveCount, Rate, Share, Spec, SpecProblem, TimePerByte
-from .context import COST, RETRIES, TOOL_CALLS, TOOL_ERRORS
+from ..sim.engine.spec import (
+    Count,
+    Money,
+    Name,
+    PositiveCount,
+    PositiveDuration,
+    Rate,
+    Share,
+    Spec,
+    SpecProblem,
+    TimePerByte,
+)
+from .context import COST, TOOL_CALLS, TOOL_ERRORS
+from .failure import CallFailed, TaskFailed
+from .guard import Guard
+from .handling import ATTEMPTS_APART, MOST_ATTEMPTS, Handling
 from .line import cross, serve
 
 if TYPE_CHECKING:
@@ -32,18 +46,11 @@ if TYPE_CHECKING:
 
 ZERO_TIME = DurationDist.model_validate("0 s")
 ZERO_SIZE = SizeDist.model_validate("0 B")
-MOST_ATTEMPTS = 100
-# A retry draws at the ordinal of its call plus this, so that retries leave the draws of later calls as they were.
-ATTEMPTS_APART = 1 << 12
 GUESSES_APART = MOST_ATTEMPTS * ATTEMPTS_APART  # and a wrong guess at that of no attempt
 
 
 def _nobody(_wait: Any) -> None:
     """Nobody waits for what a wrong guess began."""
-
-
-class TaskFailed(Exception):
-    """A task cannot go on; its text is the reason that results count it under."""
 
 
 class Errors(Spec):
@@ -71,9 +78,11 @@ class ServiceSpec(Spec):
 
     `latency` is the service's own work, plus `per_byte` of request and response. At most `concurrency` calls are under
     way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
-    what a call adds to the context, by default the response at the context's bytes per token. A call that fails is tried
-    up to `attempts` times; the error of the last one is handed to the agent like a result. With `cpu` its time is work on
-    the cores of its node, where those are counted.
+    what a call adds to the context, by default the response at the context's bytes per token. `handling` says what callers do when a
+    call fails; the error of the last attempt is handed to the agent like a result. With `cpu` its time is work on the cores of its
+    node, where those are counted. `limited: refuse` answers calls beyond the `rate` with an error (429) instead of having them wait.
+    A call that has waited for `max_wait` is dropped. Of a service that is not `repeatable`, work that is done twice for one call
+    has its effect twice. `undo` is what it takes to take back a call, when its task fails.
     """
 
     node: Name | None = None
@@ -88,7 +97,11 @@ class ServiceSpec(Spec):
     response: SizeDist = ZERO_SIZE
     result: TokensDist | None = None
     errors: Errors | None = None
-    attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 1
+    handling: Handling = Handling()
+    limited: Literal["wait", "refuse"] = "wait"
+    max_wait: PositiveDuration | None = None
+    repeatable: bool = True
+    undo: DurationDist | None = None
     cpu: bool = False
     price: Money = 0.0
 
@@ -133,32 +146,39 @@ class Service:
         self.response = system.stream(f"{path}/response", spec.response)
         self.result = None if spec.result is None else system.stream(f"{path}/result", spec.result)
         self.failing = system.draws.uniform(f"{path}/error") if spec.errors is not None else None
+        self.condition = system.condition(path, self.recovery_account)
+        if self.condition is not None:
+            self.condition.pool = self.pool
+        self.guard: Guard | None = None
+        if self.condition is not None or spec.errors is not None or spec.says("handling"):
+            self.guard = Guard(system, path, spec.handling, (self.execute_account,), self.condition)
 
     def latency_of(self, branch: "Branch", ordinal: int, size: float) -> float:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
         return self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
 
     def call(self, branch: "Branch", line: "Line", ahead: float = 0.0, more: float = 0.0) -> Generator[None, Any, None]:
-        """Call the service until it succeeds or its attempts are used up, then take in the result.
+        """Call the service, as its handling says, and take in the result.
 
         The first attempt has been under way for `ahead` seconds. What it is given takes `more` seconds of work.
         """
         branch.facts[TOOL_CALLS] += 1
         number = branch.calls[self.callee]
         branch.calls[self.callee] = number + 1
-        for attempt in range(self.spec.attempts):
-            retried = attempt + 1 < self.spec.attempts
-            before = branch.parts[:] if retried else None
-            first = 0 if branch.spans is None else len(branch.spans) // ENTRY
-            early = 0.0 if attempt else ahead
-            refused = yield from self._attempt(branch, line, number + attempt * ATTEMPTS_APART, retried, early, more)
-            if not refused and not branch.state.last_error:
-                return
-            if before is not None:
-                branch.facts[RETRIES] += 1
-                branch.lose(before, first, self.recovery_account)
-        if refused:
-            raise TaskFailed(f"{self.path}: queue full")
+        if self.guard is None:
+            try:
+                yield from self._attempt(branch, line, number, ahead, more)
+            except CallFailed as failed:
+                raise TaskFailed(failed.reason) from None
+            branch.state.last_error = False
+            return
+
+        def attempt(branch: Branch, again: int) -> Generator[None, Any, None]:
+            return self._attempt(branch, line, number + again * ATTEMPTS_APART, 0.0 if again else ahead, more)
+
+        failure = yield from self.guard.call(branch, attempt, line.fallback, line.second)
+        if failure is not None and failure.answer is not None:
+            branch.state.tokens += failure.answer
 
     def waste(self, branch: "Branch", most: float) -> None:
         """A wrong guess was under way for at most `most` seconds: overlapped work, which somebody's server did."""
@@ -178,52 +198,75 @@ class Service:
             )
 
     def _attempt(
-        self, branch: "Branch", line: "Line", ordinal: int, retried: bool, ahead: float, more: float
-    ) -> Generator[None, Any, bool]:
-        """One attempt; return whether the service refused it. `state.last_error` tells whether it failed.
-
-        `retried` tells that another one follows if it does; what the last one returns is for the agent, error or not.
-        """
+        self, branch: "Branch", line: "Line", ordinal: int, ahead: float, more: float
+    ) -> Generator[None, Any, None]:
+        """One attempt, with its result. Raises CallFailed."""
         index, lane, state = branch.index, branch.lane, branch.state
         span = branch.open_span()
         began = branch.time
-        line.open(branch)
-        invoke = self.invoke.draw(index, ordinal, lane)
-        early = min(ahead, invoke)
-        self._overlap(branch, self.invoke_account, early)
-        branch.add(self.invoke_account, invoke - early)
-        request = self.request.draw(index, ordinal, lane)
-        response = self.response.draw(index, ordinal, lane)
-        work = self.latency_of(branch, ordinal, request + response) + more
-        early = min(ahead - early, work)
-        self._overlap(branch, self.execute_account, early)
-        yield from cross(line.request, branch, request, ordinal)
-        submitted = branch.time
-        accounts = self.queue_account, self.execute_account
-        if self.host is None:
-            refused = yield from serve(branch, self.pool, work, accounts, response, early)
-        else:
-            refused = yield from self.host.run_in(branch, self.pool, work, accounts, response, early)
-        if not refused:
+        try:
+            line.open(branch)
+            invoke = self.invoke.draw(index, ordinal, lane)
+            early = min(ahead, invoke)
+            self._overlap(branch, self.invoke_account, early)
+            branch.add(self.invoke_account, invoke - early)
+            request = self.request.draw(index, ordinal, lane)
+            response = self.response.draw(index, ordinal, lane)
+            work = self.latency_of(branch, ordinal, request + response) + more
+            early = min(ahead - early, work)
+            self._overlap(branch, self.execute_account, early)
+            yield from cross(line.request, branch, request, ordinal)
+            submitted = branch.time
+            yield from self._serve(branch, ordinal, work, response, early)
             branch.facts[COST] += self.spec.price
             line.notice(branch, submitted)
-            self._outcome(branch, ordinal)
+            is_error = self._is_error(branch, ordinal)
             yield from cross(line.response, branch, response, ordinal)
-            if not (state.last_error and retried):
-                state.tokens += self._tokens(branch, ordinal, response)
-        branch.close_span(span, self.call_account, began)
-        return refused
+            tokens = self._tokens(branch, ordinal, response)
+            if is_error:
+                raise CallFailed("error", f"{self.path}: error", tokens)
+            state.tokens += tokens
+        finally:
+            branch.close_span(span, self.call_account, began)
 
-    def _outcome(self, branch: "Branch", ordinal: int) -> None:
-        state = branch.state
-        if self.failing is None or self.spec.errors is None:
-            state.last_error = False
-            return
-        errors = self.spec.errors
-        rate = errors.after_error if state.last_error and errors.after_error is not None else errors.rate
-        state.last_error = self.failing.draw(branch.index, ordinal, branch.lane) < rate
-        if state.last_error:
+    def _serve(
+        self, branch: "Branch", ordinal: int, work: float, size: float, early: float
+    ) -> Generator[None, Any, None]:
+        """Wait for a free slot, and be served for `work` seconds. Raises CallFailed where the call is refused."""
+        condition = self.condition
+        if condition is None:
+            refused = yield from self._work(branch, work, size, early)
+        else:
+            slowness = yield from condition.admit(branch, ordinal)
+            with condition.holding(branch):
+                refused = yield from self._work(branch, work * slowness, size, early)
+            if not refused and self.pool is not None:
+                condition.waited(branch, branch.wait.started - branch.wait.arrived)
+        if refused:
+            raise CallFailed("overload", f"{self.path}: queue full")
+
+    def _work(self, branch: "Branch", work: float, size: float, early: float) -> Generator[None, Any, bool]:
+        accounts = self.queue_account, self.execute_account
+        if self.host is None:
+            return (yield from serve(branch, self.pool, work, accounts, size, early))
+        return (yield from self.host.run_in(branch, self.pool, work, accounts, size, early))
+
+    def _is_error(self, branch: "Branch", ordinal: int) -> bool:
+        """Whether the call is answered by an error: one of its own, or one of a fault."""
+        failed = False
+        condition = self.condition
+        if self.failing is not None and self.spec.errors is not None:
+            errors = self.spec.errors
+            again = branch.state.last_error and errors.after_error is not None
+            rate = errors.after_error if again and errors.after_error is not None else errors.rate
+            failed = self.failing.draw(branch.index, ordinal, branch.lane) < rate
+        if condition is not None:
+            failed = not condition.answers(branch, ordinal) or failed
+            if not failed:
+                condition.spoils(branch, ordinal)
+        if failed:
             branch.facts[TOOL_ERRORS] += 1
+        return failed
 
     def _tokens(self, branch: "Branch", ordinal: int, response: float) -> float:
         if self.result is not None:

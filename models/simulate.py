@@ -15,12 +15,12 @@ from ..sim.engine.ledger import DONE, FAILED, Task
 from ..sim.engine.simulation import Call
 from .agent_step import AgentProcess
 from .arrivals import Batch, first_arrivals, open_arrivals
+from .failure import TaskFailed
 from .perceive import PerceiveProcess
 from .perceive_step import PerceiveStep
 from .pipeline import PipelineProcess
 from .pipeline_step import PipelineStep
 from .scenario import Scenario
-from .service import TaskFailed
 from .steps import EvaluatorProcess, Flow, ForkProcess, HumanProcess, Process, ServiceProcess, WorkflowProcess
 from .system import System
 from .team import TeamProcess
@@ -92,6 +92,7 @@ class Load:
         scenario = system.scenario
         self.system = system
         self.sim, self.ledger, self.draws, self.served = system.sim, system.ledger, system.draws, system.served
+        self.plan = system.plan
         self.flows: dict[str, Flow] = {}
         for name, spec in scenario.workflows.items():
             self.flows[name] = put_together(system, spec, f"workflows.{name}", self.flows)
@@ -109,6 +110,7 @@ class Load:
         trace = scenario.workload.arrivals.trace
         self.block_size = 0.0 if trace is None else trace.block_size
         self.draining = False
+        self.arriving = True
         self.on_end: Callable[[Task], None] | None = None
         self.cut_off = self.workload.horizon is not None or self.workload.drain is not None
         self.ledger.clips = self.cut_off or system.cancels
@@ -127,14 +129,23 @@ class Load:
         closed = workload.users is not None
         source = ClosedSource(self) if closed else OpenSource(self, open_arrivals(workload, self.draws))
         source.start()
+        self.plan.start()
         self.sim.run(until=workload.horizon)
+        self.plan.stop(self.sim.now)
         self.ledger.finish(self.sim.now if self.cut_off else None)
 
     def arrivals_over(self) -> None:
         """No task will arrive any more: the tasks under way have until the end of `drain`."""
+        self.arriving = False
+        self.still()
         if self.workload.drain is not None and not self.draining:
             self.draining = True
             self.sim.stop_at(self.sim.now + self.workload.drain)
+
+    def still(self) -> None:
+        """Stop the clocks of faults once nobody is there whom they could strike, or the run would go on for ever."""
+        if not (self.arriving or self.ledger.live or self.ledger.lingering):
+            self.plan.stop(self.sim.now)
 
     def arrive(
         self,
@@ -170,10 +181,12 @@ class Load:
         if branch.time > self.sim._now:
             branch.settle()
             yield
+        self.plan.close(branch, failure)
         self.ledger.close(branch, DONE if failure is None else FAILED, failure)
         for server in self.served:
             server.forget(branch.index)
         self.draws.finish(branch.index)
+        self.still()
         if self.on_end is not None:
             self.on_end(branch.task)
         yield  # over: nobody continues it

@@ -16,7 +16,8 @@ from ..sim.engine.draws import Stream, lane
 from ..sim.engine.ledger import STRUCTURE
 from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS, Context
 from .control import Control
-from .service import Service, TaskFailed
+from .failure import TaskFailed
+from .service import Service
 from .step import DONE, Step
 from .workflow import EvaluatorStep, ForkStep, HumanStep, RetrieverStep, ToolStep, WorkflowStep
 

@@ -18,9 +18,11 @@ from ..sim.engine.pool import Pool
 from ..sim.engine.simulation import Simulation
 from .agent import Agent
 from .api import Api
+from .condition import Condition
 from .context import FACTS, Context
 from .encoder import EncoderServer
 from .evaluator import Evaluator
+from .fault_plan import FaultPlan
 from .host import hosts
 from .line import Line
 from .llm import Llm
@@ -64,7 +66,9 @@ class System:
         self.ledger = Ledger(self.sim, FACTS, spans)
         self.draws = Draws(seed, replication)
         self.has_tokens = has_tokens(scenario)
-        self.cancels = _cancels(scenario)
+        self.incidents = self.ledger.incidents
+        self.plan = FaultPlan(self)
+        self.cancels = bool(self.plan.active) or _cancels(scenario)
         self.capacities: list[tuple[Any, ...]] = []  # kind, name, capacity and meters of each resource of the ledger
         self.served: list[ServedModel] = []  # which hold state of tasks
         self.homes: list[str] = [self.node_of(scenario.orchestrator.node)]
@@ -158,6 +162,15 @@ class System:
             self.ledger.resources.append(pool)
             self.capacities.append(("pool", name, capacity))
         return pool
+
+    def condition(self, path: str, recovery: int) -> Condition | None:
+        """Return the condition of a component; None where nothing ever goes wrong. `recovery` is the account of a wait for no answer."""
+        return self.plan.condition(path, recovery) if self.plan.active else None
+
+    @property
+    def recovery_accounts(self) -> list[int]:
+        """The accounts of what is lost to faults."""
+        return [number for number, account in enumerate(self.ledger.accounts) if account.category == "recovery"]
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
         """Return what `make` made the first time that `key` was asked for: a part that several steps share."""
@@ -367,10 +380,14 @@ def _streams(scenario: Scenario, step: PerceiveStep) -> bool:
 
 def _cancels(scenario: Scenario) -> bool:
     """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
-    return any(
-        (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
-        or (isinstance(step, TeamStep) and step.cancels)
-        or isinstance(step, PipelineStep)
-        or (isinstance(step, PerceiveStep) and (step.patience is not None or _streams(scenario, step)))
-        for step in scenario.steps.values()
+    return (
+        any(
+            (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
+            or (isinstance(step, TeamStep) and step.cancels)
+            or isinstance(step, PipelineStep)
+            or (isinstance(step, PerceiveStep) and (step.patience is not None or _streams(scenario, step)))
+            for step in scenario.steps.values()
+        )
+        or any(one.cuts for one in scenario.handlings.values())
+        or scenario.recovery.cuts
     )

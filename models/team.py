@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import lane
 from .context import AGENT_MESSAGES, Context
+from .failure import TaskFailed
 from .line import cross
 from .network import Channel
-from .service import TaskFailed
 from .step import DONE
 from .steps import (
     EvaluatorProcess,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import lane
 from ..sim.engine.relay import Piece, Relay
-from .service import TaskFailed
+from .failure import TaskFailed
 from .steps import straggled, until_join
 from .team_context import Meeting, Message, Seat
 

@@ -155,7 +155,8 @@ class Workload(Spec):
 
     `drain` is the longest time after the last arrival until unfinished tasks are censored; without it, and without a horizon, all end. `warmup` is the
     time whose tasks are left out of statistics: `auto` finds it (MSER-5), `0 s` keeps all. `request` is the size of a request,
-    the first context of its task; a file's column replaces it.
+    the first context of its task; a file's column replaces it. With `problems`, the tasks are trials of so many problems, in turn: what
+    makes a problem hard (`concentration` of a fault) is the same in each trial, and pass^k tells how often k trials all succeed.
     """
 
     arrivals: Arrivals
@@ -164,6 +165,7 @@ class Workload(Spec):
     drain: PositiveDuration | None = None
     warmup: Literal["auto"] | Duration = "auto"
     request: TokensDist = TokensDist.model_validate("0 tokens")
+    problems: PositiveCount | None = None
 
     @property
     def rate(self) -> float | None:

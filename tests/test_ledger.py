@@ -63,7 +63,7 @@ def test_invoke_is_apart_from_execute() -> None:
 
 def test_an_attempt_that_failed_is_recovery() -> None:
     """Calls of 3 s, of which all but the last fail: their time moves to recovery, and their spans are marked lost."""
-    tool = {"invoke": "1 s", "latency": "2 s", "errors": 1.0, "attempts": 3}
+    tool = {"invoke": "1 s", "latency": "2 s", "errors": 1.0, "handling": {"retry": 3}}
     result = run({"tools": {"t": tool}}, steps("t", t={"tool": "t"}))
     assert parts(result) == pytest.approx({"recovery": 6, "tool": 3})
     assert [span.lost for span in leaves(result)] == [True, True, True, True, False, False]
@@ -100,7 +100,7 @@ def test_parts_sum_to_the_time_of_each_task() -> None:
     result = run(
         EVERYTHING,
         {"workload": {"arrivals": {"poisson": "1 / s"}, "tasks": 50}},
-        {"tools": {"t": {"latency": {"exponential": {"mean": "1 s"}}, "errors": 0.3, "attempts": 2}}},
+        {"tools": {"t": {"latency": {"exponential": {"mean": "1 s"}}, "errors": 0.3, "handling": {"retry": 2}}}},
         chain(("one", {"agent": "a", "tools": {"t": 1, "none": 1}, "repeat": 3}), ("two", {"agent": "a"})),
     )
     assert result.categories().shape == (50, len(CATEGORIES))
@@ -256,7 +256,7 @@ def test_resources_are_counted_up_to_the_end() -> None:
 def test_an_attempt_under_way_at_the_horizon_is_not_lost_yet() -> None:
     """It would fail, but nobody knows by then: it is told as what it is."""
     load = {"workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": None, "horizon": "5.5 s"}}
-    tool = {"latency": "3 s", "errors": 1.0, "attempts": 2}
+    tool = {"latency": "3 s", "errors": 1.0, "handling": {"retry": 2}}
     result = run(load, {"tools": {"t": tool}}, steps("t", t={"tool": "t"}))
     assert [parts(result, task) for task in (0, 1, 2)] == [
         {"recovery": 3, "tool": 1.5},

@@ -496,8 +496,8 @@ def test_pipelines_race_one_another() -> None:
     """In a fork of which only the first counts, the other is called off with all its stages, wherever it is; tools may fail."""
     world: Data = {
         "tools": {
-            "asr": {"concurrency": 1, "errors": 0.2, "attempts": 3},
-            "tts": {"concurrency": 1, "errors": 0.2, "attempts": 3},
+            "asr": {"concurrency": 1, "errors": 0.2, "handling": {"retry": 3}},
+            "tts": {"concurrency": 1, "errors": 0.2, "handling": {"retry": 3}},
         },
         "modalities": {"speech": {"stream": {"loss": "60 %", "jitter": {"exponential": {"mean": "0.5 s"}}}}},
     }

@@ -418,7 +418,7 @@ def test_every_change_is_one_that_set_can_make() -> None:
             "llm": {"replicas": 2, "queue_limit": 5},
             "api": {"kind": "api", "limits": {"requests": "5 / s", "concurrency": 4}},
         },
-        "tools": {"t": {"latency": "1 s", "errors": "10 %", "attempts": 3}},
+        "tools": {"t": {"latency": "1 s", "errors": "10 %", "handling": {"retry": 3}}},
         **SENSES,
     }
     more = {
@@ -436,7 +436,7 @@ def test_every_change_is_one_that_set_can_make() -> None:
         "models.api.limits.concurrency": "null",
         "encoders.eye.shared": "false",
         "tools.t.errors": "0",
-        "tools.t.attempts": "1",
+        "tools.t.handling.retry.attempts": "1",
         "modalities.image.errors": "0",
         "modalities.image.attempts": "1",
     }

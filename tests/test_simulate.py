@@ -145,7 +145,7 @@ def test_no_task_at_all_is_a_result_too() -> None:
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     """Twice here, and in other processes; another seed or replication gives other numbers."""
-    scenario = scene(LAW, BUSY, {"tools": {"t": {"latency": {"exponential": {"mean": "1 s"}}, "errors": 0.2, "attempts": 2}}},
+    scenario = scene(LAW, BUSY, {"tools": {"t": {"latency": {"exponential": {"mean": "1 s"}}, "errors": 0.2, "handling": {"retry": 2}}}},
                      steps("w", w={"agent": "a", "tools": {"t": 1.0}, "repeat": {"geometric": {"mean": 3}}}))  # fmt: skip
     first, again = simulate(scenario, 5), simulate(scenario, 5)
     assert first.rows.tobytes() == again.rows.tobytes()
@@ -178,7 +178,7 @@ RICH: Data = merged(
                 "latency": {"exponential": {"mean": "0.6 s"}},
                 "concurrency": 3,
                 "errors": 0.2,
-                "attempts": 2,
+                "handling": {"retry": 2},
                 "result": "40 tokens",
             },
             "u": {"latency": {"exponential": {"mean": "0.9 s"}}, "result": "10 tokens"},

@@ -39,12 +39,14 @@ def test_a_call_that_is_refused_fails_the_task() -> None:
 
 def test_a_call_that_is_refused_is_tried_again() -> None:
     """A refusal costs an attempt and what it took to call: with enough attempts the task gets through."""
-    patient = tool(concurrency=1, queue_limit=0, invoke="0.4 s", attempts=4)
+    patient = tool(concurrency=1, queue_limit=0, invoke="0.4 s", handling={"retry": 4})
     result = run({"workload": {"arrivals": {"deterministic": "10 / s"}, "tasks": 2}}, patient, CALL)
     assert statuses(result) == [0, 0]
     assert parts(result, 1) == pytest.approx({"recovery": 3 * 0.4, "tool": 1.4})
     assert fact(result, "retries", 1) == 3
-    hasty = run({"workload": {"arrivals": {"deterministic": "10 / s"}, "tasks": 2}}, patient, tool(attempts=2), CALL)
+    hasty = run(
+        {"workload": {"arrivals": {"deterministic": "10 / s"}, "tasks": 2}}, patient, tool(handling={"retry": 2}), CALL
+    )
     assert statuses(hasty) == [0, 1]
     assert parts(hasty, 1) == pytest.approx({"recovery": 0.4, "tool": 0.4})
 
@@ -79,7 +81,7 @@ def test_time_by_size_and_price() -> None:
 def test_an_error_is_for_the_agent_once_no_attempt_is_left() -> None:
     """The last response enters the context, error or not; those of attempts that were repeated do not."""
     for attempts in (1, 3):
-        failing = tool(errors=1.0, attempts=attempts, result="70 tokens")
+        failing = tool(errors=1.0, handling={"retry": attempts}, result="70 tokens")
         result = run(failing, steps("w", w={"agent": "a", "tools": {"t": 1}, "repeat": 2}))
         assert fact(result, "new_tokens") == 70
         assert statuses(result) == [0]
@@ -117,7 +119,7 @@ def attempts_of(**changes: object) -> list[list[float]]:
 
 def test_retries_leave_later_calls_alone() -> None:
     """With retries or without, the n-th call of a task draws the same latency; and each attempt has its own."""
-    once, often = attempts_of(), attempts_of(attempts=4)
+    once, often = attempts_of(), attempts_of(handling={"retry": 4})
     assert [len(call) for call in once] == [1] * 10
     assert [call[0] for call in often] == [call[0] for call in once]
     every = [seconds for call in often for seconds in call]

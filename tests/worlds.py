@@ -52,7 +52,7 @@ SERVICE = {
     "request": sizes(2000),
     "response": sizes(2000),
     "errors": st.one_of(SHARES, st.fixed_dictionaries({"rate": SHARES, "after_error": SHARES})),
-    "attempts": st.integers(1, 3),
+    "handling": st.fixed_dictionaries({"retry": st.integers(1, 3)}),
     "price": st.just("$0.01"),
     "node": st.sampled_from(NODES),
 }

@@ -277,7 +277,7 @@ class Cluster:
     def cancel(self, wait: Wait) -> None:
         """Nobody waits for a call any more."""
         request: Request = wait.place
-        wait.holder = wait.place = request.owner = request.told = None
+        wait.holder = request.owner = request.told = None
         now = self.sim._now
         self.present -= 1
         self._present_offset += now

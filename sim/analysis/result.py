@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.incidents import Incidents
 from ..engine.ledger import CATEGORIES, DONE, NO_COORDINATION, UNFINISHED, Account, Ledger, Snapshot, Span
 from .spans import RawTask, Spans
 from .statistics import Array, check_share
@@ -114,6 +115,7 @@ class Result:
     end: float
     horizon: bool
     doubts: tuple[str, ...]
+    incidents: Incidents = field(default_factory=Incidents)
     start: float = 0.0
 
     @classmethod
@@ -156,6 +158,7 @@ class Result:
             end=float(ledger.sim.now),
             horizon=horizon,
             doubts=tuple(doubts),
+            incidents=ledger.incidents,
         )
 
     def after(self, cut_time: float) -> Result:

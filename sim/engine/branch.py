@@ -56,6 +56,7 @@ class Wait:
         "size",
         "split",
         "started",
+        "tie",
     )
 
     _ok = True
@@ -74,6 +75,7 @@ class Wait:
         self.split: Any = None  # how a service is booked: one account, the share of time that is its, and the other
         self.holder: Any = None  # the Pool, Link or Relay that has it, None while it only sleeps
         self.place: Any = None  # where in the holder it is
+        self.tie: Callable[[Wait], None] | None = None  # told when a pool begins to serve it
 
 
 class Branch:
@@ -88,6 +90,7 @@ class Branch:
     """
 
     __slots__ = (
+        "because",
         "calls",
         "facts",
         "held",
@@ -101,6 +104,7 @@ class Branch:
         "span",
         "spans",
         "state",
+        "struck",
         "surplus",
         "task",
         "time",
@@ -124,6 +128,8 @@ class Branch:
         self.held: list[Any] | None = None  # pools of which it holds a server
         self.join: Join | None = None  # of the branches of its own, for which it waits
         self.surplus: list[float] | None = None
+        self.struck: list[Any] | None = None  # what struck the call that it is in, and has come to nothing yet
+        self.because: int | None = None  # the cause without which it would not make the call that it makes
         self.wait: Wait
 
     def start(self, script: Script) -> None:
@@ -291,23 +297,21 @@ class Branch:
         self._leave_wait(self.sim._now)
         self._raise(cut)
 
-    def abandon(self, cut: BaseException, over: Callable[[Wait], None]) -> bool:
-        """As `interrupt`, but what the branch waits for goes on by itself, and tells `over` at its end.
+    def let_run(self, over: Callable[[Wait], None]) -> bool:
+        """Wait no longer for what the branch waits for, which goes on by itself and tells `over` at its end.
 
-        Return whether there is anything that goes on: else the wait is given up.
+        Return whether there is anything that goes on. The branch must be interrupted after that.
         """
-        wait, now = self.wait, self.sim._now
-        if wait.holder is not None:
-            for account, start, end in wait.holder.open_parts(wait, now):
-                self.book(account, start, end)
+        wait = self.wait
         sleeps = wait.callbacks is not None and wait.resume in wait.callbacks
-        goes_on = self.join is None and not sleeps and (wait.holder is not None or wait.callbacks is not None)
-        if goes_on:
-            wait.resume = over
-        else:
-            self._leave_wait(now)
-        self._raise(cut)
-        return goes_on
+        if self.join is not None or sleeps or (wait.holder is None and wait.callbacks is None):
+            return False
+        if wait.holder is not None:
+            for account, start, end in wait.holder.open_parts(wait, self.sim._now):
+                self.book(account, start, end)
+        wait.resume = over
+        self.wait = Wait(self.wait.resume)
+        return True
 
     def _leave_wait(self, now: float) -> None:
         """Give back what the branch waits for or is served by, and book it up to now."""

@@ -29,9 +29,12 @@ class Cause:
 
 
 class Strike:
-    """A cause that struck a task, at `time` (s), at a component. `outcome` is None while it is open."""
+    """A cause that struck a task, at `time` (s), at a component. `outcome` is None while it is open.
 
-    __slots__ = ("cause", "component", "fatal", "lane", "outcome", "resolved", "task", "time")
+    A `mild` one does not make a call fail: it only takes longer.
+    """
+
+    __slots__ = ("cause", "component", "lane", "mild", "outcome", "resolved", "task", "time")
 
     def __init__(self, cause: int, task: int, lane: int, time: float, component: str) -> None:
         self.cause = cause
@@ -41,7 +44,7 @@ class Strike:
         self.component = component
         self.outcome: int | None = None
         self.resolved = 0.0
-        self.fatal = False  # it made the task fail, if the task has
+        self.mild = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ import numpy as np
 from .branch import ENTRY, Branch
 from .critical import cover, critical_stretches
 from .errors import ConservationError
+from .incidents import Incidents
 from .relay import Relay, busy_path, under_way
 from .simulation import Simulation
 
@@ -100,7 +101,7 @@ class Task:
     """One task while it runs: what its branches share."""
 
     __slots__ = (
-        "arrival", "dispatched", "edges", "facts", "failure", "group", "index", "ledger", "lost", "overlapped", "spans", "status",
+        "arrival", "dispatched", "edges", "facts", "failure", "group", "harm", "index", "ledger", "lost", "overlapped", "spans", "status",
         "running", "tail", "trunk", "_ids",
     )  # fmt: skip
 
@@ -112,6 +113,7 @@ class Task:
         self.facts = [0.0] * len(ledger.facts)
         self.overlapped: list[float] | None = None
         self.failure: str | None = None
+        self.harm: Any = None  # what went wrong for it, as the model keeps it
         self.status = UNFINISHED
         self.spans: list[Any] | None = [] if ledger.clips or ledger.keeps_spans(index) else None
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time: see `critical`
@@ -130,6 +132,10 @@ class Task:
     def ran_on(self, branch: Branch) -> None:
         """A branch that nobody waited for is over: its work was beside the critical path."""
         self.beside(branch)
+        self.ran()
+
+    def ran(self) -> None:
+        """Something that nobody waited for is over."""
         self.running -= 1
         if self.tail is not None and not self.running:
             self.ledger.complete(self)
@@ -187,6 +193,7 @@ class Ledger:
     accounts: list[Account] = field(default_factory=list)
     groups: list[Account] = field(default_factory=list)  # of spans that only group others: numbers -1, -2 ...
     callees: int = 0
+    incidents: Incidents = field(default_factory=Incidents)
     live: dict[int, Task] = field(default_factory=dict)
     kept: list[Task] = field(default_factory=list)  # tasks whose spans are kept
     lingering: dict[int, Task] = field(default_factory=dict)  # ended, but some of their branches run on

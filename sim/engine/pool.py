@@ -183,6 +183,8 @@ class Pool:
         else:
             wait.callbacks = self._finishing
         heappush(self._heap, (now + service, ENDS, next(self._ids), wait))  # type: ignore[misc]
+        if wait.tie is not None:
+            wait.tie(wait)
 
     def _granted(self, wait: Wait) -> None:
         wait.holder = None

@@ -5,11 +5,11 @@ at an absolute time, so that several consecutive delays cost one event and no ro
 without a method call per event, which is about a third of the cost of a lean event.
 
 Leaves out: running until an event (give a time, or let the queue run empty).
-Checked: tests/test_engine.py, against SimPy's own loop on the same processes.
+Checked: tests/test_engine.py, against SimPy's own loop on the same processes; tests/test_fault_clock.py (`withdraw`).
 """
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
 import simpy
@@ -54,6 +54,20 @@ class Simulation(simpy.Environment):
     def schedule_at(self, when: float, event: Schedulable) -> None:
         """Put `event` into the queue at absolute time `when` (seconds, not before now)."""
         heappush(self._queue, (when, NORMAL, next(self._eid), event))  # type: ignore[misc]
+
+    def withdraw(self, event: Schedulable) -> None:
+        """Take `event` out of the queue, so that the clock never comes to its time. It costs a pass over the queue.
+
+        Raises ValueError where it is not in the queue.
+        """
+        queue = self._queue  # changed in place: others hold it too
+        place = next((place for place, entry in enumerate(queue) if entry[3] is event), None)
+        if place is None:
+            raise ValueError(f"`event` must be in the queue, but got ({event=})")
+        last = queue.pop()
+        if place < len(queue):
+            queue[place] = last
+            heapify(queue)
 
     def run(self, until: Any = None) -> None:
         """Process events until none is left, or all up to time `until` (seconds) are done.

@@ -1,0 +1,307 @@
+"""The guard around the calls of a component: what is done when they fail, hang or take too long.
+
+`Guard.call` makes attempts until one is answered, or its policies say that none is to follow. What a failed attempt took, and the
+wait before the next, is `recovery`; what struck it is settled once it is known what came of the call. An attempt that is cut off
+is taken out of whatever it waits for; or it runs on, and what it still takes there is wasted.
+
+Leaves out: what an attempt is (`service`, `model_call`); failures of a whole task (`recovery`); an attempt that runs on does what it
+was waiting for, and nothing that would have come after it.
+Checked: tests/test_guard.py, tests/test_incidents.py.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from ..sim.engine.branch import Branch, Wait
+from ..sim.engine.incidents import DEGRADED, RECOVERED
+from ..sim.engine.simulation import Call
+from .condition import Condition, Vanished
+from .context import ESCALATIONS, FALLBACKS, RETRIES, TIMEOUTS, WASTED
+from .failure import CallFailed, TaskFailed
+from .handling import ATTEMPTS_APART, Handling
+from .hedge import Hedging
+from .policies import BreakerState, Bulk, Tokens, Waits
+
+if TYPE_CHECKING:
+    from .system import System
+
+__all__ = ["Attempt", "Guard"]
+
+Script = Generator[None, Any, None]
+Attempt = Callable[[Branch, int], Script]
+"""Makes the attempt of a number (0 is the first one); raises CallFailed."""
+
+
+class Late(Exception):
+    """A time limit is reached: whoever set it goes on from there."""
+
+
+class Guard:
+    """The handling of one component's calls, shared by all who call it.
+
+    `work` are the accounts of its service, to tell what an attempt wasted.
+    """
+
+    def __init__(
+        self, system: "System", path: str, spec: Handling, work: tuple[int, ...], condition: Condition | None
+    ) -> None:
+        self.system, self.sim = system, system.sim
+        self.path = path
+        self.spec = spec
+        self.work = work
+        self.condition = condition
+        self.incidents = system.incidents
+        self.counts = system.incidents.of(path)
+        account = system.ledger.account
+        self.recovery = account("recovery", path)
+        self.backoff = account("recovery", path, "backoff")
+        self.human = account("human", path, "escalation")
+        self.waits = Waits(spec.retry.backoff)
+        self.draw = system.draws.uniform(f"{path}/backoff")
+        self.slot = system.ledger.callee()
+        self.budget = None if spec.retry.budget is None else Tokens(spec.retry.budget)
+        self.breaker = None if spec.breaker is None else BreakerState(spec.breaker)
+        self.bulk = None if spec.bulkhead is None else Bulk(spec.bulkhead)
+        self.hedging = None if spec.hedge is None else Hedging(system, path, spec.hedge)
+        self.opened_by: int | None = None  # the cause of the last failure that the breaker counted
+        self.person = None if spec.escalate is None else system.stream(f"{path}/escalate", spec.escalate)
+
+    def call(
+        self, branch: Branch, attempt: Attempt, fallback: Attempt | None = None, second: Attempt | None = None
+    ) -> Generator[None, Any, CallFailed | None]:
+        """Make a call; `second` is what hedges make, and `fallback` asks another component.
+
+        Return None, or the failure with which the task goes on all the same. Raises TaskFailed where it cannot.
+        """
+        self.counts.calls += 1
+        outer = branch.struck, branch.because
+        branch.struck, began = [], branch.time
+        limit = None if self.spec.within is None else began + self.spec.within
+        try:
+            failure = yield from self._tries(branch, attempt, second, limit)
+            struck, outcome = branch.struck, RECOVERED
+            if failure is not None:
+                outcome = DEGRADED
+                failure = yield from self._otherwise(branch, failure, fallback)
+            self.incidents.settle([one for one in struck if one.mild], DEGRADED, branch.time)
+            self.incidents.settle(struck, outcome, branch.time)
+        except TaskFailed:
+            self.system.plan.harm(branch.task).fatal += branch.struck or []
+            raise
+        except BaseException:
+            self.system.plan.leave(branch)
+            raise
+        finally:
+            branch.struck, branch.because = outer
+        return failure
+
+    def _tries(
+        self, branch: Branch, attempt: Attempt, second: Attempt | None, limit: float | None
+    ) -> Generator[None, Any, CallFailed | None]:
+        """Make attempts until one is answered, or none may follow; return how the last one failed."""
+        retry, state = self.spec.retry, branch.state
+        call = branch.calls[self.slot]
+        branch.calls[self.slot] = call + 1
+        number, wait = 0, 0.0
+        if self.budget is not None:
+            self.budget.earn()
+        while True:
+            before, first, at = branch.parts[:], branch.mark(), branch.time
+            failure, goes = yield from self._try(branch, attempt, second, number, limit)
+            if failure is None:
+                state.last_error = False
+                return None
+            state.last_error = True
+            again = goes and number + 1 < retry.attempts and failure.kind in retry.on
+            again = again and (limit is None or branch.time < limit) and (self.budget is None or self.budget.spend())
+            if again or failure.answer is None or self.spec.exhausted == "fail":
+                branch.lose(before, first, self.recovery)
+            if again:
+                number += 1
+                branch.facts[RETRIES] += 1
+                draw = (
+                    self.draw.draw(branch.index, call, branch.lane) if number == 1 else self._draw(branch, call, number)
+                )
+                wait = self.waits.delay(number, wait, draw)
+                branch.add(self.backoff, wait if limit is None else min(wait, limit - branch.time))
+            cause = self._cause(branch, failure)
+            branch.because = cause
+            name = self.incidents.causes[cause].name
+            self.system.plan.lost(branch, cause, branch.time - at, f"{name} -> {failure.reason}")
+            if not again:
+                return failure
+
+    def _draw(self, branch: Branch, call: int, number: int) -> float:
+        return self.draw.draw(branch.index, call + number * ATTEMPTS_APART, branch.lane)
+
+    def _cause(self, branch: Branch, failure: CallFailed) -> int:
+        """Return what a failed attempt is to be put down to: what struck it, or who is to blame for the load, or that itself."""
+        struck = branch.struck
+        if failure.cause is not None:
+            return failure.cause
+        if struck and struck[-1].time >= failure.since:
+            struck[-1].mild = False
+            failure.cause = struck[-1].cause
+            return failure.cause
+        condition = self.condition
+        cause = self.opened_by if failure.kind == "rejected" else None
+        if cause is None:
+            cause = branch.because if condition is None or condition.blamed is None else condition.blamed
+        if cause is None:
+            cause = self.incidents.cause(failure.reason, "load")
+        failure.cause = cause
+        strike = self.incidents.strike(cause, branch.index, branch.lane, branch.time, self.path)
+        branch.struck = [*(struck or ()), strike]
+        return cause
+
+    def _try(
+        self, branch: Branch, attempt: Attempt, second: Attempt | None, number: int, limit: float | None
+    ) -> Generator[None, Any, tuple[CallFailed | None, bool]]:
+        """Make one attempt, if it may be made. Return how it failed (None: it was answered), and whether another one may follow."""
+        at, spec = branch.time, self.spec
+        if limit is not None and at >= limit:
+            return self._late(branch, at), False
+        ticket, rejected = self._admits(at)
+        if rejected is not None:
+            return rejected, False
+        self.counts.attempts += 1
+        until = None if spec.timeout is None else at + spec.timeout
+        until = limit if until is None else until if limit is None else min(until, limit)
+        failure: CallFailed | None = None
+        try:
+            body = self._body(branch, attempt, second, number)
+            failure = yield from self._in_time(branch, body, until)
+        except CallFailed as failed:
+            failure = failed
+        except BaseException:
+            if self.breaker is not None:
+                self.breaker.abandon(ticket)
+            raise
+        finally:
+            if self.bulk is not None:
+                self.bulk.leave()
+        if failure is not None:
+            failure.since = at
+            self.counts.failed += 1
+        elif self.hedging is not None:
+            self.hedging.learn(branch.time - at)
+        self._heed(branch, failure, ticket)
+        return failure, True
+
+    def _admits(self, at: float) -> tuple[int, CallFailed | None]:
+        """Return the breaker's ticket for an attempt, or why none may be made."""
+        if self.bulk is not None and not self.bulk.enter():
+            return 0, self._reject("bulkhead full", at)
+        if self.breaker is None:
+            return 0, None
+        ticket = self.breaker.admits(at)
+        if ticket:
+            return ticket, None
+        if self.bulk is not None:
+            self.bulk.leave()
+        return 0, self._reject("circuit open", at)
+
+    def _heed(self, branch: Branch, failure: CallFailed | None, ticket: int) -> None:
+        """Tell the breaker."""
+        if self.breaker is None:
+            return
+        if failure is None:
+            self.breaker.success(ticket, branch.time)
+        else:
+            self.opened_by = self._cause(branch, failure)
+            self.breaker.failure(ticket, branch.time)
+
+    def _reject(self, why: str, at: float) -> CallFailed:
+        self.counts.rejected += 1
+        failure = CallFailed("rejected", f"{self.path}: {why}")
+        failure.since = at
+        return failure
+
+    def _body(self, branch: Branch, attempt: Attempt, second: Attempt | None, number: int) -> Script:
+        """One attempt, and maybe another one beside it."""
+        parts, span = branch.parts[:], branch.span
+        try:
+            if self.hedging is None:
+                yield from attempt(branch, number)
+            else:
+                yield from self.hedging.race(branch, attempt, second or attempt, number)
+        except Vanished as gone:
+            yield from gone.condition.vanish(branch)
+        except BaseException:
+            branch.span = span
+            self._wasted(branch, sum(branch.parts[account] - parts[account] for account in self.work))
+            raise
+
+    def _wasted(self, branch: Branch, seconds: float) -> None:
+        """Service was given to an attempt whose answer nobody takes."""
+        if seconds > 0:
+            self.counts.wasted += seconds
+            branch.facts[WASTED] += seconds
+
+    def _in_time(self, branch: Branch, body: Script, until: float | None) -> Generator[None, Any, CallFailed | None]:
+        """Make an attempt that must be over at time `until` (None: whenever it is)."""
+        if until is None:
+            yield from body
+            return None
+        before, first, at, cut = branch.parts[:], branch.mark(), branch.time, Late()
+
+        def ring(_event: Any) -> None:
+            if self.spec.on_timeout == "run on":
+                task, now = branch.task, self.sim._now
+                task.running += 1
+                if not branch.let_run(lambda wait: self._ran_on(branch, wait, now)):
+                    task.running -= 1
+            branch.interrupt(cut)
+
+        alarm = Call(ring)
+        self.sim.schedule_at(until, alarm)
+        try:
+            yield from body
+            if branch.time <= until:
+                return None
+        except Late as late:
+            if late is not cut:
+                raise
+        except CallFailed:
+            if branch.time <= until:
+                raise
+        finally:
+            alarm.cancel()
+        branch.cut_off(before, first, self.recovery, at, until)
+        return self._late(branch, until)
+
+    def _late(self, branch: Branch, now: float) -> CallFailed:
+        self.counts.timed_out += 1
+        branch.facts[TIMEOUTS] += 1
+        failure = CallFailed("timeout", f"{self.path}: timeout")
+        failure.since = now
+        return failure
+
+    def _ran_on(self, branch: Branch, wait: Wait, since: float) -> None:
+        """What an attempt waited for when it timed out is over."""
+        seconds = 0.0 if wait.rejected else max(0.0, wait.ended - max(wait.started, since))
+        if seconds:
+            branch.task.overlap_in(self.work[0], seconds)
+        self._wasted(branch, seconds)
+        branch.task.ran()
+
+    def _otherwise(
+        self, branch: Branch, failure: CallFailed, fallback: Attempt | None
+    ) -> Generator[None, Any, CallFailed | None]:
+        """No attempt was answered: ask another component, or a person, or go on without. Raises TaskFailed."""
+        spec = self.spec
+        if fallback is not None:
+            self.counts.fallbacks += 1
+            branch.facts[FALLBACKS] += 1
+            yield from fallback(branch, 0)
+            branch.state.last_error = False
+            return None
+        if self.person is not None:
+            self.counts.escalations += 1
+            branch.facts[ESCALATIONS] += 1
+            branch.add(self.human, self.person.draw(branch.index, branch.calls[self.slot] - 1, branch.lane))
+            branch.state.last_error = False
+            return None
+        if spec.exhausted == "continue" or (spec.exhausted is None and failure.answer is not None):
+            return failure
+        raise TaskFailed(failure.reason)
