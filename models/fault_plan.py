@@ -184,7 +184,7 @@ class FaultPlan:
         delayed = sum(harm.delays.values())
         fatal = harm.fatal if failure is not None else wrong
         if fatal:
-            cause = fatal[0].cause
+            cause = fatal[0].root
         else:
             cost = {
                 cause: harm.seconds.get(cause, 0.0) + harm.delays.get(cause, 0.0)

@@ -141,18 +141,23 @@ class Guard:
             return failure.cause
         if struck and struck[-1].time >= failure.since:
             struck[-1].mild = False
-            failure.cause = struck[-1].cause
+            failure.cause = struck[-1].root
             return failure.cause
-        condition = self.condition
-        cause = self.opened_by if failure.kind == "rejected" else None
-        if cause is None:
-            cause = branch.because if condition is None or condition.blamed is None else condition.blamed
-        if cause is None:
-            cause = self.incidents.cause(failure.reason, "load")
-        failure.cause = cause
-        strike = self.incidents.strike(cause, branch.index, branch.lane, branch.time, self.path)
+        load = self.incidents.cause(failure.reason, "load")
+        strike = self.incidents.strike(load, branch.index, branch.lane, branch.time, self.path)
         branch.struck = [*(struck or ()), strike]
-        return cause
+        strike.root = self._blamed(branch, failure, load)
+        failure.cause = strike.root
+        return failure.cause
+
+    def _blamed(self, branch: Branch, failure: CallFailed, load: int) -> int:
+        """Return the cause without which a call would not have failed by the load: `load` itself, as far as one can tell."""
+        condition = self.condition
+        if failure.kind == "rejected" and self.opened_by is not None:
+            return self.opened_by
+        if condition is not None and condition.blamed is not None:
+            return condition.blamed
+        return load if branch.because is None else branch.because
 
     def _try(
         self, branch: Branch, attempt: Attempt, second: Attempt | None, number: int, limit: float | None

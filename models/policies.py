@@ -4,7 +4,7 @@ They hold no clock and draw nothing: the time `now` (s, never earlier than the l
 is O(1), but `Latencies.add`, which moves part of a sorted list of `WINDOW` values.
 
 Leaves out: which calls share a machine, and what is done with its answer (`guard`); what is written (`handling`).
-Checked: tests/test_policies.py, against naive references and exact arithmetic.
+Checked: tests/test_handling_policies.py, against naive references and exact arithmetic.
 """
 
 import math

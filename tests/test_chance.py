@@ -116,18 +116,19 @@ def test_whether_a_call_goes_wrong_depends_on_its_place_alone() -> None:
             assert (calls(chance, [task], 30) == expected[task]).all()
 
 
-def test_branches_streams_and_replications_have_luck_of_their_own() -> None:
+@pytest.mark.parametrize("more", [{}, {"after_error": 0.6}])
+def test_branches_streams_and_replications_have_luck_of_their_own(more: dict[str, Any]) -> None:
     """What goes wrong in one says nothing about another."""
-    spec = Chance.model_validate(0.5)
-    rows = [
-        [Drawn(draws, name, spec).hits(branch(0, where), ordinal) for ordinal in range(400)]
-        for draws, name, where in (
-            (Draws(1), "a", ROOT_LANE),
-            (Draws(1), "b", ROOT_LANE),
-            (Draws(1), "a", lane(ROOT_LANE, 1, 0, 1)),
-            (Draws(1, 1), "a", ROOT_LANE),
-        )
-    ]
+    spec = Chance.model_validate({"rate": 0.4, **more})
+    rows = []
+    for draws, name, where in (
+        (Draws(1), "a", ROOT_LANE),
+        (Draws(1), "b", ROOT_LANE),
+        (Draws(1), "a", lane(ROOT_LANE, 1, 0, 1)),
+        (Draws(1, 1), "a", ROOT_LANE),
+    ):
+        chance, caller = Drawn(draws, name, spec), branch(0, where)
+        rows.append([chance.hits(caller, ordinal) for ordinal in range(400)])
     apart = np.corrcoef(np.array(rows, dtype=float)) - np.eye(len(rows))
     assert abs(apart).max() < DEVIATIONS / math.sqrt(400)
 

@@ -15,7 +15,7 @@ import pytest
 from coordsim.models import fault_clock
 from coordsim.models.fault_clock import FaultClock, TaskClock
 from coordsim.models.faults import Fault
-from coordsim.sim.engine.draws import Draws
+from coordsim.sim.engine.draws import ROOT_LANE, Draws, lane
 from coordsim.sim.engine.simulation import Call, Simulation
 
 HORIZON = 200.0
@@ -100,6 +100,10 @@ SCHEDULES: dict[str, tuple[Mapping[str, Any], list[tuple[float, bool]]]] = {
         windows((60, 80), (140, 160)),
     ),
     "evictions": ({"at": ["10 s", "30 s"], "every": "100 s", "evict": True}, [(t, True) for t in (10, 30, 110, 130)]),
+    "evictions, which take no time": (
+        {"mtbf": {"constant": "60 s"}, "mttr": {"constant": "20 s"}, "evict": True},
+        [(t, True) for t in (60, 120, 180)],
+    ),
     "evictions by chance": ({"mtbf": {"constant": "60 s"}, "evict": True}, [(t, True) for t in (60, 120, 180)]),
 }
 
@@ -138,6 +142,23 @@ def test_each_occurrence_lasts_as_long_as_is_drawn_for_it() -> None:
     stream = Draws(3).stream("faults.outage/for", spec.for_.sampler)
     expected = windows(*((5 + 20 * k, 5 + 20 * k + stream.draw(0, k)) for k in range(10)))
     assert told(spec, draws=Draws(3)) == expected
+
+
+def test_what_overlaps_is_one_occurrence_however_long_its_parts_are() -> None:
+    """The clock tells the union of all windows, those that lie within another one included."""
+    spec = fault(at=[f"{time} s" for time in range(0, 200, 4)], **{"for": LOGNORMAL})
+    assert spec.for_ is not None
+    stream = Draws(8).stream("faults.outage/for", spec.for_.sampler)
+    parts = [(4.0 * k, 4.0 * k + stream.draw(0, 0, lane(ROOT_LANE, k, 0, 0) if k else ROOT_LANE)) for k in range(50)]
+    union: list[tuple[float, float]] = []
+    for begins, ends in parts:
+        if union and begins <= union[-1][1]:
+            union[-1] = (union[-1][0], max(union[-1][1], ends))
+        else:
+            union.append((begins, ends))
+    assert any(second[1] < first[1] for first, second in pairwise(parts))
+    assert 10 < len(union) < 50
+    assert told(spec, 1e4, draws=Draws(8)) == windows(*union)
 
 
 def test_up_and_down_times_are_the_draws_of_their_streams() -> None:

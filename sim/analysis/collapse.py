@@ -20,8 +20,8 @@ and by more than chance explains: Student's prediction interval from the windows
 Poisson counts, whose spread is known, the normal's is enough. Both are for all windows together (Bonferroni), so that
 without an effect about 1 - `confidence` of the runs give a false alarm, as far as windows are alike and independent;
 where the windows before are few and the true spread is a little wider than Poisson's, a few times that.
-`Collapse.band` says how small a drop can be seen: about half the baseline with a hundred tasks a window, a sixth with
-a thousand.
+`Collapse.band` says how small a drop can be seen: a third of the baseline with three hundred tasks a window, a sixth
+with a thousand.
 
 Leaves out: why it stays down (`root_cause`); triggers nobody knows of; goodput that recovers only in part, by less
 than `tolerance`.
@@ -45,7 +45,7 @@ from .statistics import Array, Estimate, as_sample, check_share, student_t
 
 FEWEST = 5  # windows before the first trigger
 OVERDISPERSED = 0.25  # the p-value at which Poisson counts are refuted
-COARSEST = 0.5  # of the baseline: a drop smaller than this must not hide in the noise
+COARSEST = 0.8  # of the baseline: where a drop as deep as this may be chance, nothing is said
 LEAST_FALL = 0.1  # of the backlog, in the second half of the time after the trigger
 LEVELS_OFF = 0.5  # of the pace in the first half: what falls slower than this in the second is not steady
 
@@ -318,7 +318,10 @@ def _drain(series: _Series, after: npt.NDArray[np.intp], confidence: float) -> t
     if left > 0 and sure and pace >= LEVELS_OFF * earlier:
         gone = f"at this pace it is gone {left / pace:.3g} s after the last window"
         return "recovering", f"Goodput is not back, but the backlog falls by {pace:.3g} a second: {gone}."
-    if left > 0 and (sure or fallen >= LEAST_FALL * (left + fallen)):
+    # Both ends may lie off by chance; a line through all windows tells better whether there is a fall to speak of.
+    line = np.polyfit(series.ends[late] - series.ends[late[0]], series.backlog[late], 1)
+    falls = -float(line[0]) * float(seconds.sum()) >= LEAST_FALL * max(float(line[1]), 0.0) > 0
+    if left > 0 and (sure or falls):
         why = "levels off above where it was" if sure else "may be falling, or may not"
         return "cannot tell", f"Cannot tell: the backlog {why}."
     grows = "grows" if -fallen > student_t(confidence, steps.size - 1) * noise else "does not fall"

@@ -31,13 +31,15 @@ class Cause:
 class Strike:
     """A cause that struck a task, at `time` (s), at a component. `outcome` is None while it is open.
 
-    A `mild` one does not make a call fail: it only takes longer.
+    A `mild` one does not make a call fail: it only takes longer. `root` is the cause without which it would not be: of a timeout
+    in the backlog of an outage, that outage; else the cause itself.
     """
 
-    __slots__ = ("cause", "component", "lane", "mild", "outcome", "resolved", "task", "time")
+    __slots__ = ("cause", "component", "lane", "mild", "outcome", "resolved", "root", "task", "time")
 
     def __init__(self, cause: int, task: int, lane: int, time: float, component: str) -> None:
         self.cause = cause
+        self.root = cause
         self.task = task
         self.lane = lane
         self.time = time
