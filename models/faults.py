@@ -50,10 +50,10 @@ TimeTo = Annotated[DurationDist, BeforeValidator(_exponential)]
 
 
 class Chance(Spec):
-    """How often something goes wrong, per call: `rate`, in the mean.
+    """How often something goes wrong, per call: `rate`.
 
     With `after_error` the calls of a task are a Markov chain: that is the rate right after the last one went wrong, `rate` after one
-    that did not. With `concentration` each problem has a rate of its own, from a Beta distribution of mean `rate` and parameters that
+    that did not, and the mean is `rate / (1 + rate - after_error)`. With `concentration` each problem has a rate of its own, from a Beta distribution of mean `rate` and parameters that
     sum to `concentration`: the smaller it is, the more the calls of a task share their luck.
     """
 
@@ -198,9 +198,14 @@ class Fault(Spec):
         for name, other in (("for", "at"), ("every", "at"), ("mttr", "mtbf")):
             if getattr(self, "for_" if name == "for" else name) is not None and getattr(self, other) is None:
                 yield SpecProblem(name, f"needs `{other}`")
+        if self.mtbf is not None and self.mtbf.mean + (0.0 if self.mttr is None else self.mttr.mean) == 0:
+            yield SpecProblem("mtbf", "must be > 0, or it comes again and again while no time passes")
         if self.effect == "evict":
             if not self.comes_and_goes:
                 yield SpecProblem("evict", "needs `at` or `mtbf`: it happens at an instant")
+            for name in ("for", "mttr"):
+                if getattr(self, "for_" if name == "for" else name) is not None:
+                    yield SpecProblem(name, "must be left out: `evict` happens at an instant")
             return
         if self.at is not None and self.for_ is None:
             yield SpecProblem("at", "needs `for`, how long it lasts")

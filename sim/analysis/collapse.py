@@ -8,7 +8,7 @@ all of this:
     the drop     goodput was clearly below its baseline, and has not been back for `hold` windows in a row
     the load     after the trigger no more tasks arrive than before it (within `tolerance`, and what chance explains)
     the time     it stayed down at least `patience` times as long as the trigger lasted, and four times `hold` windows
-    no drain     in the second half of that time the backlog above its level before the trigger did not fall
+    no drain     in the second half of that time what there is of a backlog beyond the usual did not fall
 
 A backlog that falls, more than chance explains, at half its earlier pace or faster is a drain, however slow. One that
 falls by a tenth and might by chance, or that levels off, leaves it open. So does a run without a backlog: a long
@@ -227,7 +227,7 @@ def _judge(
     detect = float(series.ends[first[0]]) - start if first.size else math.inf
     state: State
     recover = 0.0
-    if after.size < watch.hold:
+    if after.size < max(watch.hold, 2):
         recover, state, why = math.nan, "cannot tell", f"Cannot tell: only {after.size} windows follow the trigger."
     elif not first.size:
         state, why = "unharmed", f"No window's goodput was below its baseline by {band:.0%} or more."
@@ -315,14 +315,23 @@ def _drain(series: _Series, after: npt.NDArray[np.intp], confidence: float) -> t
     sure = fallen > student_t(confidence, steps.size - 1) * noise and fallen > 1e-9 * abs(left)
     elapsed = float(series.ends[early[-1]] - series.ends[early[0]])
     earlier = float(series.backlog[early[0]] - series.backlog[early[-1]]) / elapsed
-    if left > 0 and sure and pace >= LEVELS_OFF * earlier:
+    # What is no more than the usual ups and downs is no backlog that could drain.
+    usual = series.backlog[series.before]
+    reach = student_t(confidence, usual.size - 1) * float(usual.std(ddof=1))
+    clear = float(series.backlog[late].mean()) > reach and left > 0
+    if clear and sure and pace >= LEVELS_OFF * earlier:
         gone = f"at this pace it is gone {left / pace:.3g} s after the last window"
         return "recovering", f"Goodput is not back, but the backlog falls by {pace:.3g} a second: {gone}."
     # Both ends may lie off by chance; a line through all windows tells better whether there is a fall to speak of.
     line = np.polyfit(series.ends[late] - series.ends[late[0]], series.backlog[late], 1)
-    falls = -float(line[0]) * float(seconds.sum()) >= LEAST_FALL * max(float(line[1]), 0.0) > 0
-    if left > 0 and (sure or falls):
+    falls = -float(line[0]) * float(seconds.sum()) >= LEAST_FALL * float(line[1])
+    if clear and (sure or falls):
         why = "levels off above where it was" if sure else "may be falling, or may not"
         return "cannot tell", f"Cannot tell: the backlog {why}."
+    if not clear:
+        return (
+            "metastable",
+            "Nothing drains: there is no backlog beyond the usual, and no more tasks arrive than before.",
+        )
     grows = "grows" if -fallen > student_t(confidence, steps.size - 1) * noise else "does not fall"
     return "metastable", f"Nothing drains: the backlog {grows}, and no more tasks arrive than before."

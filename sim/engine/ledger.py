@@ -355,9 +355,12 @@ class Ledger:
 
     def finish(self, horizon: float | None) -> None:
         """End of the run. With a `horizon` the tasks under way are cut off there, and accounted for up to it."""
+        if horizon is None and self.live:
+            from .watchdog import stuck
+
+            raise stuck(list(self.live.values()))
         for task in list(self.live.values()):
-            if horizon is None:
-                raise ConservationError(f"task {task.index} never ended: its branch waits for {task.trunk.wait.holder}")
+            assert horizon is not None
             task.trunk.parts = self._cut(task, horizon)
             task.trunk.time = horizon
             self.close(task.trunk, UNFINISHED)
