@@ -20,6 +20,7 @@ from .memory_use import MemoryUse
 from .plain_call import compiled
 from .service import Service
 from .steps import Flow, Process, Walk, fork_number, in_parallel, retriever
+from .task_run import TaskRuns
 from .workflow import END, NONE, START, AgentStep, Markov
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class AgentProcess(Process):
 
     spec: AgentStep
     control: Control
+    resumes = has_positions = True
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: AgentStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -64,6 +66,8 @@ class AgentProcess(Process):
         self.open_ended = isinstance(spec.tools, Markov) and "repeat" not in spec.model_fields_set
         self.turn_slot = system.ledger.callee()
         self.replanning = system.draws.uniform(f"{self.path}/replan") if spec.replan else None
+        runs = TaskRuns.of(system)
+        self.worker = None if runs is None else runs.worker(path)
 
     def link(self) -> None:
         """Resolve what comes next, also by replanning."""
@@ -78,19 +82,26 @@ class AgentProcess(Process):
         """Last touch, once every home of an agent is known."""
         self.control.connect()
         bare = not (self.control.matters or self.slots or self.before or self.after or self.skip or self.replanning)
-        if bare and self.tools is None and self.turns is None and self.ways is None:
+        if bare and self.worker is None and self.tools is None and self.turns is None and self.ways is None:
             self.plain = compiled(self.call)
             if self.plain is None and self.call.direct:
                 self.only = self.call
 
     def run(self, branch: Branch) -> Walk:
         """Take the turns of one visit; each is one step of the task."""
-        visit = self.enter(branch)
-        if self.skip is not None and self.passes(branch, visit):
-            return self.onward(branch, visit)
-        left = 1 if self.turns is None and not self.open_ended else self._turns(branch, visit)
+        run = branch.state.run
+        depth, back = (0, None) if run is None else run.enter()
+        if back is not None:  # the task began again, in this very loop
+            visit, left = back
+        else:
+            visit = self.enter(branch)
+            if self.skip is not None and self.passes(branch, visit):
+                return self.onward(branch, visit)
+            left = 1 if self.turns is None and not self.open_ended else self._turns(branch, visit)
         over = False
         while left > 0 and not over:
+            if run is not None:
+                run.at(depth, (visit, left))
             left -= 1
             self.count(branch)
             outer, began = branch.open_span(), branch.time
@@ -109,6 +120,10 @@ class AgentProcess(Process):
 
         `think` makes the call in place of the agent, for who wants to hear of it as it goes.
         """
+        act = self._turn(branch, think)
+        return act if self.worker is None else self.worker.guard(branch, act)
+
+    def _turn(self, branch: Branch, think: Callable[[Branch], Script] | None) -> Generator[None, Any, bool]:
         call = self.call
         if self.control.matters:
             yield from self.control.arrive(branch)

@@ -37,11 +37,21 @@ class Price(Spec):
 
 
 class Limits(Spec):
-    """Limits of the provider: `requests` and `tokens` (input and output) over time, with bursts of one `burst` of seconds."""
+    """Limits of the provider: `requests` and `tokens` (input and output) over time, with bursts of what a second allows.
+
+    Calls beyond them wait; with `refuse` they are answered by an error at once (429).
+    """
 
     requests: Rate | None = None
     tokens: TokenRate | None = None
     concurrency: PositiveCount | None = None
+    refuse: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_refuse(self) -> Self:
+        if self.refuse and self.requests is None and self.tokens is None:
+            raise SpecProblem("refuse", "needs `requests` or `tokens`: without a rate nothing is beyond it")
+        return self
 
 
 class Api(Spec):

@@ -21,6 +21,7 @@ import numpy as np
 from ..sim.engine import units
 from ..sim.engine.ledger import CATEGORIES
 from .demand import Demand
+from .demand_faults import warnings as fault_warnings
 from .demand_media import LONGEST
 from .llm import Llm
 from .scenario import Scenario
@@ -143,7 +144,7 @@ def bounds(scenario: Scenario) -> Bounds:
         times=times,
         response_by_class={name: float(np.sum(one)) for name, one in zip(classes, by_class, strict=True)},
         visits=_visits(traffic),
-        warnings=tuple(_warnings(scenario, resources)),
+        warnings=(*_warnings(scenario, resources), *fault_warnings(scenario, resources)),
         notes=tuple(demand.notes),
     )
 

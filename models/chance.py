@@ -14,6 +14,7 @@ Source: Gilbert, Bell System Technical Journal 39 (1960) (errors in bursts); Ske
 """
 
 from collections.abc import Callable
+from copy import copy
 from functools import lru_cache
 
 import numpy as np
@@ -47,23 +48,33 @@ class Drawn:
             propensity = draws.stream(f"{name}/propensity", _beta(spec.rate, spec.concentration))
             self._rate_of = lru_cache(_KEPT)(lambda problem: propensity.draw(problem, 0))
 
-    def hits(self, branch: Branch, ordinal: int) -> bool:
-        """Return whether the `ordinal`-th call of a branch goes wrong. Ask once per call, in the order of the branch's calls."""
+    def drawn_as(self, draws: Draws, name: str) -> "Drawn":
+        """Return the same chance with draws of its own: rates of problems, and the memory of a chain, are shared."""
+        other = copy(self)
+        other._uniform = draws.uniform(name)
+        return other
+
+    def hits(self, branch: Branch, ordinal: int, lane: int | None = None) -> bool:
+        """Return whether the `ordinal`-th call of a branch goes wrong. Ask once per call, in the order of the branch's calls.
+
+        `lane` is where it draws, if not in that of the branch.
+        """
         rate = self._rate
         if rate == 0:
             return False
+        lane = branch.lane if lane is None else lane
         if self._mask:
-            return self._hits_next(branch, ordinal)
+            return self._hits_next(branch, ordinal, lane)
         if self._rate_of is not None:
             task = branch.index
             rate = self._rate_of(task if self._problems is None else task % self._problems)
-        return self._uniform.draw(branch.index, ordinal, branch.lane) < rate
+        return self._uniform.draw(branch.index, ordinal, lane) < rate
 
-    def _hits_next(self, branch: Branch, ordinal: int) -> bool:
+    def _hits_next(self, branch: Branch, ordinal: int, lane: int) -> bool:
         """Take a step of the Markov chain."""
         state = branch.state
         rate = self._after if state.struck & self._mask else self._rate
-        hit = self._uniform.draw(branch.index, ordinal, branch.lane) < rate
+        hit = self._uniform.draw(branch.index, ordinal, lane) < rate
         state.struck = state.struck | self._mask if hit else state.struck & ~self._mask
         return hit
 

@@ -42,8 +42,8 @@ class Void:
         wait.arrived, wait.holder, wait.callbacks = branch.time, self, None
 
     def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
-        """Return (account, start, end) of the wait until `now`."""
-        return [(self.account, wait.arrived, now)]
+        """Return (account, start, end) of the wait until `now`; it may have begun ahead of the clock."""
+        return [(self.account, wait.arrived, max(wait.arrived, now))]
 
     def cancel(self, wait: Wait) -> None:
         """Nobody waits any more."""
@@ -107,16 +107,21 @@ class Condition:
         if fault.effect == "down" and not self.here["down"]:
             down = self.incidents.down
             down[self.path] = down.get(self.path, 0.0) + now - self.down_since
-            waiting, self.outside = self.outside, {}
-            for branch in waiting:
-                branch.time = now
-                branch.settle()
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """An outage is over: who waited for that goes on."""
+        waiting, self.outside = self.outside, {}
+        for branch in waiting:
+            branch.time = self.sim.now
+            branch.settle()
 
     def finish(self, now: float) -> None:
         """The run is over: count the outage that there is."""
         if self.here.get("down"):
             down = self.incidents.down
             down[self.path] = down.get(self.path, 0.0) + max(0.0, now - self.down_since)
+            self.down_since = now  # it may be told twice that a run is over
 
     def _changed(self, fault: Active, begins: bool) -> None:
         if fault.spec.comes_and_goes:
@@ -132,13 +137,14 @@ class Condition:
 
     def _lose(self, fault: Active) -> None:
         """The component goes down: the calls that are there are lost."""
-        lost, self.present = list(self.present), {}
-        for branch in lost:
-            if branch.over:
+        for branch in list(self.present):
+            if branch.over or branch not in self.present:  # it was lost with another one
                 continue
             self.strike(branch, fault.cause)
             if fault.spec.down == "refuse":
-                branch.interrupt(CallFailed("refused", f"{self.path}: down"))
+                lost = CallFailed("refused", f"{self.path}: down")
+                lost.over = self.sim.now
+                branch.interrupt(lost)
             else:  # what is lost is not told
                 branch.interrupt(Vanished(self))
 
@@ -184,16 +190,20 @@ class Condition:
                     yield from self.vanish(branch)
                 raise CallFailed("refused", f"{self.path}: down")
             self.strike(branch, fault.cause, mild=True)
-            self.outside[branch] = None
-            since = branch.time
-            self.void.enter(branch)
-            try:
-                yield
-            finally:
-                self.outside.pop(branch, None)
-            branch.wait.holder = None
-            now, branch.time = branch.time, since
-            branch.book(self.void.account, since, now)
+            yield from self.stand_by(branch)
+
+    def stand_by(self, branch: Branch) -> Script:
+        """Wait until the outage is over."""
+        self.outside[branch] = None
+        since = branch.time
+        self.void.enter(branch)
+        try:
+            yield
+        finally:
+            self.outside.pop(branch, None)
+        branch.wait.holder = None
+        now, branch.time = branch.time, since
+        branch.book(self.void.account, since, now)
 
     def _overloaded(self, branch: Branch, ordinal: int, fault: Active) -> None:
         """Refuse a call, maybe, if too many are there."""

@@ -5,8 +5,13 @@ A token is new the first time a model server processes it for this task; prefill
 Checked: tests/test_context.py.
 """
 
+import copy
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .run_state import Run
 
 FACTS = (
     "steps", "llm_calls", "tool_calls", "tool_errors", "retries", "messages", "bytes", "new_tokens", "carried_tokens",
@@ -69,6 +74,7 @@ class Context:
     # The model call under way: tokens, the share of its time that is context, when it reached the server.
     new = carried = reused = output = received = share = submitted = 0.0
     ordinal = 0
+    run: "Run | None" = None  # of the trunk of a task that may begin again, or be cut off
     parent: "Context | None" = None  # of a parallel branch: the context it began with
     # What the context consists of, where a server keeps it: keys of its contents, and at which token each begins.
     segments: tuple[tuple[Hashable, float], ...] = ()
@@ -99,6 +105,15 @@ class Context:
         if self.media:
             child.media = self.media
         return child
+
+    def copy(self) -> "Context":
+        """Return the context of a trunk as it is now, to go back to."""
+        twin = copy.copy(self)
+        for name in ("seen", "cached", "known", "prompted", "memory", "held"):
+            setattr(twin, name, getattr(self, name)[:])
+        twin.brought = tuple(replace(one) for one in self.brought)
+        twin.media = tuple(Media(one.start, one.size, one.sent) for one in self.media)
+        return twin
 
     def consists_of(self, blocks: Sequence[Hashable], size: float) -> None:
         """The context is made of these blocks of `size` tokens, the last maybe of fewer; what follows is the task's own."""

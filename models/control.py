@@ -124,4 +124,5 @@ class Checkpointed(Control):
     def arrive(self, branch: Branch) -> Script:
         """Bring control and state here, dispatch, and write the state."""
         yield from super().arrive(branch)
-        self.written.write(branch)
+        run = branch.state.run
+        self.written.write(branch, None if run is None else run.step_slot)

@@ -3,7 +3,7 @@
 Every component's mean cost, from the same spec as its process. Costs in tokens and bytes use the mean context on arrival
 at a step, so they are exact where cost is proportional to it, and estimates where it is not.
 
-Leaves out: queueing; refusals and what then fails; how modalities come in and meet (`demand_media`), and what teams say
+Leaves out: queueing; refusals and what then fails; faults and handling but for `demand_faults`; how modalities come in and meet (`demand_media`), and what teams say
 (`demand_team`).
 Checked: tests/test_bounds.py, tests/test_bounds_media.py, against the utilization and the empty system's times of the simulator.
 """
@@ -17,6 +17,7 @@ from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
 from .checkpoint import Checkpoints
 from .control import Control
+from .demand_faults import Tries, left_out
 from .demand_held import Amounts, Holdings
 from .demand_media import Perception, brings, embeds, letting
 from .demand_stages import Pipelines, flows
@@ -77,7 +78,8 @@ class Demand:
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
         } | {"loopback": self.system.loopback[1]}
         self.latency |= {f"boundary.{name}": crossing(name, system.machine)[1] for name in BOUNDARIES}
-        self.notes: dict[str, None] = dict.fromkeys(traffic.notes)
+        self.notes: dict[str, None] = dict.fromkeys([*traffic.notes, *left_out(self.scenario)])
+        self.tries = Tries(self.scenario)
         self.counts = counts = TokenMeans(system)
         nodes = traffic.nodes
         self.growth = np.array([counts.growth(node) for node in nodes])
@@ -152,27 +154,26 @@ class Demand:
             ] = None
         cost.time[category] += seconds
 
-    def service(self, service: Service, line: Line, more: float = 0.0) -> Cost:
-        """Return the cost of one call of a tool or retriever, with the attempts that it takes; each works `more` seconds."""
+    def service(self, service: Service, line: Line, longer: float = 0.0) -> Cost:
+        """Return the cost of one call of a tool or retriever, with the attempts that it takes; each works `longer` seconds."""
         spec = service.spec
         request, response = spec.request.mean, spec.response.mean
         attempt = self.message(line.request, request)
         attempt.add(self.message(line.response, response))
         attempt.time["tool"] += spec.invoke.mean
-        self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response) + more)
-        attempts = 1.0
-        if spec.errors is not None and spec.handling.retry.attempts > 1:
-            again = spec.errors.rate if spec.errors.after_error is None else spec.errors.after_error
-            attempts += spec.errors.rate * sum(again**k for k in range(spec.handling.retry.attempts - 1))
+        self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response) + longer)
+        more, waits = self.tries.more(service.path, spec.handling, spec.errors)
         cost = Cost()
         cost.add(attempt)
-        cost.add(attempt, attempts - 1, category="recovery")
+        cost.add(attempt, more, category="recovery")
+        cost.time["recovery"] += waits
         if line.connect:
             self.notes["a connection that lasts is counted with no call"] = None
             cost.time["communication"] += line.connect if line.each else 0.0
         return cost
 
     def _work(self, cost: Cost, service: Service, line: Line, seconds: float) -> None:
+        seconds *= self.tries.slowness(service.path)
         if service.host is not None and service.pool is not None:
             seconds *= service.host.at_rest
         self.burst(cost, "tool", service.host if service.pool is None else None, seconds)
@@ -188,7 +189,19 @@ class Demand:
             cost.time["orchestration"] += max(0.0, line.poll - seconds)
 
     def call(self, call: ModelCall, held: Held, output: float, category: str = "inference") -> Cost:
-        """Return the cost of one model call, with this context on its way to the server."""
+        """Return the cost of one model call, with this context on its way to the server, and with the attempts that it takes."""
+        cost = self._attempt(call, held, output, category)
+        more, waits = self.tries.more(call.server.path, call.server.spec.handling)
+        if more:
+            self.notes[f"{call.server.path}: attempts after an error count as much as the first"] = None
+            attempt = Cost()
+            attempt.add(cost, more, category="recovery")
+            cost.add(attempt)
+            cost.time["recovery"] += waits
+        return cost
+
+    def _attempt(self, call: ModelCall, held: Held, output: float, category: str) -> Cost:
+        """Return the cost of one attempt at a model call."""
         server, spec = call.server, call.server.spec
         first = 1 - held.prompted
         fresh = first if held.fresh is None else held.fresh
@@ -212,7 +225,9 @@ class Demand:
         tokenize = server.tokenize if server.host is None else server.tokenize * server.host.at_rest
         carry += max(0.0, received - new) * tokenize
         work += spec.overhead.mean + min(new, received) * tokenize
-        scale = (1.0 if server.residual is None else server.residual.mean) / call.speed
+        scale = (
+            (1.0 if server.residual is None else server.residual.mean) / call.speed * self.tries.slowness(server.path)
+        )
         cost.time["context" if category == "context" else "inference"] += work * scale
         cost.time["context"] += carry * scale
         seconds = (work + carry) * scale

@@ -6,11 +6,12 @@ An encoder runs on a pool of its own (`replicas` x `concurrency` slots, on its `
 a sound.
 
 Leaves out: batches of several tasks in one call of an encoder; images of another size than the shape was trained on; several
-devices for one encoder; the weights' room in the memory of a model's device.
-Checked: tests/test_encoder.py, tests/data/bad.
+devices for one encoder; the weights' room in the memory of a model's device; a way of its own from another encoder that was asked.
+Checked: tests/test_encoder.py, tests/test_replica_faults.py, tests/data/bad.
 """
 
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
@@ -21,9 +22,10 @@ from ..sim.engine.distributions import DurationDist
 from ..sim.engine.errors import ProfileError
 from ..sim.engine.spec import Count, Name, PositiveCount, Spec, SpecProblem
 from ..sim.profile.profile import Profile
-from .failure import TaskFailed
-from .handling import Handling
+from .failure import CallFailed, TaskFailed
+from .handling import ATTEMPTS_APART, Handling
 from .llm import AnyShape
+from .model_server import guarded
 from .service import ZERO_TIME
 from .transformer import IterationTime
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "EncoderServer"]
 
 _EXAMPLE = 8.0  # units at once, of what `basis` tells
+_ON_DEVICE = 1 << 20  # sets the draws of a job on a model's device apart from those of the model's calls
 _ON_MODEL = ("node", "replicas", "concurrency", "queue_limit")  # what a model's device has of its own
 
 
@@ -144,6 +147,14 @@ class EncoderServer:
         if self.model is None:
             self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
             system.book_waits(self.pool, self.queue_account, self.encode_account)
+        work = (self.encode_account,) if self.model is None else (self.model.encode_account,)
+        self.condition, self.guard = guarded(system, self.path, spec.handling, work)
+        self.other: EncoderServer | None = None
+        if self.guard is not None:
+            self.callee = system.ledger.callee()
+            self.other = None if spec.handling.fallback is None else system.encoder(spec.handling.fallback)
+        if self.condition is not None:
+            self.condition.pool = self.pool
         self.latency = system.stream(f"{self.path}/latency", spec.latency or ZERO_TIME)
         self.per_unit = system.stream(f"{self.path}/per_unit", spec.per_unit)
         self.time: IterationTime | None = None
@@ -159,34 +170,86 @@ class EncoderServer:
         return self.latency.draw(branch.index, ordinal, branch.lane) + each * amount
 
     def encode(
+        self, branch: "Branch", seconds: float, before: float, account: int, footprint: float, amount: float
+    ) -> Generator[None, Any, None]:
+        """Encode `amount` units for `seconds`, after `before` seconds of preparation on the same device, booked in `account`.
+
+        What is made takes `footprint` bytes. Each attempt at it takes as long. Raises TaskFailed where there is no room for it, or
+        the handling gives up: also where that goes on without an answer, for it depends on who asked whether that can be done.
+        """
+        if self.guard is None:
+            try:
+                yield from self._encode(branch, seconds, before, account, footprint)
+            except CallFailed as failed:
+                raise TaskFailed(failed.reason) from None
+            return
+        number = branch.calls[self.callee]
+        branch.calls[self.callee] = number + 1
+
+        def attempt(branch: "Branch", again: int) -> Generator[None, Any, None]:
+            return self._attempt(branch, (seconds, before), account, footprint, number + again * ATTEMPTS_APART)
+
+        def fallback(branch: "Branch", _again: int) -> Generator[None, Any, None]:
+            assert self.other is not None
+            return self.other.encode(
+                branch, self.other.seconds(branch, number, amount), before, account, footprint, amount
+            )
+
+        failure = yield from self.guard.call(branch, attempt, None if self.other is None else fallback)
+        if failure is not None:
+            raise TaskFailed(failure.reason)
+
+    def _attempt(
+        self, branch: "Branch", seconds: tuple[float, float], account: int, footprint: float, number: int
+    ) -> Generator[None, Any, None]:
+        """One attempt, where things go wrong with the encoder, or the model on whose device it runs. Raises CallFailed."""
+        own = self.condition
+        device = None if self.model is None or not self.spec.shared else self.model.condition
+        slow = 1.0
+        if own is not None:
+            slow *= yield from own.admit(branch, number)
+        if device is not None:
+            slow *= yield from device.admit(branch, number + _ON_DEVICE)
+        with ExitStack() as there:
+            for condition in (own, device):
+                if condition is not None:
+                    there.enter_context(condition.holding(branch))
+            yield from self._encode(branch, seconds[0] * slow, seconds[1] * slow, account, footprint)
+        if own is None:
+            return
+        if self.pool is not None and self.spec.shared:
+            own.waited(branch, branch.wait.started - branch.wait.arrived)
+        if not own.answers(branch, number):
+            raise CallFailed("error", f"{self.path}: error")
+
+    def _encode(
         self, branch: "Branch", seconds: float, before: float, account: int, footprint: float
     ) -> Generator[None, Any, None]:
-        """Encode for `seconds`, after `before` seconds of preparation on the same device, which are booked in `account`.
-
-        What is made takes `footprint` bytes. Raises TaskFailed where there is no room for it, or the queue is full.
-        """
+        """Be served. Raises CallFailed where the queue is full, and TaskFailed where there is no room for what is made."""
         wait, total = branch.wait, before + seconds
         if not self.spec.shared:
             branch.add(account, before)
             branch.add(self.encode_account, seconds, footprint)
             return
         if self.model is not None:
-            yield from self.model.encode(branch, total, footprint)
+            try:
+                yield from self.model.encode(branch, total, footprint)
+            except TaskFailed as failed:
+                if self.model.spec.shape is not None:  # it would never have room
+                    raise
+                raise CallFailed("overload", str(failed)) from None
             if before:
                 self._prepared(branch, before, account)
             return
-        wait.split = (
-            account,
-            before / total if before else 0.0,
-            self.encode_account,
-        )  # how one that is cut off is booked
+        # How one that is cut off is booked
+        wait.split = (account, before / total if before else 0.0, self.encode_account)
         if self.pool.use(wait, branch.time, total):
             yield
         wait.split = None
         branch.book(self.queue_account, wait.arrived, wait.started)
         if wait.rejected:
             wait.rejected = False
-            raise TaskFailed(f"{self.path}: queue full")
+            raise CallFailed("overload", f"{self.path}: queue full")
         middle = min(wait.started + before, wait.ended)
         branch.book(account, wait.started, middle)
         branch.book(self.encode_account, middle, wait.ended, footprint)

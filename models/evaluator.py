@@ -15,7 +15,10 @@ from .agent import NO_TOKENS
 
 
 class Evaluator(Spec):
-    """Judges by `model` or in `latency`, and accepts with probability `accept`; `priority` as of an agent."""
+    """Judges by `model` or in `latency`, and accepts with probability `accept`; `priority` as of an agent.
+
+    Work that is wrong (`bad_output`, `corrupt`) it `finds` with that probability, and rejects; what it rejects anyway is made again, too.
+    """
 
     model: Name | None = None
     node: Name | None = None
@@ -23,6 +26,7 @@ class Evaluator(Spec):
     output: TokensDist | Literal["trace"] = NO_TOKENS
     latency: DurationDist | None = None
     accept: Share
+    finds: Share = 0.0
     priority: Count = 0
 
     @model_validator(mode="after")

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
-from ..sim.engine.incidents import FAILED, HARMLESS, RECOVERED, Harm, Strike
+from ..sim.engine.incidents import DEGRADED, FAILED, HARMLESS, RECOVERED, Harm, Strike
 from ..sim.engine.ledger import Task
 from .chance import Drawn
 from .condition import Active, Condition
 from .context import WRONG
 from .fault_clock import FaultClock
 from .faults import Chance, Fault
+from .link_faults import LinkCondition
+from .replica_faults import ModelCondition
 
 if TYPE_CHECKING:
     from .scenario import Scenario
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FaultPlan", "Spoiled", "TaskHarm", "struck_by"]
 
+KINDS: dict[str, type[Condition]] = {"network": LinkCondition, "models": ModelCondition}
 SECTIONS = ("tools", "retrievers", "memories", "models", "encoders")
 
 
@@ -78,7 +81,8 @@ class FaultPlan:
     def condition(self, path: str, recovery: int) -> Condition:
         """Return the condition of a component, made once; `recovery` is the account of waiting for what never comes."""
         if path not in self.conditions:
-            self.conditions[path] = made = Condition(self.system, path, recovery)
+            kind = KINDS.get(path.partition(".")[0], Condition)
+            self.conditions[path] = made = kind(self.system, path, recovery)
             for fault in self.of(path):
                 if not fault.spec.comes_and_goes:
                     made.begin(fault)
@@ -91,6 +95,9 @@ class FaultPlan:
             spec = self.system.scenario.faults[name]
             if spec.comes_and_goes and spec.each == "component" and struck:
                 self.clocks.append(self._clock(name, spec, struck))
+            for condition, fault in struck if spec.each == "replica" else ():
+                if isinstance(condition, ModelCondition):
+                    self.clocks += condition.clocks(fault)
         for clock in self.clocks:
             clock.start()
 
@@ -127,6 +134,13 @@ class FaultPlan:
         if branch.struck:
             self.harm(branch.task).struck += branch.struck
             branch.struck = []
+
+    def degrade(self, branch: Branch) -> None:
+        """A call failed for good, and the task goes on without."""
+        harm: TaskHarm | None = branch.task.harm
+        if harm is not None:
+            self.incidents.settle(harm.fatal, DEGRADED, branch.time)
+            harm.fatal = []
 
     def spoil(self, branch: Branch, cause: int, path: str) -> None:
         """What a component gave a task is wrong, and nothing says so."""
@@ -224,7 +238,7 @@ def on_node(scenario: "Scenario", node: str) -> list[str]:
     for kind in SECTIONS:
         for name, spec in getattr(scenario, kind).items():
             own: Any = getattr(spec, "node", None)
-            if kind == "encoders" and spec.model is not None:
+            if kind == "encoders" and spec.model in scenario.models:
                 own = scenario.models[spec.model].node
             if (own or home) == node:
                 found.append(f"{kind}.{name}")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Wait
 from ..sim.engine.incidents import DEGRADED, RECOVERED
 from ..sim.engine.simulation import Call
-from .condition import Condition, Vanished
+from .condition import Condition, Void
 from .context import ESCALATIONS, FALLBACKS, RETRIES, TIMEOUTS, WASTED
 from .failure import CallFailed, TaskFailed
 from .handling import ATTEMPTS_APART, Handling
-from .hedge import Hedging
+from .hedge import Hedging, patient
 from .policies import BreakerState, Bulk, Tokens, Waits
 
 if TYPE_CHECKING:
@@ -62,14 +62,19 @@ class Guard:
         self.budget = None if spec.retry.budget is None else Tokens(spec.retry.budget)
         self.breaker = None if spec.breaker is None else BreakerState(spec.breaker)
         self.bulk = None if spec.bulkhead is None else Bulk(spec.bulkhead)
-        self.hedging = None if spec.hedge is None else Hedging(system, path, spec.hedge)
+        self.hedging = None if spec.hedge is None else Hedging(system, path, spec.hedge, work)
         self.opened_by: int | None = None  # the cause of the last failure that the breaker counted
         self.person = None if spec.escalate is None else system.stream(f"{path}/escalate", spec.escalate)
 
     def call(
-        self, branch: Branch, attempt: Attempt, fallback: Attempt | None = None, second: Attempt | None = None
+        self,
+        branch: Branch,
+        attempt: Attempt,
+        fallback: Attempt | None = None,
+        second: Attempt | None = None,
+        alone: bool = False,
     ) -> Generator[None, Any, CallFailed | None]:
-        """Make a call; `second` is what hedges make, and `fallback` asks another component.
+        """Make a call; `second` is what hedges make (None: another attempt; `alone`: there are none), and `fallback` asks another component.
 
         Return None, or the failure with which the task goes on all the same. Raises TaskFailed where it cannot.
         """
@@ -78,7 +83,7 @@ class Guard:
         branch.struck, began = [], branch.time
         limit = None if self.spec.within is None else began + self.spec.within
         try:
-            failure = yield from self._tries(branch, attempt, second, limit)
+            failure = yield from self._tries(branch, attempt, None if alone else second or attempt, limit)
             struck, outcome = branch.struck, RECOVERED
             if failure is not None:
                 outcome = DEGRADED
@@ -115,7 +120,11 @@ class Guard:
             again = goes and number + 1 < retry.attempts and failure.kind in retry.on
             again = again and (limit is None or branch.time < limit) and (self.budget is None or self.budget.spend())
             if again or failure.answer is None or self.spec.exhausted == "fail":
+                if failure.answer is not None:
+                    self._wasted(branch, self._worked(branch, before))
                 branch.lose(before, first, self.recovery)
+            else:
+                self.counts.useful += self._worked(branch, before)
             if again:
                 number += 1
                 branch.facts[RETRIES] += 1
@@ -173,11 +182,14 @@ class Guard:
         until = None if spec.timeout is None else at + spec.timeout
         until = limit if until is None else until if limit is None else min(until, limit)
         failure: CallFailed | None = None
+        before, first = branch.parts[:], branch.mark()
         try:
             body = self._body(branch, attempt, second, number)
             failure = yield from self._in_time(branch, body, until)
         except CallFailed as failed:
             failure = failed
+            if failed.over is not None and branch.time > failed.over:
+                branch.cut_off(before, first, self.recovery, at, failed.over)
         except BaseException:
             if self.breaker is not None:
                 self.breaker.abandon(ticket)
@@ -188,8 +200,10 @@ class Guard:
         if failure is not None:
             failure.since = at
             self.counts.failed += 1
-        elif self.hedging is not None:
-            self.hedging.learn(branch.time - at)
+        else:
+            self.counts.useful += self._worked(branch, before)
+            if self.hedging is not None:
+                self.hedging.learn(branch.time - at)
         self._heed(branch, failure, ticket)
         return failure, True
 
@@ -226,16 +240,19 @@ class Guard:
         """One attempt, and maybe another one beside it."""
         parts, span = branch.parts[:], branch.span
         try:
-            if self.hedging is None:
-                yield from attempt(branch, number)
+            if self.hedging is None or second is None:
+                yield from patient(branch, attempt, number)
             else:
-                yield from self.hedging.race(branch, attempt, second or attempt, number)
-        except Vanished as gone:
-            yield from gone.condition.vanish(branch)
-        except BaseException:
+                yield from self.hedging.race(branch, attempt, second, number)
+        except BaseException as gone:
             branch.span = span
-            self._wasted(branch, sum(branch.parts[account] - parts[account] for account in self.work))
+            if not (isinstance(gone, CallFailed) and gone.answer is not None):  # an error may be taken as the answer
+                self._wasted(branch, self._worked(branch, parts))
             raise
+
+    def _worked(self, branch: Branch, before: list[float]) -> float:
+        """Return the seconds of the component's service since the branch had the parts `before`."""
+        return sum(branch.parts[account] - before[account] for account in self.work)
 
     def _wasted(self, branch: Branch, seconds: float) -> None:
         """Service was given to an attempt whose answer nobody takes."""
@@ -254,24 +271,30 @@ class Guard:
             if self.spec.on_timeout == "run on":
                 task, now = branch.task, self.sim._now
                 task.running += 1
-                if not branch.let_run(lambda wait: self._ran_on(branch, wait, now)):
+                gone = isinstance(branch.wait.holder, Void)  # what is never answered has no end
+                if gone or not branch.let_run(lambda wait: self._ran_on(branch, wait, now)):
                     task.running -= 1
             branch.interrupt(cut)
 
-        alarm = Call(ring)
+        alarm, counted = Call(ring), True
         self.sim.schedule_at(until, alarm)
         try:
             yield from body
             if branch.time <= until:
                 return None
+            counted = False
         except Late as late:
             if late is not cut:
                 raise
-        except CallFailed:
+        except CallFailed as failed:
             if branch.time <= until:
                 raise
+            counted = failed.answer is None
         finally:
             alarm.cancel()
+        if not counted:  # it ran ahead of the clock, and would have gone on
+            beyond = 0.0 if self.spec.on_timeout == "run on" else branch.time - until
+            self._wasted(branch, self._worked(branch, before) - beyond)
         branch.cut_off(before, first, self.recovery, at, until)
         return self._late(branch, until)
 

@@ -20,10 +20,9 @@ from ..sim.engine.spec import Duration, Factor, Name, PositiveCount, PositiveDur
 MOST_ATTEMPTS = 100
 # Another attempt draws at the ordinal of its call plus this, so that retries leave the draws of later calls as they were.
 ATTEMPTS_APART = 1 << 12
-FAILURES = ("error", "refused", "timeout", "overload")
-"""How a call can fail: answered by an error; refused or lost, since the component is down; not answered in time; too much load."""
-
 Failure = Literal["error", "refused", "timeout", "overload"]
+FAILURES: tuple[Failure, ...] = ("error", "refused", "timeout", "overload")
+"""How a call can fail: answered by an error; refused or lost, since the component is down; not answered in time; too much load."""
 
 
 class Backoff(Spec):

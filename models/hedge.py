@@ -13,19 +13,27 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Wait
 from ..sim.engine.draws import lane as lane_of
 from ..sim.engine.simulation import Call
-from .condition import Void
-from .context import HEDGES
-from .failure import CallFailed
+from .condition import Vanished, Void
+from .context import HEDGES, WASTED
+from .failure import CallFailed, TaskFailed
 from .handling import Hedge
 from .policies import Latencies
 
 if TYPE_CHECKING:
     from .system import System
 
-__all__ = ["Hedging"]
+__all__ = ["Hedging", "patient"]
 
 Script = Generator[None, Any, None]
 Attempt = Callable[[Branch, int], Script]
+
+
+def patient(branch: Branch, attempt: Attempt, number: int) -> Script:
+    """Make an attempt; if it is lost and nobody tells, wait for ever."""
+    try:
+        yield from attempt(branch, number)
+    except Vanished as gone:
+        yield from gone.condition.vanish(branch)
 
 
 class Overtaken(Exception):
@@ -33,9 +41,9 @@ class Overtaken(Exception):
 
 
 class Hedging:
-    """When a component's calls are hedged, and the races so far."""
+    """When a component's calls are hedged, and the races so far. `work` are the accounts of its service."""
 
-    def __init__(self, system: "System", path: str, spec: Hedge) -> None:
+    def __init__(self, system: "System", path: str, spec: Hedge, work: tuple[int, ...]) -> None:
         self.system = system
         self.spec = spec
         self.latencies = None if spec.quantile is None else Latencies(spec.quantile)
@@ -43,6 +51,14 @@ class Hedging:
         self.void = Void(path, self.account)
         self.counts = system.incidents.of(path)
         self.slot = system.ledger.callee()
+        self.work = work
+
+    def wasted(self, branch: Branch, parts: list[float], before: list[float] | None = None) -> None:
+        """Nobody takes the answer of an attempt that did `parts`, or what of them goes beyond `before`."""
+        seconds = sum(parts[account] - (before[account] if before else 0.0) for account in self.work)
+        if seconds > 0:
+            self.counts.wasted += seconds
+            branch.facts[WASTED] += seconds
 
     def learn(self, seconds: float) -> None:
         """A call was answered after so many seconds."""
@@ -54,7 +70,7 @@ class Hedging:
         delay = self.spec.after if self.latencies is None else self.latencies.value()
         assert delay is not None
         if delay == float("inf"):
-            yield from attempt(branch, number)
+            yield from patient(branch, attempt, number)
             return
         yield from Race(self, branch, second, branch.time + delay).run(attempt, number)
 
@@ -82,14 +98,16 @@ class Race:
             branch.wait.tie = self._stop
         try:
             try:
-                yield from attempt(branch, number)
+                yield from patient(branch, attempt, number)
                 if branch.time > max(self.start, sim._now):
                     branch.settle()  # the second attempt may begin, and be there first
                     yield
                 return
-            except CallFailed:
+            except CallFailed as failed:
                 if not self.running:
                     raise
+                if failed.over is not None and branch.time > failed.over:
+                    branch.cut_off(before, first, self.hedging.account, began, failed.over)
                 yield from self._wait()
         except Overtaken as cut:
             if cut is not self.cut:
@@ -138,9 +156,11 @@ class Race:
         if self.hedging.spec.tied:
             child.wait.tie = self._give_way
         try:
-            yield from self.second(child, 0)
+            yield from patient(child, self.second, 0)
         except CallFailed as failed:
             failure = failed
+        except TaskFailed as failed:
+            failure = CallFailed("error", str(failed))
         if child.time > child.sim._now:
             child.settle()
             yield
@@ -150,8 +170,7 @@ class Race:
             self.hedging.counts.won += 1
             self.branch.interrupt(self.cut)
         else:
-            child.task.beside(child)
-            self.hedging.system.plan.leave(child)
+            self._let_go(child)
             self.child = None
             if self.waits:
                 self.branch.interrupt(failure)
@@ -162,6 +181,7 @@ class Race:
         branch, child = self.branch, self.child
         assert child is not None
         wasted = branch.parts[:]
+        self.hedging.wasted(branch, wasted, before)
         branch.cut_off(before, first, self.hedging.account, began, self.start)
         for account, seconds in enumerate(wasted):
             if seconds > before[account]:
@@ -189,6 +209,11 @@ class Race:
         if child is not None and self.running:
             self.running = False
             child.cancel()
-            child.task.beside(child)
-            self.hedging.system.plan.leave(child)
+            self._let_go(child)
         self.child = None
+
+    def _let_go(self, child: Branch) -> None:
+        """The second attempt comes to nothing."""
+        child.task.beside(child)
+        self.hedging.wasted(child, child.parts)
+        self.hedging.system.plan.leave(child)

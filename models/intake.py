@@ -30,6 +30,7 @@ class Intake:
         spec = system.scenario.modalities[name]
         path = f"modalities.{name}"
         self.path = path
+        self.plan = system.plan
         self.spec = spec
         self.server = server
         # Bytes of a unit where it is part of a prompt, and what its tokens weigh there anyhow.
@@ -99,6 +100,8 @@ class Intake:
                     raise
                 branch.facts[RETRIES] += again
                 branch.lose(before, first, self.recovery_account)
+                if not again:
+                    self.plan.degrade(branch)
             else:
                 return True
         return False
@@ -120,7 +123,7 @@ class Intake:
         footprint = amount * spec.representation
         if encoder is not None:
             seconds = encoder.seconds(branch, ordinal, amount)
-            yield from encoder.encode(branch, seconds, before, self.prepare_account, footprint)
+            yield from encoder.encode(branch, seconds, before, self.prepare_account, footprint, amount)
         if self.failing is not None and self.failing.draw(branch.index, ordinal, branch.lane) < spec.errors:
             raise TaskFailed(f"{self.path}: could not be encoded")
 

@@ -8,12 +8,15 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.fifo import FifoPool
+from ..sim.engine.pool import Pool
 from .context import MESSAGES
 
 if TYPE_CHECKING:
-    from ..sim.engine.branch import Branch
+    from ..sim.engine.branch import Branch, Wait
     from .guard import Attempt
+    from .handling import Handling
     from .network import Channel
+    from .system import System
 
 
 class Line:
@@ -54,6 +57,13 @@ class Line:
         """Let calls need a connection, counted at `slot` of the task's trunk."""
         self.connect, self.each, self.connect_account, self.slot = seconds, each, account, slot
 
+    def others(self, system: "System", caller: str, home: int, kind: str, handling: "Handling") -> None:
+        """Know the way to the components of the same kind that stand in for this one, by their own handling."""
+        if handling.fallback is not None:
+            self.fallback = _asks(system, caller, home, f"{kind}.{handling.fallback}", False)
+        if handling.hedge is not None and handling.hedge.to is not None:
+            self.second = _asks(system, caller, home, f"{kind}.{handling.hedge.to}", True)
+
     def open(self, branch: "Branch") -> None:
         """Connect, if this call has to: of the branches of a task, the first to call does it for all."""
         if not self.connect:
@@ -72,6 +82,41 @@ class Line:
         ticks = max(1, math.ceil((branch.time - submitted) / self.poll - 1e-9))
         branch.facts[MESSAGES] += 2 * (ticks - 1)  # the polls that found nothing
         branch.add(self.poll_account, max(0.0, submitted + ticks * self.poll - branch.time))
+
+
+def _asks(system: "System", caller: str, home: int, peer: str, strict: bool) -> "Attempt":
+    """Return how a caller asks another service. With `strict` a failure that its handling would go on with is one."""
+    from .steps import retriever
+
+    kind, name = peer.split(".", 1)
+    service = system.service(kind, name, system.scenario.tools[name]) if kind == "tools" else retriever(system, name)
+    line = system.line(caller, home, peer, service.node)
+
+    def attempt(branch: "Branch", _number: int) -> Generator[None, Any, None]:
+        failure = yield from service.call(branch, line)
+        if strict and failure is not None:
+            raise failure
+
+    return attempt
+
+
+def runs_on(wait: "Wait") -> bool:
+    """Return whether what a branch was just taken out of goes on without it."""
+    return wait.holder is not None or bool(wait.callbacks)
+
+
+def serve_later(pool: Pool, wait: "Wait", seconds: float) -> None:
+    """A call that nobody waits for any more gets its server in the end, and is served."""
+    over = wait.resume
+
+    def begin(_wait: object) -> None:
+        wait.resume = over
+        if wait.rejected:
+            over(wait)
+        else:
+            pool.keep(wait, seconds)
+
+    wait.resume = begin
 
 
 def serve(

@@ -1,6 +1,7 @@
 """How an agent uses a memory: read before it thinks, write after, and summarize when the context has grown too large.
 
-Checked: tests/test_memory.py.
+Leaves out: another store or model in place of one that fails for good, for reads and writes (`fallback` of a memory).
+Checked: tests/test_memory.py, tests/test_guard.py.
 """
 
 from collections.abc import Callable, Generator
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
 from ..sim.engine.draws import Stream
-from .line import cross, serve
+from .failure import CallFailed
+from .handling import ATTEMPTS_APART
+from .line import cross
 from .memory import Summarize
 
 if TYPE_CHECKING:
@@ -47,15 +50,15 @@ class MemoryUse:
         ordinal = self._ordinal(branch)
         recalled = float(round(self.recall.draw(branch.index, ordinal, branch.lane)))
         held = branch.state.memory[self.index]
-        yield from self._operate(branch, ordinal, self.reading, held, 0.0, recalled * self.per_token)
-        branch.state.tokens += recalled
+        if (yield from self._operate(branch, ordinal, self.reading, held, 0.0, recalled * self.per_token)):
+            branch.state.tokens += recalled
 
     def write(self, branch: Branch) -> Script:
         """Add an entry."""
         ordinal = self._ordinal(branch)
         entry = self.entry.draw(branch.index, ordinal, branch.lane)
-        yield from self._operate(branch, ordinal, self.writing, entry, entry, 0.0)
-        branch.state.memory[self.index] += entry
+        if (yield from self._operate(branch, ordinal, self.writing, entry, entry, 0.0)):
+            branch.state.memory[self.index] += entry
 
     def _ordinal(self, branch: Branch) -> int:
         ordinal = branch.calls[self.callee]
@@ -64,8 +67,22 @@ class MemoryUse:
 
     def _operate(
         self, branch: Branch, ordinal: int, latency: Stream[float], touched: float, sent: float, returned: float
+    ) -> Generator[None, Any, bool]:
+        """One operation that touches `touched` bytes at the store; return whether it was done. Raises TaskFailed."""
+        guard = self.store.guard
+
+        def attempt(own: Branch, again: int) -> Script:
+            return self._attempt(own, ordinal + again * ATTEMPTS_APART, latency, touched, sent, returned)
+
+        if guard is None:
+            yield from attempt(branch, 0)
+            return True
+        return (yield from guard.call(branch, attempt)) is None
+
+    def _attempt(
+        self, branch: Branch, ordinal: int, latency: Stream[float], touched: float, sent: float, returned: float
     ) -> Script:
-        """One operation that touches `touched` bytes at the store."""
+        """One attempt. Raises CallFailed."""
         store = self.store
         outer, began = branch.open_span(), branch.time
         yield from cross(self.line.request, branch, sent, ordinal)
@@ -73,10 +90,13 @@ class MemoryUse:
         seconds = latency.draw(branch.index, ordinal, branch.lane)
         if self.bandwidth is not None:
             seconds += touched / self.bandwidth
-        yield from serve(branch, store.pool, seconds, (store.queue_account, store.execute_account), touched)
+        yield from store.serve(branch, ordinal, seconds, touched)
         self.line.notice(branch, submitted)
-        yield from cross(self.line.response, branch, returned, ordinal)
+        answered = store.condition is None or store.condition.answers(branch, ordinal)
+        yield from cross(self.line.response, branch, returned if answered else 0.0, ordinal)
         branch.close_span(outer, store.call_account, began)
+        if not answered:
+            raise CallFailed("error", f"{store.path}: error", 0.0)
 
 
 class Summary:
@@ -93,7 +113,9 @@ class Summary:
         output = system.draws.stream(f"{caller}/output", spec.to)
         self.call = system.new_call(caller, server, line, 0.0, output, system.homes[home])
         system.prompts.append(0.0)
-        self.call.infer_account = system.ledger.account("context", server.name, "summarize")
+        for call in (self.call, self.call.fallback, self.call.second):
+            if call is not None:
+                call.infer_account = system.ledger.account("context", call.server.name, "summarize")
         self.per_token = system.bytes_per_token
 
     def run(self, branch: Branch) -> Script:

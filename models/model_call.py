@@ -1,158 +1,35 @@
-"""A model server, and a call of it by an agent: which tokens are new, which are carried, and what each costs.
+"""A call of a model server by an agent: which tokens are new, which are carried, and what each costs.
 
 Of the tokens of a prompt (the agent's own prompt and the task's context), those that this server never processed for the
 task are new: their prefill is inference. The rest is carried: what the cache still holds costs little or nothing, what
 it does not is prefilled again, and both are context. The time of a call splits by these shares, carried tokens first.
 
-Leaves out: servers that batch, which `served` has.
-Checked: tests/test_model_call.py, tests/test_context.py; tests/test_streaming_calls.py.
+Leaves out: servers that batch, which `served` has; hedges of a call that is listened to.
+Checked: tests/test_model_call.py, tests/test_context.py; tests/test_streaming_calls.py, tests/test_guard.py.
 """
 
+import copy
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Wait
 from ..sim.engine.draws import Stream
 from ..sim.engine.pool import Pool
-from ..sim.engine.random_variable import Distribution
 from ..sim.engine.simulation import Call
 from .api import Api
-from .condition import Condition
 from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
 from .failure import CallFailed, TaskFailed
-from .guard import Attempt, Guard
-from .handling import ATTEMPTS_APART, Handling
-from .line import Line, cross, serve
-from .llm import Llm
-from .serializer import Law
+from .guard import Attempt
+from .handling import ATTEMPTS_APART
+from .line import Line, cross, runs_on, serve_later
+from .listener import Emit, Listener, Marks
+from .model_server import ModelServer, tokenizing
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
-    from ..sim.engine.fifo import FifoPool
-    from ..sim.engine.ledger import Ledger
-    from .host import Host
     from .system import System
-
-
-class ModelServer:
-    """A served or hosted model with a law in tokens: seconds per token of each kind, its slots, and its prices."""
-
-    def __init__(self, system: "System", index: int, name: str, spec: Llm | Api) -> None:
-        self.index = index
-        self.name = name
-        self.path = f"models.{name}"
-        self.node = system.node_of(spec.node)
-        self.spec = spec
-        self.host: Host | None = system.hosts.get(self.node)
-        self.pool: Pool | FifoPool | None
-        self.residual: Distribution | None = None  # of a call's time, as a factor
-        if isinstance(spec, Llm):
-            self.new, self.reused, self.output = spec.prefill, 0.0, spec.decode
-            self.tokenize = spec.tokenize
-            self.hit = spec.prefix_cache if system.runtime.kv == "discard" else 1.0
-            self.restore = spec.restore
-            self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
-            self.price = self.reused_price = self.output_price = 0.0
-        else:
-            self.new, self.reused, self.output = spec.new, spec.cached, spec.output
-            if not (spec.residual.is_constant and spec.residual.mean == 1):
-                self.residual = spec.residual.distribution
-            self.tokenize = 0.0
-            self.hit = spec.cache_hit
-            self.restore = Law()
-            limits = spec.limits
-            limited = limits.requests is not None or limits.tokens is not None
-            self.pool = system.pool(self.path, limits.concurrency, None, unlimited=limited)
-            self.price = spec.price.input
-            self.reused_price = spec.price.input if spec.price.cached is None else spec.price.cached
-            self.output_price = spec.price.output
-            if self.pool is not None and limits.requests is not None:
-                system.limit(self.pool, f"{self.path}.requests", limits.requests, max(1.0, limits.requests))
-            if self.pool is not None and limits.tokens is not None:
-                system.limit(self.pool, f"{self.path}.tokens", limits.tokens, limits.tokens, by_size=True)
-        self.best_hit = self.hit
-        self.speed = spec.speed
-        self.refuses = self.pool is None or self.pool.queue_limit is not None or bool(self.pool.limits)
-        self.priced = bool(self.price or self.reused_price or self.output_price)
-        account = system.ledger.account
-        self.queue_account = account("queueing", self.path)
-        self.infer_account = account("inference", name)
-        # What a provider does with carried tokens is not told: it may prefill them, or find them in its cache.
-        self.carry_account = account("context", name, "prefill again" if isinstance(spec, Llm) else "carried tokens")
-        self.restore_account = account("context", name, "restore session")
-        if self.pool is not None:
-            system.book_waits(self.pool, self.queue_account, self.infer_account)
-        self.condition, self.guard = guarded(system, self.path, spec.handling, (self.infer_account, self.carry_account))
-        if self.condition is not None:
-            self.condition.pool = self.pool
-        self.encode_account = self.infer_account
-        if any(encoder.model == name for encoder in system.scenario.encoders.values()):
-            self.encodes(system.ledger)
-
-    def encodes(self, ledger: "Ledger") -> None:
-        """Get ready to encode, before the first task: it has an account of its own."""
-        self.encode_account = ledger.account("inference", self.name, "encode")
-
-    def encode(self, branch: "Branch", seconds: float, footprint: float) -> Generator[None, Any, None]:
-        """Encode an input for `seconds` on one of the slots; a station knows no memory that its `footprint` (bytes) could fill.
-
-        Raises TaskFailed where the queue is full.
-        """
-        branch.wait.split = (self.encode_account, 1.0, self.encode_account)  # where it is booked if it is cut off
-        refused = yield from serve(branch, self.pool, seconds, (self.queue_account, self.encode_account), footprint)
-        branch.wait.split = None
-        if refused:
-            raise TaskFailed(f"{self.path}: queue full")
-
-    least: Callable[[float, float, float, float], float] | None = None  # a call takes its slot for all of its time
-
-    def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
-        """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest."""
-        return new * self.new + output * self.output, carried * self.new + reused * self.reused
-
-
-def guarded(
-    system: "System", path: str, handling: Handling, work: tuple[int, ...]
-) -> tuple[Condition | None, Guard | None]:
-    """Return the condition of a component and the guard around its calls; None where nothing goes wrong and nothing is handled."""
-    if not system.plan.active and handling == Handling():
-        return None, None
-    condition = system.condition(path, system.ledger.account("recovery", path))
-    return condition, Guard(system, path, handling, work, condition)
-
-
-def tokenizing(server: Any, new: float, received: float, now: float) -> tuple[float, float]:
-    """Return the seconds to make tokens of text received at `now`: of what was tokenized before, and of what is new.
-
-    It is work of the node's cores, which others slow down.
-    """
-    each = server.tokenize if server.host is None else server.tokenize * server.host.slowdown(now)
-    return max(0.0, received - new) * each, min(new, received) * each
-
-
-Marks = float | Callable[[float], Sequence[float]]
-Emit = Callable[[float, float, list[float]], None]
-
-
-class Listener(NamedTuple):
-    """Who hears of a call's output as it comes: at which marks, and how."""
-
-    marks: Marks
-    emit: Emit
-
-    def counts(self, output: float) -> list[int]:
-        """Return the counts of tokens at which a call of so many is to be told, its end left out; a token comes whole."""
-        step = self.marks
-        marks: Sequence[float]
-        if callable(step):
-            marks = step(output)
-        elif step > 0:
-            marks = [number * step for number in range(1, math.ceil(output / step))]
-        else:
-            raise ValueError(f"marks must lie more than 0 tokens apart, but got {step}")
-        return sorted({count for mark in marks if 0 < (count := math.ceil(mark - 1e-9)) < output})
 
 
 class ModelCall:
@@ -215,8 +92,8 @@ class ModelCall:
         self.assemble_account = account("context", path, "assemble prompt")
         self.call_account = account("structure", server.name, "chat")
         self.speed = server.speed
-        self.fallback: Attempt | None = None  # asks another model, where this one does not answer
-        self.second: Attempt | None = None  # of a hedge that goes to another model
+        self.fallback: ModelCall | None = None  # of another model, where this one does not answer
+        self.second: ModelCall | None = None  # for a hedge that goes to another model
         if server.guard is not None:
             self.direct = False
         self.bare = server.guard is None and not (
@@ -270,10 +147,28 @@ class ModelCall:
             branch.state.again = again * ATTEMPTS_APART
             return self._perform(branch, listener)
 
+        alone = listener is not None
+        if listener is not None:
+            listener = listener.once()  # what a failed attempt has told is not told again
+        fallback = None if self.fallback is None else self._by(self.fallback, listener)
+        second = None if self.second is None or alone else self._by(self.second, None)
         try:
-            yield from guard.call(branch, attempt, self.fallback, self.second)
+            yield from guard.call(branch, attempt, fallback, second, alone)
         finally:
             branch.state.again = 0
+
+    def _by(self, other: "ModelCall", listener: Listener | None) -> Attempt:
+        """Return how another model is asked in place of this one."""
+        if listener is not None and self.response is None:  # the answer takes a way of its own
+            other = copy.copy(other)
+            other.response, other.line = None, copy.copy(other.line)
+            other.line.response = other.line.poll = None
+
+        def attempt(branch: "Branch", _number: int) -> Generator[None, Any, None]:
+            branch.state.again = 0
+            return other.perform(branch, listener)
+
+        return attempt
 
     def _perform(self, branch: "Branch", listener: Listener | None) -> Generator[None, Any, None]:
         """One attempt. Raises CallFailed."""
@@ -320,7 +215,10 @@ class ModelCall:
             elif self._enter(branch):
                 yield
         except BaseException:
-            self._cut_short(branch, wait)
+            if runs_on(wait):
+                self._charge(branch, branch.state.output)
+            else:
+                self._cut_short(branch, wait)
             raise
 
     def _cut_short(self, branch: "Branch", wait: Wait) -> None:
@@ -413,12 +311,19 @@ class ModelCall:
             return
         seconds = self._service(branch)
         pool.take(wait, branch.time)
-        yield
+        try:
+            yield
+        except BaseException:
+            if runs_on(wait):
+                serve_later(pool, wait, seconds)
+            raise
         if wait.rejected:
             return
-        sim = branch.sim
         pool.keep(wait, seconds)  # now that its start is known
-        end = wait.started + seconds
+        yield from self._tell_on_time(branch, listener, wait.started + seconds)
+
+    def _tell_on_time(self, branch: "Branch", listener: Listener, end: float) -> Generator[None, Any, None]:
+        """Tell a listener of each mark of a service that ends at `end`, when the clock is there."""
         ahead = deque(self._marks(branch, listener, end))
 
         def tell(_event: object = None) -> None:
@@ -428,10 +333,12 @@ class ModelCall:
 
         calls = [Call(tell) for _ in ahead]
         for call, (_, time) in zip(calls, ahead, strict=True):
-            sim.schedule_at(time, call)
-        yield
-        for call in calls:
-            call.cancel()
+            branch.sim.schedule_at(time, call)
+        try:
+            yield
+        finally:
+            for call in calls:
+                call.cancel()
         while ahead:  # at the very end
             tell()
 
@@ -498,7 +405,7 @@ class ModelCall:
         if wait.rejected:
             wait.rejected = False
             branch.span = outer
-            raise CallFailed("overload", f"{server.path}: queue full")
+            raise CallFailed("overload", f"{server.path}: {wait.refusal}")
         if state.share:
             middle = started + (ended - started) * state.share
             branch.book(server.carry_account, started, middle, state.carried + state.reused)

@@ -3,7 +3,7 @@
 A link has a latency (drawn per message), an overhead per message, and optionally a bandwidth that concurrent transfers
 share equally. Routes are shortest paths by mean latency. A message crosses one link after the other (store and forward).
 
-Leaves out: loss, congestion control, topology changes; what a message's size, or a busy host, adds to a boundary.
+Leaves out: congestion control, topology changes; what goes wrong on a link (`link_faults`); what a message's size, or a busy host, adds to a boundary.
 Checked: tests/test_network.py; tests/test_boundaries.py; tests/test_theory.py (processor sharing on a link).
 Source of the boundaries' defaults: round trips of 1 kB (of MCP calls 100 B), the fastest of many on the same machine, measured
 for this project; shared memory is that of two threads, which hand over through memory, a lock and a wake-up. Of a hand-off
@@ -13,20 +13,23 @@ Source of the loopback default: half the median HTTP/1.1 keep-alive round trip o
 (RFC 9293, RFC 8446).
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from ..sim.engine.branch import Wait
 from ..sim.engine.distributions import DurationDist
 from ..sim.engine.draws import Sampler, Stream
 from ..sim.engine.errors import listed
 from ..sim.engine.link import Link as SharedLink
-from ..sim.engine.spec import Bandwidth, Count, Duration, Name, PositiveCount, Size, Spec, SpecProblem
+from ..sim.engine.spec import Bandwidth, Count, Duration, Name, PositiveCount, PositiveDuration, Size, Spec, SpecProblem
 from ..sim.profile.law import Timing
 from .context import BYTES, MESSAGES
 from .host import Host, work
+from .link_faults import LinkFaults, settled
 from .serializer import Codec, Law, ProfileLaw
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 LOOPBACK = "0.75 ms"
 LOOPBACK_BYTES = 1000.0
 HAND_OFF = 20e-6
+RETRANSMIT = 0.2  # s, the least timeout of Linux (TCP_RTO_MIN); RFC 6298, 2.4, asks for 1 s
 
 BoundaryName = Literal[
     "call", "shared-memory", "asyncio", "thread", "pipe", "unix", "tcp", "http", "mcp-memory", "mcp-stdio", "mcp-http", "http-new",
@@ -145,6 +149,7 @@ class Network(Spec):
     `header` is added to each message; a new connection costs `handshakes` round trips; `loopback` is the one-way latency
     between two processes of one node, and `boundary` what they cross, with half the round trip `cross[via=...]` of the profile,
     or that of the defaults. With neither, they are HTTP servers: half of `cross[via=http]`, or 0.75 ms, a busy machine's median.
+    A message that is lost by a fault is sent again after `retransmit`, longer than any round trip, which doubles each time.
     """
 
     nodes: dict[Name, Node] = {}
@@ -153,6 +158,7 @@ class Network(Spec):
     handshakes: Count = 2
     loopback: DurationDist | None = None
     boundary: BoundaryName | None = None
+    retransmit: PositiveDuration = RETRANSMIT
 
     @model_validator(mode="after")
     def _one_way_to_cross(self) -> Self:
@@ -208,6 +214,7 @@ class Hop:
     overhead: float
     shared: SharedLink | None
     own: float | None = None
+    faults: LinkFaults | None = None
 
 
 class Coder:
@@ -237,7 +244,7 @@ class Channel:
     """
 
     __slots__ = (
-        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "fixed", "hand_off",
+        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "faulty", "fixed", "hand_off",
         "hand_off_account", "header", "hops", "hosts", "latencies", "round_trips", "transit_account", "transmit_accounts",
     )  # fmt: skip
 
@@ -260,7 +267,8 @@ class Channel:
         self.round_trips = round_trips
         self.latencies = tuple(hop.latency for hop in hops if hop.latency.constant is None)
         self.fixed = sum(hop.overhead + (hop.latency.constant or 0.0) for hop in hops)
-        self.contended = any(hop.shared is not None or hop.own is not None for hop in hops)
+        self.faulty = any(hop.faults is not None for hop in hops)
+        self.contended = self.faulty or any(hop.shared is not None or hop.own is not None for hop in hops)
         self.encode_account = ledger.account("serialization", peer, "encode")
         self.decode_account = ledger.account("serialization", peer, "decode")
         self.connect_account = ledger.account("communication", peer, "connect")
@@ -341,8 +349,12 @@ class Channel:
         index, lane = branch.index, branch.lane
         delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
         if self.round_trips:
-            self._connect(branch, sum(delays))
+            self._connect(branch, sum(delays) if not self.faulty else (yield from self._one_way(branch, delays)))
         for hop, delay, account in zip(self.hops, delays, self.transmit_accounts, strict=True):
+            if hop.faults is not None:
+                over = partial(self._pass, branch, hop, delay, account, wire)
+                yield from hop.faults.bring(branch, ordinal, wire, over)
+                continue
             branch.add(self.transit_account, delay, wire)
             if hop.shared is not None and wire:
                 wait = branch.wait
@@ -356,3 +368,28 @@ class Channel:
         if self.decode is not None:
             seconds = self.decode.seconds(branch, size, ordinal)
             yield from work(branch, self.hosts[1], seconds, self.decode_account, size)
+
+    def _one_way(self, branch: "Branch", delays: Sequence[float]) -> Generator[None, Any, float]:
+        """Return the latency of the whole way as it is now, where links are slow at times."""
+        yield from settled(branch)
+        slow = (1.0 if hop.faults is None else hop.faults.slowness for hop in self.hops)
+        return sum(delay * factor for delay, factor in zip(delays, slow, strict=True))
+
+    def _pass(
+        self, branch: "Branch", hop: Hop, delay: float, account: int, wire: float, factor: float, twice: bool
+    ) -> Generator[None, Any, None]:
+        """Take a message over one link on which things go wrong: `factor` times slower, and maybe `twice`."""
+        branch.add(self.transit_account, delay * factor, wire)
+        if hop.shared is not None and wire:
+            if twice:
+                hop.shared.transfer(Wait(_nobody), branch.time, wire * factor)
+            wait = branch.wait
+            hop.shared.transfer(wait, branch.time, wire * factor)
+            yield
+            branch.book(account, wait.arrived, branch.sim._now, wire)
+        elif hop.own is not None:
+            branch.add(account, wire / hop.own * factor, wire)
+
+
+def _nobody(_wait: Any) -> None:
+    """Nobody waits for the copy of a message."""

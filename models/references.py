@@ -14,6 +14,7 @@ from ..sim.engine.spec import SpecProblem
 from ..sim.profile.profile import read
 from .alignment import ONE_GROUP
 from .api import Api
+from .fault_references import problems as fault_problems
 from .llm import Llm
 from .modality import ENCODED
 from .perceive_step import PerceiveStep
@@ -54,6 +55,7 @@ def problems(scenario: "Scenario") -> Problems:
     yield from _circle(scenario)
     yield from _in_network(scenario)
     yield from _routes(scenario)
+    yield from fault_problems(scenario)
 
 
 def _missing(path: Path, name: str | None, kind: str, known: Collection[str], at_key: bool = False) -> Problems:

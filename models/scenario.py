@@ -39,6 +39,7 @@ from .api import Api
 from .compare import CompareSpec
 from .encoder import Encoder
 from .evaluator import Evaluator
+from .fault_references import doubts as fault_doubts
 from .faults import Fault
 from .handling import Handling
 from .llm import Llm
@@ -281,7 +282,7 @@ class Scenario(Spec):
         for place, step in self.steps.items():
             if isinstance(step, PerceiveStep):
                 found += [f"{place}: {doubt}" for doubt in step.doubts(self.modalities)]
-        return found + self._idle()
+        return found + self._idle() + fault_doubts(self)
 
     def _idle(self) -> list[str]:
         """Return the modalities that no step takes in, and the encoders that encode none of the others."""

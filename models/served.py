@@ -17,14 +17,18 @@ from ..sim.engine.branch import Wait
 from ..sim.engine.random_variable import Distribution
 from .context import CACHED_TOKENS, CARRIED_TOKENS, OUTPUT_TOKENS, TTFT, Context
 from .failure import CallFailed, TaskFailed
+from .listener import Listener
 from .llm import Llm
-from .model_call import Listener, ModelCall, guarded, tokenizing
+from .model_call import ModelCall
+from .model_server import guarded, tokenizing
+from .replica_faults import ModelCondition
 from .serializer import Law
 from .serving.ahead import AheadReplica
 from .serving.cluster import Cluster
 from .serving.encoding import Encodings, Job
 from .serving.kernel_steps import KernelSteps
 from .serving.kv_cache import KvCache, Path, Tier
+from .serving.outage import Outages
 from .serving.places import Limits, Transfers
 from .serving.replica import Replica
 from .serving.request import INFER, Request
@@ -82,6 +86,9 @@ class ServedModel:
         system.capacities.append(("server", self.path, spec.most_replicas, meters))
         work = (self.infer_account, self.carry_account)
         self.condition, self.guard = guarded(system, self.path, spec.handling, work)
+        if isinstance(self.condition, ModelCondition):
+            self.condition.pool = self.pool
+            self.condition.replicas = Outages(self.pool, spec.most_replicas)
         if any(encoder.model == name for encoder in system.scenario.encoders.values()):
             self.encodes(system.ledger)
 
@@ -272,8 +279,10 @@ class ServedCall(ModelCall):
             listener.emit(tokens, now, parts)
 
         request.marks, request.told = listener.counts(request.output), told
-        yield
-        request.told = None
+        try:
+            yield
+        finally:
+            request.told = None
 
     def _cut_short(self, branch: "Branch", wait: Wait) -> None:
         """The call was taken out: count the tokens that it came to, and charge for them."""

@@ -8,7 +8,7 @@ A call that was guessed has been under way for some seconds when it is made: wha
 overlapped work. The pool is held from when the call is made, not from the guess.
 
 Leaves out: messages of a guessed call before it is made.
-Checked: tests/test_tools.py; tests/test_theory.py (losses, machine repair).
+Checked: tests/test_tools.py, tests/test_guard.py; tests/test_theory.py (losses, machine repair).
 """
 
 from collections.abc import Generator
@@ -34,11 +34,12 @@ from ..sim.engine.spec import (
     SpecProblem,
     TimePerByte,
 )
-from .context import COST, TOOL_CALLS, TOOL_ERRORS
+from .context import COST, DUPLICATES, TOOL_CALLS, TOOL_ERRORS
+from .effect import Effect
 from .failure import CallFailed, TaskFailed
 from .guard import Guard
 from .handling import ATTEMPTS_APART, MOST_ATTEMPTS, Handling
-from .line import cross, serve
+from .line import cross, runs_on, serve
 
 if TYPE_CHECKING:
     from .line import Line
@@ -106,6 +107,14 @@ class ServiceSpec(Spec):
     price: Money = 0.0
 
     @model_validator(mode="after")
+    def _rate_to_go_beyond(self) -> "ServiceSpec":
+        if self.limited == "refuse" and self.rate is None:
+            raise SpecProblem("limited", "needs `rate`: without one no call is beyond it")
+        if self.max_wait is not None and self.concurrency is None and self.rate is None:
+            raise SpecProblem("max_wait", "needs `concurrency` or `rate`: without a limit nothing ever waits")
+        return self
+
+    @model_validator(mode="after")
     def _queue_needs_servers(self) -> "ServiceSpec":
         if self.queue_limit is not None and self.concurrency is None:
             raise SpecProblem(
@@ -128,6 +137,9 @@ class Service:
         self.pool = system.pool(path, spec.concurrency, spec.queue_limit, unlimited=spec.rate is not None)
         if spec.rate is not None:
             system.limit(self.pool, f"{path}.rate", spec.rate, spec.burst)
+            self.pool.strict = spec.limited == "refuse"
+        if spec.max_wait is not None:
+            self.pool.most_wait = spec.max_wait
         account = system.ledger.account
         self.invoke_account = account("tool", name, "tool.invoke")
         self.execute_account = account("tool", name, "tool.execute")
@@ -150,40 +162,53 @@ class Service:
         if self.condition is not None:
             self.condition.pool = self.pool
         self.guard: Guard | None = None
-        if self.condition is not None or spec.errors is not None or spec.says("handling"):
+        self.counts_effects = spec.handling.idempotent or not spec.repeatable
+        if self.condition is not None or spec.errors is not None or spec.handling != Handling():
             self.guard = Guard(system, path, spec.handling, (self.execute_account,), self.condition)
 
     def latency_of(self, branch: "Branch", ordinal: int, size: float) -> float:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
         return self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
 
-    def call(self, branch: "Branch", line: "Line", ahead: float = 0.0, more: float = 0.0) -> Generator[None, Any, None]:
+    def call(
+        self, branch: "Branch", line: "Line", ahead: float = 0.0, more: float = 0.0
+    ) -> Generator[None, Any, CallFailed | None]:
         """Call the service, as its handling says, and take in the result.
 
-        The first attempt has been under way for `ahead` seconds. What it is given takes `more` seconds of work.
+        The first attempt has been under way for `ahead` seconds. What it is given takes `more` seconds of work. Return None, or the
+        failure with which the task goes on all the same. Raises TaskFailed.
         """
         branch.facts[TOOL_CALLS] += 1
         number = branch.calls[self.callee]
         branch.calls[self.callee] = number + 1
         if self.guard is None:
             try:
-                yield from self._attempt(branch, line, number, ahead, more)
+                yield from self._attempt(branch, line, number, ahead, more, None)
             except CallFailed as failed:
                 raise TaskFailed(failed.reason) from None
             branch.state.last_error = False
-            return
+            return None
+        effect = Effect(self.spec.handling.idempotent, not self.spec.repeatable) if self.counts_effects else None
 
-        def attempt(branch: Branch, again: int) -> Generator[None, Any, None]:
-            return self._attempt(branch, line, number + again * ATTEMPTS_APART, 0.0 if again else ahead, more)
+        def attempt(own: Branch, again: int) -> Generator[None, Any, None]:
+            early = ahead if own is branch and not again else 0.0  # nobody has guessed a hedge
+            return self._attempt(own, line, number + again * ATTEMPTS_APART, early, more, effect)
 
         failure = yield from self.guard.call(branch, attempt, line.fallback, line.second)
         if failure is not None and failure.answer is not None:
             branch.state.tokens += failure.answer
+        return failure
 
     def waste(self, branch: "Branch", most: float) -> None:
-        """A wrong guess was under way for at most `most` seconds: overlapped work, which somebody's server did."""
+        """A wrong guess was under way for at most `most` seconds: overlapped work, which somebody's server did.
+
+        If it came to its end, it had an effect that nobody asked for.
+        """
         ordinal = branch.calls[self.callee] + GUESSES_APART
-        seconds = min(most, self.latency_of(branch, ordinal, 0.0))
+        whole = self.latency_of(branch, ordinal, 0.0)
+        seconds = min(most, whole)
+        if whole <= most and not self.spec.repeatable:
+            branch.facts[DUPLICATES] += 1
         pool = self.host.pool if self.host is not None and self.pool is None else self.pool
         if pool is not None:
             pool.use(Wait(_nobody), branch.time, seconds)
@@ -198,9 +223,9 @@ class Service:
             )
 
     def _attempt(
-        self, branch: "Branch", line: "Line", ordinal: int, ahead: float, more: float
+        self, branch: "Branch", line: "Line", ordinal: int, ahead: float, more: float, effect: Effect | None
     ) -> Generator[None, Any, None]:
-        """One attempt, with its result. Raises CallFailed."""
+        """One attempt, with its result; `effect` is that of the call, where it is counted. Raises CallFailed."""
         index, lane, state = branch.index, branch.lane, branch.state
         span = branch.open_span()
         began = branch.time
@@ -217,10 +242,13 @@ class Service:
             self._overlap(branch, self.execute_account, early)
             yield from cross(line.request, branch, request, ordinal)
             submitted = branch.time
-            yield from self._serve(branch, ordinal, work, response, early)
+            if effect is None:
+                yield from self.serve(branch, ordinal, work, response, early)
+                is_error = self._is_error(branch, ordinal)
+            else:
+                is_error = yield from self._serve_once(branch, ordinal, work, response, early, effect)
             branch.facts[COST] += self.spec.price
             line.notice(branch, submitted)
-            is_error = self._is_error(branch, ordinal)
             yield from cross(line.response, branch, response, ordinal)
             tokens = self._tokens(branch, ordinal, response)
             if is_error:
@@ -229,8 +257,34 @@ class Service:
         finally:
             branch.close_span(span, self.call_account, began)
 
-    def _serve(
-        self, branch: "Branch", ordinal: int, work: float, size: float, early: float
+    def _serve_once(
+        self, branch: "Branch", ordinal: int, work: float, size: float, early: float, effect: Effect
+    ) -> Generator[None, Any, bool]:
+        """Be served, or told the answer that the component has already; return whether it is an error. Raises CallFailed."""
+        known, wait = effect.known, branch.wait
+        if known:
+            work = early = 0.0
+        wait.rejected = False
+        try:
+            yield from self.serve(branch, ordinal, work, size, early)
+        except BaseException:
+            if runs_on(wait):  # nobody waits for the answer, but the work is done all the same
+                over = wait.resume
+
+                def resume(_wait: Any) -> None:
+                    if not wait.rejected:
+                        effect.happens(branch)
+                    over(wait)
+
+                wait.resume = resume
+            raise
+        is_error = not known and self._is_error(branch, ordinal)
+        if not (known or is_error):
+            effect.happens(branch)
+        return is_error
+
+    def serve(
+        self, branch: "Branch", ordinal: int, work: float, size: float = 0.0, early: float = 0.0
     ) -> Generator[None, Any, None]:
         """Wait for a free slot, and be served for `work` seconds. Raises CallFailed where the call is refused."""
         condition = self.condition
@@ -243,7 +297,7 @@ class Service:
             if not refused and self.pool is not None:
                 condition.waited(branch, branch.wait.started - branch.wait.arrived)
         if refused:
-            raise CallFailed("overload", f"{self.path}: queue full")
+            raise CallFailed("overload", f"{self.path}: {branch.wait.refusal}")
 
     def _work(self, branch: "Branch", work: float, size: float, early: float) -> Generator[None, Any, bool]:
         accounts = self.queue_account, self.execute_account

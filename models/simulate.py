@@ -21,8 +21,18 @@ from .perceive_step import PerceiveStep
 from .pipeline import PipelineProcess
 from .pipeline_step import PipelineStep
 from .scenario import Scenario
-from .steps import EvaluatorProcess, Flow, ForkProcess, HumanProcess, Process, ServiceProcess, WorkflowProcess
+from .steps import (
+    EvaluatorProcess,
+    Flow,
+    ForkProcess,
+    HumanProcess,
+    Process,
+    ServiceProcess,
+    WatchedFlow,
+    WorkflowProcess,
+)
 from .system import System
+from .task_run import TaskRuns, settled
 from .team import TeamProcess
 from .team_step import TeamStep
 from .workflow import AgentStep, EvaluatorStep, ForkStep, HumanStep, RetrieverStep, ToolStep, Workflow, WorkflowStep
@@ -70,12 +80,13 @@ def simulate(scenario: Scenario, seed: int | None = None, replication: int = 0, 
         horizon=scenario.workload.horizon is not None,
         doubts=(*scenario.doubts(), *system.doubts()),
         resources=tuple(ResourceInfo(*resource) for resource in system.capacities),
-    )
+    ).of_problems(scenario.workload.problems)
 
 
 def put_together(system: System, spec: Workflow, path: str, flows: dict[str, Flow]) -> Flow:
     """Make the processes of a workflow's steps."""
-    flow = Flow(system, path, flows)
+    runs = TaskRuns.of(system)
+    flow = Flow(system, path, flows) if runs is None else WatchedFlow(system, path, flows, runs)
     for name, step in spec.steps.items():
         flow.steps[name] = PROCESSES[type(step)](system, flow, name, step)
     flow.start = flow.steps[spec.start]
@@ -93,6 +104,7 @@ class Load:
         self.system = system
         self.sim, self.ledger, self.draws, self.served = system.sim, system.ledger, system.draws, system.served
         self.plan = system.plan
+        self.runs = TaskRuns.of(system)
         self.flows: dict[str, Flow] = {}
         for name, spec in scenario.workflows.items():
             self.flows[name] = put_together(system, spec, f"workflows.{name}", self.flows)
@@ -169,7 +181,8 @@ class Load:
             state.replayed = replayed
         branch = Branch(task, 0, now, state)
         task.trunk = branch
-        branch.start(self._trunk(branch, self.entries[group]))
+        flow = self.entries[group]
+        branch.start(self._trunk(branch, flow) if self.runs is None else self._watched(branch, flow, self.runs))
 
     def _trunk(self, branch: Branch, flow: Flow) -> Generator[None, Any, None]:
         failure: str | None = None
@@ -181,6 +194,17 @@ class Load:
         if branch.time > self.sim._now:
             branch.settle()
             yield
+        self._end(branch, failure)
+        yield  # over: nobody continues it
+
+    def _watched(self, branch: Branch, flow: Flow, runs: TaskRuns) -> Generator[None, Any, None]:
+        failure = yield from runs.course(branch, flow)
+        yield from settled(branch)
+        self._end(branch, failure)
+        yield  # over: nobody continues it
+
+    def _end(self, branch: Branch, failure: str | None) -> None:
+        """A task ends, at local time, which is now."""
         self.plan.close(branch, failure)
         self.ledger.close(branch, DONE if failure is None else FAILED, failure)
         for server in self.served:
@@ -189,7 +213,6 @@ class Load:
         self.still()
         if self.on_end is not None:
             self.on_end(branch.task)
-        yield  # over: nobody continues it
 
 
 class OpenSource:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from ..sim.analysis.slo import AT_LEAST, RESPONSE_TIME, Objective, objective, parse_metric
+from ..sim.analysis.slo import AT_LEAST, AT_MOST, PASS_AT, RATES, RESPONSE_TIME, Objective, objective, parse_metric
 from ..sim.engine import units
 from ..sim.engine.errors import did_you_mean, listed, show
 from ..sim.engine.ledger import CATEGORIES
@@ -23,9 +23,11 @@ _SPECIAL = {
     "success": units.SHARE, "attainment": units.SHARE, "goodput": units.RATE, "throughput": units.RATE,
     "bytes": units.SIZE, "cost": units.MONEY, "straggler_excess": units.DURATION,
     "straggler_coordination": units.DURATION, "ttft": units.DURATION, "ttfa": units.DURATION, "state_bytes": units.SIZE,
+    "wasted": units.DURATION, "availability": units.SHARE, "retry_amplification": units.NUMBER,
+    "wasted_share": units.SHARE, "recovery_share": units.SHARE, **dict.fromkeys(PASS_AT, units.SHARE),
 }  # fmt: skip
-_COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(AT_LEAST))
-_SYNONYMS = {"median": "p50", "average": "mean", "maximum": "max", "availability": "success"}
+_COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(RATES))
+_SYNONYMS = {"median": "p50", "average": "mean", "maximum": "max"}
 # No system keeps these at 0, or every system does.
 _POSITIVE = (RESPONSE_TIME, *AT_LEAST)
 
@@ -78,7 +80,9 @@ def _no_such_metric(metric: str) -> str:
         return f"no such metric; did you mean `{_SYNONYMS[metric]}`?"
     quantity, _, statistic = metric.rpartition("_")
     measured = [f"{name}_{statistic}" for name in (*_TIMES, *FACTS)] if quantity else []
-    hint = did_you_mean(metric, [name for name in (*_COMMON, *measured) if _quantity(name) is not None])
+    hint = did_you_mean(
+        metric, [name for name in (*_COMMON, *sorted(AT_LEAST | AT_MOST), *measured) if _quantity(name) is not None]
+    )
     return (
         f"no such metric{hint}"
         if hint

@@ -19,6 +19,7 @@ from .control import Control
 from .failure import TaskFailed
 from .service import Service
 from .step import DONE, Step
+from .task_run import TaskRuns, settled
 from .workflow import EvaluatorStep, ForkStep, HumanStep, RetrieverStep, ToolStep, WorkflowStep
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ Walk = Generator[None, Any, "Process | None"]
 
 
 class Process:
-    """A step put together. `next` is the only step that may follow, unless `ways` chooses among several."""
+    """A step put together. `next` is the only step that may follow, unless `ways` chooses among several.
+
+    A task that begins again can go on at the beginning of a step that `resumes`; within it, if it `has_positions`.
+    """
+
+    resumes = False
+    has_positions = False
 
     def __init__(self, system: "System", flow: "Flow", name: str, spec: Step) -> None:
         self.system = system
@@ -79,8 +86,19 @@ class Process:
         """Count a step of the task, within the bound on all of them."""
         facts = branch.facts
         facts[STEPS] += 1
-        if facts[STEPS] > self.max_steps:
+        if facts[STEPS] > self.max_steps and facts[STEPS] - self._redone(branch) > self.max_steps:
             raise TaskFailed(f"more than {self.max_steps} steps")
+
+    def _redone(self, branch: Branch) -> float:
+        """Return how many steps of a task were lost when it began again."""
+        runs = TaskRuns.of(self.system)
+        run = None if runs is None else runs.of_task(branch.task)
+        return 0.0 if run is None else run.steps_redone
+
+    def visits_before(self, branch: Branch, visit: int) -> int:
+        """Return how many visits came before this one, but for those that were lost when the task began again."""
+        run = branch.state.run
+        return visit if run is None else visit - run.redone[self.slot]
 
     def onward(self, branch: Branch, visit: int) -> "Process | None":
         """Return the step after this visit."""
@@ -186,11 +204,38 @@ class Flow:
         spans += (lane, outer, step.act_account, began, over, 0.0, own)
 
 
+class WatchedFlow(Flow):
+    """A workflow of tasks that may be cut off, or begin again: the trunk keeps track of where it is."""
+
+    def __init__(self, system: "System", path: str, flows: dict[str, Flow], runs: TaskRuns) -> None:
+        super().__init__(system, path, flows)
+        self.runs = runs
+
+    def walk(self, branch: Branch, step: Process | None) -> Generator[None, Any, None]:
+        """Take a branch from `step` to the end, or from where it goes on."""
+        run = branch.state.run
+        if run is None:
+            yield from super().walk(branch, step)
+            return
+        depth, back = run.enter()
+        step = back or step
+        while step is not None:
+            run.at(depth, step)
+            run.step_slot = None if step.has_positions else step.slot
+            if not step.has_positions:
+                yield from settled(branch)  # on the clock: a crash or the deadline may come before
+                self.runs.orchestrator.step(branch, run)
+            run.shut += not step.resumes
+            now, step = step, (yield from step.run(branch))
+            run.shut -= not now.resumes
+
+
 class EvaluatorProcess(Process):
     """Judge, and go on or go back."""
 
     spec: EvaluatorStep
     control: Control
+    resumes = True
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: EvaluatorStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -206,6 +251,11 @@ class EvaluatorProcess(Process):
         self.judge_account = system.ledger.account("tool", spec.evaluator, "tool.execute")
         self.verdict = system.draws.uniform(f"{path}/accept/{self.path}")
         self.accept = judge.accept
+        self.finds = judge.finds
+        self.finding = system.draws.uniform(f"{path}/finds/{self.path}") if judge.finds else None
+        self.recovery_account = -1  # nothing can be wrong
+        if system.plan.active:
+            self.recovery_account = system.ledger.account("recovery", spec.evaluator, "made again")
         self.most = spec.at_most
 
     def link(self) -> None:
@@ -227,9 +277,19 @@ class EvaluatorProcess(Process):
         elif self.latency is not None:
             branch.add(self.judge_account, self.latency.draw(branch.index, visit, branch.lane))
         branch.close_span(outer, self.step_account, began)
+        plan = self.system.plan
+        if self.finding is not None and branch.task.harm is not None and branch.task.harm.spoiled:
+            found = self.finding.draw(branch.index, visit, branch.lane) < self.finds
+            if found:
+                plan.redone(branch, True, self.recovery_account)
+                return self._reject(branch, visit)
         if self.verdict.draw(branch.index, visit, branch.lane) < self.accept:
             return self.accepted
-        if visit + 1 >= self.most:
+        plan.redone(branch, False, self.recovery_account)
+        return self._reject(branch, visit)
+
+    def _reject(self, branch: Branch, visit: int) -> Process | None:
+        if self.visits_before(branch, visit) + 1 >= self.most:
             raise TaskFailed(f"{self.path}: rejected {self.most} times")
         return self.rejected
 
@@ -238,6 +298,7 @@ class ServiceProcess(Process):
     """A direct call of a tool or a retriever."""
 
     control: Control
+    resumes = True
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: ToolStep | RetrieverStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -255,7 +316,7 @@ class ServiceProcess(Process):
     def run(self, branch: Branch) -> Walk:
         """Make the call."""
         visit = self.enter(branch)
-        if self.most is not None and visit >= self.most:
+        if self.most is not None and self.visits_before(branch, visit) >= self.most:
             raise TaskFailed(f"{self.path}: more than {self.most} visits")
         if not self.passes(branch, visit):
             self.count(branch)
@@ -269,6 +330,8 @@ class ServiceProcess(Process):
 
 class HumanProcess(Process):
     """Wait for a person."""
+
+    resumes = True
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: HumanStep) -> None:
         super().__init__(system, flow, name, spec)
@@ -292,17 +355,24 @@ class WorkflowProcess(Process):
     """Another workflow, in place."""
 
     spec: WorkflowStep
+    resumes = has_positions = True
 
     def __init__(self, system: "System", flow: Flow, name: str, spec: WorkflowStep) -> None:
         super().__init__(system, flow, name, spec)
         self.rounds = system.stream(f"{self.path}/repeat", spec.repeat)
+        handled = spec.handling != Handling()
+        self.guard = Guard(system, self.path, spec.handling, (), None) if handled else None
 
     def run(self, branch: Branch) -> Walk:
         """Walk through the other workflow, round after round."""
-        visit = self.enter(branch)
-        if not self.passes(branch, visit):
+        run = branch.state.run
+        depth, back = (0, None) if run is None else run.enter()
+        visit, first = back or (self.enter(branch), 0)
+        if back is not None or not self.passes(branch, visit):
             inner = self.flow.flows[self.spec.workflow]
-            for _ in range(int(self.rounds.draw(branch.index, visit, branch.lane))):
+            for number in range(first, int(self.rounds.draw(branch.index, visit, branch.lane))):
+                if run is not None:
+                    run.at(depth, (visit, number))
                 yield from inner.walk(branch, inner.start)
         return self.onward(branch, visit)
 

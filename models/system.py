@@ -25,9 +25,11 @@ from .evaluator import Evaluator
 from .fault_plan import FaultPlan
 from .host import hosts
 from .line import Line
+from .link_faults import LinkFaults
 from .llm import Llm
 from .memory import Memory
-from .model_call import ModelCall, ModelServer
+from .model_call import ModelCall
+from .model_server import ModelServer
 from .network import BOUNDARIES, BoundaryName, Channel, HandOff, Hop, LinkSpec, crossing
 from .perceive_step import PerceiveStep
 from .pipeline_step import PipelineStep
@@ -36,7 +38,7 @@ from .serializer import ProfileSerializer
 from .served import ServedCall, ServedModel
 from .service import Service, ServiceSpec
 from .team_step import TeamStep
-from .workflow import ForkStep
+from .workflow import ForkStep, WorkflowStep
 
 LOCAL = ""  # the node of components that name none
 
@@ -283,7 +285,8 @@ class System:
             link = self._graph.edges[a, b]["link"]
             latency = self.stream(f"network.{a}->{b}/{name}", link.latency)
             own = None if link.shared else link.bandwidth
-            hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link), own))
+            faults = LinkFaults.of(self, f"network.{a}->{b}", name)
+            hops.append(Hop(f"network.{a}->{b}", latency, link.overhead, self._shared(a, b, link), own, faults))
         return hops
 
     def line(self, caller: str, home: int, peer: str, node: str) -> Line:
@@ -305,6 +308,8 @@ class System:
         if connect and self.runtime.connection != "free":
             each = self.runtime.connection == "new"
             line.connects(connect, each, self.ledger.account("communication", short, "connect"), self.ledger.callee())
+        if kind in ("tools", "retrievers"):
+            line.others(self, caller, home, kind, getattr(self.scenario, kind)[short].handling)
         return line
 
     # Components
@@ -330,8 +335,26 @@ class System:
         self, path: str, server: Any, line: Line, prompt: float, output: Stream[float] | None, home: str = LOCAL
     ) -> ModelCall:
         """Return a way to call a model, for one more caller at a home."""
+        handling = server.spec.handling
+        fallback = self._other_model(path, handling.fallback, prompt, output, home)
+        to = None if handling.hedge is None else handling.hedge.to
+        second = fallback if to == handling.fallback else self._other_model(path, to, prompt, output, home)
         make = ServedCall if isinstance(server, ServedModel) else ModelCall
-        return make(self, path, len(self.prompts), server, line, prompt, output, home)
+        call = make(self, path, len(self.prompts), server, line, prompt, output, home)
+        call.fallback, call.second = fallback, second
+        return call
+
+    def _other_model(
+        self, path: str, name: str | None, prompt: float, output: Stream[float] | None, home: str
+    ) -> ModelCall | None:
+        """Return how a caller asks another model; None where there is none. What it holds of the caller's prompt is kept apart."""
+        if name is None:
+            return None
+        server = self.servers[name]
+        line = self.line(path, self.homes.index(home), server.path, server.node)
+        call = self.new_call(path, server, line, prompt, output, home)
+        self.prompts.append(prompt)
+        return call
 
     def service(self, kind: str, name: str, spec: ServiceSpec) -> Service:
         """Return the service of a tool, retriever or memory, made once."""
@@ -383,11 +406,13 @@ def _cancels(scenario: Scenario) -> bool:
     return (
         any(
             (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
+            or (isinstance(step, WorkflowStep) and step.handling.cuts)
             or (isinstance(step, TeamStep) and step.cancels)
             or isinstance(step, PipelineStep)
             or (isinstance(step, PerceiveStep) and (step.patience is not None or _streams(scenario, step)))
             for step in scenario.steps.values()
         )
         or any(one.cuts for one in scenario.handlings.values())
+        or any(one.max_wait is not None for one in (*scenario.tools.values(), *scenario.retrievers.values()))
         or scenario.recovery.cuts
     )

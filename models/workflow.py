@@ -24,6 +24,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ..sim.engine.distributions import CountDist, DurationDist
 from ..sim.engine.errors import listed, nearest, show
 from ..sim.engine.spec import Name, PositiveCount, Share, Spec, SpecProblem, SpecProblems
+from .handling import Handling
 from .perceive_step import PerceiveStep
 from .pipeline_step import PipelineStep
 from .step import DONE, Next, Path, Step, Weight
@@ -165,10 +166,20 @@ class HumanStep(Step):
 
 
 class WorkflowStep(Step):
-    """Another workflow, run in place `repeat` times, one after the other: rounds of several steps."""
+    """Another workflow, run in place `repeat` times, one after the other: rounds of several steps.
+
+    By its `handling` (`retry`, `within`) it is run as a whole again if it fails; what it has brought into the context stays there.
+    """
 
     workflow: Name
     repeat: CountDist = CountDist.model_validate(1)
+    handling: Handling = Handling()
+
+    @model_validator(mode="after")
+    def _only_as_a_whole(self) -> "WorkflowStep":
+        for name in sorted(self.handling.model_fields_set - {"retry", "within"}):
+            raise SpecProblem(("handling", name), "is for calls of a component; a workflow has `retry` and `within`")
+        return self
 
     def uses(self) -> Iterator[tuple[Path, str, str]]:
         """Yield what is run."""

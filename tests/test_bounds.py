@@ -46,7 +46,7 @@ agents:
 tools:
   search:
     {{node: far, latency: {{gamma: {{mean: 400 ms, cv: 0.7}}}}, request: 2 kB, response: {{exponential: {{mean: 40 kB}}}},
-      per_byte: 1 us / B, invoke: 5 ms, concurrency: 9, rate: 90 / s, errors: 20 %, handling: {retry: 3}, result: 120 tokens}}
+      per_byte: 1 us / B, invoke: 5 ms, concurrency: 9, rate: 90 / s, errors: 20 %, handling: {{retry: 3}}, result: 120 tokens}}
   shell: {{latency: {{exponential: {{mean: 700 ms}}}}, concurrency: 9, response: 500 B, errors: {{rate: 10 %, after_error: 50 %}}}}
 retrievers:
   library: {{latency: 30 ms, concurrency: 9, top_k: 3, passage: 40 tokens}}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coordsim.models.model_call import ModelCall
-from coordsim.models.service import TaskFailed
+from coordsim.models.failure import TaskFailed
 from coordsim.models.serving.ahead import AheadReplica
 from coordsim.models.serving.encoding import Job
 from coordsim.models.serving.kv_cache import KvCache

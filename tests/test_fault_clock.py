@@ -359,5 +359,5 @@ def test_a_clock_refuses_a_fault_that_does_not_come_and_go() -> None:
         Watched(fault())
     with pytest.raises(ValueError, match="`mtbf` or `at` must say"):
         TaskClock(Draws(1), "crash", fault(at="1 s", **{"for": "1 s"}))
-    with pytest.raises(ValueError, match=r"`mtbf \+ mttr > 0` must hold"):
+    with pytest.raises(ValueError, match="must be > 0, or it comes again"):
         Watched(fault(mtbf={"constant": "0 s"}, mttr={"constant": "0 s"}))

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from coordsim.sim.analysis import root_cause
-from coordsim.sim.analysis.root_cause import Level, first_to_break
+from coordsim.sim.analysis.breaking import Level, first_to_break
 from coordsim.sim.analysis.slo import Objective, verdict
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.analysis.summary import Judged

@@ -48,7 +48,7 @@ def test_a_call_that_is_refused_is_tried_again() -> None:
         {"workload": {"arrivals": {"deterministic": "10 / s"}, "tasks": 2}}, patient, tool(handling={"retry": 2}), CALL
     )
     assert statuses(hasty) == [0, 1]
-    assert parts(hasty, 1) == pytest.approx({"recovery": 0.4, "tool": 0.4})
+    assert parts(hasty, 1) == pytest.approx({"recovery": 0.8})
 
 
 def test_a_rate_lets_bursts_through() -> None:

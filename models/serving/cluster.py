@@ -5,7 +5,7 @@ their leaps, after everything else of that instant, so that calls which come tog
 
 Replicas that start and leave by themselves cost no events: what has become of them is worked out when somebody asks.
 
-Leaves out: what goes wrong in a replica; a call that waits at one replica and moves to another that has started since.
+Leaves out: what goes wrong in a replica (`outage`); a call that waits at one replica and moves to another that has started since.
 Checked: tests/test_cluster.py; tests/test_served.py.
 Source of the split into prefill and decode: Zhong et al., DistServe, OSDI 2024; Patel et al., Splitwise, ISCA 2024.
 """
@@ -34,10 +34,13 @@ BOUNDARY = 5  # after the arrivals of an instant
 class Driver:
     """Wakes one replica when it wants to be woken."""
 
-    __slots__ = ("armed", "cluster", "event", "idle_since", "listens", "replica", "then")
+    __slots__ = ("armed", "cluster", "event", "idle_since", "listens", "number", "replica", "then")
 
-    def __init__(self, cluster: "Cluster", replica: Replica, then: Callable[[Request, "Driver", float], None]) -> None:
+    def __init__(
+        self, cluster: "Cluster", replica: Replica, then: Callable[[Request, "Driver", float], None], number: int
+    ) -> None:
         self.cluster = cluster
+        self.number = number  # of its place
         self.replica = replica
         self.then = then  # what to do with a request that has ended
         self.armed = math.inf
@@ -57,6 +60,13 @@ class Driver:
             self.event = event = Call(self._fire)
             self.armed = when
             heappush(sim._queue, (when, BOUNDARY, next(sim._eid), event))  # type: ignore[misc]
+
+    def renew(self, replica: Replica, now: float) -> None:
+        """Another replica takes the place of this one, which serves nobody any more."""
+        if self.event is not None:
+            self.event.cancel()
+        self.event, self.armed, self.idle_since = None, math.inf, now
+        self.replica = replica
 
     def _fire(self, _event: Any) -> None:
         replica, now = self.replica, self.cluster.sim._now
@@ -110,6 +120,8 @@ class Cluster:
         self.gone: list[tuple[Replica, Totals]] = []  # with what their memory has held
         self.drivers: list[Driver] = []
         self.decoders: list[Driver] = []
+        self.away: list[Driver] = []  # of both, those that are down
+        self.stranded: list[Request] = []  # prompts that are computed while nobody decodes
         self.handover: Transfers | None = None
         self.encodings: Encodings | None = None  # where encoders share the devices
         self.listens = False  # whether anybody hears of output before its end
@@ -141,8 +153,8 @@ class Cluster:
             driver.then = self._prefilled
         self.handover = Transfers(spec.bandwidth, spec.latency)
         self.kv_bytes = kv_bytes
-        for _ in range(spec.decode):
-            self.decoders.append(Driver(self, decode(), self._ended))
+        for number in range(spec.decode):
+            self.decoders.append(Driver(self, decode(), self._ended, len(self.drivers) + number))
             self._replica_offset -= self.sim._now
 
     # Calls
@@ -206,6 +218,8 @@ class Cluster:
     def route(self, request: Request | Job, home: Replica | None, now: float) -> Driver:
         """Return where a call, or a job, goes; `home` served its session before."""
         drivers = self.drivers
+        if self.away:
+            drivers = [driver for driver in drivers if driver not in self.away] or drivers
         if len(drivers) == 1:
             return drivers[0]
         chosen = self.router.choose([driver.replica for driver in drivers], request, home, now)
@@ -240,7 +254,11 @@ class Cluster:
     def _decode(self, request: Request) -> None:
         if request.cancelled:
             return
-        driver = min(self.decoders, key=lambda driver: driver.replica.outstanding)
+        up = [driver for driver in self.decoders if driver not in self.away] if self.away else self.decoders
+        if not up:
+            self.stranded.append(request)
+            return
+        driver = min(up, key=lambda driver: driver.replica.outstanding)
         request.home = driver
         driver.replica.submit(request, self.sim._now)
         driver.arm()
@@ -304,8 +322,26 @@ class Cluster:
 
     # Replicas come and go
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait that will not be taken in at the next boundary."""
+        return sum(max(0, len(one.waiting) - _places(one)) for one in self.replicas)
+
+    def settle(self) -> None:
+        """Work out which replicas there are now."""
+        if self.autoscale is not None:
+            self._settle(self.autoscale, self.sim._now)
+
+    def resume(self) -> None:
+        """A replica is back: what waits for one that decodes goes on, if it is such a one."""
+        stranded, self.stranded = self.stranded, []
+        for request in stranded:
+            self._decode(request)
+
     def _add(self, now: float) -> None:
-        driver = Driver(self, self.make(), self._ended)
+        taken = {driver.number for driver in self.drivers}
+        number = next(number for number in range(len(taken) + 1) if number not in taken)
+        driver = Driver(self, self.make(), self._ended, number)
         driver.idle_since = now
         self.drivers.append(driver)
         self._replica_offset -= now

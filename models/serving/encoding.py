@@ -183,7 +183,7 @@ class Encodings:
         job.owner = wait
         job.arrived = wait.arrived = now
         driver = self.homes.get(job.task)
-        if driver is None or driver not in cluster.drivers:
+        if driver is None or driver not in cluster.drivers or driver in cluster.away:
             driver = cluster.route(job, cluster.retention.home(job.task), now)
         if job.blocks > driver.replica.kv.blocks:
             wait.rejected = True
@@ -203,11 +203,15 @@ class Encodings:
         """Return where a call goes: to what was encoded for its task before, else as the router says; `home` served its session."""
         cluster, task = self.cluster, request.session[0]
         driver = self.homes.get(task)
-        if driver is None or driver not in cluster.drivers:
+        if driver is None or driver not in cluster.drivers or driver in cluster.away:
             driver = cluster.route(request, home, now)
         if not cluster.refuses(driver.replica, request):
             self.homes.pop(task, None)
         return driver
+
+    def lose(self, driver: "Driver") -> None:
+        """A replica is down: nobody is sent there for what it has encoded."""
+        self.homes = {task: home for task, home in self.homes.items() if home is not driver}
 
     def done(self, job: Job) -> None:
         """A job is over: its branch goes on."""

@@ -27,6 +27,7 @@ __all__ = [
     "let_go",
     "split",
     "tally",
+    "unheld",
     "verify",
     "walk",
 ]
@@ -227,6 +228,17 @@ def let_go(node: Node, lower: Node | None, order: Recency, now: float) -> Node:
     node.used = now
     order.append(node)
     return node
+
+
+def unheld(root: Node) -> list[Node]:
+    """Return the nodes that neither a lease nor a pin holds, each behind those that depend on it."""
+    found, stack = [], list(root.children.values())
+    while stack:
+        node = stack.pop()
+        stack += node.children.values()
+        if not (node.refs or node.pins):
+            found.append(node)
+    return found[::-1]
 
 
 def holds(tails: Iterable[Node]) -> Counter[Node]:

@@ -1,19 +1,20 @@
-"""Tables of tasks and of spans, as Arrow tables: what Parquet files and data frames are made from.
+"""Tables of tasks, of spans and of incidents, as Arrow tables: what Parquet files and data frames are made from.
 
 Names carry units, as in `total_s`; facts keep the names that the models gave them.
 
 Leaves out: statistics of any kind.
-Checked: tests/test_result.py, tests/test_runfolder.py.
+Checked: tests/test_result.py, tests/test_runfolder.py, tests/test_reliability_report.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..engine.incidents import OPEN, OUTCOMES
 from ..engine.ledger import CATEGORIES, NO_COORDINATION, STATUSES, Ledger, Span
 from .result import ARRIVAL, CLASS, END, OVERLAPPED, STATUS, TASK, Result
 
@@ -44,6 +45,68 @@ def spans_table(results: Sequence[Result]) -> pa.Table:
         unit = "_s" if field.name in ("start", "end") else ""
         columns[field.name + unit] = column.dictionary_encode() if field.name in texts else column
     return pa.table(columns)
+
+
+def incidents_table(results: Sequence[Result]) -> pa.Table:
+    """Return the tasks that something went wrong for, one row a task; `cause` is empty where none is known."""
+    return _told(
+        {
+            "replication": result.replication,
+            "task": harm.task,
+            "arrival_s": harm.arrival,
+            "end_s": harm.end,
+            "failed": harm.failed,
+            "cause": result.incidents.causes[harm.cause].name if harm.cause >= 0 else "",
+            "path": harm.path,
+            "lost_s": harm.lost,
+            "delayed_s": harm.delayed,
+        }
+        for result in results
+        for harm in result.incidents.harms
+    )
+
+
+def strikes_table(results: Sequence[Result]) -> pa.Table:
+    """Return the first strikes of each cause, one row a strike: they are examples, and only their counts are of all."""
+    return _told(
+        {
+            "replication": result.replication,
+            "cause": cause.name,
+            "kind": cause.kind,
+            "injected": cause.injected,
+            "task": strike.task,
+            "component": strike.component,
+            "time_s": strike.time,
+            "outcome": OUTCOMES[OPEN if strike.outcome is None else strike.outcome],
+            "resolved_s": None if strike.outcome is None else strike.resolved,
+        }
+        for result in results
+        for cause, examples in zip(result.incidents.causes, result.incidents.examples, strict=True)
+        for strike in examples
+    )
+
+
+def turns_table(results: Sequence[Result]) -> pa.Table:
+    """Return the changes of components' states over time, one row a change."""
+    return _told(
+        {
+            "replication": result.replication,
+            "time_s": turn.time,
+            "component": turn.component,
+            "cause": result.incidents.causes[turn.cause].name if turn.cause >= 0 else "",
+            "kind": turn.kind,
+            "begins": turn.begins,
+        }
+        for result in results
+        for turn in result.incidents.turns
+    )
+
+
+def _told(rows: Iterable[dict[str, Any]]) -> pa.Table:
+    """Return a table of rows with the same columns."""
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(list(rows))
 
 
 def frame(table: pa.Table) -> pd.DataFrame:

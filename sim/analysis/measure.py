@@ -10,15 +10,16 @@ Checked: tests/test_summary.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..engine.errors import did_you_mean
-from ..engine.ledger import CATEGORIES, DONE, Ledger
+from ..engine.ledger import CATEGORIES, Ledger
+from . import measure_reliability
 from .estimator import Estimator, Measured
-from .result import ARRIVAL, ARRIVALS, BUSY, CLASS, COMPLETIONS, END, PRESENT, REJECTIONS, STATUS, WAITED, Mask, Result
+from .result import ARRIVAL, ARRIVALS, BUSY, CLASS, COMPLETIONS, END, PRESENT, REJECTIONS, WAITED, Mask, Result
 from .slo import RESPONSE_TIME, Objective, parse_metric
 from .statistics import Array
 
@@ -34,14 +35,14 @@ Measures = dict[str, Measured]
 def headline(runs: Sequence[Result], by: Estimator, objectives: Sequence[Objective]) -> Measures:
     """Return what describes the system as a whole."""
     found = _times(runs, by)
-    limits = _limits(objectives)
-    kept = [_within(run, limits) for run in runs]
+    limits = limits_of(objectives)
+    kept = [within(run, limits) for run in runs]
     found["attainment"] = by.share([one[run.finished].astype(float) for run, one in zip(runs, kept, strict=True)])
     # All rows: tasks that end in the window may have arrived before it.
     whole = [replace(run, start=0.0) for run in runs]
     found["arrival_rate"] = _rate(runs, by, [run.tasks[:, ARRIVAL] for run in runs])
     found["throughput"] = _rate(runs, by, [run.tasks[run.finished, END] for run in whole])
-    found["goodput"] = _rate(runs, by, [run.tasks[_within(run, limits), END] for run in whole])
+    found["goodput"] = _rate(runs, by, [run.tasks[within(run, limits), END] for run in whole])
     found["number_in_system"] = _number(runs, by)
     found["overlapped_mean"] = by.mean([run.overlapped for run in runs])
     if STRAGGLER_EXCESS in runs[0].facts:
@@ -53,7 +54,7 @@ def headline(runs: Sequence[Result], by: Estimator, objectives: Sequence[Objecti
     useful = [run.coordination_without_tool_execute for run in runs]
     found["coordination_without_tool_execute_mean"] = by.mean(useful)
     found["coordination_without_tool_execute_share"] = by.ratio(useful, [run.response_times for run in runs])
-    return found
+    return found | measure_reliability.metrics(runs, by, {one.metric for one in objectives})
 
 
 def _times(runs: Sequence[Result], by: Estimator, chosen: int | None = None) -> Measures:
@@ -71,11 +72,11 @@ def _times(runs: Sequence[Result], by: Estimator, chosen: int | None = None) -> 
 
 
 def _successes(run: Result, chosen: int | None) -> Array:
-    tasks = run.tasks[run.finished]
+    wanted = run.finished
     if chosen is not None:
-        tasks = tasks[tasks[:, CLASS] == chosen]
-    done: Array = (tasks[:, STATUS] == DONE).astype(np.float64)
-    return done
+        wanted &= run.tasks[:, CLASS] == chosen
+    right: Array = run.right[wanted].astype(np.float64)
+    return right
 
 
 def by_class(runs: Sequence[Result], by: Estimator) -> dict[str, Measures]:
@@ -152,6 +153,8 @@ def objective(run_set: Sequence[Result], by: Estimator, wanted: Objective, known
     """Return the estimate that an objective speaks of. Raises ValueError for a quantity that nothing measures."""
     metric = parse_metric(wanted.metric)
     if metric.statistic == "rate":
+        if metric.quantity not in known:
+            raise ValueError(f"`{metric.quantity}` needs `workload.problems`, which make tasks trials of one problem")
         return known[metric.quantity]
     series = [quantity(run, metric.quantity) for run in run_set]
     if metric.statistic == "quantile":
@@ -178,7 +181,7 @@ _QUANTITIES: dict[str, Callable[[Result], Array]] = {
 }
 
 
-def _limits(objectives: Sequence[Objective]) -> dict[str, float]:
+def limits_of(objectives: Sequence[Objective]) -> dict[str, float]:
     """Return what a task must keep to count as good: of the limits on a quantity's quantiles or maximum, the widest."""
     limits: dict[str, float] = {}
     for one in objectives:
@@ -188,10 +191,10 @@ def _limits(objectives: Sequence[Objective]) -> dict[str, float]:
     return limits
 
 
-def _within(run: Result, limits: dict[str, float]) -> Mask:
-    """Return which tasks in view were done and kept all limits."""
+def within(run: Result, limits: Mapping[str, float]) -> Mask:
+    """Return which tasks in view succeeded and kept all limits."""
     good = run.done
-    kept = np.ones(np.count_nonzero(good), dtype=bool)
+    kept = run.right[good]
     for name, limit in limits.items():
         kept &= quantity(run, name) <= limit
     good[good] = kept

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TASK, CLASS, ARRIVAL, END, STATUS, OVERLAPPED = range(len(Ledger.HEAD))
 BUSY, PRESENT, ARRIVALS, COMPLETIONS, REJECTIONS, WAITED = range(6)  # of a resource's totals
 TOOL_EXECUTE = "tool.execute"
+WRONG = "wrong"  # the fact that is 1 for a task that is done, and wrong
 COHORT = 0.01  # share of the tasks that stands for a percentile
 
 Mask = npt.NDArray[np.bool_]
@@ -93,7 +94,8 @@ class Result:
     `rows` hold every `stride`-th task in order of arrival, shape (tasks, columns); `arrived`, `ended` (done or failed)
     and `failures` count all of them. `snapshots` hold the totals of `resources`, in the same order. `events` were
     scheduled, `end` is the clock at the end, `horizon` tells that a horizon and not the last task ended the run, and
-    `doubts` are what the models have to say about their own numbers. Views leave out tasks that arrived before `start`.
+    `doubts` are what the models have to say about their own numbers. Views leave out tasks that arrived before `start`,
+    but `incidents` are those of the whole run. With `problems`, task i is a trial of problem i mod `problems`.
     """
 
     scenario: str
@@ -117,6 +119,7 @@ class Result:
     doubts: tuple[str, ...]
     incidents: Incidents = field(default_factory=Incidents)
     start: float = 0.0
+    problems: int | None = None
 
     @classmethod
     def of(
@@ -161,6 +164,10 @@ class Result:
             incidents=ledger.incidents,
         )
 
+    def of_problems(self, problems: int | None) -> Result:
+        """Return it with its tasks as trials of so many problems, in turn."""
+        return replace(self, problems=problems)
+
     def after(self, cut_time: float) -> Result:
         """Return the view without the tasks that arrived before `cut_time`; resources are observed from then on."""
         return replace(self, start=max(self.start, cut_time))
@@ -182,6 +189,14 @@ class Result:
         """Which of the tasks in view were done."""
         done: Mask = self.status == DONE
         return done
+
+    @property
+    def right(self) -> Mask:
+        """Which of the tasks in view succeeded: done, and not wrong."""
+        right = self.done
+        if WRONG in self.facts:
+            right &= self.tasks[:, len(Ledger.HEAD) + self.facts.index(WRONG)] == 0
+        return right
 
     @property
     def finished(self) -> Mask:

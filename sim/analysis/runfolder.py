@@ -5,6 +5,11 @@
     summary.json             `Summary.to_dict`
     tasks.parquet            one row a task and replication
     spans.parquet            one row a span, if spans were kept
+    incidents.parquet        one row a task that something went wrong for
+    strikes.parquet          one row a strike: the first of each cause, as examples
+    turns.parquet            one row a change of a component's state
+
+The last three are there where there is anything in them.
 
 The same run written twice gives the same bytes, unless the caller passes a time. A folder appears whole or not at all:
 it is written beside its place and then renamed.
@@ -28,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engine.errors import CoordsimError
-from .frames import frame, spans_table, tasks_table
+from .frames import frame, incidents_table, spans_table, strikes_table, tasks_table, turns_table
 from .replicate import Run
 from .summary import Summary, SummaryError
 
@@ -40,6 +45,7 @@ VERSION = 1
 KEY = "coordsim_run"
 MANIFEST, SCENARIO, SUMMARY = "manifest.json", "scenario.resolved.yaml", "summary.json"
 TASKS, SPANS = "tasks.parquet", "spans.parquet"
+TROUBLES = {"incidents.parquet": incidents_table, "strikes.parquet": strikes_table, "turns.parquet": turns_table}
 
 
 class RunFolderError(CoordsimError):
@@ -87,6 +93,21 @@ class RunFolder:
         if not self.has_spans:
             raise RunFolderError(f"{self.path} holds no spans; run the scenario with `--spans sampled`")
         return _frame(self.path / SPANS)
+
+    def incidents(self) -> pd.DataFrame | None:
+        """Read the tasks that something went wrong for; None where there were none, as below."""
+        return self._told("incidents.parquet")
+
+    def strikes(self) -> pd.DataFrame | None:
+        """Read the first strikes of each cause."""
+        return self._told("strikes.parquet")
+
+    def turns(self) -> pd.DataFrame | None:
+        """Read the changes of components' states."""
+        return self._told("turns.parquet")
+
+    def _told(self, name: str) -> pd.DataFrame | None:
+        return _frame(self.path / name) if (self.path / name).exists() else None
 
 
 def write(
@@ -188,7 +209,7 @@ def check_free(target: Path, overwrite: bool) -> None:
 
 
 def _fill(folder: Path, run: Run, scenario_yaml: str, source: Source, extra: Mapping[str, str | bytes]) -> None:
-    own = {MANIFEST, SCENARIO, SUMMARY, TASKS, SPANS}
+    own = {MANIFEST, SCENARIO, SUMMARY, TASKS, SPANS, *TROUBLES}
     wrong = sorted(name for name in extra if name in own or Path(name).name != name)
     if wrong:
         raise ValueError(f"`extra` must hold plain file names beside {sorted(own)}, but got {wrong}")
@@ -198,6 +219,10 @@ def _fill(folder: Path, run: Run, scenario_yaml: str, source: Source, extra: Map
     _save(folder / TASKS, tasks_table(run.results))
     if any(result.spans for result in run.results):
         _save(folder / SPANS, spans_table(run.results))
+    for name, made in TROUBLES.items():
+        table = made(run.results)
+        if len(table):
+            _save(folder / name, table)
     for name, content in extra.items():
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
 

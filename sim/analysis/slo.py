@@ -23,7 +23,10 @@ Sense = Literal["<=", ">="]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 # More of these is better; of everything else (times, counts, costs) less is.
-AT_LEAST = frozenset({"success", "goodput", "throughput", "attainment"})
+RATES = frozenset({"success", "goodput", "throughput", "attainment"})
+PASS_AT = {f"pass_at_{k}": k for k in (2, 3, 4)}  # the chance that k trials of a problem all succeed
+AT_LEAST = RATES | {"availability", *PASS_AT}
+AT_MOST = frozenset({"retry_amplification", "wasted_share", "recovery_share"})
 RESPONSE_TIME = "response_time"
 _STATISTIC = re.compile(r"(?:(?P<quantity>[a-z][a-z0-9_]*?)_)?(?:p(?P<percent>\d{1,2}(?:\.\d+)?)|(?P<word>mean|max))")
 
@@ -55,18 +58,20 @@ class Objective:
 def parse_metric(name: str) -> Metric:
     """Read a metric's name: `p95`, `mean` and `max` are of the response time, `ttft_p99.9` of another quantity.
 
-    `success`, `goodput`, `throughput` and `attainment` are shares or rates of the whole run. Whether the quantity
+    `success`, `goodput`, `throughput` and `attainment` are shares or rates of the whole run, and so are the measures of
+    reliability: `availability` (of the component that has least of it), `pass_at_2` to `pass_at_4`,
+    `retry_amplification`, `wasted_share` and `recovery_share`. Whether the quantity
     exists is for the caller to check. Raises ValueError when the name has none of these forms.
 
     >>> parse_metric("ttft_p95")
     Metric(quantity='ttft', statistic='quantile', q=0.95)
     """
-    if name in AT_LEAST:
+    if name in AT_LEAST or name in AT_MOST:
         return Metric(name, "rate")
     match = _STATISTIC.fullmatch(name)
     # p0 has nothing below it to bound.
     if match is None or (match["percent"] and float(match["percent"]) == 0):
-        rates = ", ".join(f"`{rate}`" for rate in sorted(AT_LEAST))
+        rates = ", ".join(f"`{rate}`" for rate in sorted(RATES))
         raise ValueError(
             f"must be `p95`, `mean` or `max`, one of another quantity such as `ttft_p95`, or one of {rates}; "
             f"got `{name}`"

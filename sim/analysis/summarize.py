@@ -22,6 +22,7 @@ from .result import ARRIVAL, END, TASK, Result
 from .slo import Objective, overall, verdict
 from .statistics import Estimate, LittlesLaw, little
 from .summary import Component, Judged, Part, Resource, Summary, Tasks, Warmup
+from .troubles import find_troubles
 from .warmup import mser5_pooled
 
 Cut = Literal["auto"] | float | None
@@ -72,6 +73,7 @@ def summarize(
         largest=_largest(categories, len(results)),
         warnings=(),
         doubts=tuple(widest(doubt for result in results for doubt in result.doubts)),
+        reliability=find_troubles(results, by, objectives),
     )
     return find_doubts(summary, runs)
 

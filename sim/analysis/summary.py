@@ -14,6 +14,8 @@ interval that is not known (`low` then stands for minus and `high` for plus infi
     resources          [{kind, name, capacity, metrics}]
     facts              {name: estimate}: counts per task that ended
     failures           {reason: tasks}
+    reliability        {causes, calls, availability, roots, failed, wrong, late}: what went wrong, see `Reliability`; all
+                       empty where nothing could
     samples            {name: [number of each replication]}, of every metric and category: what a paired comparison needs
     warmup             {mode, seconds, tasks, trusted}
     little             {observed, expected}: the self-check by Little's law
@@ -30,10 +32,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, cast
 
 from ..engine.errors import CoordsimError
+from ..engine.incidents import Calls
+from .root_cause import CallRow, CauseRow
 from .slo import Sense, Verdict
 from .statistics import Estimate, LittlesLaw
 
@@ -122,6 +126,39 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Root:
+    """Tasks that failed or were late for one cause, by one path from where it struck to what it came to."""
+
+    cause: str
+    path: str
+    failed: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """What went wrong in whole runs, warm-up included, summed over replications; empty where nothing could.
+
+    `availability` is of the components that were ever down. Of tasks, `failed` did not end well (wrong ones included),
+    `wrong` were done with a wrong result that nobody found, and `late` were done beyond a limit of the SLO. `roots`
+    name the cause of each of these tasks: their numbers sum to `failed` and `late`.
+    """
+
+    causes: tuple[CauseRow, ...] = ()
+    calls: tuple[CallRow, ...] = ()
+    availability: Mapping[str, Estimate] = field(default_factory=dict)
+    roots: tuple[Root, ...] = ()
+    failed: int = 0
+    wrong: int = 0
+    late: int = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing could go wrong: no cause, and no call that was looked after."""
+        return not (self.causes or self.calls)
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All replications of one scenario, summed up. The fields are explained above."""
 
@@ -147,6 +184,7 @@ class Summary:
     largest: str
     warnings: tuple[str, ...]
     doubts: tuple[str, ...]
+    reliability: Reliability = Reliability()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -171,11 +209,12 @@ def unit_of(metric: str) -> str:
     """
     if metric in ("throughput", "goodput", "arrival_rate", "iterations"):
         return "1/s"
-    if metric in ("success", "attainment", "utilization", "offered", "rejected") or metric.endswith("_share"):
+    if metric in _SHARES or metric.endswith("_share") or metric.startswith("pass_at_"):
         return "share"
     return "s" if metric == "waiting_time" or metric.startswith(_SECONDS) else ""
 
 
+_SHARES = ("success", "attainment", "utilization", "offered", "rejected", "availability", "recovery_share_ended")
 _SECONDS = ("ttft_", "ttfa_", "tpot_", "response_time_", "coordination_", "straggler_excess_", "overlapped_")
 
 
@@ -191,7 +230,7 @@ def _checked(data: object) -> dict[str, Any]:
 
 def _write(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _write(getattr(value, field.name)) for field in fields(value)}
+        return {one.name: _write(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _write(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -202,7 +241,7 @@ def _write(value: Any) -> Any:
 
 
 def _read(data: dict[str, Any]) -> Summary:
-    given = {field.name: data[field.name] for field in fields(Summary)}
+    given = {one.name: data[one.name] for one in fields(Summary) if one.name != "reliability"}
     precision = given["precision"]
     return Summary(
         **given
@@ -223,6 +262,7 @@ def _read(data: dict[str, Any]) -> Summary:
             "precision": None if precision is None else _reached(precision),
             "warnings": tuple(given["warnings"]),
             "doubts": tuple(given["doubts"]),
+            "reliability": _reliability(data.get("reliability") or {}),  # summaries were once without
         }
     )
 
@@ -232,7 +272,7 @@ def _each(data: Mapping[str, Any], read: Callable[[Any], T]) -> dict[str, T]:
 
 
 def _plain(cls: type[T], data: Mapping[str, Any]) -> T:
-    return cls(**{field.name: data[field.name] for field in fields(cast(Any, cls))})
+    return cls(**{one.name: data[one.name] for one in fields(cast(Any, cls))})
 
 
 def _number(value: float | None, missing: float = math.nan) -> float:
@@ -273,3 +313,24 @@ def _judged(data: Mapping[str, Any]) -> Judged:
 
 def _reached(data: Mapping[str, Any]) -> Reached:
     return Reached(data["target"], data["reached"], data["worst"], _number(data["relative_error"], math.inf))
+
+
+def _reliability(data: Mapping[str, Any]) -> Reliability:
+    return Reliability(
+        tuple(
+            CauseRow(**one | {"outcomes": dict(one["outcomes"]), "blast_radius": _estimate(one["blast_radius"])})
+            for one in data.get("causes", ())
+        ),
+        tuple(
+            CallRow(
+                one["component"], _plain(Calls, one["totals"]), **{name: _estimate(one[name]) for name in _OF_CALLS}
+            )
+            for one in data.get("calls", ())
+        ),
+        _estimates(data.get("availability", {})),
+        tuple(_plain(Root, one) for one in data.get("roots", ())),
+        *(data.get(name, 0) for name in ("failed", "wrong", "late")),
+    )
+
+
+_OF_CALLS = ("amplification", "per_task", "failed", "wasted")

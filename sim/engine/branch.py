@@ -50,6 +50,7 @@ class Wait:
         "holder",
         "place",
         "priority",
+        "refusal",
         "rejected",
         "resume",
         "service",
@@ -72,6 +73,7 @@ class Wait:
         self.size = 1.0  # what a rate limit counts
         self.priority = 0.0
         self.rejected = False
+        self.refusal = "queue full"  # why, once it was rejected
         self.split: Any = None  # how a service is booked: one account, the share of time that is its, and the other
         self.holder: Any = None  # the Pool, Link or Relay that has it, None while it only sleeps
         self.place: Any = None  # where in the holder it is

@@ -25,7 +25,7 @@ class FifoPool:
 
     __slots__ = (
         "ahead", "arrivals", "busy_seconds", "capacity", "free", "limits", "line", "name", "queue_limit", "rejections",
-        "served", "sim", "simple", "waited", "_arriving", "_heap", "_ids",
+        "served", "sim", "simple", "strict", "waited", "_arriving", "_heap", "_ids",
     )  # fmt: skip
 
     def __init__(self, sim: Simulation, name: str, capacity: int | None, queue_limit: int | None = None) -> None:
@@ -36,6 +36,7 @@ class FifoPool:
         self.free = [float("-inf")] * (capacity or 0)  # a heap: when each server comes free
         self.limits: list[Limiter] = []
         self.simple = capacity is not None and queue_limit is None  # no queue limit, no rate limit
+        self.strict = False  # what is beyond the rate limits is refused, rather than held back
         self.line: deque[float] = deque()  # starts that may lie ahead, in order: who is in line
         self.served: list[float] = []  # service times since the last `totals`
         self.ahead: list[tuple[float, float]] = []  # services that may not have ended, where servers may stand idle
@@ -116,14 +117,19 @@ class FifoPool:
         if self.queue_limit is not None:
             self._shorten(now)
             if len(self.line) >= self.queue_limit and self._must_wait(wait, now):
-                self.rejections += 1
-                wait.rejected = True
-                wait.started = wait.ended = now
-                return now
+                return self._reject(wait, now, "queue full")
+        if self.strict and any(limit.opens(now, wait.size) > now for limit in self.limits):
+            return self._reject(wait, now, "rate limit")
         ready = now
         for limit in self.limits:
             ready = limit.admit(ready, wait.size)
         return max(ready, self.free[0]) if self.free else ready
+
+    def _reject(self, wait: Wait, now: float, why: str) -> float:
+        self.rejections += 1
+        wait.rejected, wait.refusal = True, why
+        wait.started = wait.ended = now
+        return now
 
     def _must_wait(self, wait: Wait, now: float) -> bool:
         """Whether the customer would wait. Asked before it is admitted: who is refused uses up nothing of a rate."""

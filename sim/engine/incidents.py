@@ -87,7 +87,7 @@ class Calls:
 
     `calls` as the workflow asks for them, and `attempts` of them in all; of those `failed`, `timed_out` (among the failed), and
     `hedges`, of which `won`. `rejected` were not attempted: the breaker was open, the bulkhead or the budget full. `wasted` are seconds
-    of the component's service on attempts whose answer nobody took.
+    of the component's service on attempts whose answer nobody took, and `useful` on the others.
     """
 
     calls: int = 0
@@ -100,6 +100,7 @@ class Calls:
     fallbacks: int = 0
     escalations: int = 0
     wasted: float = 0.0
+    useful: float = 0.0
 
 
 @dataclass(slots=True)
@@ -114,6 +115,7 @@ class Incidents:
     counts: list[list[int]] = field(default_factory=list)
     occurrences: list[int] = field(default_factory=list)  # of causes that come and go: how often they came
     examples: list[list[Strike]] = field(default_factory=list)
+    touched: list[set[int]] = field(default_factory=list)  # by cause: the tasks that it struck
     harms: list[Harm] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     calls: dict[str, Calls] = field(default_factory=dict)
@@ -130,6 +132,7 @@ class Incidents:
             self.counts.append([0] * len(OUTCOMES))
             self.occurrences.append(0)
             self.examples.append([])
+            self.touched.append(set())
         return number
 
     def of(self, component: str) -> Calls:
@@ -143,6 +146,7 @@ class Incidents:
         """A cause strikes a task; the strike is open."""
         struck = Strike(cause, task, lane, time, component)
         self.counts[cause][OPEN] += 1
+        self.touched[cause].add(task)
         if len(self.examples[cause]) < EXAMPLES:
             self.examples[cause].append(struck)
         return struck

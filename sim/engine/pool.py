@@ -21,16 +21,20 @@ from .branch import Wait
 from .limiter import Limiter
 from .simulation import NORMAL, Call, Simulation
 
+QUEUE_FULL, RATE_LIMIT, TOO_LONG = "queue full", "rate limit", "waited too long"  # why a customer is refused
 ENDS = 0  # before all else of an instant: who arrives when a service ends finds the server free, as in `FifoPool`
 
 
 class Pool:
-    """`capacity` servers (None: as many as customers) and a queue of at most `queue_limit` (None: no limit)."""
+    """`capacity` servers (None: as many as customers) and a queue of at most `queue_limit` (None: no limit).
+
+    With `strict`, who comes beyond a rate limit is refused; who has waited for `most_wait` (s) is dropped.
+    """
 
     __slots__ = (
-        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "held_back", "limits",
-        "name", "present_offset", "queue", "queue_account", "queue_limit", "rejections", "service_account", "sim", "waited",
-        "_admitting", "_arriving", "_finishing", "_granting", "_heap", "_ids", "_sequence",
+        "arrivals", "busy", "busy_offset", "by_priority", "cancelled", "capacity", "completions", "excess", "held_back", "limits",
+        "most_wait", "name", "present_offset", "queue", "queue_account", "queue_limit", "rejections", "service_account", "sim", "strict",
+        "waited", "_admitting", "_arriving", "_dropping", "_finishing", "_granting", "_heap", "_ids", "_sequence",
     )  # fmt: skip
 
     def __init__(
@@ -44,6 +48,7 @@ class Pool:
         self.sim = sim
         self.name = name
         self.capacity = capacity
+        self.excess = 0  # servers in use beyond those that there are
         self.queue_limit = queue_limit
         self.by_priority = by_priority
         self.busy = 0
@@ -64,7 +69,10 @@ class Pool:
         self._finishing = (self._finish,)
         self._granting = (self._granted,)
         self._admitting = (self._admit,)
+        self._dropping = (self._drop_held,)
         self.limits: list[Limiter] = []
+        self.strict = False  # what is beyond the rate limits is refused, rather than held back
+        self.most_wait: float | None = None  # who has waited so long (s) is dropped
 
     @property
     def waiting(self) -> int:
@@ -95,6 +103,20 @@ class Pool:
         else:
             self._arrive(wait)
         return True
+
+    def resize(self, capacity: int) -> None:
+        """Have so many servers from now on. Who is being served stays: one too many is given up when it comes free."""
+        self.capacity, now, queue = capacity, self.sim._now, self.queue
+        self.excess = max(0, self.busy - capacity)
+        while queue and self.busy < capacity:
+            wait = heappop(queue)[2] if self.by_priority else queue.popleft()
+            if wait is not None and wait.holder is self:
+                self.busy += 1
+                self.busy_offset -= now
+                self.waited += now - wait.arrived
+                self._begin(wait, now)
+            else:
+                self.cancelled -= 1
 
     def limit(self, limiter: Limiter) -> None:
         """Put a rate limit before the pool."""
@@ -136,13 +158,17 @@ class Pool:
         """A hot callback: the wait has reached the pool."""
         wait.arrived = now = self.sim._now
         if self.queue_limit is not None and self.waiting >= self.queue_limit and self._must_wait(wait, now):
-            self._reject(wait, now)
+            self._reject(wait, now, QUEUE_FULL)
+            return
+        if self.limits and (self.strict or self.most_wait is not None) and self._held_too_long(wait, now):
             return
         self.arrivals += 1
         self.present_offset -= now
         wait.holder = self
         for limit in self.limits:
             now = limit.admit(now, wait.size)
+        if self.most_wait is not None:
+            self._watch(wait, wait.arrived)
         if now > wait.arrived:
             self.held_back += 1
             wait.callbacks = self._admitting
@@ -154,6 +180,47 @@ class Pool:
         """Whether the customer would wait. Asked before it is admitted: who is refused uses up nothing of a rate."""
         busy = self.capacity is not None and self.busy >= self.capacity
         return busy or any(limit.opens(now, wait.size) > now for limit in self.limits)
+
+    def _held_too_long(self, wait: Wait, now: float) -> bool:
+        """Refuse who comes beyond the rate, or drop who would be held back for too long; it uses up nothing of the rate."""
+        ready = now
+        for limit in self.limits:
+            ready = limit.opens(ready, wait.size)
+        if self.strict and ready > now:
+            self._reject(wait, now, RATE_LIMIT)
+            return True
+        if self.most_wait is None or ready <= now + self.most_wait:
+            return False
+        self.arrivals += 1
+        self.present_offset -= now
+        self.held_back += 1
+        wait.holder, wait.callbacks = self, self._dropping
+        heappush(self._heap, (now + self.most_wait, ENDS, next(self._ids), wait))  # type: ignore[misc]
+        return True
+
+    def _drop_held(self, wait: Wait) -> None:
+        now = self.sim._now
+        self.held_back -= 1
+        self.present_offset += now
+        self._reject(wait, now, TOO_LONG)
+
+    def _watch(self, wait: Wait, since: float) -> None:
+        """Drop `wait` if it is in line still once it has been there for too long."""
+        assert self.most_wait is not None
+
+        def ring(_event: Any) -> None:
+            if wait.holder is not self or wait.callbacks is not None or wait.arrived != since:
+                return
+            now = self.sim._now
+            self.present_offset += now
+            if self.by_priority:
+                wait.place[2] = None
+                self.cancelled += 1
+            else:
+                self.queue.remove(wait)  # among the first: who came earlier has been dropped before
+            self._reject(wait, now, TOO_LONG)
+
+        self.sim.schedule_at(since + self.most_wait, Call(ring))
 
     def _admit(self, wait: Wait) -> None:
         """The rate limits let the wait go."""
@@ -190,8 +257,9 @@ class Pool:
         wait.holder = None
         wait.resume(wait)
 
-    def _reject(self, wait: Wait, now: float) -> None:
+    def _reject(self, wait: Wait, now: float, why: str) -> None:
         self.rejections += 1
+        wait.refusal = why
         wait.holder = None
         wait.started = wait.ended = now
         wait.rejected = True
@@ -210,20 +278,22 @@ class Pool:
         self.completions += 1
         self.present_offset += now
         queue = self.queue
-        while queue:
+        while queue and not self.excess:
             wait = heappop(queue)[2] if self.by_priority else queue.popleft()
             if wait is not None and wait.holder is self:
                 self.waited += now - wait.arrived
                 self._begin(wait, now)
                 return
             self.cancelled -= 1
+        if self.excess:
+            self.excess -= 1
         self.busy -= 1
         self.busy_offset += now
 
     def cancel(self, wait: Wait) -> None:
         """Take `wait` out, from the line or from service, in constant time."""
         wait.holder = None
-        if wait.callbacks is self._admitting:  # held back by a rate limit
+        if wait.callbacks is self._admitting or wait.callbacks is self._dropping:  # held back by a rate limit
             self.held_back -= 1
             self.present_offset += self.sim._now
             return

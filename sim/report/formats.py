@@ -42,6 +42,8 @@ def to_csv(summary: Summary) -> str:
         writer.writerow((f"tasks_{name}", "", "tasks", getattr(summary.tasks, name), "", "", summary.replications))
     for reason, count in summary.failures.items():
         writer.writerow(("failures", reason, "tasks", count, "", "", summary.replications))
+    for metric, component, unit, count in _counts(summary):
+        writer.writerow((metric, component, unit, count, "", "", summary.replications))
     return out.getvalue()
 
 
@@ -61,8 +63,28 @@ def _rows(summary: Summary) -> Iterator[Row]:
         yield from ((name, resource.name, unit_of(name), one) for name, one in resource.metrics.items())
     for name, one in summary.facts.items():
         yield f"{name}_per_task", "", unit_of(name), one
+    for call in summary.reliability.calls:
+        yield "attempts_per_call", call.component, "", call.amplification
+        yield "attempts_per_task", call.component, "", call.per_task
+        yield "failed_share", call.component, "share", call.failed
+        yield "wasted_share", call.component, "share", call.wasted
+    yield from (("availability", name, "share", one) for name, one in summary.reliability.availability.items())
+    yield from (("blast_radius", row.name, "share", row.blast_radius) for row in summary.reliability.causes)
     for judged in summary.objectives:
         yield f"slo_{judged.metric}", judged.verdict, objective_unit(judged), judged.estimate
+
+
+def _counts(summary: Summary) -> Iterator[tuple[str, str, str, int]]:
+    """Yield the strikes of each cause by outcome, what callers made of calls, and root causes."""
+    found = summary.reliability
+    for row in found.causes:
+        yield from ((f"strikes_{outcome}", row.name, "strikes", count) for outcome, count in row.outcomes.items())
+    for call in found.calls:
+        for name in ("calls", "attempts", "timed_out", "rejected", "hedges", "fallbacks", "escalations"):
+            yield name, call.component, "calls", getattr(call.totals, name)
+    for root in found.roots:
+        yield "root_cause_failed", f"{root.cause} -> {root.path}", "tasks", root.failed
+        yield "root_cause_late", f"{root.cause} -> {root.path}", "tasks", root.late
 
 
 def _number(value: float) -> str:

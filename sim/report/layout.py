@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 WIDTH = 100
@@ -45,6 +45,17 @@ class Line:
 
     text: str
     style: Style = ""
+
+
+def without_empty(table: Table, always: int) -> Table:
+    """Return a table without those columns behind the first `always` in which no row has anything."""
+    kept = [i for i in range(len(table.columns)) if i < always or any(row[i] for row in table.rows)]
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        align="".join(table.align[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+    )
 
 
 def bar(share: float, width: int) -> str:

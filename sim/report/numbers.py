@@ -51,7 +51,7 @@ def unit_of(name: str) -> str:
     """
     if name.endswith("_tokens"):
         return "tokens"
-    if name in ("ttft", "ttfa") or name.startswith("straggler_"):
+    if name in ("ttft", "ttfa", "wasted") or name.startswith("straggler_"):
         return "s"
     return {"bytes": "B", "state_bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
 

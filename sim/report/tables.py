@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..analysis.slo import RESPONSE_TIME, parse_metric
+from ..analysis.slo import PASS_AT, RESPONSE_TIME, parse_metric
 from ..analysis.statistics import Estimate, LittlesLaw, mean_interval
 from ..analysis.summary import Component, Judged, Part, Resource, Summary
 from ..engine import units
 from ..engine.ledger import CATEGORIES
-from .layout import Report, Table, bar
+from .layout import Report, Table, bar, without_empty
 from .numbers import plain, show, unit_of
+from .reliability_tables import WRONG, reliability_answer, reliability_tables
 
 BAR = 24
 MOST_COMPONENTS = 8
@@ -46,6 +47,15 @@ FACTS = {
     "barge_ins": "barge-ins",
     "agent_messages": "messages between agents",
     "state_bytes": "state written",
+    "timeouts": "timeouts",
+    "hedges": "hedges",
+    "fallbacks": "fallbacks",
+    "escalations": "escalations to a person",
+    "wasted": "service wasted",
+    "duplicates": "effects that happened twice",
+    "restarts": "restarts",
+    "compensations": "calls taken back",
+    "wrong": "wrong results, never found",
 }
 
 
@@ -67,10 +77,10 @@ def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] =
         *_servers(summary),
         _work(summary),
     ]
-    tables += [_service(summary), _objectives(summary), _failures(summary)]
+    tables += [_service(summary), _objectives(summary), _failures(summary), *reliability_tables(summary)]
     return Report(
         _heading(summary, about),
-        answer(summary),
+        " ".join(part for part in (answer(summary), reliability_answer(summary)) if part),
         tuple(table for table in tables if table is not None and table.rows),
         tuple(_notes(summary)),
         blocks,
@@ -120,7 +130,9 @@ def _heading(summary: Summary, about: About) -> tuple[str, ...]:
     became = [
         f"{count:,} {word}" for count, word in ((tasks.failed, "failed"), (tasks.unfinished, "unfinished")) if count
     ]
-    ended = ", ".join([f"{tasks.done:,} done", *became]) if became else "all done"
+    wrong = f" ({summary.reliability.wrong:,} of them wrong)" if summary.reliability.wrong else ""
+    became = [f"{tasks.done:,} done{wrong}", *became] if became or wrong else []
+    ended = ", ".join(became) if became else "all done"
     how = [f"runtime {about.runtime}"] if about.runtime else []
     how += [f"seed {summary.seed}", replications, f"{tasks.arrived:,} tasks ({ended})"]
     if warmup.tasks:
@@ -201,18 +213,7 @@ def _zero(estimate: Estimate) -> float:
 def _resources(summary: Summary) -> Table:
     rows = tuple(_resource(one) for one in summary.resources if one.kind != SERVER)
     columns = ("resource", "kind", "capacity", "utilization", "mean wait", "queue length", "refused")
-    return _kept("Resources", columns, "<<><<<<", rows, 4)
-
-
-def _kept(title: str, columns: tuple[str, ...], align: str, rows: tuple[tuple[str, ...], ...], always: int) -> Table:
-    """Return a table without those columns behind the first few in which no row has anything."""
-    kept = [i for i in range(len(columns)) if i < always or any(row[i] for row in rows)]
-    return Table(
-        title,
-        tuple(columns[i] for i in kept),
-        "".join(align[i] for i in kept),
-        tuple(tuple(row[i] for i in kept) for row in rows),
-    )
+    return without_empty(Table("Resources", columns, "<<><<<<", rows), 4)
 
 
 def _resource(one: Resource) -> tuple[str, ...]:
@@ -264,7 +265,7 @@ def _servers(summary: Summary) -> Iterator[Table]:
     servers = [one for one in summary.resources if one.kind == SERVER]
     for title, metrics in _OF_SERVERS.items():
         rows = tuple((one.name, *_metrics(one, metrics.values())) for one in servers)
-        yield _kept(title, ("server", *metrics), "<" * (1 + len(metrics)), rows, 1)
+        yield without_empty(Table(title, ("server", *metrics), "<" * (1 + len(metrics)), rows), 1)
 
 
 def _work(summary: Summary) -> Table:
@@ -292,6 +293,7 @@ def _service(summary: Summary) -> Table:
         "throughput": "throughput",
         "goodput": "goodput",
         "number_in_system": "number in system",
+        **{name: f"pass^{k}" for name, k in PASS_AT.items()},
     }
     rows = [
         (text, *_two(summary.metrics[name], unit_of(name)))
@@ -323,9 +325,11 @@ def objective_unit(one: Judged) -> str:
 
 
 def _failures(summary: Summary) -> Table | None:
-    if not summary.failures:
+    wrong = {WRONG: summary.reliability.wrong} if summary.reliability.wrong else {}
+    failures = {**summary.failures, **wrong}
+    if not failures:
         return None
-    most = sorted(summary.failures.items(), key=lambda item: (-item[1], item[0]))
+    most = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
     rows = tuple((reason, f"{count:,}") for reason, count in most[:MOST_COMPONENTS])
     left = sum(count for _, count in most[MOST_COMPONENTS:])
     return Table("Why tasks failed", ("reason", "tasks"), "<>", rows, f"and {left:,} for other reasons" if left else "")

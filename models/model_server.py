@@ -1,0 +1,131 @@
+"""A model server with a law in tokens, and the guard around its calls.
+
+Leaves out: servers that batch, which `served` has.
+Checked: tests/test_model_call.py, tests/test_llm.py.
+"""
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from ..sim.engine.pool import Pool
+from ..sim.engine.random_variable import Distribution
+from .api import Api, Limits
+from .condition import Condition
+from .failure import TaskFailed
+from .guard import Guard
+from .handling import Handling
+from .line import serve
+from .llm import Llm
+from .serializer import Law
+
+if TYPE_CHECKING:
+    from ..sim.engine.branch import Branch
+    from ..sim.engine.fifo import FifoPool
+    from ..sim.engine.ledger import Ledger
+    from .host import Host
+    from .system import System
+
+__all__ = ["ModelServer", "guarded", "tokenizing"]
+
+
+def _limit(system: "System", path: str, pool: "Pool | FifoPool", limits: Limits) -> None:
+    """Put the limits of a provider before the slots of its model."""
+    pool.strict = limits.refuse
+    if limits.requests is not None:
+        system.limit(pool, f"{path}.requests", limits.requests, max(1.0, limits.requests))
+    if limits.tokens is not None:
+        system.limit(pool, f"{path}.tokens", limits.tokens, limits.tokens, by_size=True)
+
+
+class ModelServer:
+    """A served or hosted model with a law in tokens: seconds per token of each kind, its slots, and its prices."""
+
+    def __init__(self, system: "System", index: int, name: str, spec: Llm | Api) -> None:
+        self.index = index
+        self.name = name
+        self.path = f"models.{name}"
+        self.node = system.node_of(spec.node)
+        self.spec = spec
+        self.host: Host | None = system.hosts.get(self.node)
+        self.pool: Pool | FifoPool | None
+        self.residual: Distribution | None = None  # of a call's time, as a factor
+        if isinstance(spec, Llm):
+            self.new, self.reused, self.output = spec.prefill, 0.0, spec.decode
+            self.tokenize = spec.tokenize
+            self.hit = spec.prefix_cache if system.runtime.kv == "discard" else 1.0
+            self.restore = spec.restore
+            self.pool = system.pool(self.path, spec.replicas * spec.concurrency, spec.queue_limit)
+            self.price = self.reused_price = self.output_price = 0.0
+        else:
+            self.new, self.reused, self.output = spec.new, spec.cached, spec.output
+            if not (spec.residual.is_constant and spec.residual.mean == 1):
+                self.residual = spec.residual.distribution
+            self.tokenize = 0.0
+            self.hit = spec.cache_hit
+            self.restore = Law()
+            limits = spec.limits
+            limited = limits.requests is not None or limits.tokens is not None
+            self.pool = system.pool(self.path, limits.concurrency, None, unlimited=limited)
+            self.price = spec.price.input
+            self.reused_price = spec.price.input if spec.price.cached is None else spec.price.cached
+            self.output_price = spec.price.output
+            if self.pool is not None:
+                _limit(system, self.path, self.pool, limits)
+        self.best_hit = self.hit
+        self.speed = spec.speed
+        self.refuses = self.pool is None or self.pool.queue_limit is not None or bool(self.pool.limits)
+        self.priced = bool(self.price or self.reused_price or self.output_price)
+        account = system.ledger.account
+        self.queue_account = account("queueing", self.path)
+        self.infer_account = account("inference", name)
+        # What a provider does with carried tokens is not told: it may prefill them, or find them in its cache.
+        self.carry_account = account("context", name, "prefill again" if isinstance(spec, Llm) else "carried tokens")
+        self.restore_account = account("context", name, "restore session")
+        if self.pool is not None:
+            system.book_waits(self.pool, self.queue_account, self.infer_account)
+        self.condition, self.guard = guarded(system, self.path, spec.handling, (self.infer_account, self.carry_account))
+        if self.condition is not None:
+            self.condition.pool = self.pool
+        self.encode_account = self.infer_account
+        if any(encoder.model == name for encoder in system.scenario.encoders.values()):
+            self.encodes(system.ledger)
+
+    def encodes(self, ledger: "Ledger") -> None:
+        """Get ready to encode, before the first task: it has an account of its own."""
+        self.encode_account = ledger.account("inference", self.name, "encode")
+
+    def encode(self, branch: "Branch", seconds: float, footprint: float) -> Generator[None, Any, None]:
+        """Encode an input for `seconds` on one of the slots; a station knows no memory that its `footprint` (bytes) could fill.
+
+        Raises TaskFailed where the queue is full.
+        """
+        branch.wait.split = (self.encode_account, 1.0, self.encode_account)  # where it is booked if it is cut off
+        refused = yield from serve(branch, self.pool, seconds, (self.queue_account, self.encode_account), footprint)
+        branch.wait.split = None
+        if refused:
+            raise TaskFailed(f"{self.path}: {branch.wait.refusal}")
+
+    least: Callable[[float, float, float, float], float] | None = None  # a call takes its slot for all of its time
+
+    def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
+        """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest."""
+        return new * self.new + output * self.output, carried * self.new + reused * self.reused
+
+
+def guarded(
+    system: "System", path: str, handling: Handling, work: tuple[int, ...]
+) -> tuple[Condition | None, Guard | None]:
+    """Return the condition of a component and the guard around its calls; None where nothing goes wrong and nothing is handled."""
+    if not system.plan.active and handling == Handling():
+        return None, None
+    condition = system.condition(path, system.ledger.account("recovery", path))
+    return condition, Guard(system, path, handling, work, condition)
+
+
+def tokenizing(server: Any, new: float, received: float, now: float) -> tuple[float, float]:
+    """Return the seconds to make tokens of text received at `now`: of what was tokenized before, and of what is new.
+
+    It is work of the node's cores, which others slow down.
+    """
+    each = server.tokenize if server.host is None else server.tokenize * server.host.slowdown(now)
+    return max(0.0, received - new) * each, min(new, received) * each

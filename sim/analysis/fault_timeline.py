@@ -1,0 +1,253 @@
+"""One replication in order of time: goodput and arrivals in windows, faults and backlogs as they begin and end, and what came of it.
+
+A trigger is a fault that begins at a set time. Whether goodput came back is judged by `collapse`; what keeps it down is told by what
+changed from before the first trigger to after this one: calls that come to each component per task, and whose backlogs are there.
+
+A window is about a fiftieth of the run, but an eighth at most of the time before the first trigger, of which a baseline is made.
+
+Leaves out: which of these made which (`models` book that as they run, in `Incidents`); what is not in windows.
+Checked: tests/test_faults_command.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..engine.incidents import Incidents, Turn
+from . import measure
+from .collapse import Collapse, collapses
+from .result import ARRIVAL, ARRIVALS, BUSY, END, PRESENT, Result
+from .root_cause import Cascade, cascade
+from .statistics import Array
+
+BACKLOG = "backlog"
+WINDOWS, BEFORE = 50, 8
+MOST_WINDOWS = 2000
+_NICE = (1.0, 2.0, 3.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A time (s) in which a cause was at a component; `kind` is its effect, or `backlog`. `end` is that of the run if it never ended."""
+
+    cause: str
+    component: str
+    kind: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """Calls that came to a component per task that arrived, before the first trigger and after this one."""
+
+    component: str
+    before: float
+    after: float
+
+    @property
+    def factor(self) -> float:
+        """How many times as many: nan if none came before."""
+        return self.after / self.before if self.before else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What a scheduled fault did: the verdict on goodput, seconds to its first signs (nan: none), and what was there after it.
+
+    `first_strike` is the first call that it strikes, `first_harm` the first task that ends failed, or late, because of anything.
+    `good` and `offered` are rates (1/s) from its end to the next trigger. `backlogs` are (component, cause) of queues there at
+    the end of that time.
+    """
+
+    name: str
+    collapse: Collapse
+    first_strike: float
+    first_harm: float
+    good: float
+    offered: float
+    pressures: tuple[Pressure, ...]
+    backlogs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A replication in windows that end at `times` (s): rates of arrivals and of tasks that end well, and lengths of queues."""
+
+    replication: int
+    window: float
+    start: float
+    times: tuple[float, ...]
+    arrivals: tuple[float, ...]
+    good: tuple[float, ...]
+    in_system: tuple[float, ...]
+    queues: Mapping[str, tuple[float, ...]]
+    periods: tuple[Period, ...]
+    cascade: Cascade
+    triggers: tuple[Trigger, ...]
+
+
+def timeline(
+    run: Result,
+    *,
+    triggers: Sequence[str],
+    limits: Mapping[str, float],
+    start: float = 0.0,
+    window: float | None = None,
+    replication: int = 0,
+) -> Timeline:
+    """Return what happened in a run from `start` (s) to its last arrival (or to the end that cut it off).
+
+    `triggers` name the faults that begin at set times, `limits` are what a task must keep to be good. Raises ValueError for a window
+    that does not fit into the run.
+    """
+    whole = run.after(0.0)
+    periods = periods_of(run.incidents, run.end)
+    wanted = [one for one in periods if one.cause in triggers and one.kind != BACKLOG and one.end >= start]
+    spans = _merged(wanted)
+    stop = run.window[1]
+    width = window or _width(stop - start, [a - start for _, a, _ in spans if a > start])
+    if not 0 < width <= stop - start:
+        raise ValueError(f"a window must be > 0 and fit into the {stop - start:.4g} s of the run, got {width:g} s")
+    if (stop - start) / width > MOST_WINDOWS:
+        raise ValueError(f"a window of {width:g} s makes more than {MOST_WINDOWS} of them; take a longer one")
+    edges = start + width * np.arange(int((stop - start) / width * (1 + 1e-12)) + 1)
+    times = edges[1:]
+    arrivals = whole.stride * np.histogram(whole.tasks[:, ARRIVAL], edges)[0] / width
+    good = whole.stride * np.histogram(whole.tasks[measure.within(whole, limits), END], edges)[0] / width
+    present = run.number_in_system(times)
+    known = [one for one in spans if one[1] < one[2]]
+    judged: tuple[Collapse, ...] = ()
+    if known and times.size > 1:
+        judged = collapses(
+            times, arrivals, good, [(a, b) for _, a, b in known], queue=present, start=start, stride=run.stride
+        )
+    series = _Windows(run, edges, arrivals, good, periods)
+    nexts = [*(a for _, a, _ in known[1:]), float(edges[-1])]
+    return Timeline(
+        replication=replication,
+        window=width,
+        start=start,
+        times=tuple(times.tolist()),
+        arrivals=tuple(arrivals.tolist()),
+        good=tuple(good.tolist()),
+        in_system=tuple(present.tolist()),
+        queues={name: tuple(lengths.tolist()) for name, lengths in _queues(run, edges).items()},
+        periods=tuple(periods),
+        cascade=cascade(run.incidents, times, good),
+        triggers=tuple(
+            series.trigger(name, one, known[0][1], until)
+            for (name, _, _), one, until in zip(known, judged, nexts, strict=False)
+        ),
+    )
+
+
+def periods_of(incidents: Incidents, end: float) -> list[Period]:
+    """Return when each cause was at each component, from the turns of a run that ended at `end`; in order of their starts."""
+    open_: dict[tuple[int, str, str], list[float]] = {}
+    found = []
+
+    def closed(turn: Turn | None, key: tuple[int, str, str], start: float) -> Period:
+        cause, component, kind = key
+        return Period(incidents.causes[cause].name, component, kind, start, end if turn is None else turn.time)
+
+    for turn in sorted(incidents.turns, key=lambda turn: turn.time):
+        key = (turn.cause, turn.component, turn.kind)
+        if turn.begins:
+            open_.setdefault(key, []).append(turn.time)
+        elif open_.get(key):
+            found.append(closed(turn, key, open_[key].pop()))
+    found += [closed(None, key, start) for key, starts in open_.items() for start in starts]
+    return sorted(found, key=lambda one: (one.start, one.component, one.cause))
+
+
+def _merged(periods: Sequence[Period]) -> list[tuple[str, float, float]]:
+    """Return (name, start, end) of each time that a fault was there, at whatever components."""
+    found: list[tuple[str, float, float]] = []
+    for one in sorted(periods, key=lambda one: (one.cause, one.start)):
+        if found and found[-1][0] == one.cause and one.start <= found[-1][2]:
+            found[-1] = (one.cause, found[-1][1], max(found[-1][2], one.end))
+        else:
+            found.append((one.cause, one.start, one.end))
+    return sorted(found, key=lambda one: one[1:])
+
+
+def _width(length: float, before: Sequence[float]) -> float:
+    """Return a round number of seconds."""
+    wanted = min([length / WINDOWS, *(first / BEFORE for first in before[:1])])
+    if not wanted > 0:
+        return length
+    size = 10.0 ** math.floor(math.log10(wanted))
+    return max(one for one in _NICE if one * size <= wanted * (1 + 1e-9)) * size
+
+
+def _queues(run: Result, edges: Array) -> dict[str, Array]:
+    """Return the mean number that waited at each resource in each window, of those where anybody ever did."""
+    found = {}
+    for index, info in enumerate(run.resources):
+        if info.kind == "pool":
+            waiting = run.totals(index, PRESENT, edges) - run.totals(index, BUSY, edges)
+            lengths = np.maximum(np.diff(waiting) / np.diff(edges), 0.0)
+            if lengths.max(initial=0.0) > 1e-6:
+                found[info.name] = lengths
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """A run, its windows, and the periods of its causes."""
+
+    run: Result
+    edges: Array
+    arrivals: Array
+    good: Array
+    periods: Sequence[Period]
+
+    def trigger(self, name: str, judged: Collapse, first: float, until: float) -> Trigger:
+        """Return what a trigger did until the time of the next; `first` is when the first one began."""
+        incidents = self.run.incidents
+        strikes = [
+            one.time - judged.start
+            for cause, examples in zip(incidents.causes, incidents.examples, strict=True)
+            if cause.name == name
+            for one in examples
+            if judged.start <= one.time < until
+        ]
+        harms = [one.end - judged.start for one in incidents.harms if judged.start <= one.end < until]
+        here = (self.edges[:-1] >= judged.end) & (self.edges[1:] <= until)
+        good, offered = (float(rates[here].mean()) if here.any() else math.nan for rates in (self.good, self.arrivals))
+        backlogs = {
+            (one.component, one.cause): None
+            for one in self.periods
+            if one.kind == BACKLOG and one.start < until <= one.end
+        }
+        return Trigger(
+            name=name,
+            collapse=judged,
+            first_strike=min(strikes, default=math.nan),
+            first_harm=min(harms, default=math.nan),
+            good=good,
+            offered=offered,
+            pressures=self._pressures(first, judged.end, until),
+            backlogs=tuple(backlogs),
+        )
+
+    def _pressures(self, first: float, since: float, until: float) -> tuple[Pressure, ...]:
+        """Return calls per task at each component, before `first` and from `since` to `until`; the most risen first."""
+        ends = np.array([[self.edges[0], first], [since, max(until, since)]])
+        arrived = [np.count_nonzero((self.run.rows[:, ARRIVAL] >= a) & (self.run.rows[:, ARRIVAL] < b)) for a, b in ends]
+        if not all(arrived):
+            return ()
+        found = []
+        for index, info in enumerate(self.run.resources):
+            if info.kind == "pool":
+                before, after = (
+                    float(np.diff(self.run.totals(index, ARRIVALS, when))[0]) / (self.run.stride * number)
+                    for when, number in zip(ends, arrived, strict=True)
+                )
+                found.append(Pressure(info.name, before, after))
+        return tuple(sorted(found, key=lambda one: -one.factor if one.before else 0.0))
