@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .calibration import commands as calibration
+from .faults_command import faults
 from .scaling_command import scaling
 from .sim.report.terminal import Format, again, put, put_summary, say, warn
 
@@ -322,6 +323,7 @@ def doctor() -> None:
 
 
 app.command()(scaling)
+app.command()(faults)
 calibration.add_to(app)
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,8 @@ Script = Generator[None, Any, None]
 class Void:
     """Where a branch waits for an answer that never comes: until somebody takes it out."""
 
+    endless = True  # nothing there goes on by itself
+
     def __init__(self, name: str, account: int) -> None:
         self.name = name
         self.account = account

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tries", "left_out", "warnings"]
 
-_ERRORS = ("tools", "retrievers", "models")
-_SLOW = (*_ERRORS, "memories")
+_COUNTED = ("tools", "retrievers", "models")
+_SLOW = (*_COUNTED, "memories")
 
 
 class Tries:
@@ -43,7 +43,7 @@ class Tries:
             for path in struck_by(scenario, fault):
                 if _is_error(fault, path) and fault.error is not None:
                     self._errors.setdefault(path, []).append(fault.error)
-                if fault.slow is not None:
+                if fault.slow is not None and path.partition(".")[0] in _SLOW:
                     share = share_of_time(fault)
                     self._slow[path] = self._slow.get(path, 1.0) * (1 + share * (fault.slow - 1))
 
@@ -68,7 +68,7 @@ class Tries:
 
 def _is_error(fault: Fault, path: str) -> bool:
     """Whether a fault is one of errors at a constant rate, where attempts are counted."""
-    return fault.error is not None and not fault.comes_and_goes and path.partition(".")[0] in _ERRORS
+    return fault.error is not None and not fault.comes_and_goes and path.partition(".")[0] in _COUNTED
 
 
 def share_of_time(fault: Fault) -> float:
@@ -145,7 +145,7 @@ def _counts(scenario: "Scenario", fault: Fault) -> bool:
 
 def _is_left_out(handling: Handling, path: str, name: str) -> bool:
     if name == "retry":
-        return handling.says("retry") and path.partition(".")[0] not in _ERRORS
+        return handling.says("retry") and path.partition(".")[0] not in _COUNTED
     return name not in ("exhausted", "idempotent") and handling.says(name)
 
 

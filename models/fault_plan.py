@@ -107,11 +107,17 @@ class FaultPlan:
             for condition, fault in struck:
                 condition.begin(fault)
 
-        def ends(_now: float) -> None:
+        def ends(now: float) -> None:
             for condition, fault in struck:
                 condition.end(fault)
+            self._look(now)
 
         return FaultClock(self.system.sim, self.system.draws, name, spec, begins, ends)
+
+    def _look(self, now: float) -> None:
+        """Stop where nothing is wrong, and nothing under way but clocks: who is there waits for ever, and the run must end to tell."""
+        if len(self.system.sim._queue) <= len(self.clocks) and not any(clock.active for clock in self.clocks):
+            self.stop(now)
 
     def stop(self, now: float) -> None:
         """The run is over: nothing begins any more."""

@@ -232,7 +232,9 @@ def _rates_of_faults(scenario: "Scenario", factor: float) -> list[Change]:
     """Return what makes faults `factor` times as frequent: chances per call (1 at most), and the times between failures."""
     changes = [change for name, fault in scenario.faults.items() for change in _more_of(name, fault, factor)]
     if not changes:
-        raise FaultStudyError("--rise faults: no fault has a rate or an `mtbf` to raise; those with `at` come when it says")
+        raise FaultStudyError(
+            "--rise faults: no fault has a rate or an `mtbf` to raise; those with `at` come when it says"
+        )
     return changes
 
 
@@ -269,3 +271,14 @@ def _steps(variants: _Variants, options: StudyOptions) -> tuple[PlannedSteps, ..
         keys = tuple(variants.add(plan.variants[point[0].key]) for point in sweep.cells)
         found.append(PlannedSteps(name, sweep.path, tuple(int(x) for x in sweep.xs), keys))
     return tuple(found)
+
+
+def seconds_of(option: str, text: str) -> float:
+    """Return the seconds that an option says. Raises FaultStudyError."""
+    try:
+        seconds = float(units.parse(text, units.DURATION))
+    except ValueError as error:
+        raise FaultStudyError(f"{option} {error}") from None
+    if seconds <= 0:
+        raise FaultStudyError(f"{option} must be above 0; got `{text}`")
+    return seconds

@@ -153,9 +153,7 @@ class LinkFaults:
             return broken.cause
         return None
 
-    def _wait(
-        self, branch: Branch, sent: float, timeout: float, strikes: list[Strike]
-    ) -> Generator[None, Any, float]:
+    def _wait(self, branch: Branch, sent: float, timeout: float, strikes: list[Strike]) -> Generator[None, Any, float]:
         """Wait for the retransmission of what was lost after it was `sent`, when the link is up; return the timeout after that."""
         condition = self.condition
         due, timeout = sent + timeout, min(2 * timeout, LONGEST)

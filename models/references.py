@@ -19,6 +19,7 @@ from .llm import Llm
 from .modality import ENCODED
 from .perceive_step import PerceiveStep
 from .pipeline_step import PipelineStep
+from .slo import unmeasured
 from .step import DONE, Path
 from .workflow import END, NONE, START, AgentStep, Markov, Workflow, WorkflowStep
 
@@ -56,6 +57,7 @@ def problems(scenario: "Scenario") -> Problems:
     yield from _in_network(scenario)
     yield from _routes(scenario)
     yield from fault_problems(scenario)
+    yield from unmeasured(scenario.slo, scenario.workload.problems)
 
 
 def _missing(path: Path, name: str | None, kind: str, known: Collection[str], at_key: bool = False) -> Problems:

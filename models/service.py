@@ -40,6 +40,7 @@ from .failure import CallFailed, TaskFailed
 from .guard import Guard
 from .handling import ATTEMPTS_APART, MOST_ATTEMPTS, Handling
 from .line import cross, runs_on, serve
+from .task_run import taken_back
 
 if TYPE_CHECKING:
     from .line import Line
@@ -161,6 +162,7 @@ class Service:
         self.condition = system.condition(path, self.recovery_account)
         if self.condition is not None:
             self.condition.pool = self.pool
+        self.undo = taken_back(system, path, spec.undo)  # told of each call that is done
         self.guard: Guard | None = None
         self.counts_effects = spec.handling.idempotent or not spec.repeatable
         if self.condition is not None or spec.errors is not None or spec.handling != Handling():
@@ -253,6 +255,8 @@ class Service:
             tokens = self._tokens(branch, ordinal, response)
             if is_error:
                 raise CallFailed("error", f"{self.path}: error", tokens)
+            if self.undo is not None:
+                self.undo(branch, ordinal)
             state.tokens += tokens
         finally:
             branch.close_span(span, self.call_account, began)

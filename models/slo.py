@@ -4,7 +4,7 @@ Leaves out: judging them (`sim.analysis.slo`).
 Checked: tests/test_scenario.py, tests/data/bad.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -16,7 +16,7 @@ from ..sim.engine.ledger import CATEGORIES
 from ..sim.engine.spec import Quantity, SpecProblem, SpecProblems
 from .context import FACTS
 
-__all__ = ["Slo", "objectives"]
+__all__ = ["Slo", "objectives", "unmeasured"]
 
 _TIMES = (RESPONSE_TIME, "coordination", *CATEGORIES)
 _SPECIAL = {
@@ -35,6 +35,15 @@ _POSITIVE = (RESPONSE_TIME, *AT_LEAST)
 def objectives(slo: Mapping[str, float]) -> tuple[Objective, ...]:
     """Return the objectives of a scenario, thresholds in base units."""
     return tuple(objective(metric, threshold) for metric, threshold in slo.items())
+
+
+def unmeasured(slo: Mapping[str, float], problems: int | None) -> Iterator[SpecProblem]:
+    """Yield the objectives that a workload of so many problems cannot tell."""
+    for metric in slo:
+        if metric in PASS_AT and problems is None:
+            yield SpecProblem(
+                ("slo", metric), "needs `workload.problems`, such as `100`: tasks are then trials of so many", at_key=True
+            )
 
 
 def _thresholds(slo: Any) -> dict[str, float]:

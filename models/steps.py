@@ -16,7 +16,9 @@ from ..sim.engine.draws import Stream, lane
 from ..sim.engine.ledger import STRUCTURE
 from .context import LLM_CALLS, MESSAGES, STEPS, STRAGGLER_COORDINATION, STRAGGLER_EXCESS, Context
 from .control import Control
-from .failure import TaskFailed
+from .failure import CallFailed, TaskFailed
+from .guard import Guard
+from .handling import Handling
 from .service import Service
 from .step import DONE, Step
 from .task_run import TaskRuns, settled
@@ -369,12 +371,32 @@ class WorkflowProcess(Process):
         depth, back = (0, None) if run is None else run.enter()
         visit, first = back or (self.enter(branch), 0)
         if back is not None or not self.passes(branch, visit):
-            inner = self.flow.flows[self.spec.workflow]
-            for number in range(first, int(self.rounds.draw(branch.index, visit, branch.lane))):
-                if run is not None:
-                    run.at(depth, (visit, number))
-                yield from inner.walk(branch, inner.start)
+            if self.guard is None:
+                yield from self._walk(branch, visit, first, depth)
+            else:
+                yield from self.guard.call(branch, lambda own, _: self._attempt(own, visit, first, depth))
         return self.onward(branch, visit)
+
+    def _walk(self, branch: Branch, visit: int, first: int, depth: int) -> Generator[None, Any, None]:
+        """Walk through the other workflow, from its round `first` on."""
+        run, inner = branch.state.run, self.flow.flows[self.spec.workflow]
+        for number in range(first, int(self.rounds.draw(branch.index, visit, branch.lane))):
+            if run is not None:
+                run.at(depth, (visit, number))
+            yield from inner.walk(branch, inner.start)
+
+    def _attempt(self, branch: Branch, visit: int, first: int, depth: int) -> Generator[None, Any, None]:
+        """Walk through it as a call that can be made again. Raises CallFailed."""
+        held, fatal = branch.held or [], self.system.plan.harm(branch.task).fatal
+        known = len(fatal)
+        try:
+            yield from self._walk(branch, visit, first, depth)
+        except TaskFailed as failed:
+            branch.struck = [*(branch.struck or ()), *fatal[known:]]  # it may come to nothing yet
+            del fatal[known:]
+            raise CallFailed("error", str(failed)) from None
+        finally:
+            branch.release(held)
 
 
 class ForkProcess(Process):

@@ -40,6 +40,7 @@ COMMANDS = (
     "calibrate",
     "profile",
     "scaling",
+    "faults",
 )
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
 ANSWER = re.compile(

@@ -4,16 +4,19 @@ Mistakes have their files in tests/data/bad (`fault-*`, `handling-*`, `recovery-
 """
 
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from coordsim.cli import main
 from coordsim.models.bounds import Bounds, bounds
 from coordsim.models.demand_faults import Tries, share_of_time
 from coordsim.models.fault_plan import struck_by
 from coordsim.models.faults import EFFECTS, STRIKES, Fault
 from coordsim.models.handling import Handling
+from coordsim.models.recovery import Recovery
 from coordsim.models.scenario import Scenario
 from coordsim.models.service import Errors
 from coordsim.models.simulate import simulate
@@ -23,6 +26,7 @@ from coordsim.sim.engine.source import Document
 
 from .scene import merged, scene
 from .test_bad_input import INTERNAL, loaded_or_told, mutated
+from .test_docs import blocks, commands
 
 GOOD: dict[str, dict[str, Any]] = {
     "error": {"error": "1 %"},
@@ -394,3 +398,36 @@ def test_faults_written_wrong_at_random_load_or_are_refused(batch: int) -> None:
         assert Scenario.of(Document.from_data(found.to_data(), "s")) == found, changed
         found.doubts()
     assert 0 < loaded < 40
+
+
+# The page about it
+
+
+def test_the_scenario_of_the_page_is_whole_and_its_commands_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The YAML of docs/faults.md loads without a doubt; its commands exit with 0, and `--set` reaches the faults."""
+    page = root / "docs" / "faults.md"
+    (text,) = blocks(page, "yaml")
+    assert Scenario.from_text(text).doubts() == []
+    (tmp_path / "flaky-search.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    found = commands(page)
+    assert [one[1] for one in found] == ["check", "run"]
+    for _, *arguments in found:
+        short = ["--replications", "2", "--workers", "1", "--quiet"] if arguments[0] == "run" else []
+        more = ["--set", "workload.tasks=60", "--set", "faults.outage.mttr=2min"]
+        assert main([*arguments, *short, *more]) in (0, 4), capsys.readouterr().err
+    assert "faults and handling are not in these bounds" in capsys.readouterr().out
+
+
+def test_the_page_has_every_effect_and_policy(root: Path) -> None:
+    """Each effect of a fault, and each field of handling and recovery, is in a table of docs/faults.md."""
+    rows = [
+        line for line in (root / "docs" / "faults.md").read_text(encoding="utf-8").splitlines() if line[:3] == "| `"
+    ]
+    first = " ".join(row.split("|")[1] for row in rows)
+    for name in EFFECTS:
+        assert f"`{name}" in first
+    for name in {*Handling.model_fields, *Recovery.model_fields} - {"resume", "restart_from"}:
+        assert f"`{name}" in first

@@ -155,7 +155,7 @@ HANDLING = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.dictionaries(st.sampled_from(["p", "q", "r"]), FAULT, min_size=1, max_size=3), HANDLING, st.integers(0, 3))
 def test_nothing_is_lost_nor_held_under_random_faults(
     faults: dict[str, Any], handling: dict[str, Any], seed: int
@@ -164,7 +164,7 @@ def test_nothing_is_lost_nor_held_under_random_faults(
     Watched(world(faults, handling), seed).check()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(st.dictionaries(st.sampled_from(["p", "q"]), FAULT, min_size=1, max_size=2), HANDLING)
 def test_spans_change_nothing_under_random_faults(faults: dict[str, Any], handling: dict[str, Any]) -> None:
     """A run that keeps spans has the same tasks, to the last bit, and its law holds as well."""

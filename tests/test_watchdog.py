@@ -62,3 +62,24 @@ faults: {stuck: {on: tools.t, hang: 10 %}}
     patient = tool.model_copy(update={"handling": tool.handling.model_copy(update={"timeout": None})})
     with pytest.raises(StuckError, match=r"4 tasks wait for ever:\n  task \d+ waits for tools.t since"):
         simulate(scenario.model_copy(update={"tools": {"t": patient}}))
+
+
+def test_clocks_of_faults_keep_no_run_going_in_which_all_wait_for_ever() -> None:
+    """Outages that come and go by chance for ever do not hide that nothing else will happen."""
+    text = """
+coordsim: 1
+name: hangs
+seed: 1
+runtime: ideal
+workload: {arrivals: {poisson: 1 / s}, tasks: 5}
+agents: {a: {model: m}}
+models: {m: {kind: llm, overhead: 1 s}}
+tools: {t: {latency: 1 s, handling: {timeout: 5 s}}}
+workflow: {start: s, steps: {s: {agent: a, tools: {t: 1}}}}
+faults: {stuck: {on: tools.t, hang: 100 %}, gray: {on: models.m, slow: 2, mtbf: 10 s, mttr: 5 s}}
+"""
+    scenario = Scenario.from_text(text)
+    tool = scenario.tools["t"]
+    patient = tool.model_copy(update={"handling": tool.handling.model_copy(update={"timeout": None})})
+    with pytest.raises(StuckError, match="5 tasks wait for ever"):
+        simulate(scenario.model_copy(update={"tools": {"t": patient}}))

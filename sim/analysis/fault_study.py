@@ -202,7 +202,9 @@ def run_plan(
     """
     count = settings.replications
     if count == "auto" or not 0 <= replication < count:
-        raise ValueError(f"a study takes a number of replications, above that of the timeline; got {count}, {replication}")
+        raise ValueError(
+            f"a study takes a number of replications, above that of the timeline; got {count}, {replication}"
+        )
     keys = list(dict.fromkeys((plan.calm, plan.base, *plan.variants)))
     jobs = [(plan.variants[key], seed, number, "none") for key in keys for number in range(count)]
     tell = progress or (lambda _progress: None)
@@ -270,7 +272,9 @@ class _Collected:
         if any(key == one.key for one in self.plan.levels):
             self._level(key, runs)
         if any(key in one.keys for one in self.plan.steps):
-            self.success[key] = [run.right[run.finished].astype(float) for run in cut_warmup(runs, self.settings.warmup)[1]]
+            self.success[key] = [
+                run.right[run.finished].astype(float) for run in cut_warmup(runs, self.settings.warmup)[1]
+            ]
 
     def _metrics(self, views: Sequence[Result]) -> dict[str, Array]:
         """Return the metrics that are compared, of each replication, the objectives among them."""
@@ -322,9 +326,7 @@ class _Collected:
         if len(faults) > 1:
             together = PlannedSwitch(FAULT, ALL_FAULTS, ("faults=null",), plan.calm, "")
             costs.insert(0, self._cost(together))
-        levels = [
-            Level(one.x, self.levels[one.key].objectives, self.levels[one.key].components) for one in plan.levels
-        ]
+        levels = [Level(one.x, self.levels[one.key].objectives, self.levels[one.key].components) for one in plan.levels]
         return StudyResult(
             scenario=plan.scenario,
             seed=seed,

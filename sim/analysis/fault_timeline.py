@@ -3,7 +3,7 @@
 A trigger is a fault that begins at a set time. Whether goodput came back is judged by `collapse`; what keeps it down is told by what
 changed from before the first trigger to after this one: calls that come to each component per task, and whose backlogs are there.
 
-A window is about a fiftieth of the run, but an eighth at most of the time before the first trigger, of which a baseline is made.
+A window is a fiftieth of the run, or long enough for some three hundred tasks; but six fit in before the first trigger, at least.
 
 Leaves out: which of these made which (`models` book that as they run, in `Incidents`); what is not in windows.
 Checked: tests/test_faults_command.py.
@@ -25,7 +25,7 @@ from .root_cause import Cascade, cascade
 from .statistics import Array
 
 BACKLOG = "backlog"
-WINDOWS, BEFORE = 50, 8
+WINDOWS, TASKS, BEFORE = 50, 300, 6
 MOST_WINDOWS = 2000
 _NICE = (1.0, 2.0, 3.0, 5.0, 10.0)
 
@@ -110,7 +110,7 @@ def timeline(
     wanted = [one for one in periods if one.cause in triggers and one.kind != BACKLOG and one.end >= start]
     spans = _merged(wanted)
     stop = run.window[1]
-    width = window or _width(stop - start, [a - start for _, a, _ in spans if a > start])
+    width = window or _width(stop - start, run.stride * len(run.tasks), [a - start for _, a, _ in spans if a > start])
     if not 0 < width <= stop - start:
         raise ValueError(f"a window must be > 0 and fit into the {stop - start:.4g} s of the run, got {width:g} s")
     if (stop - start) / width > MOST_WINDOWS:
@@ -176,9 +176,10 @@ def _merged(periods: Sequence[Period]) -> list[tuple[str, float, float]]:
     return sorted(found, key=lambda one: one[1:])
 
 
-def _width(length: float, before: Sequence[float]) -> float:
-    """Return a round number of seconds."""
-    wanted = min([length / WINDOWS, *(first / BEFORE for first in before[:1])])
+def _width(length: float, tasks: int, before: Sequence[float]) -> float:
+    """Return a round number of seconds; `before` begins with how long there was none of the triggers."""
+    wanted = max(length / WINDOWS, TASKS * length / max(tasks, 1)) if before else length / WINDOWS
+    wanted = min([wanted, *(first / BEFORE for first in before[:1])])
     if not wanted > 0:
         return length
     size = 10.0 ** math.floor(math.log10(wanted))
@@ -239,15 +240,17 @@ class _Windows:
     def _pressures(self, first: float, since: float, until: float) -> tuple[Pressure, ...]:
         """Return calls per task at each component, before `first` and from `since` to `until`; the most risen first."""
         ends = np.array([[self.edges[0], first], [since, max(until, since)]])
-        arrived = [np.count_nonzero((self.run.rows[:, ARRIVAL] >= a) & (self.run.rows[:, ARRIVAL] < b)) for a, b in ends]
+        arrived = [
+            np.count_nonzero((self.run.rows[:, ARRIVAL] >= a) & (self.run.rows[:, ARRIVAL] < b)) for a, b in ends
+        ]
         if not all(arrived):
             return ()
         found = []
         for index, info in enumerate(self.run.resources):
             if info.kind == "pool":
                 before, after = (
-                    float(np.diff(self.run.totals(index, ARRIVALS, when))[0]) / (self.run.stride * number)
+                    np.diff(self.run.totals(index, ARRIVALS, when))[0] / (self.run.stride * number)
                     for when, number in zip(ends, arrived, strict=True)
                 )
-                found.append(Pressure(info.name, before, after))
+                found.append(Pressure(info.name, float(before), float(after)))
         return tuple(sorted(found, key=lambda one: -one.factor if one.before else 0.0))

@@ -49,11 +49,11 @@ def totals(run: Result) -> Calls:
 
 def _calls(runs: Sequence[Result], by: Estimator) -> dict[str, Measured]:
     each = [totals(run) for run in runs]
-    asked = [one.calls for one in each], [one.attempts for one in each], 1.0
-    served = [one.wasted + one.useful for one in each], [one.wasted for one in each], 0.0
+    calls, attempts = [one.calls for one in each], [one.attempts for one in each]
+    wasted, served = [one.wasted for one in each], [one.wasted + one.useful for one in each]
     return {
-        name: _ratio(parts, wholes, nothing, by)
-        for name, (wholes, parts, nothing) in {"retry_amplification": asked, "wasted_share": served}.items()
+        "retry_amplification": _ratio(attempts, calls, 1.0, by),
+        "wasted_share": _ratio(wasted, served, 0.0, by),
     }
 
 
@@ -114,5 +114,5 @@ def _trials(run: Result, problems: int) -> tuple[Array, Array]:
     """Return successes and trials of each problem, of tasks in view that ended."""
     ended = run.finished
     problem = run.tasks[ended, TASK].astype(np.int64) % problems
-    hits = np.bincount(problem, run.right[ended].astype(np.float64), problems)
-    return hits, np.bincount(problem, minlength=problems).astype(np.float64)
+    hits, counts = np.bincount(problem[run.right[ended]], minlength=problems), np.bincount(problem, minlength=problems)
+    return hits.astype(np.float64), counts.astype(np.float64)

@@ -254,6 +254,13 @@ class Branch:
             pool.give_at(self.time)
         self.held = None
 
+    def release(self, kept: list[Any]) -> None:
+        """Give back, at local time, the servers that the branch holds beyond those `kept`: what took them has failed."""
+        for pool in self.held or ():
+            if pool not in kept:
+                pool.give_at(self.time)
+        self.held = kept or None
+
     def settle(self) -> None:
         """Sleep until the clock has reached local time; the script yields after the call."""
         wait = self.wait
@@ -308,11 +315,14 @@ class Branch:
         sleeps = wait.callbacks is not None and wait.resume in wait.callbacks
         if self.join is not None or sleeps or (wait.holder is None and wait.callbacks is None):
             return False
+        if getattr(wait.holder, "endless", False):
+            return False
         if wait.holder is not None:
             for account, start, end in wait.holder.open_parts(wait, self.sim._now):
                 self.book(account, start, end)
         wait.resume = over
-        self.wait = Wait(self.wait.resume)
+        assert self.script is not None
+        self.wait = Wait(self.script.send)
         return True
 
     def _leave_wait(self, now: float) -> None:

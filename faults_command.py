@@ -1,0 +1,122 @@
+"""The command `coordsim faults`.
+
+Exit codes are those of the program: 0; 2 invalid input; 4 where it cannot be told whether goodput came back, or what broke first;
+130 interrupted.
+
+Leaves out: what it does (`models.fault_study`, `sim.analysis.fault_study`), imported only when it is called.
+Checked: tests/test_faults_command.py.
+"""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .sim.report.terminal import Format, again, say, warn
+
+__all__ = ["faults"]
+
+INCONCLUSIVE, INTERRUPTED = 4, 130
+MOST_REPLICATIONS = 8  # unless asked for: there are many variants, and differences are paired
+
+ScenarioName = Annotated[
+    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")
+]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a value; null deletes.")]
+Handling = Annotated[bool, typer.Option("--handling", help="Leave out each handling policy in turn, too.")]
+Rise = Annotated[str | None, typer.Option(metavar="load|faults", help="Raise the load, or the rates of faults.")]
+Levels = Annotated[str | None, typer.Option(metavar="FACTORS", help="Of --rise. Default: 0.5,1,1.5,2.")]
+Along = Annotated[str | None, typer.Option(metavar="PATH=V1,V2,...", help="Instead of --rise: raise this value.")]
+Steps = Annotated[
+    str | None,
+    typer.Option(metavar="PATH=N1,N2,...", help="Success over the number of steps, such as `steps=1,2,5,10`."),
+]
+Replication = Annotated[int, typer.Option(min=0, help="The replication whose timeline is told.")]
+Window = Annotated[str | None, typer.Option(metavar="TIME", help="Windows of the timeline. Default: by the run.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")]
+Replications = Annotated[
+    int | None, typer.Option(min=1, help="Independent runs of each variant. Default: the scenario's, at most 8.")
+]
+Tasks = Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")]
+Horizon = Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the study here.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+
+
+def faults(  # noqa: PLR0913  # a command's options are its arguments
+    scenario: ScenarioName,
+    *,
+    handling: Handling = False,
+    rise: Rise = None,
+    levels: Levels = None,
+    along: Along = None,
+    steps: Steps = None,
+    replication: Replication = 0,
+    window: Window = None,
+    sets: Sets = None,
+    seed: Seed = None,
+    replications: Replications = None,
+    tasks: Tasks = None,
+    horizon: Horizon = None,
+    workers: Workers = None,
+    format: FormatOption = Format.TABLE,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Leave out each fault: what it costs, how far it spreads, what breaks first, and whether it stays broken."""
+    from .models import options
+    from .models.fault_study import StudyOptions, make_plan, seconds_of, simulate_text
+    from .sim.analysis.fault_study import FaultStudyInterrupted, run_plan
+    from .sim.analysis.replicate import Settings
+    from .sim.report import fault_tables
+    from .sim.report.answers import Answers
+    from .sim.report.doctor import cores
+    from .sim.report.fault_plot import page
+    from .sim.report.shipped import find
+
+    width = None if window is None else seconds_of("--window", window)
+    loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, horizon, None))
+    plan = make_plan(loaded, StudyOptions(handling, rise, levels, along, steps))
+    count = replications or min(loaded.replications, MOST_REPLICATIONS)
+    if replication >= count:
+        raise typer.BadParameter(f"there are {count}, numbered from 0; got {replication}", param_hint="--replication")
+    tables = fault_tables.report, fault_tables.to_csv, fault_tables.to_json
+    answers = Answers("study of faults", "faults", *tables, pages={"faults.html": page})
+    if out is not None:
+        answers.check_free(out, overwrite)
+    settings = Settings(replications=count, warmup=loaded.workload.warmup, confidence=loaded.confidence)
+    if not quiet:
+        say(f"{len(plan.variants)} scenarios, {count} replications of each")
+    try:
+        with _bar(loaded.name, quiet) as bar:
+            found = run_plan(
+                simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=width,
+                workers=workers or cores(), progress=bar,
+            )  # fmt: skip
+    except FaultStudyInterrupted as stop:
+        raise typer.Exit(say(str(stop), INTERRUPTED)) from None
+    answers.put(found, format)
+    warn(fault_tables.warnings(found), again(scenario, sets))
+    if out is not None:
+        answers.write(found, loaded.to_yaml(), out, overwrite)
+        if not quiet:
+            say(f"written to {out}")
+    if found.undecided:
+        raise typer.Exit(INCONCLUSIVE)
+
+
+def _bar(name: str, quiet: bool) -> Any:
+    """Return a context with a bar for progress; with None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    from .sim.report.progress import Bar
+
+    return Bar(Console(stderr=True), name)

@@ -1,0 +1,317 @@
+"""What a study of faults says: sentences first, then what each fault costs, whom it reached, what became of strikes, and when.
+
+JSON holds the fields of `StudyResult` by name, and the sentences; docs/fault-study.md explains it. CSV is tidy: a number a row.
+Numbers in both are not rounded; what is not known is null, or empty.
+
+Leaves out: how it looks on a terminal (`layout`); the figure (`fault_plot`); the words (`fault_words`).
+Checked: tests/test_faults_command.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from ..analysis.fault_study import FAULT, HANDLING, Cost, LevelRow, Metric, StudyResult
+from ..analysis.fault_timeline import BACKLOG, Timeline
+from ..analysis.statistics import Estimate
+from ..engine.incidents import OUTCOMES
+from .fault_words import sentences
+from .layout import Report, Table
+from .numbers import NOTHING, plain, show, unit_of
+
+KEY, VERSION = "coordsim_faults", 1
+COLUMNS = ("part", "name", "x", "metric", "value", "low", "high")
+NAMES = {"success": "success", "response_time_p95": "p95", "goodput": "goodput", "wasted_share": "wasted"}
+_MOST_COMPONENTS = 5
+_MOST_MOMENTS = 40
+
+
+def report(found: StudyResult) -> Report:
+    """Return the report."""
+    heading = (
+        f"{found.scenario}: what faults cost, how far they spread, and what breaks first",
+        f"seed {found.seed}; {found.replications} replications of each of {found.variants} scenarios",
+    )
+    tables = [*_costs(found), *_reach(found), *_strikes(found), *_paths(found), *_triggers(found.timeline)]
+    tables += [*_moments(found.timeline), *_levels(found), *_steps(found)]
+    return Report(heading, " ".join(sentences(found)), tuple(tables), tuple(_notes(found)))
+
+
+def warnings(found: StudyResult) -> Iterator[str]:
+    """Yield what could not be left out, and what the models say of their own numbers."""
+    for one in found.costs:
+        if one.skipped:
+            yield f"{one.name} was not left out: {one.skipped}"
+    yield from found.doubts
+
+
+def _notes(found: StudyResult) -> Iterator[str]:
+    yield (
+        f"± and [ ] are {100 * found.confidence:g} % intervals over {found.replications} replications, which meet the same draws "
+        "with and without a fault."
+    )
+    if any(one.reach for one in found.costs):
+        yield (
+            "Failed: tasks that succeed without the fault. Delayed: those that take over 1 % longer with it; later: by how much, in "
+            "the mean. Not struck: tasks that never met the fault themselves. Faults overlap, so that shares need not add up."
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+def _costs(found: StudyResult) -> Iterator[Table]:
+    for kind, title, note in (
+        (FAULT, "What each fault adds", "with the fault, less without it"),
+        (HANDLING, "What each policy adds", "with the policy, less without it"),
+    ):
+        rows = [one for one in found.costs if one.kind == kind and one.metrics]
+        if rows:
+            names = list(rows[0].metrics)
+            columns = [part for name in names for part in (NAMES.get(name, name), "")]
+            cells = [(_named(one.name), *(c for n in names for c in _added(n, one.metrics[n]))) for one in rows]
+            having = ("as it is", *(c for n in names for c in _cells(rows[0].metrics[n].having, n)))
+            yield Table(title, (kind, *columns), "<" + "><" * len(names), (having, *cells), note)
+
+
+def _added(name: str, metric: Metric) -> tuple[str, str]:
+    value, error = _cells(metric.added, name)
+    return ("+" + value if metric.added.value > 0 else value), error
+
+
+def _cells(one: Estimate | None, name: str) -> tuple[str, str]:
+    shown = show(one, unit_of(name))
+    return shown.value, shown.error
+
+
+def _named(name: str) -> str:
+    return name
+
+
+def _reach(found: StudyResult) -> Iterator[Table]:
+    reached = [(one, one.reach) for one in found.costs if one.reach is not None]
+    if not reached:
+        return
+    rows = tuple(
+        (
+            one.name,
+            show(reach.struck, "share").value,
+            *_both(reach.failed, "share"),
+            show(reach.failed_unstruck, "share").value,
+            *_both(reach.delayed, "share"),
+            show(reach.delayed_unstruck, "share").value,
+            show(reach.delay, "s").text if reach.delayed.value else NOTHING,
+            str(reach.rescued + reach.sooner),
+        )
+        for one, reach in reached
+    )
+    columns = ("fault", "struck", "failed", "", "not struck", "delayed", "", "not struck", "later", "better off")
+    note = f"of {reached[0][1].tasks} pairs of tasks; better off: tasks that fail without the fault, or are over 1 % slower"
+    yield Table("Whom each fault reached", columns, "<>><>><>>>", rows, note)
+
+
+def _both(one: Estimate, unit: str) -> tuple[str, str]:
+    shown = show(one, unit)
+    return shown.value, shown.error
+
+
+def _strikes(found: StudyResult) -> Iterator[Table]:
+    rows = tuple(
+        (
+            one.name,
+            one.kind,
+            str(one.strikes),
+            *(str(one.outcomes[name]) for name in OUTCOMES),
+            str(one.failed),
+            str(one.delayed),
+        )
+        for one in found.causes
+    )
+    if rows:
+        columns = ("cause", "kind", "strikes", *OUTCOMES, "tasks failed", "tasks late")
+        note = "strikes = " + " + ".join(OUTCOMES) + ", for each cause; a task counts under the cause that cost it most"
+        yield Table("What became of the strikes", columns, "<<" + ">" * 8, rows, note)
+
+
+def _paths(found: StudyResult) -> Iterator[Table]:
+    rows = tuple(
+        (one.path, str(one.failed), str(one.delayed), plain(one.lost, "s"), plain(one.waited, "s"))
+        for one in found.paths
+    )
+    if rows:
+        columns = ("path", "tasks failed", "tasks late", "lost", "waited")
+        yield Table("How they came to tasks", columns, "<>>>>", rows)
+
+
+def _triggers(one: Timeline) -> Iterator[Table]:
+    rows = tuple(
+        (
+            trigger.name,
+            f"{plain(trigger.collapse.start, 's')} to {plain(trigger.collapse.end, 's')}",
+            _seconds(trigger.first_strike),
+            _seconds(trigger.first_harm),
+            _seconds(trigger.collapse.time_to_detect, "never"),
+            plain(trigger.collapse.depth, "share"),
+            _seconds(trigger.collapse.time_to_recover, "not seen"),
+            trigger.collapse.state,
+        )
+        for trigger in one.triggers
+    )
+    if rows:
+        columns = (
+            "trigger",
+            "",
+            "strikes after",
+            "harms after",
+            "goodput low after",
+            "depth",
+            "recovers after",
+            "state",
+        )
+        note = f"replication {one.replication}, in windows of {plain(one.window, 's')}; recovers: from the end of the trigger"
+        yield Table("Does it stay broken?", columns, "<<>>>>><", rows, note)
+
+
+def _seconds(value: float, never: str = NOTHING) -> str:
+    return never if math.isinf(value) else plain(value, "s")
+
+
+def _moments(one: Timeline) -> Iterator[Table]:
+    """Yield the timeline: all turns, with a window between them where goodput is another than in the one before."""
+    turns = [(m.time, f"{m.cause} {m.what}" if m.kind != BACKLOG else f"backlog {m.what}, of {m.cause}", m.component)
+             for m in one.cascade.moments if m.what != "window" and m.time >= one.start]  # fmt: skip
+    if not turns:
+        return
+    room = max(_MOST_MOMENTS - len(turns), 10)
+    step = max(1, -(-len(one.times) // room))
+    lines: list[tuple[float, int, tuple[str, ...]]] = [
+        (time, 0, (plain(time, "s", 4), what, where, "", "", "")) for time, what, where in turns[:_MOST_MOMENTS]
+    ]
+    for place in range(0, len(one.times), step):
+        last = min(place + step, len(one.times))
+        rates = (sum(values[place:last]) / (last - place) for values in (one.arrivals, one.good))
+        waiting = plain(one.in_system[last - 1], "")
+        time = one.times[last - 1]
+        lines.append((time, 1, (plain(time, "s", 4), "", "", *(plain(rate, "1/s") for rate in rates), waiting)))
+    rows = tuple(row for _, _, row in sorted(lines, key=lambda line: line[:2]))
+    left = len(turns) - _MOST_MOMENTS
+    note = f"rates are means over {plain(step * one.window, 's')} up to then" + (
+        f"; {left} more turns" if left > 0 else ""
+    )
+    columns = ("time", "what", "where", "arrivals", "goodput", "in system")
+    yield Table(f"What happened in replication {one.replication}", columns, "><<>>>", rows, note)
+
+
+def _levels(found: StudyResult) -> Iterator[Table]:
+    if not found.levels:
+        return
+    busiest = {
+        name: max(row.utilization[name].value for row in found.levels if name in row.utilization)
+        for row in found.levels
+        for name in row.utilization
+    }
+    shown = sorted(busiest, key=lambda name: -busiest[name] if math.isfinite(busiest[name]) else 0.0)[:_MOST_COMPONENTS]
+    rows = tuple(_level(row, shown) for row in found.levels)
+    columns = (found.knob, "success", "", "goodput", "", "attainment", "", "p95", "", *shown)
+    more = len(busiest) - len(shown)
+    note = "components: share of capacity that is busy" + (f"; {more} more are less busy" if more else "")
+    yield Table(f"What breaks first as {found.knob} rises", columns, ">" + "><" * 4 + ">" * len(shown), rows, note)
+
+
+def _level(row: LevelRow, shown: list[str]) -> tuple[str, ...]:
+    cells = [
+        c for name in ("success", "goodput", "attainment", "response_time_p95") for c in _cells(row.metrics[name], name)
+    ]
+    return (row.shown, *cells, *(show(row.utilization.get(name), "share").value for name in shown))
+
+
+def _steps(found: StudyResult) -> Iterator[Table]:
+    for one in found.steps:
+        rows = tuple(
+            (f"{b.steps:g}", *_both(b.success, "share"), plain(one.fit.success(b.steps), "share")) for b in one.bins
+        )
+        fit = f"constant chance per step {show(one.fit.per_step, 'share').text}"
+        fit += "; it misfits" if one.fit.misfit else ""
+        yield Table(
+            f"Success over steps (`{one.path}`), {one.name}", ("steps", "success", "", "fitted"), ">><>", rows, fit
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data
+
+
+def to_json(found: StudyResult) -> str:
+    """Return all of it as JSON."""
+    data = {KEY: VERSION, "statement": list(sentences(found)), **_plain(_fields(found))}
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _fields(found: StudyResult) -> dict[str, Any]:
+    data = {name: getattr(found, name) for name in StudyResult.__slots__}
+    return {name: _data(value) for name, value in data.items()}
+
+
+def _data(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_data(one) for one in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def _plain(value: Any) -> Any:
+    """Return plain data for JSON, null for what is not finite."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def to_csv(found: StudyResult) -> str:
+    """Return every number as a row: part, name, x, metric, value, low, high."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for part, name, x, metric, one in _rows(found):
+        numbers = (one.value, one.low, one.high) if isinstance(one, Estimate) else (one, math.nan, math.nan)
+        writer.writerow((part, name, x, metric, *(repr(float(n)) if math.isfinite(n) else "" for n in numbers)))
+    return out.getvalue()
+
+
+def _rows(found: StudyResult) -> Iterator[tuple[str, str, str, str, Estimate | float]]:
+    for cost in found.costs:
+        yield from (_cost_row(cost, name, what) for name in cost.metrics for what in ("having", "without", "added"))
+        if cost.reach is not None:
+            for name in type(cost.reach).__slots__:
+                yield "reach", cost.name, "", name, getattr(cost.reach, name)
+    for cause in found.causes:
+        for name in OUTCOMES:
+            yield "strikes", cause.name, "", name, cause.outcomes[name]
+    line = found.timeline
+    series = {"arrivals": line.arrivals, "goodput": line.good, "in_system": line.in_system}
+    series |= {f"queue {name}": values for name, values in line.queues.items()}
+    for name, values in series.items():
+        for time, value in zip(line.times, values, strict=True):
+            yield "timeline", str(line.replication), f"{time:g}", name, value
+    for level in found.levels:
+        for name, one in level.metrics.items():
+            yield "level", found.knob, level.shown, name, one
+        for name, one in level.utilization.items():
+            yield "level", found.knob, level.shown, f"utilization {name}", one
+    for steps in found.steps:
+        for bin_ in steps.bins:
+            yield "steps", steps.name, f"{bin_.steps:g}", "success", bin_.success
+        yield "steps", steps.name, "", "half_life", steps.fit.half_life
+
+
+def _cost_row(cost: Cost, name: str, what: str) -> tuple[str, str, str, str, Estimate | float]:
+    return cost.kind, cost.name, what, name, getattr(cost.metrics[name], what)

@@ -1,0 +1,114 @@
+"""What a study of faults found, in sentences with figures: costs, what stays broken and what sustains it, what breaks first.
+
+Leaves out: tables (`fault_tables`).
+Checked: tests/test_faults_command.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..analysis.fault_study import ALL_FAULTS, FAULT, HANDLING, Cost, StepsRow, StudyResult
+from ..analysis.fault_timeline import Trigger
+from ..analysis.statistics import Estimate
+from .numbers import plain, show, unit_of
+
+MOST = 3  # faults, and policies, that are told in words
+RISEN = 1.1  # times as many calls per task: what sustains a collapse
+
+_VERBS = {
+    "success": ("raises success by", "lowers success by"),
+    "response_time_p95": ("makes p95 longer by", "makes p95 shorter by"),
+}
+
+
+def sentences(found: StudyResult) -> Iterator[str]:
+    """Yield the answer."""
+    faults = [one for one in found.costs if one.kind == FAULT and one.reach is not None]
+    if not faults:
+        yield "The scenario has no fault that can strike."
+    each = [one for one in faults if one.name != ALL_FAULTS]
+    for one in each[:MOST]:
+        yield _cost(one)
+    if len(each) > MOST:
+        yield f"{len(each) - MOST} more faults are in the table."
+    yield from (_trigger(one) for one in found.timeline.triggers)
+    policies = [one for one in found.costs if one.kind == HANDLING and one.metrics]
+    yield from (_policy(one) for one in policies[:MOST])
+    if found.breaks is not None:
+        yield found.breaks.sentence
+    yield from (_steps(one) for one in found.steps)
+
+
+def _cost(one: Cost) -> str:
+    reach = one.reach
+    assert reach is not None
+    parts = []
+    if reach.failed.value > 0:
+        parts.append(f"fails {_share(reach.failed)} of the tasks")
+    if reach.delayed.value > 0:
+        later = show(reach.delay, "s").text
+        told = f"delays {_share(reach.delayed)}{' more' if parts else ' of the tasks'} by {later} in the mean"
+        if reach.delayed_unstruck.value > 0:
+            told += f", most of them" if reach.delayed_unstruck.value > reach.delayed.value / 2 else ", some of them"
+            told += f" ({show(reach.delayed_unstruck, 'share').value} of all) never struck by it"
+        parts.append(told)
+    if not parts:
+        return f"{one.name} costs no task anything ({reach.tasks} looked at)."
+    return f"{one.name} {' and '.join(parts)}."
+
+
+def _share(one: Estimate) -> str:
+    return show(one, "share").text
+
+
+def _policy(one: Cost) -> str:
+    told = []
+    for name, (more, less) in _VERBS.items():
+        added = one.metrics[name].added
+        if added.excludes(0.0) and math.isfinite(added.half_width):
+            size = Estimate(abs(added.value), *_ends(added), added.confidence, added.n, added.method)
+            told.append(f"{more if added.value > 0 else less} {show(size, unit_of(name)).text}")
+    return f"{one.name} {' and '.join(told)}." if told else f"What {one.name} does to success and p95 is not resolved."
+
+
+def _ends(one: Estimate) -> tuple[float, float]:
+    return (one.low, one.high) if one.value > 0 else (-one.high, -one.low)
+
+
+def _trigger(one: Trigger) -> str:
+    verdict = one.collapse
+    when = f"{one.name}, from {plain(verdict.start, 's', 4)} to {plain(verdict.end, 's', 4)}"
+    if verdict.state in ("unharmed", "cannot tell"):
+        return f"{when}: {verdict.state}. {verdict.why}" if verdict.state == "unharmed" else f"{when}: {verdict.why}"
+    down = f"brought goodput down by up to {plain(verdict.depth, 'share')}"
+    if verdict.state == "recovered":
+        after = plain(verdict.time_to_recover, "s")
+        return f"{when}, {down}; it was back {after} after that was over."
+    now = f"{plain(one.good, '1/s')} where {plain(one.offered, '1/s')} arrive"
+    stays = "stays collapsed" if verdict.state == "metastable" else "is not back yet"
+    return f"{when}, {down}, and it {stays} although that is over: {now}. {verdict.why}{_sustained(one)}"
+
+
+def _sustained(one: Trigger) -> str:
+    """Return what keeps goodput down: more calls per task, and whose backlog is there."""
+    parts = [
+        f"{p.component} gets {p.after:.3g} calls per task that arrives, against {p.before:.3g} before"
+        for p in one.pressures[:1]
+        if p.factor > RISEN
+    ]
+    parts += [f"the backlog at {component} is there because of {cause}" for component, cause in one.backlogs[:2]]
+    return f" What sustains it: {'; '.join(parts)}." if parts else ""
+
+
+def _steps(one: StepsRow) -> str:
+    first, last = one.bins[0], one.bins[-1]
+    begins = f"{one.name[0].upper()}{one.name[1:]}, "
+    told = f"{begins}{_share(first.success)} of tasks of {first.steps:g} steps succeed, and {_share(last.success)} of {last.steps:g}"
+    life = one.fit.half_life
+    if one.fit.misfit:
+        return f"{told}; no constant chance of failure per step fits."
+    if math.isinf(life.value):
+        return f"{told}: none fails."
+    return f"{told}: half of them fail within {show(life, '').text} steps, at a constant chance per step."
