@@ -292,11 +292,15 @@ class Guard:
             counted = failed.answer is None
         finally:
             alarm.cancel()
-        if not counted:  # it ran ahead of the clock, and would have gone on
-            beyond = 0.0 if self.spec.on_timeout == "run on" else branch.time - until
-            self._wasted(branch, self._worked(branch, before) - beyond)
+        self._cut_short(branch, before, until, counted)
         branch.cut_off(before, first, self.recovery, at, until)
         return self._late(branch, until)
+
+    def _cut_short(self, branch: Branch, before: list[float], until: float, counted: bool) -> None:
+        """An attempt has timed out: if it ran ahead of the clock, its service until then is wasted, or all of it if it runs on."""
+        if not counted:
+            beyond = 0.0 if self.spec.on_timeout == "run on" else branch.time - until
+            self._wasted(branch, self._worked(branch, before) - beyond)
 
     def _late(self, branch: Branch, now: float) -> CallFailed:
         self.counts.timed_out += 1

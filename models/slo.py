@@ -42,7 +42,9 @@ def unmeasured(slo: Mapping[str, float], problems: int | None) -> Iterator[SpecP
     for metric in slo:
         if metric in PASS_AT and problems is None:
             yield SpecProblem(
-                ("slo", metric), "needs `workload.problems`, such as `100`: tasks are then trials of so many", at_key=True
+                ("slo", metric),
+                "needs `workload.problems`, such as `100`: tasks are then trials of so many",
+                at_key=True,
             )
 
 

@@ -87,7 +87,7 @@ def test_a_run_names_the_largest_part_with_its_interval(call: Call, assistant: P
     assert code == 0
     assert lines[0] == "small-assistant: Where does a small assistant's time go?"
     assert lines[1].startswith("runtime external-orchestrator; seed 7; 3 replications; 180 tasks (all done)")
-    assert ANSWER.fullmatch(lines[3])
+    assert ANSWER.match(lines[3])  # and what is said of reliability
     assert all(line.startswith("WARNING: ") for line in err.splitlines())
     for title in (
         "T_total",

@@ -202,10 +202,10 @@ def test_ten_thousand_tasks_at_once_under_random_faults() -> None:
     faults = {
         "errors": {"on": ["tools.t", "models.n"], "error": {"rate": "10 %", "after_error": "25 %"}},
         "hangs": {"on": "tools.u", "hang": "3 %"},
-        "outage": {"on": ["tools.t", "tools.u"], "down": "refuse", "mtbf": "60 s", "mttr": {"lognormal": {"median": "5 s", "p95": "30 s"}}},
-        "gray": {"on": "models.m", "slow": 4, "mtbf": "90 s", "mttr": "30 s"},
-        "deploy": {"on": "models.n", "down": "drain", "at": "30 s", "every": "2 min", "for": "10 s"},
-        "crash": {"on": "tools.t", "down": "hang", "mtbf": "2 min", "mttr": "5 s"},
+        "outage": {"on": ["tools.t", "tools.u"], "down": "refuse", "mtbf": "8 s", "mttr": {"lognormal": {"median": "5 s", "p95": "30 s"}}},
+        "gray": {"on": "models.m", "slow": 4, "mtbf": "20 s", "mttr": "10 s"},
+        "deploy": {"on": "models.n", "down": "drain", "at": "3 s", "every": "20 s", "for": "4 s"},
+        "crash": {"on": "tools.t", "down": "hang", "mtbf": "6 s", "mttr": "2 s"},
     }  # fmt: skip
     handling = {
         "timeout": "10 s", "on_timeout": "run on", "retry": {"attempts": 4, "backoff": {"first": "500 ms", "jitter": "full"}, "budget": "20 %"},
@@ -221,4 +221,5 @@ def test_ten_thousand_tasks_at_once_under_random_faults() -> None:
     ledger = run.system.ledger
     assert ledger.ended == 12000
     assert max(snapshot.tasks_arrived - snapshot.tasks_ended for snapshot in ledger.snapshots) > 5000
-    assert all(run.system.incidents.injected(cause) > 100 for cause in range(5))
+    struck = {cause.name: run.system.incidents.injected(number) for number, cause in enumerate(run.system.incidents.causes)}
+    assert {name for name in faults if struck[name] >= 20} == set(faults), struck

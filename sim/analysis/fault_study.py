@@ -123,7 +123,7 @@ class Reach:
     delay_unstruck: Estimate
     rescued: int
     sooner: int
-    unfinished: int
+    unfinished: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,7 +390,7 @@ class _Collected:
             delay_unstruck=mean(lambda one: one.delayed & ~one.struck),
             rescued=count(lambda one: one.rescued),
             sooner=count(lambda one: one.sooner),
-            unfinished=count(lambda one: one.unfinished),
+            unfinished=share(lambda one: one.unfinished),
         )
 
     def _steps(self, plan: PlannedSteps) -> StepsRow:

@@ -51,12 +51,16 @@ def _cost(one: Cost) -> str:
         later = show(reach.delay, "s").text
         told = f"delays {_share(reach.delayed)}{' more' if parts else ' of the tasks'} by {later} in the mean"
         if reach.delayed_unstruck.value > 0:
-            told += f", most of them" if reach.delayed_unstruck.value > reach.delayed.value / 2 else ", some of them"
+            told += ", most of them" if reach.delayed_unstruck.value > reach.delayed.value / 2 else ", some of them"
             told += f" ({show(reach.delayed_unstruck, 'share').value} of all) never struck by it"
         parts.append(told)
+    if reach.unfinished.value > 0:
+        parts.append(
+            f"leaves {_share(reach.unfinished)}{'' if parts else ' of the tasks'} without an end when the run is over"
+        )
     if not parts:
         return f"{one.name} costs no task anything ({reach.tasks} looked at)."
-    return f"{one.name} {' and '.join(parts)}."
+    return f"{one.name} {', and '.join(parts)}."
 
 
 def _share(one: Estimate) -> str:
@@ -105,7 +109,7 @@ def _sustained(one: Trigger) -> str:
 def _steps(one: StepsRow) -> str:
     first, last = one.bins[0], one.bins[-1]
     begins = f"{one.name[0].upper()}{one.name[1:]}, "
-    told = f"{begins}{_share(first.success)} of tasks of {first.steps:g} steps succeed, and {_share(last.success)} of {last.steps:g}"
+    told = f"{begins}{_share(first.success)} of tasks succeed with {first.steps:g} step{'' if first.steps == 1 else 's'}, and {_share(last.success)} with {last.steps:g}"
     life = one.fit.half_life
     if one.fit.misfit:
         return f"{told}; no constant chance of failure per step fits."
