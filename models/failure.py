@@ -20,6 +20,7 @@ class CallFailed(Exception):
         self.reason = reason
         self.answer = answer
         self.since = 0.0  # when the attempt began (s)
+        self.known = 0  # how much had struck the call before the attempt
         self.over: float | None = None  # when it was cut off (s), which a branch may have run ahead of
         self.cause: int | None = None  # what it was put down to
 

@@ -137,7 +137,9 @@ class FaultPlan:
 
     def leave(self, branch: Branch) -> None:
         """A call was given up with its branch, or its task: what struck it comes to what becomes of the task."""
-        if branch.struck:
+        if branch.struck and branch.task.tail is not None:  # the task has ended before, and only this branch ran on
+            self.incidents.settle(branch.struck, HARMLESS, branch.time)
+        elif branch.struck:
             self.harm(branch.task).struck += branch.struck
             branch.struck = []
 

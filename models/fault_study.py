@@ -18,6 +18,7 @@ from ..sim.engine.errors import CoordsimError, ScenarioError
 from ..sim.engine.source import Document
 from ..sim.engine.units import Dimension
 from .faults import Chance, Fault, Overload
+from .handling import Handling
 from .mechanisms import Change
 from .scaling import ScalingError, simulate_text, values_of
 from .scaling import make_plan as make_sweep
@@ -115,21 +116,13 @@ def _reason(error: ScenarioError) -> str:
 def _policies(scenario: "Scenario") -> Iterator[tuple[str, list[Change]]]:
     """Yield each handling policy of each component, and of whole tasks, with what leaves it out."""
     for component, handling in scenario.handlings.items():
-        place = f"{component}.handling"
         for name in _POLICIES:
-            if not handling.says(name) or getattr(handling, name) in (None, False):
-                continue
-            if name == "retry" and handling.retry.attempts == 1:
-                continue
-            changes = [(f"{place}.{name}", "null")]
-            other = handling.within if name == "timeout" else handling.timeout
-            if name in ("timeout", "within") and other is None and handling.says("on_timeout"):
-                changes.append((f"{place}.on_timeout", "null"))
-            yield f"{component}: {name}", changes
-            if name == "retry":
-                for part in ("budget", "backoff"):
-                    if handling.retry.says(part) and getattr(handling.retry, part) is not None:
-                        yield f"{component}: retry {part}", [(f"{place}.retry.{part}", "null")]
+            if (
+                handling.says(name)
+                and getattr(handling, name)
+                and not (name == "retry" and handling.retry.attempts == 1)
+            ):
+                yield from _without(component, name, handling)
     recovery = scenario.recovery
     for name in _RECOVERIES:
         if recovery.says(name) and getattr(recovery, name) not in (None, False, 0):
@@ -138,6 +131,20 @@ def _policies(scenario: "Scenario") -> Iterator[tuple[str, list[Change]]]:
             yield f"recovery: {name}", [(f"recovery.{one}", "null") for one in names]
     if scenario.orchestrator.checkpoint is not None:
         yield "checkpoint", [("orchestrator.checkpoint", "null")]
+
+
+def _without(component: str, name: str, handling: Handling) -> Iterator[tuple[str, list[Change]]]:
+    """Yield a policy, and of retries also each part that keeps them in bounds."""
+    place = f"{component}.handling"
+    changes = [(f"{place}.{name}", "null")]
+    other = handling.within if name == "timeout" else handling.timeout
+    if name in ("timeout", "within") and other is None and handling.says("on_timeout"):
+        changes.append((f"{place}.on_timeout", "null"))
+    yield f"{component}: {name}", changes
+    if name == "retry":
+        for part in ("budget", "backoff"):
+            if handling.retry.says(part):
+                yield f"{component}: retry {part}", [(f"{place}.retry.{part}", "null")]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

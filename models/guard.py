@@ -62,6 +62,7 @@ class Guard:
         self.budget = None if spec.retry.budget is None else Tokens(spec.retry.budget)
         self.breaker = None if spec.breaker is None else BreakerState(spec.breaker)
         self.bulk = None if spec.bulkhead is None else Bulk(spec.bulkhead)
+        self.gated = self.breaker is not None or self.bulk is not None
         self.hedging = None if spec.hedge is None else Hedging(system, path, spec.hedge, work)
         self.opened_by: int | None = None  # the cause of the last failure that the breaker counted
         self.person = None if spec.escalate is None else system.stream(f"{path}/escalate", spec.escalate)
@@ -83,7 +84,7 @@ class Guard:
         branch.struck, began = [], branch.time
         limit = None if self.spec.within is None else began + self.spec.within
         try:
-            failure = yield from self._tries(branch, attempt, None if alone else second or attempt, limit)
+            failure = yield from self._tries(branch, attempt, None if alone else second or attempt, limit, fallback is not None)
             struck, outcome = branch.struck, RECOVERED
             if failure is not None:
                 outcome = DEGRADED
@@ -91,7 +92,10 @@ class Guard:
             self.incidents.settle([one for one in struck if one.mild], DEGRADED, branch.time)
             self.incidents.settle(struck, outcome, branch.time)
         except TaskFailed:
-            self.system.plan.harm(branch.task).fatal += branch.struck or []
+            if branch.task.tail is None:
+                self.system.plan.harm(branch.task).fatal += branch.struck or []
+            else:  # the task has ended before
+                self.system.plan.leave(branch)
             raise
         except BaseException:
             self.system.plan.leave(branch)
@@ -101,9 +105,9 @@ class Guard:
         return failure
 
     def _tries(
-        self, branch: Branch, attempt: Attempt, second: Attempt | None, limit: float | None
+        self, branch: Branch, attempt: Attempt, second: Attempt | None, limit: float | None, asks: bool
     ) -> Generator[None, Any, CallFailed | None]:
-        """Make attempts until one is answered, or none may follow; return how the last one failed."""
+        """Make attempts until one is answered, or none may follow; return how the last one failed. `asks`: another component is asked then."""
         retry, state = self.spec.retry, branch.state
         call = branch.calls[self.slot]
         branch.calls[self.slot] = call + 1
@@ -119,7 +123,8 @@ class Guard:
             state.last_error = True
             again = goes and number + 1 < retry.attempts and failure.kind in retry.on
             again = again and (limit is None or branch.time < limit) and (self.budget is None or self.budget.spend())
-            if again or failure.answer is None or self.spec.exhausted == "fail":
+            asks = asks or self.person is not None or self.spec.exhausted == "fail"
+            if again or failure.answer is None or asks:
                 if failure.answer is not None:
                     self._wasted(branch, self._worked(branch, before))
                 branch.lose(before, first, self.recovery)
@@ -148,7 +153,7 @@ class Guard:
         struck = branch.struck
         if failure.cause is not None:
             return failure.cause
-        if struck and struck[-1].time >= failure.since:
+        if struck and len(struck) > failure.known:
             struck[-1].mild = False
             failure.cause = struck[-1].root
             return failure.cause
@@ -172,11 +177,14 @@ class Guard:
         self, branch: Branch, attempt: Attempt, second: Attempt | None, number: int, limit: float | None
     ) -> Generator[None, Any, tuple[CallFailed | None, bool]]:
         """Make one attempt, if it may be made. Return how it failed (None: it was answered), and whether another one may follow."""
-        at, spec = branch.time, self.spec
+        at, spec, known = branch.time, self.spec, len(branch.struck or ())
+        if self.gated:
+            yield from self._settle(branch)
         if limit is not None and at >= limit:
-            return self._late(branch, at), False
+            return self._late(branch, at, known), False
         ticket, rejected = self._admits(at)
         if rejected is not None:
+            rejected.known = known
             return rejected, False
         self.counts.attempts += 1
         until = None if spec.timeout is None else at + spec.timeout
@@ -184,12 +192,15 @@ class Guard:
         failure: CallFailed | None = None
         before, first = branch.parts[:], branch.mark()
         try:
-            body = self._body(branch, attempt, second, number)
-            failure = yield from self._in_time(branch, body, until)
-        except CallFailed as failed:
-            failure = failed
-            if failed.over is not None and branch.time > failed.over:
-                branch.cut_off(before, first, self.recovery, at, failed.over)
+            try:
+                body = self._body(branch, attempt, second, number)
+                failure = yield from self._in_time(branch, body, until)
+            except CallFailed as failed:
+                failure = failed
+                if failed.over is not None and branch.time > failed.over:
+                    branch.cut_off(before, first, self.recovery, at, failed.over)
+            if self.gated:
+                yield from self._settle(branch)
         except BaseException:
             if self.breaker is not None:
                 self.breaker.abandon(ticket)
@@ -198,14 +209,18 @@ class Guard:
             if self.bulk is not None:
                 self.bulk.leave()
         if failure is not None:
-            failure.since = at
+            failure.since, failure.known = at, known
             self.counts.failed += 1
         else:
             self.counts.useful += self._worked(branch, before)
-            if self.hedging is not None:
-                self.hedging.learn(branch.time - at)
         self._heed(branch, failure, ticket)
         return failure, True
+
+    def _settle(self, branch: Branch) -> Script:
+        """Let the clock come to the branch: who is let in, and what has become of others, is told in its order."""
+        if branch.time > self.sim._now:
+            branch.settle()
+            yield
 
     def _admits(self, at: float) -> tuple[int, CallFailed | None]:
         """Return the breaker's ticket for an attempt, or why none may be made."""
@@ -302,11 +317,11 @@ class Guard:
             beyond = 0.0 if self.spec.on_timeout == "run on" else branch.time - until
             self._wasted(branch, self._worked(branch, before) - beyond)
 
-    def _late(self, branch: Branch, now: float) -> CallFailed:
+    def _late(self, branch: Branch, now: float, known: int = 0) -> CallFailed:
         self.counts.timed_out += 1
         branch.facts[TIMEOUTS] += 1
         failure = CallFailed("timeout", f"{self.path}: timeout")
-        failure.since = now
+        failure.since, failure.known = now, known
         return failure
 
     def _ran_on(self, branch: Branch, wait: Wait, since: float) -> None:

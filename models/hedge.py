@@ -3,10 +3,16 @@
 The first attempt is made by the branch itself, so that its draws are those of a call without hedging; the second by a branch beside
 it. If the second one wins, the branch goes on from there: what it waited before the second began is `recovery`.
 
+A delay that is a quantile is learned: from the first calls it is that of their times; from then on each call that takes longer
+moves it up, and each other one down, such that the shares balance. The times beyond the delay are not looked at: those of hedged calls
+are cut short, and whoever took the quantile of them would hedge ever more.
+
 Leaves out: more than one attempt beside the first; the message that cancels the other (it is cancelled at once).
 Checked: tests/test_hedge.py; tests/test_bands_faults.py.
+Source: Robbins and Monro, Ann. Math. Stat. 22 (1951) (the delay learned).
 """
 
+import math
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hedging", "patient"]
 
+GAIN = 0.02  # of the steps by which a delay is learned: about 1 / GAIN / (1 - quantile) calls are remembered
+FIRST_GAIN = 5.0  # the first steps are as large as this over the calls so far
 Script = Generator[None, Any, None]
 Attempt = Callable[[Branch, int], Script]
 
@@ -47,6 +55,8 @@ class Hedging:
         self.system = system
         self.spec = spec
         self.latencies = None if spec.quantile is None else Latencies(spec.quantile)
+        self.delay = spec.after  # None: nothing is known yet
+        self.known = 0  # calls answered
         self.account = system.ledger.account("recovery", path, "hedge delay")
         self.void = Void(path, self.account)
         self.counts = system.incidents.of(path)
@@ -60,19 +70,27 @@ class Hedging:
             self.counts.wasted += seconds
             branch.facts[WASTED] += seconds
 
-    def learn(self, seconds: float) -> None:
-        """A call was answered after so many seconds."""
-        if self.latencies is not None:
-            self.latencies.add(seconds)
-
     def race(self, branch: Branch, attempt: Attempt, second: Attempt, number: int) -> Script:
         """Make an attempt, and a second one beside it if it takes long."""
-        delay = self.spec.after if self.latencies is None else self.latencies.value()
-        assert delay is not None
-        if delay == float("inf"):
+        began, delay = branch.time, self.delay
+        if delay is None:
             yield from patient(branch, attempt, number)
-            return
-        yield from Race(self, branch, second, branch.time + delay).run(attempt, number)
+        else:
+            yield from Race(self, branch, second, began + delay).run(attempt, number)
+        if self.latencies is not None:
+            self._learn(self.latencies, branch.time - began, delay)
+
+    def _learn(self, latencies: Latencies, seconds: float, delay: float | None) -> None:
+        """A call was answered after so many seconds, and would have been hedged after `delay` (None: not at all)."""
+        self.known += 1
+        if self.delay is None:
+            latencies.add(seconds)
+            value = latencies.value()
+            self.delay = value if 0 < value < math.inf else None
+        elif delay is not None:
+            assert self.spec.quantile is not None
+            gain = max(GAIN, FIRST_GAIN / self.known)
+            self.delay *= math.exp(gain * ((seconds > delay) - (1 - self.spec.quantile)))
 
 
 class Race:
@@ -184,7 +202,7 @@ class Race:
         self.hedging.wasted(branch, wasted, before)
         branch.cut_off(before, first, self.hedging.account, began, self.start)
         for account, seconds in enumerate(wasted):
-            if seconds > before[account]:
+            if seconds > before[account] and account != self.hedging.account:  # which is waiting for the other
                 branch.task.overlap_in(account, seconds - before[account])
         for account, seconds in enumerate(child.parts):
             branch.parts[account] += seconds

@@ -350,6 +350,8 @@ class ModelCall:
         each = self.server.output / self.speed
         if self.factor is not None:
             each *= self.factor.draw(branch.index, state.ordinal, branch.lane)
+        if self.server.condition is not None:
+            each *= state.slow
         return [
             (tokens, max(wait.started, end - (state.output - tokens) * each))
             for tokens in listener.counts(state.output)

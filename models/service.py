@@ -265,6 +265,9 @@ class Service:
         self, branch: "Branch", ordinal: int, work: float, size: float, early: float, effect: Effect
     ) -> Generator[None, Any, bool]:
         """Be served, or told the answer that the component has already; return whether it is an error. Raises CallFailed."""
+        if branch.time > branch.sim._now:
+            branch.settle()  # what else has been done of the call is known when the clock is there
+            yield
         known, wait = effect.known, branch.wait
         if known:
             work = early = 0.0

@@ -14,6 +14,7 @@ Leaves out: hedges of calls that wait for each other; errors that depend on the 
 
 import json
 from functools import cache
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -116,8 +117,8 @@ def test_a_budget_of_retries_lets_it_end(seed: int) -> None:
 
 def test_a_larger_overload_or_budget_keeps_goodput_down_for_longer() -> None:
     """Overloads of 1, 2 and 3 times leave ever less of goodput, and so do budgets of 5, 10 and 15 % of the twofold one."""
-    overloaded = [sum(goodput(storm(seed, overload=2 * by), 120, 200) for seed in STORM_SEEDS) for by in HALF_AND_MORE]
-    assert overloaded[0] > overloaded[1] + 0.5
+    overloaded = [sum(goodput(storm(seed, overload=2 * by), 120, 200) for seed in (1, 2)) for by in HALF_AND_MORE]
+    assert overloaded[0] > 0.5
     assert overloaded[1] == overloaded[2] == 0
     for seed in STORM_SEEDS:
         budgets = [goodput(storm(seed, budget=f"{10 * by} %"), 80, 200) for by in HALF_AND_MORE]
@@ -132,19 +133,26 @@ SIGMA = 2.0
 
 def lognormal(sigma: float) -> Data:
     """Return a lognormal of median 100 ms."""
-    return {"lognormal": {"median": "100 ms", "p95": f"{100 * np.exp(1.6448536 * sigma)} ms"}}
+    return {"lognormal": {"median": "100 ms", "p95": f"{quantile(sigma, 0.95)} ms"}}
 
 
-def hedged(latency: Data, quantile: float | None, tasks: int = 30_000) -> Result:
-    """Return a run of independent calls, hedged after a quantile."""
-    handling = {} if quantile is None else {"handling": {"hedge": {"quantile": f"{100 * quantile} %"}}}
+@cache
+def hedged(sigma: float | None, last: float | None, tasks: int = 15_000) -> Result:
+    """Return a run of independent calls, hedged where they are among the `last` of all; sigma None: exponential."""
+    latency = EXPONENTIAL if sigma is None else lognormal(sigma)
+    handling = {} if last is None else {"handling": {"hedge": {"after": f"{quantile(sigma, 1 - last)} ms"}}}
     load = {"workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": tasks, "warmup": "0 s"}}
     return run(services(search={"latency": latency, **handling}), load, spans="none")
 
 
-def cut(latency: Data, quantile: float = 0.95) -> tuple[float, float]:
+def quantile(sigma: float | None, q: float) -> float:
+    """Return a quantile of the latency (ms)."""
+    return float(-100 * np.log(1 - q) if sigma is None else 100 * np.exp(sigma * NormalDist().inv_cdf(q)))
+
+
+def cut(sigma: float | None, last: float = 0.05) -> tuple[float, float]:
     """Return by what factor p99.9 falls, and how many calls more are made, as a share."""
-    plain, raced = hedged(latency, None), hedged(latency, quantile)
+    plain, raced = hedged(sigma, None), hedged(sigma, last)
     calls = raced.incidents.of("tools.search")
     falls = np.quantile(plain.response_times, 0.999) / np.quantile(raced.response_times, 0.999)
     return float(falls), calls.hedges / calls.calls
@@ -152,20 +160,20 @@ def cut(latency: Data, quantile: float = 0.95) -> tuple[float, float]:
 
 def test_a_hedge_after_p95_cuts_the_tail_of_a_lognormal_and_hardly_an_exponentials() -> None:
     """At 5 % more load or little more, p99.9 falls by more than 5 times where sigma is 2, and 1.4 times if exponential."""
-    falls, more = cut(lognormal(SIGMA))
+    falls, more = cut(SIGMA)
     assert falls > 5
     assert 0.04 < more < 0.06
-    falls, more = cut(EXPONENTIAL)
+    falls, more = cut(None)
     assert falls == pytest.approx(1.4, abs=0.15)
     assert 0.04 < more < 0.06
 
 
 def test_a_heavier_tail_gains_more_and_a_later_hedge_costs_less() -> None:
-    """The gain rises with sigma of 1, 2 and 3; hedges after the last 2.5, 5 and 7.5 % are as many more calls."""
-    gains = [cut(lognormal(SIGMA * by))[0] for by in HALF_AND_MORE]
+    """The gain rises with sigma of 1, 2 and 3; hedges of the last 2.5, 5 and 7.5 % are as many more calls."""
+    gains = [cut(SIGMA * by)[0] for by in HALF_AND_MORE]
     assert gains[0] < gains[1] / 2 < gains[2] / 4
-    more = [cut(EXPONENTIAL, 1 - 0.05 * by)[1] for by in HALF_AND_MORE]
-    assert more == pytest.approx([0.05 * by for by in HALF_AND_MORE], abs=0.01)
+    more = [cut(None, 0.05 * by)[1] for by in HALF_AND_MORE]
+    assert more == pytest.approx([0.05 * by for by in HALF_AND_MORE], abs=0.007)
 
 
 # -- Errors of tools
@@ -225,7 +233,7 @@ def test_the_measured_rates_are_those_of_the_fits() -> None:
 
 def test_more_errors_after_errors_are_more_errors_in_all_and_a_higher_ratio() -> None:
     """With half and once and a half the rate after an error, fewer and more calls fail, and closer together."""
-    found = [told(errors_in_order(AFTER_OK, AFTER_ERROR * by)) for by in HALF_AND_MORE]
+    found = [told(errors_in_order(AFTER_OK, AFTER_ERROR * by, tasks=400)) for by in HALF_AND_MORE]
     assert found[0][0] < found[1][0] < found[2][0]
     ratios = [after_error / after_ok for _, after_error, after_ok in found]
     assert ratios == pytest.approx([AFTER_ERROR * by / AFTER_OK for by in HALF_AND_MORE], rel=0.15)
@@ -237,7 +245,7 @@ PASS_1, PASS_2, PASS_4 = 0.42, 0.273, 0.20  # of tau-bench's airline domain, gpt
 BETA = BetaSuccess.fit(PASS_1, PASS_2)
 
 
-def tried(mean: float, concentration: float | None, problems: int = 4000, trials: int = 4) -> list[float]:
+def tried(mean: float, concentration: float | None, problems: int = 3000, trials: int = 4) -> list[float]:
     """Return pass^1 to pass^4 of tasks that fail if their only call does, where each problem has a rate of its own."""
     chance: Data = {"rate": 1 - mean} if concentration is None else {"rate": 1 - mean, "concentration": concentration}
     result = run(
@@ -262,16 +270,18 @@ def test_problems_of_different_difficulty_predict_repeated_success_and_independe
     assert abs(found[3] / found[0] - 0.45) <= 0.08
     assert abs(found[3] / found[0] - PASS_4 / PASS_1) <= 0.08
     alone = tried(PASS_1, None)
-    assert alone[3] / alone[0] == pytest.approx(0.074, abs=0.015)
+    within = Z999 * (PASS_1**4 * (1 - PASS_1**4) / 3000) ** 0.5 / PASS_1  # as pass^4 is known from so many problems
+    assert alone[3] / alone[0] == pytest.approx(PASS_1**3, abs=within)
+    assert alone[3] / alone[0] < 0.12
 
 
 def test_problems_that_differ_less_are_solved_again_less_often() -> None:
     """pass^4 / pass^1 falls as the concentration grows by half, and rises as it is halved; pass^1 stays."""
-    found = [tried(PASS_1, BETA.concentration * by) for by in HALF_AND_MORE]
+    found = [tried(PASS_1, BETA.concentration * by, problems=1500) for by in HALF_AND_MORE]
     ratios = [one[3] / one[0] for one in found]
     assert ratios[0] > ratios[1] + 0.05
     assert ratios[1] > ratios[2] + 0.02
-    assert [one[0] for one in found] == pytest.approx([PASS_1] * 3, abs=0.03)
+    assert [one[0] for one in found] == pytest.approx([PASS_1] * 3, abs=0.04)
     assert ratios == pytest.approx(
         [BetaSuccess.of(BETA.a * by, BETA.b * by).pass_at(4) / PASS_1 for by in HALF_AND_MORE], abs=0.03
     )
@@ -286,7 +296,9 @@ def provider(error: float, attempts: int = 3, **fault: Any) -> Result:
     """Return 8,000 tasks of one call of a model, over 80 s, which answers some with errors; asked again as an SDK does."""
     return run(
         {
-            "models": {"llm": {"overhead": "100 ms", "handling": {"retry": {**SDK, "attempts": attempts}}}},
+            "models": {
+                "llm": {"overhead": "100 ms", "concurrency": 1000, "handling": {"retry": {**SDK, "attempts": attempts}}}
+            },
             "workload": {"arrivals": {"deterministic": "100 / s"}, "tasks": 8000, "warmup": "0 s"},
             "faults": {"incident": {"on": "models.llm", "error": error, **fault}},
         },
@@ -321,7 +333,7 @@ def test_two_retries_cover_a_small_incident_and_not_a_large_one() -> None:
 def up(mtbf: float, mttr: float, seconds: float = 60_000.0) -> float:
     """Return the share of time in which a tool that breaks down by chance answered."""
     result = run(
-        services(search={"latency": "1 s", "handling": {"exhausted": "fail"}}),
+        services(search={"latency": "1 ms", "handling": {"exhausted": "fail"}}),
         {
             "workload": {
                 "arrivals": {"deterministic": "0.2 / s"},

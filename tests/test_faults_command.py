@@ -144,7 +144,9 @@ def test_every_strike_has_one_outcome() -> None:
 
 def test_a_collapse_that_outlives_its_trigger_is_told() -> None:
     """Retries keep a queue beyond its capacity after the trigger; with a budget for retries goodput comes back."""
-    (stuck,) = study(STORM.replace("BUDGET", ""), window=5.0).timeline.triggers
+    line = study(STORM.replace("BUDGET", ""), window=5.0).timeline
+    (stuck,) = line.triggers
+    assert line.in_system[-1] > 0.5 * max(line.in_system)  # also at the horizon, which cuts tasks off
     assert stuck.collapse.state == "metastable"
     assert stuck.good < 0.1 * stuck.offered
     assert stuck.pressures[0].component == "tools.search"
@@ -219,7 +221,7 @@ def test_every_kind_of_arrivals_can_rise(arrivals: str, rate: float) -> None:
 
 def test_success_over_steps_has_the_half_life_of_its_errors() -> None:
     """A call in ten fails its task: p is 0.9 a step, and half are lost after ln 2 / -ln 0.9 = 6.6 steps."""
-    text = SHOP.replace("tasks: 200", "tasks: 1500").replace("{tool: pay}", "{agent: a, tools: {pay: 1}, repeat: 1}")
+    text = SHOP.replace("tasks: 200", "tasks: 800").replace("{tool: pay}", "{agent: a, tools: {pay: 1}, repeat: 1}")
     text = text.replace("repeat: 1, next", "next")
     (found,) = study(text, steps="workflow.steps.buy.repeat=1,2,5,10").steps
     assert [one.steps for one in found.bins] == [1, 2, 5, 10]

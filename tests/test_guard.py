@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from coordsim.models.simulate import Load
 from coordsim.models.system import System
-from coordsim.sim.analysis.result import REJECTIONS, Result
+from coordsim.sim.analysis.result import Result
 from coordsim.sim.engine.errors import ScenarioError
-from coordsim.sim.engine.incidents import Calls
+from coordsim.sim.engine.incidents import OPEN, Calls
 from coordsim.sim.engine.pool import Pool
 
 from .scene import Data, accounts, fact, overlapped, parts, run, scene, statuses, steps, total
@@ -240,7 +240,10 @@ def test_a_call_that_waited_too_long_is_dropped(line: Data) -> None:
 
 def test_limits_are_asked_for_where_something_waits() -> None:
     """Refusing needs a rate, and dropping something to wait for."""
-    for field, message in (({"limited": "refuse"}, "needs `rate`"), ({"max_wait": "1 s"}, "needs `concurrency` or `rate`")):
+    for field, message in (
+        ({"limited": "refuse"}, "needs `rate`"),
+        ({"max_wait": "1 s"}, "needs `concurrency` or `rate`"),
+    ):
         with pytest.raises(ScenarioError, match=message):
             scene(tool(**field), CALL)
 
@@ -261,6 +264,7 @@ def test_a_fallback_answers_in_place_of_a_tool() -> None:
 
 def test_fallbacks_follow_one_another_and_may_fail() -> None:
     """t asks u, and u asks v; where v fails, too, the task does."""
+
     def world(last: float) -> Data:
         failing = {"latency": "1 s", "errors": 1.0}
         return {
@@ -283,7 +287,7 @@ def test_a_model_falls_back_to_another() -> None:
     spare: Data = {"kind": "llm", "prefill": "1 ms / token"}
     result = run({"agents": {"a": {"prompt": "500 tokens"}}, "models": {"llm": slow, "spare": spare}})
     assert parts(result) == pytest.approx({"recovery": 1, "inference": 0.5})
-    assert fact(result, "new_tokens") == 500
+    assert fact(result, "new_tokens") == 1000  # for either
 
 
 def test_a_person_answers_in_the_end() -> None:
@@ -309,7 +313,9 @@ def test_what_is_exhausted_goes_on_or_fails(exhausted: str, status: int) -> None
     ("spec", "duplicates", "seconds"),
     [({}, 0, 6), ({"repeatable": False}, 1, 6), ({"repeatable": False, "idempotent": True}, 0, 3)],
 )
-def test_work_done_twice_has_its_effect_twice_unless_it_carries_a_key(spec: Data, duplicates: int, seconds: float) -> None:
+def test_work_done_twice_has_its_effect_twice_unless_it_carries_a_key(
+    spec: Data, duplicates: int, seconds: float
+) -> None:
     """The first answer is lost on its way back; a component that knows the key does not do the work again."""
     spec = dict(spec)
     handling = {"timeout": "4 s", "retry": 2, "idempotent": spec.pop("idempotent", False)}
@@ -324,12 +330,11 @@ def test_work_done_twice_has_its_effect_twice_unless_it_carries_a_key(spec: Data
     }
     result = run(tool(node="there", **spec, handling=handling), slow, CALL)
     assert fact(result, "duplicates") == duplicates
-    assert result.totals["tools.t"] if False else True
     assert calls(result).attempts == 2
 
 
 def test_work_that_runs_on_has_its_effect() -> None:
-    """Cut off at 2 s, done at 3 s, and done again by the fallback's sibling attempt at 6 s: twice for one call."""
+    """Cut off at 2 s, done at 3 s, and done again at 7 s: twice for one call."""
     handling = {"timeout": "2 s", "retry": {"attempts": 2, "backoff": {"first": "2 s"}}, "on_timeout": "run on"}
     without = run(tool(repeatable=False, handling=handling), CALL)
     assert fact(without, "duplicates") == 1
@@ -476,5 +481,36 @@ def test_nothing_is_held_at_the_end(data: Data) -> None:
         if one.guard is not None and one.guard.bulk is not None:
             assert one.guard.bulk.inside == 0
     for counts in system.incidents.counts:
-        assert counts[4] == 0
-        assert sum(counts) >= 0
+        assert counts[OPEN] == 0
+
+
+# Streams
+
+
+def test_what_a_failed_attempt_has_told_is_not_told_again() -> None:
+    """Chunks of 10 tokens of an answer of 40, at 0.1 s each; slow and cut off at 4.5 s in the first attempt, and told by the second from there on."""
+    told: list[tuple[float, float]] = []
+    model = {"decode": "0.1 s / token", "handling": {"timeout": "4.5 s", "retry": 2}}
+    slow = {"faults": {"slow": {"on": "models.llm", "at": "999 s", "for": "2 s", "slow": 2}}}
+    system = System(scene({"agents": {"a": {"output": "40 tokens"}}, "models": {"llm": model}}, slow), 1, 0, "none")
+    load = Load(system)
+    call = system._calls["agents.a"]
+
+    def perform(branch: Any, listener: Any = None) -> Any:
+        return call.stream(branch, 10.0, lambda tokens, time, _parts: told.append((tokens, round(time - 1000, 6))))
+
+    step = load.entries[0].start
+    step.call = _Heard(call, perform)
+    step.only = step.plain = None
+    load.run()
+    assert told == [(10, 2.0), (20, 4.0), (30, 7.5), (40, 8.5)]
+
+
+class _Heard:
+    """A call that is listened to, whoever makes it."""
+
+    direct = False
+
+    def __init__(self, call: Any, perform: Any) -> None:
+        self.infer_account = call.infer_account
+        self.perform = perform

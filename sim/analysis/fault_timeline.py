@@ -5,6 +5,8 @@ changed from before the first trigger to after this one: calls that come to each
 
 A window is a fiftieth of the run, or long enough for some three hundred tasks; but six fit in before the first trigger, at least.
 
+Resources are known at snapshots, as `Result.totals` has them: where no task ends, queues in windows are a straight line.
+
 Leaves out: which of these made which (`models` book that as they run, in `Incidents`); what is not in windows.
 Checked: tests/test_faults_command.py.
 """
@@ -32,13 +34,14 @@ _NICE = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A time (s) in which a cause was at a component; `kind` is its effect, or `backlog`. `end` is that of the run if it never ended."""
+    """A time (s) in which a cause was at a component; `kind` is its effect, or `backlog`. `end` is that of the run if it is not `over`."""
 
     cause: str
     component: str
     kind: str
     start: float
     end: float
+    over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +118,12 @@ def timeline(
         raise ValueError(f"a window must be > 0 and fit into the {stop - start:.4g} s of the run, got {width:g} s")
     if (stop - start) / width > MOST_WINDOWS:
         raise ValueError(f"a window of {width:g} s makes more than {MOST_WINDOWS} of them; take a longer one")
-    edges = start + width * np.arange(int((stop - start) / width * (1 + 1e-12)) + 1)
+    number = int((stop - start) / width * (1 + 1e-12))
+    edges: Array = start + width * np.arange(number + 1, dtype=np.float64)
     times = edges[1:]
     arrivals = whole.stride * np.histogram(whole.tasks[:, ARRIVAL], edges)[0] / width
     good = whole.stride * np.histogram(whole.tasks[measure.within(whole, limits), END], edges)[0] / width
-    present = run.number_in_system(times)
+    present = _in_system(whole, times)
     known = [one for one in spans if one[1] < one[2]]
     judged: tuple[Collapse, ...] = ()
     if known and times.size > 1:
@@ -153,7 +157,8 @@ def periods_of(incidents: Incidents, end: float) -> list[Period]:
 
     def closed(turn: Turn | None, key: tuple[int, str, str], start: float) -> Period:
         cause, component, kind = key
-        return Period(incidents.causes[cause].name, component, kind, start, end if turn is None else turn.time)
+        stop = end if turn is None else turn.time
+        return Period(incidents.causes[cause].name, component, kind, start, stop, turn is not None)
 
     for turn in sorted(incidents.turns, key=lambda turn: turn.time):
         key = (turn.cause, turn.component, turn.kind)
@@ -184,6 +189,13 @@ def _width(length: float, tasks: int, before: Sequence[float]) -> float:
         return length
     size = 10.0 ** math.floor(math.log10(wanted))
     return max(one for one in _NICE if one * size <= wanted * (1 + 1e-9)) * size
+
+
+def _in_system(run: Result, times: Array) -> Array:
+    """Return the tasks in the system at each time; those that the end of the run cuts off are there until after it."""
+    ended = np.sort(run.tasks[run.finished, END])
+    arrived = np.searchsorted(run.tasks[:, ARRIVAL], times, side="right")
+    return np.asarray(run.stride * (arrived - np.searchsorted(ended, times, side="right")), dtype=np.float64)
 
 
 def _queues(run: Result, edges: Array) -> dict[str, Array]:
@@ -224,7 +236,7 @@ class _Windows:
         backlogs = {
             (one.component, one.cause): None
             for one in self.periods
-            if one.kind == BACKLOG and one.start < until <= one.end
+            if one.kind == BACKLOG and one.start < until and (one.end >= until or not one.over)
         }
         return Trigger(
             name=name,
@@ -239,7 +251,11 @@ class _Windows:
 
     def _pressures(self, first: float, since: float, until: float) -> tuple[Pressure, ...]:
         """Return calls per task at each component, before `first` and from `since` to `until`; the most risen first."""
-        ends = np.array([[self.edges[0], first], [since, max(until, since)]])
+        known = np.array([0.0, *(snapshot.time for snapshot in self.run.snapshots)])
+        # Between snapshots totals are a straight line, and where few tasks end there are few.
+        calm, since = known[known <= first][-1], known[max(int(np.searchsorted(known, since, side="right")) - 1, 0)]
+        until = known[min(int(np.searchsorted(known, until, side="left")), known.size - 1)]
+        ends = np.array([[min(self.edges[0], calm), calm], [since, max(until, since)]])
         arrived = [
             np.count_nonzero((self.run.rows[:, ARRIVAL] >= a) & (self.run.rows[:, ARRIVAL] < b)) for a, b in ends
         ]

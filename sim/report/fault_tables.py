@@ -14,11 +14,11 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from typing import Any
 
 from ..analysis.fault_study import FAULT, HANDLING, Cost, LevelRow, Metric, StudyResult
-from ..analysis.fault_timeline import BACKLOG, Timeline
+from ..analysis.fault_timeline import BACKLOG, Period, Timeline
 from ..analysis.statistics import Estimate
 from ..engine.incidents import OUTCOMES
 from .fault_words import sentences
@@ -76,7 +76,7 @@ def _costs(found: StudyResult) -> Iterator[Table]:
         if rows:
             names = list(rows[0].metrics)
             columns = [part for name in names for part in (NAMES.get(name, name), "")]
-            cells = [(_named(one.name), *(c for n in names for c in _added(n, one.metrics[n]))) for one in rows]
+            cells = [(one.name, *(c for n in names for c in _added(n, one.metrics[n]))) for one in rows]
             having = ("as it is", *(c for n in names for c in _cells(rows[0].metrics[n].having, n)))
             yield Table(title, (kind, *columns), "<" + "><" * len(names), (having, *cells), note)
 
@@ -89,10 +89,6 @@ def _added(name: str, metric: Metric) -> tuple[str, str]:
 def _cells(one: Estimate | None, name: str) -> tuple[str, str]:
     shown = show(one, unit_of(name))
     return shown.value, shown.error
-
-
-def _named(name: str) -> str:
-    return name
 
 
 def _reach(found: StudyResult) -> Iterator[Table]:
@@ -108,13 +104,29 @@ def _reach(found: StudyResult) -> Iterator[Table]:
             *_both(reach.delayed, "share"),
             show(reach.delayed_unstruck, "share").value,
             show(reach.delay, "s").text if reach.delayed.value else NOTHING,
+            show(reach.unfinished, "share").value,
             str(reach.rescued + reach.sooner),
         )
         for one, reach in reached
     )
-    columns = ("fault", "struck", "failed", "", "not struck", "delayed", "", "not struck", "later", "better off")
-    note = f"of {reached[0][1].tasks} pairs of tasks; better off: tasks that fail without the fault, or are over 1 % slower"
-    yield Table("Whom each fault reached", columns, "<>><>><>>>", rows, note)
+    columns = (
+        "fault",
+        "struck",
+        "failed",
+        "",
+        "not struck",
+        "delayed",
+        "",
+        "not struck",
+        "later",
+        "no end",
+        "better off",
+    )
+    note = (
+        f"of {reached[0][1].tasks} pairs of tasks; no end: not before that of the run; better off: tasks that fail without the "
+        "fault, or are over 1 % slower"
+    )
+    yield Table("Whom each fault reached", columns, "<>><>><>>>>", rows, note)
 
 
 def _both(one: Estimate, unit: str) -> tuple[str, str]:
@@ -184,20 +196,22 @@ def _seconds(value: float, never: str = NOTHING) -> str:
 
 
 def _moments(one: Timeline) -> Iterator[Table]:
-    """Yield the timeline: all turns, with a window between them where goodput is another than in the one before."""
-    turns = [(m.time, f"{m.cause} {m.what}" if m.kind != BACKLOG else f"backlog {m.what}, of {m.cause}", m.component)
-             for m in one.cascade.moments if m.what != "window" and m.time >= one.start]  # fmt: skip
+    """Yield the timeline: turns in order of time, and windows between them."""
+    # A short queue now and then is nothing to tell.
+    told = [p for p in one.periods if p.start >= one.start and (p.kind != BACKLOG or p.end - p.start >= one.window)]
+    begun = [(p.start, 1, _turn(p, "begins"), p.component) for p in told]
+    turns = sorted(begun + [(p.end, 0, _turn(p, "ends"), p.component) for p in told if p.over])
     if not turns:
         return
     room = max(_MOST_MOMENTS - len(turns), 10)
     step = max(1, -(-len(one.times) // room))
     lines: list[tuple[float, int, tuple[str, ...]]] = [
-        (time, 0, (plain(time, "s", 4), what, where, "", "", "")) for time, what, where in turns[:_MOST_MOMENTS]
+        (time, 0, (plain(time, "s", 4), what, where, "", "", "")) for time, _, what, where in turns[:_MOST_MOMENTS]
     ]
     for place in range(0, len(one.times), step):
         last = min(place + step, len(one.times))
         rates = (sum(values[place:last]) / (last - place) for values in (one.arrivals, one.good))
-        waiting = plain(one.in_system[last - 1], "")
+        waiting = f"{one.in_system[last - 1]:,.0f}"
         time = one.times[last - 1]
         lines.append((time, 1, (plain(time, "s", 4), "", "", *(plain(rate, "1/s") for rate in rates), waiting)))
     rows = tuple(row for _, _, row in sorted(lines, key=lambda line: line[:2]))
@@ -207,6 +221,10 @@ def _moments(one: Timeline) -> Iterator[Table]:
     )
     columns = ("time", "what", "where", "arrivals", "goodput", "in system")
     yield Table(f"What happened in replication {one.replication}", columns, "><<>>>", rows, note)
+
+
+def _turn(one: Period, what: str) -> str:
+    return f"backlog {what}, of {one.cause}" if one.kind == BACKLOG else f"{one.cause} {what}"
 
 
 def _levels(found: StudyResult) -> Iterator[Table]:
@@ -255,8 +273,7 @@ def to_json(found: StudyResult) -> str:
 
 
 def _fields(found: StudyResult) -> dict[str, Any]:
-    data = {name: getattr(found, name) for name in StudyResult.__slots__}
-    return {name: _data(value) for name, value in data.items()}
+    return {one.name: _data(getattr(found, one.name)) for one in fields(found)}
 
 
 def _data(value: Any) -> Any:
@@ -287,31 +304,34 @@ def to_csv(found: StudyResult) -> str:
     return out.getvalue()
 
 
-def _rows(found: StudyResult) -> Iterator[tuple[str, str, str, str, Estimate | float]]:
+Row = tuple[str, str, str, str, Estimate | float]
+
+
+def _rows(found: StudyResult) -> Iterator[Row]:
     for cost in found.costs:
         yield from (_cost_row(cost, name, what) for name in cost.metrics for what in ("having", "without", "added"))
         if cost.reach is not None:
-            for name in type(cost.reach).__slots__:
-                yield "reach", cost.name, "", name, getattr(cost.reach, name)
+            reach = cost.reach
+            yield from (("reach", cost.name, "", one.name, getattr(reach, one.name)) for one in fields(reach))
     for cause in found.causes:
-        for name in OUTCOMES:
-            yield "strikes", cause.name, "", name, cause.outcomes[name]
-    line = found.timeline
+        yield from (("strikes", cause.name, "", name, cause.outcomes[name]) for name in OUTCOMES)
+    yield from _timeline_rows(found.timeline)
+    for level in found.levels:
+        shares = {f"utilization {name}": one for name, one in level.utilization.items()}
+        measured = {**level.metrics, **shares}
+        yield from (("level", found.knob, level.shown, name, one) for name, one in measured.items())
+    for steps in found.steps:
+        yield from (("steps", steps.name, f"{one.steps:g}", "success", one.success) for one in steps.bins)
+        yield "steps", steps.name, "", "half_life", steps.fit.half_life
+
+
+def _timeline_rows(line: Timeline) -> Iterator[Row]:
     series = {"arrivals": line.arrivals, "goodput": line.good, "in_system": line.in_system}
     series |= {f"queue {name}": values for name, values in line.queues.items()}
     for name, values in series.items():
         for time, value in zip(line.times, values, strict=True):
             yield "timeline", str(line.replication), f"{time:g}", name, value
-    for level in found.levels:
-        for name, one in level.metrics.items():
-            yield "level", found.knob, level.shown, name, one
-        for name, one in level.utilization.items():
-            yield "level", found.knob, level.shown, f"utilization {name}", one
-    for steps in found.steps:
-        for bin_ in steps.bins:
-            yield "steps", steps.name, f"{bin_.steps:g}", "success", bin_.success
-        yield "steps", steps.name, "", "half_life", steps.fit.half_life
 
 
-def _cost_row(cost: Cost, name: str, what: str) -> tuple[str, str, str, str, Estimate | float]:
+def _cost_row(cost: Cost, name: str, what: str) -> Row:
     return cost.kind, cost.name, what, name, getattr(cost.metrics[name], what)
