@@ -80,7 +80,6 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
     from .sim.report.fault_plot import page
     from .sim.report.shipped import find
 
-    width = None if window is None else seconds_of("--window", window)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, horizon, None))
     plan = make_plan(loaded, StudyOptions(handling, rise, levels, along, steps))
     count = replications or min(loaded.replications, MOST_REPLICATIONS)
@@ -96,7 +95,7 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
     try:
         with _bar(loaded.name, quiet) as bar:
             found = run_plan(
-                simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=width,
+                simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=window and seconds_of("--window", window),
                 workers=workers or cores(), progress=bar,
             )  # fmt: skip
     except FaultStudyInterrupted as stop:

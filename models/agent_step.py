@@ -17,9 +17,10 @@ from .context import WRONG_GUESSES
 from .control import Control
 from .line import Line
 from .memory_use import MemoryUse
+from .parallel import fork_number, in_parallel
 from .plain_call import compiled
 from .service import Service
-from .steps import Flow, Process, Walk, fork_number, in_parallel, retriever
+from .steps import Flow, Process, Walk, retriever
 from .task_run import TaskRuns
 from .workflow import END, NONE, START, AgentStep, Markov
 

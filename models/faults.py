@@ -112,12 +112,12 @@ Components = Annotated[
     tuple[str, ...],
     BeforeValidator(lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]),
     PlainSerializer(lambda value: value[0] if len(value) == 1 else list(value)),
-    Field(min_length=1),
 ]
 Times = Annotated[
     tuple[Duration, ...],
-    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
-    Field(min_length=1),
+    BeforeValidator(
+        lambda value: value if isinstance(value, list | tuple) else [value], json_schema_input_type=str | list[str]
+    ),
 ]
 
 
@@ -178,6 +178,13 @@ class Fault(Spec):
         return self.hang is not None or self.down == "hang"
 
     @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        for name in ("on", "at"):
+            if getattr(self, name) == ():
+                raise SpecProblem(name, "must have at least 1 item; got an empty list")
+        return self
+
+    @model_validator(mode="after")
     def _one_effect(self) -> Self:
         given = [name for name in EFFECTS if getattr(self, name) is not None]
         if len(given) != 1:
@@ -201,11 +208,7 @@ class Fault(Spec):
         if self.mtbf is not None and self.mtbf.mean + (0.0 if self.mttr is None else self.mttr.mean) == 0:
             yield SpecProblem("mtbf", "must be > 0, or it comes again and again while no time passes")
         if self.effect == "evict":
-            if not self.comes_and_goes:
-                yield SpecProblem("evict", "needs `at` or `mtbf`: it happens at an instant")
-            for name in ("for", "mttr"):
-                if getattr(self, "for_" if name == "for" else name) is not None:
-                    yield SpecProblem(name, "must be left out: `evict` happens at an instant")
+            yield from self._of_an_instant()
             return
         if self.at is not None and self.for_ is None:
             yield SpecProblem("at", "needs `for`, how long it lasts")
@@ -216,5 +219,10 @@ class Fault(Spec):
         if self.each != "component" and self.mtbf is None:
             yield SpecProblem("each", "needs `mtbf`: only what comes by chance comes to each by itself")
 
-
-Faults = dict[str, Fault]
+    def _of_an_instant(self) -> Iterator[SpecProblem]:
+        """Yield what does not fit an effect that does not last."""
+        if not self.comes_and_goes:
+            yield SpecProblem("evict", "needs `at` or `mtbf`: it happens at an instant")
+        for name in ("for", "mttr"):
+            if getattr(self, "for_" if name == "for" else name) is not None:
+                yield SpecProblem(name, "must be left out: `evict` happens at an instant")

@@ -6,7 +6,7 @@ is taken out of whatever it waits for; or it runs on, and what it still takes th
 
 Leaves out: what an attempt is (`service`, `model_call`); failures of a whole task (`recovery`); an attempt that runs on does what it
 was waiting for, and nothing that would have come after it.
-Checked: tests/test_guard.py, tests/test_incidents.py.
+Checked: tests/test_guard.py, tests/test_let_go.py, tests/test_incidents.py.
 """
 
 from collections.abc import Callable, Generator
@@ -84,7 +84,8 @@ class Guard:
         branch.struck, began = [], branch.time
         limit = None if self.spec.within is None else began + self.spec.within
         try:
-            failure = yield from self._tries(branch, attempt, None if alone else second or attempt, limit, fallback is not None)
+            beside = None if alone else second or attempt
+            failure = yield from self._tries(branch, attempt, beside, limit, fallback is not None)
             struck, outcome = branch.struck, RECOVERED
             if failure is not None:
                 outcome = DEGRADED
@@ -190,15 +191,9 @@ class Guard:
         until = None if spec.timeout is None else at + spec.timeout
         until = limit if until is None else until if limit is None else min(until, limit)
         failure: CallFailed | None = None
-        before, first = branch.parts[:], branch.mark()
+        before = branch.parts[:]
         try:
-            try:
-                body = self._body(branch, attempt, second, number)
-                failure = yield from self._in_time(branch, body, until)
-            except CallFailed as failed:
-                failure = failed
-                if failed.over is not None and branch.time > failed.over:
-                    branch.cut_off(before, first, self.recovery, at, failed.over)
+            failure = yield from self._outcome(branch, self._body(branch, attempt, second, number), until)
             if self.gated:
                 yield from self._settle(branch)
         except BaseException:
@@ -215,6 +210,16 @@ class Guard:
             self.counts.useful += self._worked(branch, before)
         self._heed(branch, failure, ticket)
         return failure, True
+
+    def _outcome(self, branch: Branch, body: Script, until: float | None) -> Generator[None, Any, CallFailed | None]:
+        """Make an attempt that must be over at time `until`; return how it failed."""
+        before, first, at = branch.parts[:], branch.mark(), branch.time
+        try:
+            return (yield from self._in_time(branch, body, until))
+        except CallFailed as failed:
+            if failed.over is not None and branch.time > failed.over:
+                branch.cut_off(before, first, self.recovery, at, failed.over)
+            return failed
 
     def _settle(self, branch: Branch) -> Script:
         """Let the clock come to the branch: who is let in, and what has become of others, is told in its order."""

@@ -1,6 +1,6 @@
 """Who hears of the output of a model's call as it comes.
 
-Checked: tests/test_streaming_calls.py, tests/test_guard.py.
+Checked: tests/test_streaming_calls.py, tests/test_let_go.py.
 """
 
 import math

@@ -1,7 +1,7 @@
 """How an agent uses a memory: read before it thinks, write after, and summarize when the context has grown too large.
 
 Leaves out: another store or model in place of one that fails for good, for reads and writes (`fallback` of a memory).
-Checked: tests/test_memory.py, tests/test_guard.py.
+Checked: tests/test_memory.py, tests/test_let_go.py.
 """
 
 from collections.abc import Callable, Generator
@@ -113,9 +113,7 @@ class Summary:
         output = system.draws.stream(f"{caller}/output", spec.to)
         self.call = system.new_call(caller, server, line, 0.0, output, system.homes[home])
         system.prompts.append(0.0)
-        for call in (self.call, self.call.fallback, self.call.second):
-            if call is not None:
-                call.infer_account = system.ledger.account("context", call.server.name, "summarize")
+        self.call.books_under(system, "summarize")
         self.per_token = system.bytes_per_token
 
     def run(self, branch: Branch) -> Script:

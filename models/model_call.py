@@ -5,7 +5,7 @@ task are new: their prefill is inference. The rest is carried: what the cache st
 it does not is prefilled again, and both are context. The time of a call splits by these shares, carried tokens first.
 
 Leaves out: servers that batch, which `served` has; hedges of a call that is listened to.
-Checked: tests/test_model_call.py, tests/test_context.py; tests/test_streaming_calls.py, tests/test_guard.py.
+Checked: tests/test_model_call.py, tests/test_context.py; tests/test_streaming_calls.py, tests/test_let_go.py.
 """
 
 import copy
@@ -156,6 +156,13 @@ class ModelCall:
             yield from guard.call(branch, attempt, fallback, second, alone)
         finally:
             branch.state.again = 0
+
+    def books_under(self, system: "System", name: str) -> None:
+        """Book its inference as `context`, under a name, and that of the models that stand in for it."""
+        self.infer_account = system.ledger.account("context", self.server.name, name)
+        for other in (self.fallback, self.second):
+            if other is not None:
+                other.books_under(system, name)
 
     def _by(self, other: "ModelCall", listener: Listener | None) -> Attempt:
         """Return how another model is asked in place of this one."""

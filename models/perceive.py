@@ -24,9 +24,10 @@ from .control import Control
 from .failure import TaskFailed
 from .intake import Intake
 from .media_stream import Feed
+from .parallel import fork_number, lag
 from .perceive_step import Fusion, Keep, PerceiveStep
 from .perceive_stream import Streams
-from .steps import Flow, Process, Walk, fork_number, lag
+from .steps import Flow, Process, Walk
 
 if TYPE_CHECKING:
     from .system import System
@@ -302,7 +303,7 @@ class Keeper:
             output = system.draws.stream(f"{caller}/output", keep.summary)
             self.call = system.new_call(caller, server, line, 0.0, output, system.homes[home])
             system.prompts.append(0.0)
-            self.call.infer_account = system.ledger.account("context", server.name, "summarize")
+            self.call.books_under(system, "summarize")
 
     def keep(self, branch: Branch, before: float, visit: int) -> Script:
         """Note what this visit brought behind the first `before` tokens, and let older ones go."""

@@ -23,7 +23,7 @@ from .control import Control
 from .failure import TaskFailed
 from .pipeline_step import PipelineStep
 from .stages import AgentStage, Failed, Inlet, Listening, ServiceStage, Turn, Worker
-from .steps import Flow, Process, Walk, fork_number
+from .steps import Flow, Process, Walk
 
 if TYPE_CHECKING:
     from .system import System

@@ -124,6 +124,7 @@ class Load:
         self.draining = False
         self.arriving = True
         self.on_end: Callable[[Task], None] | None = None
+        self.ledger.on_complete = self.still
         self.cut_off = self.workload.horizon is not None or self.workload.drain is not None
         self.ledger.clips = self.cut_off or system.cancels
 

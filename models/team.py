@@ -23,6 +23,7 @@ from .context import AGENT_MESSAGES, Context
 from .failure import TaskFailed
 from .line import cross
 from .network import Channel
+from .parallel import straggled, until_join
 from .step import DONE
 from .steps import (
     EvaluatorProcess,
@@ -31,8 +32,6 @@ from .steps import (
     Process,
     Walk,
     WorkflowProcess,
-    straggled,
-    until_join,
 )
 from .team_context import Meeting, Member, Message, Seat, Voice, conclude, hold
 from .team_graph import run_graph

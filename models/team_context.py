@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
 from .context import Context
-from .steps import fork_number
+from .parallel import fork_number
 
 if TYPE_CHECKING:
     from .system import System

@@ -15,7 +15,7 @@ from ..sim.engine.branch import Branch, Join
 from ..sim.engine.draws import lane
 from ..sim.engine.relay import Piece, Relay
 from .failure import TaskFailed
-from .steps import straggled, until_join
+from .parallel import straggled, until_join
 from .team_context import Meeting, Message, Seat
 
 if TYPE_CHECKING:

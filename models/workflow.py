@@ -177,7 +177,9 @@ class WorkflowStep(Step):
 
     @model_validator(mode="after")
     def _only_as_a_whole(self) -> "WorkflowStep":
-        for name in sorted(self.handling.model_fields_set - {"retry", "within"}):
+        for name in sorted(set(Handling.model_fields) - {"retry", "within"}):
+            if not self.handling.says(name):
+                continue
             raise SpecProblem(("handling", name), "is for calls of a component; a workflow has `retry` and `within`")
         return self
 

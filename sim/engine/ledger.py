@@ -204,6 +204,7 @@ class Ledger:
     stride: int = 1
     resources: list[Any] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    on_complete: Callable[[], None] | None = None  # told when what ran on after the end of a task is over
     _snapshot_every: int = SNAPSHOT
     _blocks: list[np.ndarray] = field(default_factory=list)
     _rows: int = 0
@@ -294,6 +295,8 @@ class Ledger:
         assert task.tail is not None
         self._write(task, *task.tail)
         del self.lingering[task.index]
+        if self.on_complete is not None:
+            self.on_complete()
 
     def _write(self, task: Task, end: float, status: int, parts: list[float]) -> None:
         overlapped = 0.0 if task.overlapped is None else sum(task.overlapped)
