@@ -150,7 +150,7 @@ def _retries(scenario: "Scenario") -> Iterator[Change]:
             if service.errors is not None:
                 yield f"{kind}.{name}.errors", "0"
                 if service.handling.retry.attempts > 1:
-                    yield f"{kind}.{name}.handling.retry.attempts", "1"
+                    yield f"{kind}.{name}.handling.retry", "1"
     for name, modality in scenario.modalities.items():
         if modality.errors:
             yield f"modalities.{name}.errors", "0"

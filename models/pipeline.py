@@ -21,6 +21,7 @@ from ..sim.engine.relay import Piece
 from .context import BARGE_INS, TTFA
 from .control import Control
 from .failure import TaskFailed
+from .parallel import fork_number
 from .pipeline_step import PipelineStep
 from .stages import AgentStage, Failed, Inlet, Listening, ServiceStage, Turn, Worker
 from .steps import Flow, Process, Walk

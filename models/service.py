@@ -258,8 +258,10 @@ class Service:
             if self.undo is not None:
                 self.undo(branch, ordinal)
             state.tokens += tokens
-        finally:
+        except Exception:  # not where the run is over, or the branch was cancelled: what is cut off has no end
             branch.close_span(span, self.call_account, began)
+            raise
+        branch.close_span(span, self.call_account, began)
 
     def _serve_once(
         self, branch: "Branch", ordinal: int, work: float, size: float, early: float, effect: Effect

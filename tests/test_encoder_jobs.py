@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordsim.models.model_call import ModelCall
 from coordsim.models.failure import TaskFailed
+from coordsim.models.model_call import ModelCall
 from coordsim.models.serving.ahead import AheadReplica
 from coordsim.models.serving.encoding import Job
 from coordsim.models.serving.kv_cache import KvCache

@@ -436,7 +436,7 @@ def test_every_change_is_one_that_set_can_make() -> None:
         "models.api.limits.concurrency": "null",
         "encoders.eye.shared": "false",
         "tools.t.errors": "0",
-        "tools.t.handling.retry.attempts": "1",
+        "tools.t.handling.retry": "1",
         "modalities.image.errors": "0",
         "modalities.image.attempts": "1",
     }

@@ -31,26 +31,32 @@ Z999 = 3.29  # of a 99.9 % interval, over hundreds of independent tasks
 # Every scenario that ships beside `theory`, and how many tasks of it a quick run takes; None: all of its trace.
 TASKS = {
     "chat-vs-agent": 30,
+    "checkpointing": 20,
     "coding-agent": 60,
     "coordination-paradox": 60,
     "coordination-paradox-induced": 60,
     "document-rag": 60,
     "debate": 16,
+    "demo-vs-production": 48,
     "gpu-resident": 16,
     "kv-pressure": 12,
     "llama-on-h100": 20,
     "modality-scaling": 10,
     "multimodal-copilot": 12,
+    "provider-outage": 30,
     "quickstart": 100,
     "replay-azure-code": None,
     "replay-mooncake": None,
     "research-team": 12,
+    "retry-storm": 300,
     "runtime-comparison": 16,
     "sub-50ms-inference": 60,
     "video-qa": 20,
     "voice-assistant": 16,
     "web-agent": 12,
 }
+# Of which a larger share of tasks may fail than of those that are not about faults: what the one can lose at most.
+FAILING = {"demo-vs-production": 0.25}
 EVERY = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 
 
@@ -115,7 +121,7 @@ def test_a_scenario_runs_and_every_second_is_explained(name: str) -> None:
         assert len(times) == result.arrived > 0
         parts = np.sum([result.category(category) for category in CATEGORIES], axis=0)
         np.testing.assert_allclose(parts, result.response_times, rtol=1e-9)
-        assert sum(result.failures.values()) <= 0.02 * result.arrived
+        assert sum(result.failures.values()) <= FAILING.get(name, 0.02) * result.arrived
 
 
 @pytest.mark.parametrize("name", TASKS)

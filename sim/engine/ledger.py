@@ -362,6 +362,7 @@ class Ledger:
             from .watchdog import stuck
 
             raise stuck(list(self.live.values()))
+        scripts = [task.trunk.script for task in self.live.values()]  # closed at the very end: they may give back what they hold
         for task in list(self.live.values()):
             assert horizon is not None
             task.trunk.parts = self._cut(task, horizon)
@@ -375,6 +376,7 @@ class Ledger:
         if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
             self._integrate(self.sim.now)  # branches may have run on after the last task, and resources know of that
             self.snapshots.append(self.snapshot())
+        scripts.clear()
 
     def _cut(self, task: Task, horizon: float) -> list[float]:
         """Return the parts of an unfinished task up to `horizon`, and clip its spans there.
