@@ -95,7 +95,7 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
     try:
         with _bar(loaded.name, quiet) as bar:
             found = run_plan(
-                simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=window and seconds_of("--window", window),
+                simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=None if window is None else seconds_of("--window", window),
                 workers=workers or cores(), progress=bar,
             )  # fmt: skip
     except FaultStudyInterrupted as stop:

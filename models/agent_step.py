@@ -254,7 +254,7 @@ class ToolUse:
         self.lines[likely][0].waste(branch, most)
         return 0.0
 
-    def _walk(self, name: str, ahead: float) -> Callable[[Branch], Script]:
+    def _walk(self, name: str, ahead: float) -> Callable[[Branch], Generator[None, Any, Any]]:
         service, line = self.lines[name]
         return lambda child: service.call(child, line, ahead)
 

@@ -106,7 +106,7 @@ class Context:
             child.media = self.media
         return child
 
-    def copy(self) -> "Context":
+    def snapshot(self) -> "Context":
         """Return the context of a trunk as it is now, to go back to."""
         twin = copy.copy(self)
         for name in ("seen", "cached", "known", "prompted", "memory", "held"):

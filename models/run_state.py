@@ -83,7 +83,7 @@ class Saved:
         self.durable = durable
         self.parts = branch.parts[:]
         self.first = branch.mark()
-        self.state: Context = branch.state.copy()
+        self.state: Context = branch.state.snapshot()
         self.path = run.path[:]
         self.position = [calls - again for calls, again in zip(branch.calls, run.redone, strict=True)]
         self.steps = branch.facts[STEPS] - run.steps_redone
@@ -173,7 +173,7 @@ class Run:
         self.fresh = bool(saved.path)
         self.redone = [calls - there for calls, there in zip(branch.calls, saved.position, strict=True)]
         self.steps_redone = branch.facts[STEPS] - saved.steps
-        branch.state = saved.state.copy()
+        branch.state = saved.state.snapshot()
         del self.saves[self.saves.index(saved) + 1 :]
         self.damage = [Damage(spoiled, left) for spoiled, left in saved.damage]
         self.noticed = None

@@ -8,6 +8,7 @@ Checked: tests/test_recovery.py.
 """
 
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
@@ -39,7 +40,7 @@ class Worker(Condition):
             spec = fault.spec
             if spec.each == "task":
                 clock = self.system.once(
-                    f"faults.{fault.name}", lambda name=fault.name, spec=spec: TaskClock(self.system.draws, name, spec)
+                    f"faults.{fault.name}", partial(TaskClock, self.system.draws, fault.name, spec)
                 )
                 self.own.append((fault, clock))
             if spec.corrupt is not None:
@@ -154,13 +155,13 @@ class Worker(Condition):
         self.present[branch] = None
         for fault, clock in self.own if run is not None else ():
             assert run is not None
-            timer = run.timer(fault.name, lambda fault=fault, clock=clock: Timer(fault, clock))
+            timer = run.timer(fault.name, partial(Timer, fault, clock))
             timer.inside[branch] = None
             if timer.alarm is None:
                 if timer.left < 0:
                     timer.left = clock.next(branch.index, timer.ordinal)
                 timer.since = self.sim.now
-                timer.alarm = self.runs.alarms.set(timer.since + timer.left, lambda timer=timer: self._ring(timer))
+                timer.alarm = self.runs.alarms.set(timer.since + timer.left, partial(self._ring, timer))
 
     def _release(self, branch: Branch, run: Run | None) -> None:
         self.present.pop(branch, None)

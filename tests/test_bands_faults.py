@@ -21,13 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from coordsim.models.simulate import simulate
 from coordsim.sim.analysis.collapse import Collapse, collapses
 from coordsim.sim.analysis.reliability import BetaSuccess, availability, pass_at
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.engine import incidents
 
 from .scene import Data, merged, run, steps
-from .test_scenarios import SHARED, Z999
+from .test_scenarios import SHARED, Z999, mean_of, shipped
 
 Flags = npt.NDArray[np.bool_]
 
@@ -357,3 +358,58 @@ def test_a_component_that_breaks_and_is_repaired_is_up_as_often_as_theory_says()
         share, cycles = mtbf / (mtbf + mttr), 60_000.0 / (mtbf + mttr)
         error = share * (1 - share) * (2 / cycles) ** 0.5  # of an alternating renewal process, both parts exponential
         assert up(mtbf, mttr) == pytest.approx(share, abs=Z999 * error)
+
+
+# -- What the scenarios that ship answer
+
+
+def test_the_shipped_storm_outlives_its_cause_and_a_budget_ends_it() -> None:
+    """Nothing is done in the last two minutes, unless retries have a budget: then it is all that arrives."""
+    assert goodput(simulate(shipped("retry-storm", 1500)), 150, 250) == 0
+    spared = simulate(shipped("retry-storm", 1500, tools__search__handling__retry__budget="10 %"))
+    assert goodput(spared, 200, 250) > 0.9
+
+
+def test_checkpoints_cost_what_dalys_model_says_and_are_best_between_too_many_and_too_few() -> None:
+    """The mean T_total is the closed form's within 5 % at 1, 7 and 40 steps, and least at 7."""
+    m, d, cost, step, work = 1800.0, 30.0, 5.0, 20.0, 2500.0
+    found = {}
+    for every in (1, 7, 40):
+        result = simulate(shipped("checkpointing", 150, orchestrator__checkpoint__every=str(every)))
+        found[every] = float(result.response_times.mean())
+        w = every * step
+        # Of the tasks drawn: their work is not the mean's.
+        share = float(result.fact("steps").sum() / result.arrived) * step / work
+        assert 0.9 < share < 1.3  # steps that were lost are counted, too
+        expected = (m + d) * (np.exp((w + cost) / m) - 1) * work / w
+        assert found[every] == pytest.approx(expected, rel=0.1)
+    assert found[7] < 0.95 * min(found[1], found[40])
+
+
+def test_a_fallback_and_not_retries_carries_an_agent_through_an_outage() -> None:
+    """As it is a fifth to two fifths of the tasks fail, with eight attempts fewer, with another model none."""
+    handling = "models__primary__handling__"
+    as_it_is, more, other = (
+        simulate(shipped("provider-outage", **{handling + name: value} if name else {}))
+        for name, value in (("", ""), ("retry__attempts", "8"), ("fallback", "backup"))
+    )
+    failed = [sum(one.failures.values()) / one.arrived for one in (as_it_is, more, other)]
+    assert 0.2 < failed[0] < 0.4
+    assert 0 < failed[1] < failed[0] / 1.5
+    assert failed[2] == 0
+    assert mean_of(other, "cost") > 1.4 * mean_of(simulate(shipped("provider-outage", faults="{}")), "cost")
+
+
+def test_a_demo_hides_what_production_shows() -> None:
+    """All tasks of the demo succeed; in production some fail by the rate limit, others are wrong, and pass^4 is less than success."""
+    demo = {"faults": "{}", "workload__arrivals__closed__users": "1", "workflow__steps__work__repeat": "4"}
+    easy = simulate(shipped("demo-vs-production", **demo))
+    assert easy.right.all()
+    real = simulate(shipped("demo-vs-production"))
+    assert set(real.failures) >= {"models.llm: overloaded"}
+    assert 0.75 < real.right.mean() < 0.93
+    assert (real.done & ~real.right).any()
+    won = np.bincount((real.tasks[:, 0] % 60).astype(int), real.right, 60)
+    tries = np.bincount((real.tasks[:, 0] % 60).astype(int), minlength=60)
+    alone = float(real.right.mean()) ** 4
+    assert alone < pass_at(won, tries, 4).value < real.right.mean() - 0.03

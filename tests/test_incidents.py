@@ -114,7 +114,7 @@ class Watched:
 
 
 TARGETS = ["tools.t", "tools.u", "models.m", "models.n"]
-WHEN = st.one_of(
+WHEN: Any = st.one_of(
     st.just({}),
     st.fixed_dictionaries(
         {"at": st.sampled_from(["0 s", "5 s", "12 s"]), "for": st.sampled_from(["1 s", "8 s", "40 s"])}
@@ -221,5 +221,7 @@ def test_ten_thousand_tasks_at_once_under_random_faults() -> None:
     ledger = run.system.ledger
     assert ledger.ended == 12000
     assert max(snapshot.tasks_arrived - snapshot.tasks_ended for snapshot in ledger.snapshots) > 5000
-    struck = {cause.name: run.system.incidents.injected(number) for number, cause in enumerate(run.system.incidents.causes)}
+    struck = {
+        cause.name: run.system.incidents.injected(number) for number, cause in enumerate(run.system.incidents.causes)
+    }
     assert {name for name in faults if struck[name] >= 20} == set(faults), struck

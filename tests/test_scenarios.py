@@ -37,7 +37,7 @@ TASKS = {
     "coordination-paradox-induced": 60,
     "document-rag": 60,
     "debate": 16,
-    "demo-vs-production": 48,
+    "demo-vs-production": 72,
     "gpu-resident": 16,
     "kv-pressure": 12,
     "llama-on-h100": 20,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordsim.models.model_call import Listener, ModelCall
+from coordsim.models.listener import Listener
+from coordsim.models.model_call import ModelCall
 from coordsim.models.serving.ahead import AheadReplica
 from coordsim.models.serving.kv_cache import KvCache
 from coordsim.models.serving.places import Limits, Transfers

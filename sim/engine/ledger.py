@@ -362,7 +362,7 @@ class Ledger:
             from .watchdog import stuck
 
             raise stuck(list(self.live.values()))
-        scripts = [task.trunk.script for task in self.live.values()]  # closed at the very end: they may give back what they hold
+        scripts = [task.trunk.script for task in self.live.values()]  # they may give back what they hold: at the end
         for task in list(self.live.values()):
             assert horizon is not None
             task.trunk.parts = self._cut(task, horizon)

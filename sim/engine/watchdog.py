@@ -29,7 +29,10 @@ def stuck(tasks: Iterable[Task]) -> StuckError:
         for branch in under_way(task.trunk):
             for pool in branch.held or ():
                 holders.setdefault(id(pool), []).append(task.index)
-    after = {index: {other for _, holder in found for other in holders.get(id(holder), ())} for index, found in waiting.items()}
+    after = {
+        index: {other for _, holder in found for other in holders.get(id(holder), ())}
+        for index, found in waiting.items()
+    }
     circle = _circle(after)
     order = [*circle, *(index for index in waiting if index not in circle)]
     lines = [line for index in order[:MOST] for line in _lines(index, waiting[index], holders)]
