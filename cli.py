@@ -14,7 +14,6 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,7 +23,7 @@ import typer
 from .calibration import commands as calibration
 from .faults_command import faults
 from .scaling_command import scaling
-from .sim.report.terminal import Format, again, put, put_summary, say, warn
+from .sim.report.terminal import Format, again, progress_bar, put, put_summary, say, warn
 
 if TYPE_CHECKING:
     from .models.scenario import Scenario
@@ -202,7 +201,7 @@ def compare(
         ANSWERS.check_free(out, overwrite)
     stopped = False
     try:
-        with _bar(loaded.name, quiet) as bar:
+        with progress_bar(loaded.name, quiet) as bar:
             found = run_comparison(loaded, replications=replications, workers=_processes(workers), progress=bar)
     except ComparisonInterrupted as stop:
         if stop.result is None:
@@ -355,7 +354,7 @@ def _replicate(scenario: Scenario, settings: Settings, workers: int | None, quie
     from .models.simulate import simulate
     from .sim.analysis.replicate import replicate
 
-    with _bar(scenario.name, quiet) as bar:
+    with progress_bar(scenario.name, quiet) as bar:
         return replicate(
             simulate, scenario, seed=scenario.seed, settings=settings, workers=_processes(workers), progress=bar
         )
@@ -365,17 +364,6 @@ def _processes(workers: int | None) -> int:
     from .sim.report.doctor import cores
 
     return workers or cores()
-
-
-def _bar(name: str, quiet: bool) -> AbstractContextManager[Any]:
-    """Return a context with a bar for progress; with None where nobody looks."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    from .sim.report.progress import Bar
-
-    return Bar(Console(stderr=True), name)
 
 
 def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Wanted) -> tuple[TaskView, str]:

@@ -7,14 +7,12 @@ Leaves out: what it does (`models.fault_study`, `sim.analysis.fault_study`), imp
 Checked: tests/test_faults_command.py.
 """
 
-import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .sim.report.terminal import Format, again, say, warn
+from .sim.report.terminal import Format, again, progress_bar, say, warn
 
 __all__ = ["faults"]
 
@@ -93,7 +91,7 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
     if not quiet:
         say(f"{len(plan.variants)} scenarios, {count} replications of each")
     try:
-        with _bar(loaded.name, quiet) as bar:
+        with progress_bar(loaded.name, quiet) as bar:
             found = run_plan(
                 simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=None if window is None else seconds_of("--window", window),
                 workers=workers or cores(), progress=bar,
@@ -108,14 +106,3 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
             say(f"written to {out}")
     if found.undecided:
         raise typer.Exit(INCONCLUSIVE)
-
-
-def _bar(name: str, quiet: bool) -> Any:
-    """Return a context with a bar for progress; with None where nobody looks."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    from .sim.report.progress import Bar
-
-    return Bar(Console(stderr=True), name)

@@ -6,14 +6,12 @@ Leaves out: what it does (`models.scaling`, `sim.analysis.scaling`), imported on
 Checked: tests/test_scaling_command.py.
 """
 
-import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .sim.report.terminal import Format, again, say, warn
+from .sim.report.terminal import Format, again, progress_bar, say, warn
 
 __all__ = ["scaling"]
 
@@ -97,7 +95,7 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
     if not quiet:
         say(f"{len(plan.variants)} scenarios, {settings.replications} replications of each")
     try:
-        with _bar(loaded.name, quiet) as bar:
+        with progress_bar(loaded.name, quiet) as bar:
             found = run_plan(
                 simulate_text, plan, seed=loaded.seed, settings=settings, metric=metric, unit=unit,
                 workers=workers or cores(), progress=bar,
@@ -112,14 +110,3 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
             say(f"written to {out}")
     if found.undecided:
         raise typer.Exit(INCONCLUSIVE)
-
-
-def _bar(name: str, quiet: bool) -> Any:
-    """Return a context with a bar for progress; with None where nobody looks."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    from .sim.report.progress import Bar
-
-    return Bar(Console(stderr=True), name)

@@ -10,15 +10,13 @@ Checked: tests/test_faults.py, tests/data/bad.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from ..sim.engine.distributions import CountDist, DurationDist
 from ..sim.engine.errors import listed
-from ..sim.engine.schema import or_scalar
+from ..sim.engine.shorthand import Shorthand
 from ..sim.engine.spec import Count, Duration, Factor, PositiveDuration, Share, Spec, SpecProblem
 
 EFFECTS = (
@@ -49,7 +47,7 @@ def _exponential(value: object) -> object:
 TimeTo = Annotated[DurationDist, BeforeValidator(_exponential)]
 
 
-class Chance(Spec):
+class Chance(Shorthand):
     """How often something goes wrong, per call: `rate`.
 
     With `after_error` the calls of a task are a Markov chain: that is the rate right after the last one went wrong, `rate` after one
@@ -61,11 +59,6 @@ class Chance(Spec):
     after_error: Share | None = None
     concentration: Factor | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_share(cls, data: Any) -> Any:
-        return data if isinstance(data, dict | Chance) else {"rate": data}
-
     @model_validator(mode="after")
     def _one_correlation(self) -> Self:
         if self.after_error is not None and self.concentration is not None:
@@ -73,14 +66,6 @@ class Chance(Spec):
                 "concentration", "goes without `after_error`: calls are correlated by the one or the other"
             )
         return self
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """Say that a share may stand for the mapping."""
-        written = handler(schema)
-        target = handler.resolve_ref_schema(written)
-        or_scalar(target, target["properties"]["rate"])
-        return written
 
     @property
     def never(self) -> bool:

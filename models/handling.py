@@ -7,14 +7,12 @@ Leaves out: what handling does as a run goes (`guard`, `policies`); what is done
 Checked: tests/test_guard.py, tests/data/bad.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, model_validator
 
 from ..sim.engine.distributions import DurationDist
-from ..sim.engine.schema import or_scalar
+from ..sim.engine.shorthand import Shorthand
 from ..sim.engine.spec import Duration, Factor, Name, PositiveCount, PositiveDuration, Share, Spec, SpecProblem
 
 MOST_ATTEMPTS = 100
@@ -38,49 +36,27 @@ class Backoff(Spec):
     jitter: Literal["none", "full", "equal", "decorrelated"] = "none"
 
 
-class Budget(Spec):
+class Budget(Shorthand):
     """Retries as a share of calls: each call earns `ratio` of a retry, and so many as `burst` may be saved.
 
     Source: token buckets of retries, as gRPC (proposal A6) and the AWS SDKs have them.
     """
 
+    short: ClassVar[str] = "ratio"
+
     ratio: Share = 0.1
     burst: PositiveCount = 10
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_share(cls, data: Any) -> Any:
-        return data if isinstance(data, dict | Budget) else {"ratio": data}
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """Say that a share may stand for the mapping."""
-        written = handler(schema)
-        target = handler.resolve_ref_schema(written)
-        or_scalar(target, target["properties"]["ratio"])
-        return written
-
-
-class Retry(Spec):
+class Retry(Shorthand):
     """Up to `attempts` in all, after failures of the kinds in `on`, as long as the `budget` has any."""
+
+    short: ClassVar[str] = "attempts"
 
     attempts: Annotated[PositiveCount, Field(le=MOST_ATTEMPTS)] = 3
     backoff: Backoff = Backoff()
     budget: Budget | None = None
     on: Annotated[tuple[Failure, ...], Field(min_length=1)] = FAILURES
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_count(cls, data: Any) -> Any:
-        return data if isinstance(data, dict | Retry) else {"attempts": data}
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """Say that a number of attempts may stand for the mapping."""
-        written = handler(schema)
-        target = handler.resolve_ref_schema(written)
-        or_scalar(target, target["properties"]["attempts"])
-        return written
 
 
 class Breaker(Spec):

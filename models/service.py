@@ -14,14 +14,12 @@ Checked: tests/test_tools.py, tests/test_guard.py; tests/test_theory.py (losses,
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import model_validator
 
 from ..sim.engine.branch import Branch, Wait
 from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
 from ..sim.engine.draws import lane as lane_of
-from ..sim.engine.schema import or_scalar
+from ..sim.engine.shorthand import Shorthand
 from ..sim.engine.spec import (
     Count,
     Money,
@@ -55,24 +53,11 @@ def _nobody(_wait: Any) -> None:
     """Nobody waits for what a wrong guess began."""
 
 
-class Errors(Spec):
+class Errors(Shorthand):
     """How often a call ends in an error: `rate`, or `after_error` right after this agent's last call was one."""
 
     rate: Share
     after_error: Share | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_share(cls, data: Any) -> Any:
-        return data if isinstance(data, dict | Errors) else {"rate": data}
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
-        """Say that a share may stand for the mapping."""
-        written = handler(schema)
-        target = handler.resolve_ref_schema(written)
-        or_scalar(target, target["properties"]["rate"])
-        return written
 
 
 class ServiceSpec(Spec):

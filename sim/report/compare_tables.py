@@ -15,12 +15,12 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from ..analysis.comparison import Ablation, ComparisonResult, Metric, Part, Point, Region, Saving, Switch
 from ..analysis.statistics import Estimate
 from .answers import Answers
+from .files import plain_data
 from .layout import Report, Table
 from .numbers import NOTHING, plain, show, unit_of
 from .region import statement as region_statement
@@ -82,7 +82,7 @@ def statement(found: ComparisonResult) -> str:
 
 def to_json(found: ComparisonResult) -> str:
     """Return a comparison as JSON."""
-    data = {KEY: VERSION, "statement": statement(found), **_plain(found)}
+    data = {KEY: VERSION, "statement": statement(found), **plain_data(found)}
     if found.region is not None:
         data["region"] = {"statement": region_statement(found.region), **data["region"]}
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -301,19 +301,6 @@ def _value(estimate: Estimate, unit: str) -> str:
 def _two(estimate: Estimate, unit: str) -> tuple[str, str]:
     shown = show(estimate, unit)
     return shown.value, shown.error
-
-
-def _plain(value: Any) -> Any:
-    """Return plain data for JSON."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
 
 
 def _rows(found: ComparisonResult) -> Iterator[Row]:

@@ -22,6 +22,7 @@ from ..analysis.fault_timeline import BACKLOG, Period, Timeline
 from ..analysis.statistics import Estimate
 from ..engine.incidents import OUTCOMES
 from .fault_words import sentences
+from .files import plain_data
 from .layout import Report, Table
 from .numbers import NOTHING, plain, show, unit_of
 
@@ -268,7 +269,7 @@ def _steps(found: StudyResult) -> Iterator[Table]:
 
 def to_json(found: StudyResult) -> str:
     """Return all of it as JSON."""
-    data = {KEY: VERSION, "statement": list(sentences(found)), **_plain(_fields(found))}
+    data = {KEY: VERSION, "statement": list(sentences(found)), **plain_data(_fields(found))}
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -280,17 +281,6 @@ def _data(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_data(one) for one in value]
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def _plain(value: Any) -> Any:
-    """Return plain data for JSON, null for what is not finite."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def to_csv(found: StudyResult) -> str:

@@ -1,12 +1,15 @@
-"""Writing a text file whole or not at all, and never over another one unasked.
+"""Writing a text file whole or not at all, and never over another one unasked; and what JSON can hold.
 
 Checked: tests/test_cli.py.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from ..engine.errors import CoordsimError
 
@@ -29,3 +32,16 @@ def write_text(path: Path, text: str, overwrite: bool = False) -> None:
         raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def plain_data(value: Any) -> Any:
+    """Return plain data for JSON: mappings for dataclasses, lists for tuples, null for what is not finite."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain_data(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain_data(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_data(one) for one in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

@@ -25,6 +25,7 @@ from ..analysis.growth import sentence
 from ..analysis.scaling import Cell, ScalingResult, Sweep
 from ..analysis.statistics import Estimate, mean_interval
 from ..engine.ledger import CATEGORIES
+from .files import plain_data
 from .layout import Report, Table
 from .numbers import NOTHING, show
 
@@ -137,7 +138,7 @@ def _sweep(one: Sweep, found: ScalingResult) -> dict[str, Any]:
         "others": {name: curve.to_data() for name, curve in one.others.items()},
         "cause": {"kind": one.cause.kind, "mechanisms": list(one.cause.mechanisms)},
         "ablation": [_ablated(made) for made in one.ablation],
-        "cells": [_plain(asdict(cell)) for cell in one.cells],
+        "cells": [plain_data(asdict(cell)) for cell in one.cells],
         "doubts": list(one.doubts),
     }
 
@@ -150,19 +151,8 @@ def _ablated(made: Ablated) -> dict[str, Any]:
         "derived": made.derived,
         "skipped": made.skipped or None,
         "growth": None if made.growth is None else made.growth.to_data(),
-        **{name: None if value is None else _plain(asdict(value)) for name, value in estimates.items()},
+        **{name: None if value is None else plain_data(asdict(value)) for name, value in estimates.items()},
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return plain data for JSON, null for what is not finite."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def to_csv(found: ScalingResult) -> str:

@@ -11,8 +11,9 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .layout import Report, lay_out, markdown, text
 
@@ -97,3 +98,14 @@ def put_summary(summary: Summary, about: About, format: Format, view: tuple[Task
     else:
         report = tables.report(summary, about, () if view is None else (timeline(*view),))
         put_report(report, as_markdown=format is Format.MD)
+
+
+def progress_bar(name: str, quiet: bool) -> AbstractContextManager[Any]:
+    """Return a context with a bar for progress; with None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    from .progress import Bar
+
+    return Bar(Console(stderr=True), name)
