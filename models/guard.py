@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..sim.engine.branch import Branch, Wait
 from ..sim.engine.incidents import DEGRADED, RECOVERED
 from ..sim.engine.simulation import Call
-from .condition import Condition, Void
+from .condition import Condition
 from .context import ESCALATIONS, FALLBACKS, RETRIES, TIMEOUTS, WASTED
 from .failure import CallFailed, TaskFailed
 from .handling import ATTEMPTS_APART, Handling
@@ -291,8 +291,7 @@ class Guard:
             if self.spec.on_timeout == "run on":
                 task, now = branch.task, self.sim._now
                 task.running += 1
-                gone = isinstance(branch.wait.holder, Void)  # what is never answered has no end
-                if gone or not branch.let_run(lambda wait: self._ran_on(branch, wait, now)):
+                if not branch.let_run(lambda wait: self._ran_on(branch, wait, now)):
                     task.running -= 1
             branch.interrupt(cut)
 
