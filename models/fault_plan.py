@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Branch
-from ..sim.engine.incidents import DEGRADED, FAILED, HARMLESS, RECOVERED, Harm, Strike
+from ..sim.engine.incidents import DEGRADED, FAILED, HARMLESS, RECOVERED, Calls, Harm, Strike
 from ..sim.engine.ledger import Task
 from .chance import Drawn
 from .condition import Active, Condition
-from .context import WRONG
+from .context import WASTED, WRONG
 from .fault_clock import FaultClock
 from .faults import Chance, Fault
 from .link_faults import LinkCondition
@@ -62,6 +62,7 @@ class FaultPlan:
         self.incidents = system.incidents
         self.conditions: dict[str, Condition] = {}
         self.clocks: list[FaultClock] = []
+        self.service: dict[int, Calls] = {}  # by the account of a component's work: the counts of its calls
         self.active: dict[str, dict[str, Active]] = {}  # by the name of the fault, and the component
         problems, bit = system.scenario.workload.problems, 0
         for name, spec in active_faults(system.scenario).items():
@@ -149,6 +150,15 @@ class FaultPlan:
         if harm is not None:
             self.incidents.settle(harm.fatal, DEGRADED, branch.time)
             harm.fatal = []
+
+    def throw_away(self, branch: Branch, before: list[float]) -> None:
+        """A task goes back to when its parts were `before`: the service that it was given since is wasted."""
+        for account, calls in self.service.items():
+            seconds = branch.parts[account] - before[account]
+            if seconds > 0:
+                calls.useful -= seconds
+                calls.wasted += seconds
+                branch.facts[WASTED] += seconds
 
     def spoil(self, branch: Branch, cause: int, path: str) -> None:
         """What a component gave a task is wrong, and nothing says so."""

@@ -196,8 +196,11 @@ def _along(variants: _Variants, text: str) -> tuple[str, tuple[PlannedLevel, ...
     xs = [float(one[1]) for one in amounts if one]
     if len(set(xs)) < len(xs):
         raise FaultStudyError(f"--along {path} must have values that differ; got `{given}`")
-    pairs = sorted(zip(xs, values, strict=True))
-    return path, tuple(PlannedLevel(x, value, _built(variants, "--along", [(path, value)])) for x, value in pairs)
+    shown = [f"{one[1]} {one[2]}".strip() for one in amounts if one]
+    return path, tuple(
+        PlannedLevel(x, told, _built(variants, "--along", [(path, value)]))
+        for x, told, value in sorted(zip(xs, shown, values, strict=True))
+    )
 
 
 def _load(scenario: "Scenario", factor: float) -> list[Change]:
@@ -206,14 +209,19 @@ def _load(scenario: "Scenario", factor: float) -> list[Change]:
     (name, value), *_ = data.items()
     if factor == 1:
         return []
-    if name == "closed":
-        users = max(1, round(value["users"] * factor))
-        return [("workload.arrivals", json.dumps({name: value | {"users": users}}))]
     if name == "trace":
         return [("workload.arrivals", json.dumps({name: value | {"time_scale": _number(value, factor)}}))]
-    if name == "renewal":
-        return [("workload.arrivals", json.dumps({name: _times(value, 1 / factor, units.DURATION, None)}))]
-    return [("workload.arrivals", json.dumps(_times(data, factor, units.RATE, _RATES)))]
+    if name == "closed":
+        faster: dict[str, Any] = {name: value | {"users": max(1, round(value["users"] * factor))}}
+    elif name == "renewal":
+        faster = {name: _times(value, 1 / factor, units.DURATION, None)}
+    else:
+        faster = _times(data, factor, units.RATE, _RATES)
+    changes = [("workload.arrivals", json.dumps(faster))]
+    tasks = scenario.workload.tasks
+    if tasks is not None:  # as long a run, in which faults come at the same times
+        changes.append(("workload.tasks", str(max(1, round(tasks * factor)))))
+    return changes
 
 
 def _number(trace: dict[str, Any], factor: float) -> float:

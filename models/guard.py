@@ -21,6 +21,7 @@ from .failure import CallFailed, TaskFailed
 from .handling import ATTEMPTS_APART, Handling
 from .hedge import Hedging, patient
 from .policies import BreakerState, Bulk, Tokens, Waits
+from .run_state import Cut
 
 if TYPE_CHECKING:
     from .system import System
@@ -54,6 +55,7 @@ class Guard:
         self.counts = system.incidents.of(path)
         account = system.ledger.account
         self.recovery = account("recovery", path)
+        system.plan.service |= dict.fromkeys(work, self.counts)
         self.backoff = account("recovery", path, "backoff")
         self.human = account("human", path, "escalation")
         self.waits = Waits(spec.retry.backoff)
@@ -266,7 +268,10 @@ class Guard:
                 yield from self.hedging.race(branch, attempt, second, number)
         except BaseException as gone:
             branch.span = span
-            if not (isinstance(gone, CallFailed) and gone.answer is not None):  # an error may be taken as the answer
+            taken = isinstance(gone, CallFailed) and gone.answer is not None  # an error may be taken as the answer
+            if isinstance(gone, Cut):  # what becomes of all that the task has done is not known yet
+                self.counts.useful += self._worked(branch, parts)
+            elif not taken:
                 self._wasted(branch, self._worked(branch, parts))
             raise
 

@@ -173,6 +173,7 @@ class TaskRuns:
         saved = run.choose(math.inf if writes else now)
         if branch.time < now:
             branch.book(self.lost, branch.time, now)  # it waited for branches, which are lost
+        self.plan.throw_away(branch, saved.parts)
         branch.cut_off(saved.parts, saved.first, self.lost, saved.time, now)
         branch.let_go()
         if writes and self.checkpoints is not None:

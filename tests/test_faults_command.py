@@ -248,6 +248,8 @@ def test_checkpoints_are_removed_beside() -> None:
         (("--along", "tools.pay.latenci=1 s,2 s"), "latenci"),
         (("--steps", "workflow.steps.look.repeat=1"), "--steps workflow.steps.look.repeat must be two values"),
         (("--window", "-1 s"), "--window"),
+        (("--window", "1 h"), "--window: a window must fit into the run: at most"),
+        (("--window", "1 ms"), "--window: a window must be"),
         (("--replication", "9"), "numbered from 0; got 9"),
         (("--set", "seed=-1"), "seed"),
     ],

@@ -27,6 +27,7 @@ class Level:
     x: float
     objectives: tuple[Judged, ...]
     components: Mapping[str, Mapping[str, Estimate]]
+    shown: str = ""  # how `x` is written, with its unit; '': as a plain number
 
     @classmethod
     def of(cls, x: float, summary: Summary) -> Level:
@@ -55,10 +56,10 @@ class Break:
     estimate: Estimate
     back: float
 
-    @property
-    def bracket(self) -> str:
-        """Return 'between 1.2 and 1.4', or 'at 1.2 or below'."""
-        return f"at {self.by:g} or below" if self.after == -math.inf else f"between {self.after:g} and {self.by:g}"
+    def bracket(self, shown: Mapping[float, str]) -> str:
+        """Return 'between 1.2 and 1.4', or 'of 1.2 or below', with levels as they are `shown`."""
+        by = shown[self.by]
+        return f"of {by} or below" if self.after == -math.inf else f"between {shown[self.after]} and {by}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +124,13 @@ def _first(found: Sequence[Break]) -> tuple[Break, ...]:
 
 
 def _say(what: str, first: Sequence[Break], levels: Sequence[Level], knob: str) -> str:
+    shown = {level.x: level.shown or f"{level.x:g}" for level in levels}
     if not first:
-        return f"No {what} surely breaks up to {knob} {levels[-1].x:g}."
+        return f"No {what} surely breaks up to {knob} {shown[levels[-1].x]}."
     if len(first) == 1:
         one = first[0]
-        return f"The first {what} to break is {_named(one)}, at a {knob} {one.bracket}."
-    each = "; ".join(f"{_named(one)} {one.bracket}" for one in first)
+        return f"The first {what} to break is {_named(one)}, at {'' if '.' in knob else 'a '}{knob} {one.bracket(shown)}."
+    each = "; ".join(f"{_named(one)} {one.bracket(shown)}" for one in first)
     return f"Which {what} breaks first is not resolved ({knob}): {each}."
 
 

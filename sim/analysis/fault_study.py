@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -198,7 +198,7 @@ def run_plan(
     """Run every replication of every variant, `workers` at a time, and compare; no number depends on `workers`.
 
     `replication` is the one whose timeline is told, in windows of `window` seconds. Raises FaultStudyInterrupted on a keyboard
-    interrupt, WorkerError when a worker dies, ValueError for 'auto' replications or one that does not run.
+    interrupt, WorkerError when a worker dies, WindowError for a window that does not fit, ValueError for 'auto' replications or one that does not run.
     """
     count = settings.replications
     if count == "auto" or not 0 <= replication < count:
@@ -326,7 +326,7 @@ class _Collected:
         if len(faults) > 1:
             together = PlannedSwitch(FAULT, ALL_FAULTS, ("faults=null",), plan.calm, "")
             costs.insert(0, self._cost(together))
-        levels = [Level(one.x, self.levels[one.key].objectives, self.levels[one.key].components) for one in plan.levels]
+        levels = [replace(self.levels[one.key], x=one.x, shown=one.shown) for one in plan.levels]
         return StudyResult(
             scenario=plan.scenario,
             seed=seed,

@@ -14,11 +14,12 @@ Checked: tests/test_faults_command.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..engine.errors import CoordsimError
 from ..engine.incidents import Incidents, Turn
 from . import measure
 from .collapse import Collapse, collapses
@@ -30,6 +31,10 @@ BACKLOG = "backlog"
 WINDOWS, TASKS, BEFORE = 50, 300, 6
 MOST_WINDOWS = 2000
 _NICE = (1.0, 2.0, 3.0, 5.0, 10.0)
+
+
+class WindowError(CoordsimError, ValueError):
+    """A window of the timeline that does not fit into the run, or makes too many of them: what was got, and what fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,8 @@ def timeline(
 ) -> Timeline:
     """Return what happened in a run from `start` (s) to its last arrival (or to the end that cut it off).
 
-    `triggers` name the faults that begin at set times, `limits` are what a task must keep to be good. Raises ValueError for a window
-    that does not fit into the run.
+    `triggers` name the faults that begin at set times, `limits` are what a task must keep to be good. Raises WindowError for a window
+    that does not fit into the run, or is too short for it.
     """
     whole = run.after(0.0)
     periods = periods_of(run.incidents, run.end)
@@ -114,10 +119,7 @@ def timeline(
     spans = _merged(wanted)
     stop = run.window[1]
     width = window or _width(stop - start, run.stride * len(run.tasks), [a - start for _, a, _ in spans if a > start])
-    if not 0 < width <= stop - start:
-        raise ValueError(f"a window must be > 0 and fit into the {stop - start:.4g} s of the run, got {width:g} s")
-    if (stop - start) / width > MOST_WINDOWS:
-        raise ValueError(f"a window of {width:g} s makes more than {MOST_WINDOWS} of them; take a longer one")
+    _check(width, stop - start)
     number = int((stop - start) / width * (1 + 1e-12))
     edges: Array = start + width * np.arange(number + 1, dtype=np.float64)
     times = edges[1:]
@@ -189,6 +191,26 @@ def _width(length: float, tasks: int, before: Sequence[float]) -> float:
         return length
     size = 10.0 ** math.floor(math.log10(wanted))
     return max(one for one in _NICE if one * size <= wanted * (1 + 1e-9)) * size
+
+
+def _check(width: float, length: float) -> None:
+    """Raise WindowError for a window that does not fit into a run of some length (s), or fits too often."""
+    if not 0 < width <= length:
+        raise WindowError(
+            f"a window must fit into the run: at most {_rounded(length, math.floor)} s "
+            f"(from the end of warm-up to the last arrival); got {width:g} s"
+        )
+    if length / width > MOST_WINDOWS:
+        least = _rounded(length / MOST_WINDOWS, math.ceil)
+        raise WindowError(f"a window must be {least} s at least, so that there are {MOST_WINDOWS} at most; got {width:g} s")
+
+
+def _rounded(value: float, to: Callable[[float], int]) -> str:
+    """Return a number in four digits, rounded down or up so that it still holds."""
+    if not 0 < value < math.inf:
+        return f"{value:g}"
+    digits = 3 - math.floor(math.log10(value))
+    return f"{to(value * 10.0**digits) / 10.0**digits:.4g}"
 
 
 def _in_system(run: Result, times: Array) -> Array:

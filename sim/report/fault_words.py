@@ -45,7 +45,9 @@ def _cost(one: Cost) -> str:
     reach = one.reach
     assert reach is not None
     parts = []
-    if reach.failed.value > 0:
+    if _offset(one):
+        parts.append(_net(one))
+    elif reach.failed.value > 0:
         parts.append(f"fails {_share(reach.failed)} of the tasks")
     if reach.delayed.value > 0:
         later = show(reach.delay, "s").text
@@ -61,6 +63,25 @@ def _cost(one: Cost) -> str:
     if not parts:
         return f"{one.name} costs no task anything ({reach.tasks} looked at)."
     return f"{one.name} {', and '.join(parts)}."
+
+
+def _offset(one: Cost) -> bool:
+    """Return whether the tasks that a fault fails say little of success: its change is under half of them, or may be none."""
+    assert one.reach is not None
+    added, failed = one.metrics["success"].added, one.reach.failed.value
+    if not failed > 0 or not math.isfinite(added.value):
+        return False
+    unsure = math.isfinite(added.half_width) and not added.excludes(0.0)
+    return unsure or -added.value < failed / 2
+
+
+def _net(one: Cost) -> str:
+    """Return the net change of success, then who fails and who is saved."""
+    reach = one.reach
+    assert reach is not None
+    saved = plain(reach.rescued / reach.tasks, "share") if reach.rescued else "none"
+    net = show(one.metrics["success"].added, "share").text
+    return f"changes success by {net} (while it fails {_share(reach.failed)} of the tasks and saves {saved})"
 
 
 def _share(one: Estimate) -> str:
