@@ -1,6 +1,7 @@
 """The command `coordsim faults`: costs, reach, strikes, timeline, levels and steps; formats, files, exit codes and mistakes."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -14,7 +15,9 @@ from coordsim.models.simulate import simulate
 from coordsim.sim.analysis import fault_study
 from coordsim.sim.analysis.fault_study import StudyResult, run_plan
 from coordsim.sim.analysis.replicate import Settings
+from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.engine.incidents import OUTCOMES
+from coordsim.sim.report import fault_words
 
 from .command import Call
 
@@ -188,6 +191,28 @@ def test_what_breaks_first_is_named_with_its_levels(call: Call, shop: Path) -> N
     assert used[0] == pytest.approx(0.3, abs=0.06)
     assert used[1] == pytest.approx(2 * used[0], rel=0.05)
     assert used[2] > 0.95
+
+
+def test_levels_are_told_as_they_are_written(call: Call, shop: Path) -> None:
+    """A value along a path keeps its unit in the sentence."""
+    arguments = ("--along", "faults.declined.error=10%,20%", "--format", "json", *QUIET)
+    data = json.loads(call("faults", shop, *arguments).out)
+    words = " ".join(data["statement"])
+    assert "The first objective to break is success, at faults.declined.error of 10 % or below." in words
+    assert "No component surely breaks up to faults.declined.error 20 %." in words
+
+
+def test_who_fails_and_who_is_saved_comes_after_the_change_of_success() -> None:
+    """Where a fault fails some and saves as many, the sentence begins with what is left of it."""
+    cost = next(one for one in study(SHOP, 3).costs if one.name == "declined")
+    assert cost.reach is not None
+    same = Estimate(-0.01, -0.03, 0.01, 0.95, 3, "paired t")
+    success = dataclasses.replace(cost.metrics["success"], added=same)
+    reach = dataclasses.replace(cost.reach, rescued=cost.reach.tasks // 20)
+    told = fault_words._cost(dataclasses.replace(cost, metrics={**cost.metrics, "success": success}, reach=reach))
+    assert told.startswith("declined changes success by -1 % ± 2 % (while it fails ")
+    assert told.endswith(" of the tasks and saves 5 %).")
+    assert fault_words._cost(cost).startswith("declined fails ")
 
 
 def test_rates_of_faults_rise_by_their_factor() -> None:

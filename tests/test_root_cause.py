@@ -241,7 +241,7 @@ def test_a_break_at_the_first_level_has_no_lower_end_and_a_return_is_told() -> N
     """Full at the lowest level already: at 1 or below; that it holds again at 3 is kept."""
     found = first_to_break([level(1, 5.0, llm=0.99), level(2, 5.0, llm=0.99), level(3, 5.0, llm=0.5)])
     one = found.first_components[0]
-    assert (one.after, one.back, one.bracket) == (-math.inf, 3.0, "at 1 or below")
+    assert (one.after, one.back, one.bracket({1.0: "1 %"})) == (-math.inf, 3.0, "of 1 % or below")
 
 
 def test_a_sweep_needs_two_levels() -> None:
