@@ -71,7 +71,6 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
     from .models import options
     from .models.fault_study import StudyOptions, make_plan, seconds_of, simulate_text
     from .sim.analysis.fault_study import FaultStudyInterrupted, run_plan
-    from .sim.analysis.fault_timeline import WindowError
     from .sim.analysis.replicate import Settings
     from .sim.report import fault_tables
     from .sim.report.answers import Answers
@@ -97,8 +96,6 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
                 simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=None if window is None else seconds_of("--window", window),
                 workers=workers or cores(), progress=bar,
             )  # fmt: skip
-    except WindowError as error:
-        raise typer.BadParameter(str(error), param_hint="--window") from None
     except FaultStudyInterrupted as stop:
         raise typer.Exit(say(str(stop), INTERRUPTED)) from None
     answers.put(found, format)

@@ -210,7 +210,7 @@ def test_who_fails_and_who_is_saved_comes_after_the_change_of_success() -> None:
     success = dataclasses.replace(cost.metrics["success"], added=same)
     reach = dataclasses.replace(cost.reach, rescued=cost.reach.tasks // 20)
     told = fault_words._cost(dataclasses.replace(cost, metrics={**cost.metrics, "success": success}, reach=reach))
-    assert told.startswith("declined changes success by -1 % ± 2 % (while it fails ")
+    assert told.startswith("declined changes success by -1 % ± 2 (while it fails ")
     assert told.endswith(" of the tasks and saves 5 %).")
     assert fault_words._cost(cost).startswith("declined fails ")
 
@@ -273,8 +273,8 @@ def test_checkpoints_are_removed_beside() -> None:
         (("--along", "tools.pay.latenci=1 s,2 s"), "latenci"),
         (("--steps", "workflow.steps.look.repeat=1"), "--steps workflow.steps.look.repeat must be two values"),
         (("--window", "-1 s"), "--window"),
-        (("--window", "1 h"), "--window: a window must fit into the run: at most"),
-        (("--window", "1 ms"), "--window: a window must be"),
+        (("--window", "1 h"), "a window (--window) must fit into the run: at most"),
+        (("--window", "1 ms"), "a window (--window) must be"),
         (("--replication", "9"), "numbered from 0; got 9"),
         (("--set", "seed=-1"), "seed"),
     ],

@@ -15,9 +15,14 @@ from .slo import Objective, verdict
 from .statistics import Estimate
 from .summary import Judged, Resource, Summary
 
-LIMITS = (Objective("utilization", 0.95, "<="), Objective("offered", 1.0, "<="), Objective("rejected", 0.01, "<="))
+LIMITS = (
+    Objective("utilization", 0.95, "<="),
+    Objective("offered", 1.0, "<="),
+    Objective("rejected", 0.01, "<="),
+    Objective("calls_rejected", 0.01, "<="),
+)
 """What a component must keep to, of the metrics that it has: nearly busy all the time, more offered than it can serve
-(both as shares of capacity), one arrival in a hundred turned away."""
+(both as shares of capacity), one arrival in a hundred turned away by it, or by its callers' breaker or bulkhead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,10 @@ class Level:
         def label(one: Resource) -> str:
             return one.name if names[one.name] == 1 else f"{one.kind} {one.name}"
 
-        return cls(x, summary.objectives, {label(one): one.metrics for one in summary.resources})
+        components = {label(one): dict(one.metrics) for one in summary.resources}
+        for row in summary.reliability.calls:
+            components.setdefault(row.component, {})["calls_rejected"] = row.rejected
+        return cls(x, summary.objectives, components)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,9 @@ def _say(what: str, first: Sequence[Break], levels: Sequence[Level], knob: str) 
         return f"No {what} surely breaks up to {knob} {shown[levels[-1].x]}."
     if len(first) == 1:
         one = first[0]
-        return f"The first {what} to break is {_named(one)}, at {'' if '.' in knob else 'a '}{knob} {one.bracket(shown)}."
+        return (
+            f"The first {what} to break is {_named(one)}, at {'' if '.' in knob else 'a '}{knob} {one.bracket(shown)}."
+        )
     each = "; ".join(f"{_named(one)} {one.bracket(shown)}" for one in first)
     return f"Which {what} breaks first is not resolved ({knob}): {each}."
 

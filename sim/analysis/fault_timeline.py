@@ -197,12 +197,14 @@ def _check(width: float, length: float) -> None:
     """Raise WindowError for a window that does not fit into a run of some length (s), or fits too often."""
     if not 0 < width <= length:
         raise WindowError(
-            f"a window must fit into the run: at most {_rounded(length, math.floor)} s "
+            f"a window (--window) must fit into the run: at most {_rounded(length, math.floor)} s "
             f"(from the end of warm-up to the last arrival); got {width:g} s"
         )
     if length / width > MOST_WINDOWS:
         least = _rounded(length / MOST_WINDOWS, math.ceil)
-        raise WindowError(f"a window must be {least} s at least, so that there are {MOST_WINDOWS} at most; got {width:g} s")
+        raise WindowError(
+            f"a window (--window) must be {least} s at least, so that there are {MOST_WINDOWS} at most; got {width:g} s"
+        )
 
 
 def _rounded(value: float, to: Callable[[float], int]) -> str:

@@ -276,8 +276,8 @@ class CallRow:
     """What callers made of one component's calls; `totals` over all replications, ratios over them.
 
     `amplification` is attempts per call, 1 without retries and hedges; `per_task` attempts per task that arrived, in
-    which the amplification of all layers above is. `failed` is the share of attempts that failed; `wasted` that of
-    its service seconds spent on answers nobody took (nan when the service is not known).
+    which the amplification of all layers above is. `failed` is the share of attempts that failed; `rejected` that of
+    calls that were not made, as the breaker was open or the bulkhead full; `wasted` that of its service seconds spent on answers nobody took (nan when the service is not known).
     """
 
     component: str
@@ -285,6 +285,7 @@ class CallRow:
     amplification: Estimate
     per_task: Estimate
     failed: Estimate
+    rejected: Estimate
     wasted: Estimate
 
 
@@ -320,6 +321,7 @@ def calls(
                 amplification(attempts, [one.calls for one in each], confidence),
                 amplification(attempts, arrived, confidence),
                 _radius([one.failed for one in each], attempts, confidence),
+                _radius([one.rejected for one in each], [one.calls for one in each], confidence),
                 wasted,
             )
         )

@@ -333,4 +333,4 @@ def _reliability(data: Mapping[str, Any]) -> Reliability:
     )
 
 
-_OF_CALLS = ("amplification", "per_task", "failed", "wasted")
+_OF_CALLS = ("amplification", "per_task", "failed", "rejected", "wasted")
