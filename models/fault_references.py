@@ -9,6 +9,7 @@ Checked: tests/test_faults.py, tests/data/bad.
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..sim.engine import units
 from ..sim.engine.errors import did_you_mean, listed
 from ..sim.engine.partial import is_whole
 from ..sim.engine.spec import SpecProblem
@@ -230,7 +231,11 @@ def doubts(scenario: "Scenario") -> list[str]:
     """Return what is legal but doubtful: faults that strike nobody, crashes that nothing makes good, and the like."""
     called = _called(scenario)
     found: list[str] = []
+    duration = scenario.workload.duration
     for name, fault in scenario.faults.items():
+        if fault.at is not None and duration is not None and min(fault.at) > duration:
+            over = units.format(duration, units.DURATION)
+            found.append(f"faults.{name}: never comes, since the last task arrives after about {over}")
         for path in fault.on:
             idle = _idle(scenario, path, called)
             found += [f"faults.{name}: {idle}, so that it never strikes there"] if idle else []

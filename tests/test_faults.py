@@ -143,6 +143,7 @@ def test_a_fault_says_what_it_does_in_one_way() -> None:
             "no step calls anything on `nodes.n`",
         ),
         ({"faults": {"f": {"on": "orchestrator", "corrupt": "1 %"}}}, "fails each task that it strikes"),
+        ({"faults": {"f": {"on": "tools.t", "error": "1 %", "at": "9 d", "for": "1 s"}}}, "never comes"),
         ({"recovery": {"restarts": 2}}, "no `orchestrator.checkpoint`"),
         ({"recovery": {"compensate": True}}, "no tool has `undo`"),
     ],
