@@ -3,16 +3,12 @@
 The first attempt is made by the branch itself, so that its draws are those of a call without hedging; the second by a branch beside
 it. If the second one wins, the branch goes on from there: what it waited before the second began is `recovery`.
 
-A delay that is a quantile is learned: from the first calls it is that of their times; from then on each call that takes longer
-moves it up, and each other one down, such that the shares balance. The times beyond the delay are not looked at: those of hedged calls
-are cut short, and whoever took the quantile of them would hedge ever more.
+A delay that is a quantile is learned (`policies.LearnedDelay`).
 
 Leaves out: more than one attempt beside the first; the message that cancels the other (it is cancelled at once).
 Checked: tests/test_hedge.py; tests/test_bands_faults.py.
-Source: Robbins and Monro, Ann. Math. Stat. 22 (1951) (the delay learned).
 """
 
-import math
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +19,13 @@ from .condition import Vanished, Void
 from .context import HEDGES, WASTED
 from .failure import CallFailed, TaskFailed
 from .handling import Hedge
-from .policies import Latencies
+from .policies import LearnedDelay
 
 if TYPE_CHECKING:
     from .system import System
 
 __all__ = ["Hedging", "patient"]
 
-GAIN = 0.02  # of the steps by which a delay is learned: about 1 / GAIN / (1 - quantile) calls are remembered
-FIRST_GAIN = 5.0  # the first steps are as large as this over the calls so far
 Script = Generator[None, Any, None]
 Attempt = Callable[[Branch, int], Script]
 
@@ -54,9 +48,7 @@ class Hedging:
     def __init__(self, system: "System", path: str, spec: Hedge, work: tuple[int, ...]) -> None:
         self.system = system
         self.spec = spec
-        self.latencies = None if spec.quantile is None else Latencies(spec.quantile)
-        self.delay = spec.after  # None: nothing is known yet
-        self.known = 0  # calls answered
+        self.learned = None if spec.quantile is None else LearnedDelay(spec.quantile)
         self.account = system.ledger.account("recovery", path, "hedge delay")
         self.void = Void(path, self.account)
         self.counts = system.incidents.of(path)
@@ -72,25 +64,13 @@ class Hedging:
 
     def race(self, branch: Branch, attempt: Attempt, second: Attempt, number: int) -> Script:
         """Make an attempt, and a second one beside it if it takes long."""
-        began, delay = branch.time, self.delay
+        began, delay = branch.time, self.spec.after if self.learned is None else self.learned.value
         if delay is None:
             yield from patient(branch, attempt, number)
         else:
             yield from Race(self, branch, second, began + delay).run(attempt, number)
-        if self.latencies is not None:
-            self._learn(self.latencies, branch.time - began, delay)
-
-    def _learn(self, latencies: Latencies, seconds: float, delay: float | None) -> None:
-        """A call was answered after so many seconds, and would have been hedged after `delay` (None: not at all)."""
-        self.known += 1
-        if self.delay is None:
-            latencies.add(seconds)
-            value = latencies.value()
-            self.delay = value if 0 < value < math.inf else None
-        elif delay is not None:
-            assert self.spec.quantile is not None
-            gain = max(GAIN, FIRST_GAIN / self.known)
-            self.delay *= math.exp(gain * ((seconds > delay) - (1 - self.spec.quantile)))
+        if self.learned is not None:
+            self.learned.add(branch.time - began, delay)
 
 
 class Race:

@@ -1,23 +1,23 @@
-"""The state of handling, as small machines: waits between attempts, budgets, circuit breakers, bulkheads, learned latencies.
+"""The state of handling, as small machines: waits between attempts, budgets, circuit breakers, bulkheads, learned delays.
 
 They hold no clock and draw nothing: the time `now` (s, never earlier than the last) and uniform draws are arguments. Every call
-is O(1), but `Latencies.add`, which moves part of a sorted list of `WINDOW` values.
+is O(1).
 
 Leaves out: which calls share a machine, and what is done with its answer (`guard`); what is written (`handling`).
 Checked: tests/test_handling_policies.py, against naive references and exact arithmetic.
 """
 
 import math
-from bisect import bisect_left, insort
-from collections import deque
+from bisect import insort
 from fractions import Fraction
 
 from .handling import Backoff, Breaker, Budget
 
-__all__ = ["LEAST", "WINDOW", "BreakerState", "Bulk", "Latencies", "Tokens", "Waits"]
+__all__ = ["LEAST", "BreakerState", "Bulk", "LearnedDelay", "Tokens", "Waits"]
 
 LEAST = 20  # latencies to know before any quantile: the 95 % quantile of fewer is their maximum
-WINDOW = 1000  # latencies remembered: ten are beyond the 99 % quantile, and what was long ago is forgotten
+GAIN = 0.02  # of the steps by which a delay is learned: about 1 / GAIN / (1 - quantile) calls are remembered
+FIRST_GAIN = 5.0  # the first steps are as large as this over the calls so far
 _FINEST = 10**9  # a fraction of denominator 10**6 is >= 1e-15 from all others up to this one; floats are 1e-16 off
 
 _SURE = {"none": 1.0, "equal": 0.5, "full": 0.0}  # the part of a wait that chance leaves alone
@@ -239,35 +239,35 @@ class Bulk:
         self.inside -= 1
 
 
-class Latencies:
-    """A quantile of the last `WINDOW` latencies (s), by which to hedge.
+class LearnedDelay:
+    """A quantile of the latencies of calls (s), learned as they come, after which to hedge.
 
-    Add those of first attempts. One that was cancelled since its hedge was faster adds its time until then: that is more than the
-    quantile by which it was hedged, which is all that has to be known of it. Left out, only the quick would be learned from, and the
-    quantile would sink, and hedges rise, ever further.
+    `value` is None until `LEAST` calls are known, and then the quantile of those. From then on each call that takes longer moves
+    it up, and each other one down, such that the shares balance. By how much longer is not looked at: hedged calls are cut
+    short, and whoever took a quantile of their times would hedge ever more.
+    Source: Robbins and Monro, Ann. Math. Stat. 22 (1951).
     """
 
-    __slots__ = ("_quantile", "_recent", "_sorted", "_whole")
+    __slots__ = ("_first", "_known", "_quantile", "value")
 
     def __init__(self, quantile: float) -> None:
         if not 0 < quantile < 1:
             raise ValueError(f"`0 < quantile < 1` must hold, but got ({quantile=})")
-        self._quantile, self._whole = _exact(quantile).as_integer_ratio()
-        self._recent: deque[float] = deque()
-        self._sorted: list[float] = []
+        self._quantile = quantile
+        self._first: list[float] = []  # in order of size
+        self._known = 0
+        self.value: float | None = None
 
-    def add(self, seconds: float) -> None:
-        """Learn a latency, and forget the oldest beyond `WINDOW`. Raises ValueError unless it is >= 0."""
+    def add(self, seconds: float, delay: float | None) -> None:
+        """A call took so many seconds, and would have been hedged after `delay` (None: not at all)."""
         if not seconds >= 0:  # not-a-number, too: it would leave the list unsorted
             raise ValueError(f"`seconds >= 0` must hold, but got ({seconds=})")
-        if len(self._recent) == WINDOW:
-            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
-        self._recent.append(seconds)
-        insort(self._sorted, seconds)
-
-    def value(self) -> float:
-        """Return the least latency that at least the quantile of those known do not exceed; infinity with fewer than `LEAST`."""
-        known = len(self._sorted)
-        if known < LEAST:
-            return math.inf
-        return self._sorted[max(0, -(-self._quantile * known // self._whole) - 1)]
+        self._known += 1
+        if self.value is None:
+            insort(self._first, seconds)
+            known = len(self._first)
+            value = self._first[max(0, math.ceil(self._quantile * known - 1e-9) - 1)]
+            self.value = value if known >= LEAST and value > 0 else None
+        elif delay is not None:
+            gain = max(GAIN, FIRST_GAIN / self._known)
+            self.value *= math.exp(gain * ((seconds > delay) - (1 - self._quantile)))

@@ -1,8 +1,6 @@
-"""The state machines of handling: waits, budgets, circuit breakers, bulkheads, learned latencies."""
+"""The state machines of handling: waits, budgets, circuit breakers, bulkheads, learned delays."""
 
 import math
-from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -13,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordsim.models.handling import Backoff, Breaker, Budget
-from coordsim.models.policies import LEAST, WINDOW, BreakerState, Bulk, Latencies, Tokens, Waits
+from coordsim.models.policies import LEAST, BreakerState, Bulk, LearnedDelay, Tokens, Waits
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Handling: waits between attempts.
@@ -454,92 +452,68 @@ def test_a_bulkhead_has_a_place() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Handling: learned latencies.
+# Handling: learned delays.
 # ---------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("percent", [1, 5, 7, 50, 57, 90, 95, 99])
-def test_a_learned_quantile_is_that_of_the_last_latencies(percent: int) -> None:
-    """At every moment it is the least of the last latencies that the share of them does not exceed, counted anew."""
-    known, recent = Latencies(percent / 100), deque[float](maxlen=WINDOW)
-    draws = np.random.default_rng(percent).exponential(size=2 * WINDOW + 300)
-    draws[::3] = np.round(draws[::3], 1)  # ties
-    for number, seconds in enumerate(draws.tolist()):
-        known.add(seconds)
-        recent.append(seconds)
-        if len(recent) < LEAST:
-            assert known.value() == math.inf
-        elif number % 53 == 0 or number in (LEAST - 1, WINDOW - 1, WINDOW):
-            ordered = sorted(recent)
-            rank = next(rank for rank in range(1, len(ordered) + 1) if 100 * rank >= percent * len(ordered))
-            assert known.value() == ordered[rank - 1]
+def test_a_delay_begins_as_the_quantile_of_the_first_latencies(percent: int) -> None:
+    """It is not known before `LEAST` calls, and then the least latency that the quantile of them does not exceed."""
+    known = LearnedDelay(percent / 100)
+    seconds = np.random.default_rng(percent).exponential(size=LEAST).tolist()
+    for number, one in enumerate(seconds):
+        assert known.value is None, number
+        known.add(one, None)
+    assert known.value == sorted(seconds)[math.ceil(Fraction(percent, 100) * LEAST) - 1]
 
 
-def test_a_learned_quantile_forgets() -> None:
-    """A window after a component has become ten times as slow, it is the quantile of the slow times alone."""
-    known, slow = Latencies(0.95), Latencies(0.95)
-    draws = np.random.default_rng(5).lognormal(size=WINDOW).tolist()
-    for seconds in draws:
-        known.add(seconds)
-    before = known.value()
-    for seconds in draws:
-        known.add(10 * seconds)
-        slow.add(10 * seconds)
-    assert known.value() == slow.value() == 10 * before
+def hedged(quantile: float, scale: float = 1.0, warm: LearnedDelay | None = None) -> tuple[float, LearnedDelay]:
+    """Return the share of 30,000 calls that were hedged, after as many to settle: those are over when the hedge is, if that is first."""
+    known, count, size = warm or LearnedDelay(quantile), 0, 30_000
+    firsts, seconds = np.random.default_rng(3).exponential(scale, size=(2, 2 * size)).tolist()
+    for number, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
+        delay = known.value
+        after = math.inf if delay is None else delay
+        count += number >= size and first > after
+        known.add(min(first, after + second), delay)
+    return count / size, known
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.95])
+def test_hedges_stay_as_many_as_the_quantile_leaves(quantile: float) -> None:
+    """Though the times of hedged calls are cut short; and again once all calls take ten times as long."""
+    share, known = hedged(quantile)
+    bound = Z * math.sqrt(quantile * (1 - quantile) / 30_000) + 0.2 * (1 - quantile)
+    assert abs(share - (1 - quantile)) <= bound
+    again, _ = hedged(quantile, 10.0, known)
+    assert abs(again - (1 - quantile)) <= bound
 
 
 @pytest.mark.parametrize("seconds", [-1e-9, math.nan])
 def test_a_latency_is_a_time(seconds: float) -> None:
-    """A negative one, or none at all, is refused, and leaves what is known as it was."""
-    known = Latencies(0.5)
-    for number in range(LEAST):
-        known.add(float(number))
-    with pytest.raises(ValueError, match="seconds >= 0"):
-        known.add(seconds)
-    assert known.value() == LEAST / 2 - 1
+    """What is not >= 0 is refused, and nothing is learned from it."""
+    known = LearnedDelay(0.5)
+    with pytest.raises(ValueError, match="`seconds >= 0` must hold"):
+        known.add(seconds, None)
+    for _ in range(LEAST - 1):
+        known.add(1.0, None)
+    assert known.value is None
 
 
 @pytest.mark.parametrize("quantile", [0.0, 1.0, math.nan])
 def test_a_quantile_is_inside_its_bounds(quantile: float) -> None:
-    """Neither the fastest nor the slowest call ever is a time to hedge by."""
-    with pytest.raises(ValueError, match="0 < quantile < 1"):
-        Latencies(quantile)
+    """Of none and of all nothing can be learned."""
+    with pytest.raises(ValueError, match="`0 < quantile < 1` must hold"):
+        LearnedDelay(quantile)
 
 
 def test_shares_next_to_nothing_and_to_all_stay_in_their_bounds() -> None:
     """The least quantile is the fastest latency and the greatest the slowest; the least share of failures is one failure."""
-    for quantile, expected in ((1e-12, 0.0), (1 - 1e-12, LEAST - 1)):
-        known = Latencies(quantile)
+    for quantile, expected in ((1e-12, 1.0), (1 - 1e-12, float(LEAST))):
+        known = LearnedDelay(quantile)
         for number in range(LEAST):
-            known.add(float(number))
-        assert known.value() == expected
+            known.add(number + 1.0, None)
+        assert known.value == expected
     machine = breaker(failing=1e-12)
     tell(machine, "s" * 20)
     assert machine.state(0.0) == "closed"
     tell(machine, "f")
     assert machine.state(0.0) == "open"
-
-
-def hedged(quantile: float, learn: Callable[[Latencies, float, float], None]) -> float:
-    """Return the share of 30,000 calls that were hedged, after as many to settle; `learn` has the first's time and the hedge's end."""
-    known, count, size = Latencies(quantile), 0, 30_000
-    firsts, seconds = np.random.default_rng(3).exponential(size=(2, 2 * size)).tolist()
-    for number, (first, second) in enumerate(zip(firsts, seconds, strict=True)):
-        after = known.value()
-        count += number >= size and first > after
-        learn(known, first, after + second)
-    return count / size
-
-
-def test_hedges_stay_as_many_as_the_quantile_leaves() -> None:
-    """With the times so far of the cancelled ones learned, 10 % of calls are hedged; without, ever more are."""
-
-    def all_of_them(known: Latencies, first: float, hedge: float) -> None:
-        known.add(min(first, hedge))
-
-    def the_quick(known: Latencies, first: float, hedge: float) -> None:
-        if first <= hedge:
-            known.add(first)
-
-    # The share above a quantile of a window has variance p (1 - p)/WINDOW, here of 30 windows; and a bias of 1/WINDOW at most.
-    bound = Z * math.sqrt(0.1 * 0.9 / WINDOW / 30) + 1 / WINDOW
-    assert abs(hedged(0.9, all_of_them) - 0.1) <= bound
-    assert hedged(0.9, the_quick) > 0.1 + 5 * bound
