@@ -136,9 +136,7 @@ class Guard:
             if again:
                 number += 1
                 branch.facts[RETRIES] += 1
-                draw = (
-                    self.draw.draw(branch.index, call, branch.lane) if number == 1 else self._draw(branch, call, number)
-                )
+                draw = self._draw(branch, call, number) if self.waits.random else 0.0
                 wait = self.waits.delay(number, wait, draw)
                 branch.add(self.backoff, wait if limit is None else min(wait, limit - branch.time))
             cause = self._cause(branch, failure)
@@ -149,7 +147,9 @@ class Guard:
                 return failure
 
     def _draw(self, branch: Branch, call: int, number: int) -> float:
-        return self.draw.draw(branch.index, call + number * ATTEMPTS_APART, branch.lane)
+        """Return the draw of the wait before attempt `number` (1: the second)."""
+        apart = number * ATTEMPTS_APART if number > 1 else 0
+        return self.draw.draw(branch.index, call + apart, branch.lane)
 
     def _cause(self, branch: Branch, failure: CallFailed) -> int:
         """Return what a failed attempt is to be put down to: what struck it, or who is to blame for the load, or that itself."""

@@ -5,6 +5,7 @@ Checked: tests/test_simulate.py.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -169,7 +170,7 @@ class System:
         """Return the condition of a component; None where nothing ever goes wrong. `recovery` is the account of a wait for no answer."""
         return self.plan.condition(path, recovery) if self.plan.active else None
 
-    @property
+    @cached_property
     def recovery_accounts(self) -> list[int]:
         """The accounts of what is lost to faults."""
         return [number for number, account in enumerate(self.ledger.accounts) if account.category == "recovery"]
