@@ -23,6 +23,7 @@ from ..engine.errors import CoordsimError
 from ..engine.incidents import Incidents, Turn
 from . import measure
 from .collapse import Collapse, collapses
+from .reliability import rate_series
 from .result import ARRIVAL, ARRIVALS, BUSY, END, PRESENT, Result
 from .root_cause import Cascade, cascade
 from .statistics import Array
@@ -123,8 +124,8 @@ def timeline(
     number = int((stop - start) / width * (1 + 1e-12))
     edges: Array = start + width * np.arange(number + 1, dtype=np.float64)
     times = edges[1:]
-    arrivals = whole.stride * np.histogram(whole.tasks[:, ARRIVAL], edges)[0] / width
-    good = whole.stride * np.histogram(whole.tasks[measure.within(whole, limits), END], edges)[0] / width
+    arrivals = rate_series(whole.tasks[:, ARRIVAL], edges, whole.stride)
+    good = rate_series(whole.tasks[measure.within(whole, limits), END], edges, whole.stride)
     present = _in_system(whole, times)
     known = [one for one in spans if one[1] < one[2]]
     judged: tuple[Collapse, ...] = ()
