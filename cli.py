@@ -21,18 +21,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .calibration import commands as calibration
-from .faults_command import faults
-from .scaling_command import scaling
+from .commands.compare import compare
+from .commands.faults import faults
+from .commands.options import (
+    INCONCLUSIVE,
+    INTERRUPTED,
+    INVALID,
+    MISSED,
+    Backend,
+    BackendName,
+    FormatOption,
+    Overwrite,
+    Processes,
+    ScenarioName,
+    Scheduler,
+    Seed,
+    Sets,
+    Tasks,
+    workers_of,
+)
+from .commands.scaling import scaling
 from .sim.report.terminal import Format, again, progress_bar, put, put_summary, say, warn
 
 if TYPE_CHECKING:
     from .models.scenario import Scenario
+    from .sim.analysis.jobs import Workers
     from .sim.analysis.replicate import Interrupted, Run, Settings
     from .sim.analysis.result import TaskView
     from .sim.report.tables import About
     from .sim.report.tasks import Wanted
-
-INVALID, MISSED, INCONCLUSIVE, INTERRUPTED = 2, 3, 4, 130
 
 app = typer.Typer(
     name="coordsim",
@@ -49,18 +66,6 @@ class Spans(StrEnum):
     ALL = "all"
     SAMPLED = "sampled"
     NONE = "none"
-
-
-ScenarioName = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Replace a value, as in `models.llm.replicas=4`; null deletes."),
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,15 +108,17 @@ def run(
     scenario: ScenarioName,
     *,
     sets: Sets = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")] = None,
+    seed: Seed = None,
     replications: Annotated[
         str | None, typer.Option(metavar="N|auto", help="Independent runs; auto: until --precision.")
     ] = None,
     precision: Annotated[
         str | None, typer.Option(metavar="SHARE", help="Run until mean and p95 are known within, e.g., 5%.")
     ] = None,
-    workers: Workers = None,
-    tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
+    workers: Processes = None,
+    backend: Backend = BackendName.LOCAL,
+    scheduler: Scheduler = None,
+    tasks: Tasks = None,
     horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
     warmup: Annotated[str | None, typer.Option(metavar="auto|TIME", help="What to leave out at the start.")] = None,
     spans: Annotated[
@@ -143,7 +150,7 @@ def run(
     from .sim.analysis.replicate import Interrupted
 
     try:
-        done = _replicate(loaded, settings, workers, quiet)
+        done = _replicate(loaded, settings, workers_of(workers, backend, scheduler), quiet)
         view = None if wanted is None else _timeline_of(loaded, done, settings, wanted)
     except Interrupted as stop:
         raise typer.Exit(_interrupted(stop, loaded, settings, out, overwrite, context.obj)) from None
@@ -155,68 +162,6 @@ def run(
         say(f"written to {out}")
     if check_slo:
         raise typer.Exit({"fail": MISSED, "inconclusive": INCONCLUSIVE}.get(done.summary.verdict or "", 0))
-
-
-@app.command()
-def compare(
-    scenario: ScenarioName,
-    *,
-    runtimes: Annotated[
-        list[str] | None, typer.Option("--runtime", metavar="NAME", help="Twice: the baseline, then the other.")
-    ] = None,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--with", metavar="PATH=VALUE", help="Instead: the scenario with this and without."),
-    ] = None,
-    sets: Sets = None,
-    over: Annotated[
-        list[str] | None, typer.Option(metavar="PATH=V1,V2,...", help="Compare at each of these values; twice: a grid.")
-    ] = None,
-    ablate: Annotated[
-        bool | None,
-        typer.Option("--ablate/--no-ablate", help="Switch each policy alone. Default: as the scenario says."),
-    ] = None,
-    tolerance: Annotated[str | None, typer.Option(metavar="SHARE", help="Less is no saving. Default: 2%.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")] = None,
-    replications: Annotated[int | None, typer.Option(min=1, help="Independent runs of each variant.")] = None,
-    workers: Workers = None,
-    tasks: Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")] = None,
-    horizon: Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")] = None,
-    format: FormatOption = Format.TABLE,
-    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the comparison here.")] = None,
-    overwrite: Overwrite = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-) -> None:
-    """Compare two runtimes over the same tasks: what is saved, by what, and where nothing is."""
-    from .models import options
-    from .models.compare import CompareOptions, run_comparison
-    from .sim.analysis.compare import ComparisonInterrupted
-    from .sim.report.compare_tables import ANSWERS, warnings
-    from .sim.report.shipped import find
-
-    wanted = CompareOptions(runtimes or (), changes or (), over or (), ablate, tolerance)
-    changed = options.overrides(seed, tasks, horizon, None)
-    loaded = options.read_comparison(find(scenario), sets or (), changed, wanted)
-    if out is not None:
-        ANSWERS.check_free(out, overwrite)
-    stopped = False
-    try:
-        with progress_bar(loaded.name, quiet) as bar:
-            found = run_comparison(loaded, replications=replications, workers=_processes(workers), progress=bar)
-    except ComparisonInterrupted as stop:
-        if stop.result is None:
-            raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
-        found, stopped = stop.result, True
-    ANSWERS.put(found, format)
-    warn(warnings(found), again(scenario, sets))
-    if out is not None:
-        ANSWERS.write(found, loaded.to_yaml(), out, overwrite)
-        if not quiet:
-            say(f"written to {out}")
-    if stopped:
-        raise typer.Exit(say("interrupted: what was complete is above", INTERRUPTED))
-    if found.saving.verdict == "not resolved":
-        raise typer.Exit(INCONCLUSIVE)
 
 
 @app.command()
@@ -321,6 +266,7 @@ def doctor() -> None:
         raise typer.Exit(INVALID)
 
 
+app.command()(compare)
 app.command()(scaling)
 app.command()(faults)
 calibration.add_to(app)
@@ -350,20 +296,12 @@ def _wanted(text: str | None, option: str, format: Format) -> Wanted | None:
     return wanted(text)
 
 
-def _replicate(scenario: Scenario, settings: Settings, workers: int | None, quiet: bool) -> Run:
+def _replicate(scenario: Scenario, settings: Settings, workers: Workers, quiet: bool) -> Run:
     from .models.simulate import simulate
     from .sim.analysis.replicate import replicate
 
     with progress_bar(scenario.name, quiet) as bar:
-        return replicate(
-            simulate, scenario, seed=scenario.seed, settings=settings, workers=_processes(workers), progress=bar
-        )
-
-
-def _processes(workers: int | None) -> int:
-    from .sim.report.doctor import cores
-
-    return workers or cores()
+        return replicate(simulate, scenario, seed=scenario.seed, settings=settings, workers=workers, progress=bar)
 
 
 def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Wanted) -> tuple[TaskView, str]:
@@ -399,15 +337,13 @@ def _interrupted(
 ) -> int:
     """Say how far the run came, and keep that with -o; return the exit code."""
     from .sim.analysis.replicate import Run
-    from .sim.analysis.summarize import summarize
 
     count, planned = len(stop.results), settings.first_round
     say(f"interrupted: {count} of {max(planned, count)} replications were complete")
     if out is not None and count:
-        summary = summarize(
-            stop.results, confidence=settings.confidence, warmup=settings.warmup, objectives=settings.objectives
+        _write_run(
+            Run(stop.results, settings.summarize(stop.results)), scenario, out, overwrite, given, interrupted=True
         )
-        _write_run(Run(stop.results, summary), scenario, out, overwrite, given, interrupted=True)
         say(f"they are in {out}; see them with `coordsim show {shlex.quote(str(out))}`")
     return INTERRUPTED
 

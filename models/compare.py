@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 
 from ..sim.analysis.compare import TOLERANCE, Plan, PlannedPoint, PlannedSwitch, run_plan
 from ..sim.analysis.comparison import ComparisonResult
+from ..sim.analysis.jobs import Workers
 from ..sim.analysis.replicate import Progress, Settings
 from ..sim.engine import paths
 from ..sim.engine.errors import Problem, ScenarioError
@@ -136,7 +137,7 @@ def compare(
     over: Mapping[str, Sequence[Any]] | None = None,
     ablate: bool | None = None,
     replications: int | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
 ) -> ComparisonResult:
     """Compare two runtimes, or the scenario with `changes` (path to value) and without, over the same tasks.
 
@@ -159,7 +160,7 @@ def run_comparison(
     scenario: "Scenario",
     *,
     replications: int | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> ComparisonResult:
     """Run the comparison that the scenario's section asks for.

@@ -9,30 +9,28 @@ Checked: tests/test_faults_command.py.
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..sim.analysis.fault_study import FAULT, HANDLING, Plan, PlannedLevel, PlannedSteps, PlannedSwitch
 from ..sim.engine import units
 from ..sim.engine.errors import CoordsimError, ScenarioError
-from ..sim.engine.source import Document
-from ..sim.engine.units import Dimension
 from .faults import Chance, Fault, Overload
 from .handling import Handling
-from .mechanisms import Change
-from .scaling import ScalingError, simulate_text, values_of
+from .load_factor import amounts_times, load_times
+from .scaling import ScalingError, values_of
 from .scaling import make_plan as make_sweep
+from .variants import Change, Variants, reason
 
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["LEVELS", "RISES", "FaultStudyError", "StudyOptions", "make_plan", "simulate_text"]
+__all__ = ["LEVELS", "RISES", "FaultStudyError", "StudyOptions", "make_plan", "seconds_of"]
 
 LEVELS = "0.5,1,1.5,2"
 RISES = ("load", "faults")
 _POLICIES = ("timeout", "within", "retry", "breaker", "bulkhead", "hedge", "fallback", "escalate", "idempotent")
 _RECOVERIES = ("deadline", "restarts", "compensate", "escalate", "admission")
-_RATES = ("poisson", "deterministic", "rate", "rates", "from", "to")
 _AMOUNT = re.compile(r"\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(.*?)\s*")
 
 
@@ -51,34 +49,9 @@ class StudyOptions:
     steps: str | None = None
 
 
-@dataclass
-class _Variants:
-    """The scenarios to run, each by what it says, as text that loads to it in any process."""
-
-    scenario: "Scenario"
-    document: Document
-    found: dict[str, str] = field(default_factory=dict)
-
-    def key(self, changes: Iterable[Change]) -> str:
-        """Return the key of the scenario with changes in place. Raises ScenarioError."""
-        document = self.document
-        for path, text in changes:
-            document = type(self.scenario).overridden(document, path, text)
-        type(self.scenario).of(document)
-        return self.add(
-            json.dumps({name: value for name, value in document.data.items() if name not in ("compare", "scaling")})
-        )
-
-    def add(self, text: str) -> str:
-        """Take a scenario that is text already; return its key."""
-        self.found.setdefault(text, text)
-        return text
-
-
 def make_plan(scenario: "Scenario", options: StudyOptions) -> Plan[str]:
     """Return what to run. Raises FaultStudyError or ScenarioError for what the scenario does not have, or refuses."""
-    document = scenario._document or Document.from_data(scenario.to_data(), scenario.name)
-    variants = _Variants(scenario, document)
+    variants = Variants(scenario)
     striking = {name: fault for name, fault in scenario.faults.items() if not fault.never}
     calm = variants.key([("faults", "null")] if scenario.faults else [])
     base = variants.key([])
@@ -100,17 +73,13 @@ def make_plan(scenario: "Scenario", options: StudyOptions) -> Plan[str]:
     )
 
 
-def _switch(variants: _Variants, kind: str, name: str, changes: Sequence[Change]) -> PlannedSwitch:
+def _switch(variants: Variants, kind: str, name: str, changes: Sequence[Change]) -> PlannedSwitch:
     """Return something left out; what cannot be has a reason."""
     told = tuple(f"{path}={text}" for path, text in changes)
     try:
         return PlannedSwitch(kind, name, told, variants.key(changes), "")
     except ScenarioError as error:
-        return PlannedSwitch(kind, name, told, None, _reason(error))
-
-
-def _reason(error: ScenarioError) -> str:
-    return "; ".join(": ".join(filter(None, (one.path, one.message))) for one in error.problems[:3])
+        return PlannedSwitch(kind, name, told, None, reason(error))
 
 
 def _policies(scenario: "Scenario") -> Iterator[tuple[str, list[Change]]]:
@@ -151,7 +120,7 @@ def _without(component: str, name: str, handling: Handling) -> Iterator[tuple[st
 # What rises
 
 
-def _levels(variants: _Variants, options: StudyOptions) -> tuple[str, tuple[PlannedLevel, ...]]:
+def _levels(variants: Variants, options: StudyOptions) -> tuple[str, tuple[PlannedLevel, ...]]:
     """Return what rises, and its levels; nothing where nothing is asked. Raises FaultStudyError."""
     if options.rise is not None and options.along is not None:
         raise FaultStudyError("--along goes without --rise: one thing rises at a time")
@@ -169,21 +138,21 @@ def _levels(variants: _Variants, options: StudyOptions) -> tuple[str, tuple[Plan
         xs = values_of(options.levels or LEVELS)
     except ValueError as error:
         raise FaultStudyError(f"--levels {error}") from None
-    rise = _load if options.rise == "load" else _rates_of_faults
+    rise = load_times if options.rise == "load" else _rates_of_faults
     knob = "load factor" if options.rise == "load" else "fault rate factor"
     return knob, tuple(
         PlannedLevel(float(x), f"{x:g}", _built(variants, "--rise", rise(variants.scenario, float(x)))) for x in xs
     )
 
 
-def _built(variants: _Variants, option: str, changes: Iterable[Change]) -> str:
+def _built(variants: Variants, option: str, changes: Iterable[Change]) -> str:
     try:
         return variants.key(changes)
     except ScenarioError as error:
-        raise FaultStudyError(f"{option}: {_reason(error)}") from None
+        raise FaultStudyError(f"{option}: {reason(error)}") from None
 
 
-def _along(variants: _Variants, text: str) -> tuple[str, tuple[PlannedLevel, ...]]:
+def _along(variants: Variants, text: str) -> tuple[str, tuple[PlannedLevel, ...]]:
     path, equals, given = (part.strip() for part in text.partition("="))
     values = [one.strip() for one in given.split(",")]
     amounts = [_AMOUNT.fullmatch(one) for one in values]
@@ -203,46 +172,6 @@ def _along(variants: _Variants, text: str) -> tuple[str, tuple[PlannedLevel, ...
     )
 
 
-def _load(scenario: "Scenario", factor: float) -> list[Change]:
-    """Return what makes tasks arrive `factor` times as often: their rates, users, or how fast a trace is played."""
-    data = scenario.workload.arrivals.to_data()
-    (name, value), *_ = data.items()
-    if factor == 1:
-        return []
-    if name == "trace":
-        return [("workload.arrivals", json.dumps({name: value | {"time_scale": _number(value, factor)}}))]
-    if name == "closed":
-        faster: dict[str, Any] = {name: value | {"users": max(1, round(value["users"] * factor))}}
-    elif name == "renewal":
-        faster = {name: _times(value, 1 / factor, units.DURATION, None)}
-    else:
-        faster = _times(data, factor, units.RATE, _RATES)
-    changes = [("workload.arrivals", json.dumps(faster))]
-    tasks = scenario.workload.tasks
-    if tasks is not None:  # as long a run, in which faults come at the same times
-        changes.append(("workload.tasks", str(max(1, round(tasks * factor)))))
-    return changes
-
-
-def _number(trace: dict[str, Any], factor: float) -> float:
-    return float(units.parse(trace.get("time_scale", 1.0), units.NUMBER)) * factor
-
-
-def _times(data: Any, factor: float, dimension: Dimension, keys: Sequence[str] | None, here: bool = False) -> Any:
-    """Return data with every amount of a dimension multiplied: those under `keys`, or (None) all that are written with a unit."""
-    if isinstance(data, dict):
-        return {key: _times(one, factor, dimension, keys, keys is None or key in keys) for key, one in data.items()}
-    if isinstance(data, list):
-        return [_times(one, factor, dimension, keys, here) for one in data]
-    if not (isinstance(data, str) if keys is None else here and isinstance(data, str | int | float)):
-        return data
-    try:
-        amount = float(units.parse(data, dimension))
-    except ValueError:
-        return data
-    return f"{amount * factor!r} {'/ s' if dimension is units.RATE else 's'}"
-
-
 def _rates_of_faults(scenario: "Scenario", factor: float) -> list[Change]:
     """Return what makes faults `factor` times as frequent: chances per call (1 at most), and the times between failures."""
     changes = [change for name, fault in scenario.faults.items() for change in _more_of(name, fault, factor)]
@@ -258,7 +187,7 @@ def _more_of(name: str, fault: Fault, factor: float) -> Iterator[Change]:
     if isinstance(chance, Chance | Overload):
         yield f"faults.{name}.{fault.effect}", json.dumps(chance.to_data() | {"rate": min(1.0, chance.rate * factor)})
     if fault.mtbf is not None:
-        data = _times(fault.mtbf.to_data(), 1 / factor, units.DURATION, None)
+        data = amounts_times(fault.mtbf.to_data(), 1 / factor, units.DURATION)
         yield f"faults.{name}.mtbf", json.dumps(data)
 
 
@@ -266,7 +195,7 @@ def _more_of(name: str, fault: Fault, factor: float) -> Iterator[Change]:
 # Steps
 
 
-def _steps(variants: _Variants, options: StudyOptions) -> tuple[PlannedSteps, ...]:
+def _steps(variants: Variants, options: StudyOptions) -> tuple[PlannedSteps, ...]:
     """Return the sweeps over the number of steps: as it is, and without checkpoints where there are any."""
     if options.steps is None:
         return ()
@@ -283,7 +212,7 @@ def _steps(variants: _Variants, options: StudyOptions) -> tuple[PlannedSteps, ..
         (sweep,) = [sweep for sweep in plan.sweeps if not sweep.beside]
         if any(x != int(x) for x in sweep.xs):
             raise FaultStudyError("--steps must be whole numbers, as they count steps")
-        keys = tuple(variants.add(plan.variants[point[0].key]) for point in sweep.cells)
+        keys = tuple(variants.take(plan.variants[point[0].key]) for point in sweep.cells)
         found.append(PlannedSteps(name, sweep.path, tuple(int(x) for x in sweep.xs), keys))
     return tuple(found)
 

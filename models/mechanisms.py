@@ -27,13 +27,13 @@ from ..sim.engine.source import Document
 from .api import Api
 from .llm import Llm
 from .perceive_step import PerceiveStep
+from .variants import Change
 
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["Change", "Mechanism", "isolated", "mechanisms"]
+__all__ = ["Mechanism", "isolated", "mechanisms"]
 
-Change = tuple[str, str]  # a path, and the YAML to put there
 PLENTY = 64  # times the servers: so many that nothing waits, unless the load is beyond 64 times what they bear
 
 

@@ -5,6 +5,7 @@ Checked: tests/test_run.py.
 
 from typing import Literal
 
+from ..sim.analysis.jobs import Workers
 from ..sim.analysis.replicate import Run, Settings, replicate
 from .scenario import Scenario
 from .simulate import simulate
@@ -16,7 +17,7 @@ def run(
     seed: int | None = None,
     replications: int | Literal["auto"] | None = None,
     precision: float | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
     spans: str = "none",
 ) -> Run:
     """Return the replications of a scenario and their summary.

@@ -16,31 +16,29 @@ Checked: tests/test_scaling.py, tests/test_scaling_command.py.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..sim.analysis.result import Result
 from ..sim.analysis.scaling import INPUT, STANDARD, Plan, PlannedCell, PlannedSweep, PlannedSwitch
 from ..sim.engine.errors import CoordsimError, ScenarioError, did_you_mean, listed
 from ..sim.engine.ledger import CATEGORIES
-from ..sim.engine.source import Document
 from ..sim.engine.spec import Spec
 from ..sim.report.numbers import unit_of
 from .context import FACTS
-from .mechanisms import Change, Mechanism, isolated, mechanisms
+from .mechanisms import Mechanism, isolated, mechanisms
 from .perceive_step import PerceiveStep
 from .step import Step
 from .team_step import TeamStep
+from .variants import Change, Variants, reason, scenario_of
 from .workflow import AgentStep, Workflow
 
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["ScalingError", "ScalingSpec", "make_plan", "simulate_text", "unit_of_metric", "values_of"]
+__all__ = ["ScalingError", "ScalingSpec", "make_plan", "unit_of_metric", "values_of"]
 
 ALL = 8  # a range of at most so many whole numbers is taken whole
 STREAMS = "1..16"  # what a sweep over modalities adds
@@ -273,41 +271,6 @@ def _text(value: float) -> str:
 # The plan
 
 
-@dataclass
-class _Variants:
-    """The scenarios to run, each by what it says, as text that loads to it in any process."""
-
-    scenario: "Scenario"
-    document: Document
-    found: dict[str, str] = field(default_factory=dict)
-    doubts: set[str] = field(default_factory=set)
-
-    def key(self, changes: Sequence[Change]) -> str:
-        """Return the key of the scenario with changes in place. Raises ScenarioError."""
-        document = self.document
-        for path, text in changes:
-            document = type(self.scenario).overridden(document, path, text)
-        text = json.dumps({name: value for name, value in document.data.items() if name not in ("compare", "scaling")})
-        if text not in self.found:
-            self.doubts.update(type(self.scenario).of(document).doubts())
-            self.found[text] = text
-        return text
-
-
-@lru_cache(maxsize=4)
-def _scenario(text: str) -> "Scenario":
-    from .scenario import Scenario
-
-    return Scenario.of(Document.from_data(json.loads(text), "scaling"))
-
-
-def simulate_text(text: str, seed: int, replication: int, spans: str = "none") -> Result:
-    """Run one replication of a scenario given as JSON: text is sent to a process faster than what it says."""
-    from .simulate import simulate
-
-    return simulate(_scenario(text), seed, replication, spans)
-
-
 def unit_of_metric(name: str) -> str:
     """Return the unit of a metric. Raises ScalingError for one that nothing measures."""
     if name == INPUT:
@@ -341,7 +304,7 @@ def make_plan(
             scenario = isolated(scenario, only)
         except ValueError as error:
             raise ScalingError(f"--only {error}") from None
-    variants = _Variants(scenario, scenario._document or Document.from_data(scenario.to_data(), scenario.name))
+    variants = Variants(scenario)
     found: dict[str, _Factor] = {}
     for text in over:
         for factor in _factors(scenario, text, stream):
@@ -357,11 +320,11 @@ def make_plan(
     return Plan(scenario.name, variants.found, tuple(sweeps), ablated=ablate, silent=silent)
 
 
-def _sweep(variants: _Variants, factor: _Factor, known: Sequence[Mechanism]) -> PlannedSweep:
+def _sweep(variants: Variants, factor: _Factor, known: Sequence[Mechanism]) -> PlannedSweep:
     try:
         cells = _cells(variants, factor, ())
     except ScenarioError as error:
-        raise ScalingError(f"--over {factor.name}: {_reason(error)}") from None
+        raise ScalingError(f"--over {factor.name}: {reason(error)}") from None
     switches = [_switch(variants, factor, one, cells) for one in known]
     able = [one for one in known if one.changes or one.derived]
     if len(able) > 1:
@@ -380,7 +343,7 @@ def _unstable(factor: _Factor, cells: Sequence[Sequence[PlannedCell]]) -> Iterat
     from .bounds import bounds
 
     found = {
-        x: [one for cell in point for one in bounds(_scenario(cell.key)).unstable]
+        x: [one for cell in point for one in bounds(scenario_of(cell.key)).unstable]
         for x, point in zip(factor.xs, cells, strict=True)
     }
     bad = [x for x, told in found.items() if told]
@@ -389,7 +352,7 @@ def _unstable(factor: _Factor, cells: Sequence[Sequence[PlannedCell]]) -> Iterat
         yield f"at {factor.name} = {at} times say how long the run was; at {_text(bad[0])}: {found[bad[0]][0]}"
 
 
-def _cells(variants: _Variants, factor: _Factor, more: Sequence[Change]) -> tuple[tuple[PlannedCell, ...], ...]:
+def _cells(variants: Variants, factor: _Factor, more: Sequence[Change]) -> tuple[tuple[PlannedCell, ...], ...]:
     return tuple(
         tuple(PlannedCell(subset, variants.key([*changes, *more])) for subset, changes in point)
         for point in factor.cells
@@ -397,7 +360,7 @@ def _cells(variants: _Variants, factor: _Factor, more: Sequence[Change]) -> tupl
 
 
 def _switch(
-    variants: _Variants, factor: _Factor, one: Mechanism, cells: tuple[tuple[PlannedCell, ...], ...]
+    variants: Variants, factor: _Factor, one: Mechanism, cells: tuple[tuple[PlannedCell, ...], ...]
 ) -> PlannedSwitch:
     """Return a mechanism switched off; one that cannot be has no cells, and a reason."""
     told = tuple(f"{path}={text}" for path, text in one.changes)
@@ -409,9 +372,5 @@ def _switch(
     try:
         built = _cells(variants, factor, one.changes) if one.changes else cells
     except ScenarioError as error:
-        return PlannedSwitch(one.name, told, None, one.derived, f"cannot be switched off: {_reason(error)}")
+        return PlannedSwitch(one.name, told, None, one.derived, f"cannot be switched off: {reason(error)}")
     return PlannedSwitch(one.name, told, built, one.derived, "")
-
-
-def _reason(error: ScenarioError) -> str:
-    return "; ".join(": ".join(filter(None, (one.path, one.message))) for one in error.problems[:3])

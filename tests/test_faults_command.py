@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from coordsim.models.fault_study import FaultStudyError, StudyOptions, make_plan, simulate_text
+from coordsim.models.fault_study import FaultStudyError, StudyOptions, make_plan
 from coordsim.models.scenario import Scenario
 from coordsim.models.simulate import simulate
+from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis import fault_study
 from coordsim.sim.analysis.fault_study import StudyResult, run_plan
 from coordsim.sim.analysis.replicate import Settings

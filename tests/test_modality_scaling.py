@@ -14,8 +14,9 @@ import pytest
 
 from coordsim.models.mechanisms import isolated, mechanisms
 from coordsim.models.options import read_scenario
-from coordsim.models.scaling import make_plan, simulate_text
+from coordsim.models.scaling import make_plan
 from coordsim.models.scenario import Scenario
+from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis.causes import Ablated
 from coordsim.sim.analysis.growth import Curve, growth, sentence
 from coordsim.sim.analysis.replicate import Settings

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from coordsim.sim.analysis.replicate import Interrupted, Progress, Run, Settings, WorkerError, replicate
+from coordsim.sim.analysis.jobs import WorkerError
+from coordsim.sim.analysis.replicate import Interrupted, Progress, Run, Settings, replicate
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.slo import objective
 

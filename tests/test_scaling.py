@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from coordsim.models.mechanisms import mechanisms
-from coordsim.models.scaling import ScalingError, make_plan, simulate_text, unit_of_metric, values_of
+from coordsim.models.scaling import ScalingError, make_plan, unit_of_metric, values_of
 from coordsim.models.scenario import Scenario
 from coordsim.models.simulate import simulate
+from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis.causes import Ablated, cause_of, exponent_drop, rise_left
 from coordsim.sim.analysis.growth import Curve, growth
 from coordsim.sim.analysis.replicate import Settings

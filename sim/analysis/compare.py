@@ -26,7 +26,8 @@ from ..profile.law import widest
 from . import measure
 from .comparison import Ablation, ByTask, ComparisonResult, Metric, Part, Point, Region, Saving, Switch, Verdict
 from .estimator import Estimator, Measured
-from .replicate import LEAST, Progress, Settings, Simulate, run_jobs
+from .jobs import Simulate, Workers, run_jobs
+from .replicate import LEAST, Progress, Settings
 from .result import TASK, Result
 from .statistics import (
     Array,
@@ -102,7 +103,7 @@ def run_plan(
     seed: int,
     settings: Settings,
     tolerance: float = TOLERANCE,
-    workers: int = 1,
+    workers: int | Workers = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> ComparisonResult:
     """Run every replication of every variant, `workers` at a time, and compare.

@@ -30,11 +30,12 @@ from . import measure
 from .breaking import FirstToBreak, Level, first_to_break
 from .estimator import Estimator
 from .fault_timeline import Timeline, timeline
+from .jobs import Simulate, Workers, run_jobs
 from .reliability import Bin, ConstantHazard, constant_hazard, survival
-from .replicate import Progress, Settings, Simulate, run_jobs
+from .replicate import Progress, Settings
 from .result import TASK, Mask, Result
 from .root_cause import CauseRow, PathRow, causes, paths
-from .slo import Objective
+from .slo import Objective, full_name
 from .statistics import Array, Estimate, mean_interval, no_estimate, pooled_proportion
 from .summarize import cut_warmup, summarize
 
@@ -192,7 +193,7 @@ def run_plan(
     settings: Settings,
     replication: int = 0,
     window: float | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> StudyResult:
     """Run every replication of every variant, `workers` at a time, and compare; no number depends on `workers`.
@@ -281,11 +282,10 @@ class _Collected:
         known = measure.headline(views, self.by, self.plan.objectives)
         found = {name: np.array(known[name].samples) for name in METRICS if name in known}
         found.setdefault("wasted_share", np.zeros(len(views)))  # where nothing can be wasted
-        names = {"p95": "response_time_p95"}
         for one in self.plan.objectives:
-            name = names.get(one.metric, one.metric)
+            name = full_name(one.metric)
             if name not in found:
-                found[name] = np.array(measure.objective(views, self.by, one, known).samples)
+                found[name] = np.array(measure.metric(views, self.by, one.metric, known).samples)
         return found
 
     def _tell(self, runs: Sequence[Result]) -> None:

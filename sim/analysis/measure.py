@@ -149,17 +149,19 @@ def _over(a: float, b: float) -> float:
     return float(a) / float(b) if b else 1.0
 
 
-def objective(run_set: Sequence[Result], by: Estimator, wanted: Objective, known: Measures) -> Measured:
-    """Return the estimate that an objective speaks of. Raises ValueError for a quantity that nothing measures."""
-    metric = parse_metric(wanted.metric)
-    if metric.statistic == "rate":
-        if metric.quantity not in known:
-            raise ValueError(f"`{metric.quantity}` needs `workload.problems`, which make tasks trials of one problem")
-        return known[metric.quantity]
-    series = [quantity(run, metric.quantity) for run in run_set]
-    if metric.statistic == "quantile":
-        return by.quantile(series, metric.q)
-    return by.mean(series) if metric.statistic == "mean" else by.greatest(series)
+def metric(runs: Sequence[Result], by: Estimator, name: str, known: Measures) -> Measured:
+    """Return the metric of a name, as `parse_metric` reads it, or one `known` already. Raises ValueError for what nothing measures."""
+    if name in known:
+        return known[name]
+    wanted = parse_metric(name)
+    if wanted.statistic == "rate":
+        if wanted.quantity not in known:
+            raise ValueError(f"`{wanted.quantity}` needs `workload.problems`, which make tasks trials of one problem")
+        return known[wanted.quantity]
+    series = [quantity(run, wanted.quantity) for run in runs]
+    if wanted.statistic == "quantile":
+        return by.quantile(series, wanted.q)
+    return by.mean(series) if wanted.statistic == "mean" else by.greatest(series)
 
 
 def quantity(run: Result, name: str) -> Array:

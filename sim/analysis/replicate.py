@@ -11,19 +11,15 @@ Source: the sequential procedure is Law, Simulation Modeling and Analysis, 5th e
 from __future__ import annotations
 
 import math
-import signal
-import threading
-import warnings
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import BrokenExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Literal, TypeVar
 
 from ..engine.errors import CoordsimError
+from .jobs import Simulate, Workers, run_jobs
 from .result import Result
-from .slo import Objective, parse_metric
+from .slo import Objective, full_name, parse_metric
 from .statistics import Estimate, Precision, precision
 from .summarize import Cut, summarize
 from .summary import Reached, Summary
@@ -35,16 +31,12 @@ DEFAULT_PRECISION = 0.05
 STEERING = ("response_time_mean", "response_time_p95", "coordination_share")
 
 
-Simulate = Callable[[S, int, int, str], Result]
-"""Runs one replication: takes scenario, seed, number and which spans to keep ('all', 'sampled' or 'none')."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All that decides which numbers come out, beside the scenario and the seed.
 
     `replications` is a number, or 'auto' for as many as `precision` needs: a relative error (0.05 when not given) of
-    the mean and p95 of T_total, the share of coordination, and what `objectives` speak of. With both, the number is the
+    the mean and p95 of T_total, the share of coordination, and what `objectives` and `metrics` speak of. With both, the number is the
     least. `warmup` is as in `summarize`. The first `span_replications` keep `spans`: they are examples, not statistics.
     """
 
@@ -53,6 +45,7 @@ class Settings:
     max_replications: int = 200
     warmup: Cut = "auto"
     objectives: tuple[Objective, ...] = ()
+    metrics: tuple[str, ...] = ()
     confidence: float = 0.95
     spans: str = "none"
     span_replications: int = 1
@@ -76,6 +69,16 @@ class Settings:
         if self.replications == "auto":
             return LEAST
         return self.replications if self.target is None else max(LEAST, self.replications)
+
+    def summarize(self, results: Sequence[Result]) -> Summary:
+        """Return the summary of results, as these settings have it."""
+        return summarize(
+            results,
+            confidence=self.confidence,
+            warmup=self.warmup,
+            objectives=self.objectives,
+            metrics=self.metrics,
+        )
 
     def spans_of(self, replication: int) -> str:
         """Return what spans a replication keeps."""
@@ -111,17 +114,13 @@ class Interrupted(CoordsimError):
         super().__init__(f"interrupted; {len(self.results)} replications were complete")
 
 
-class WorkerError(CoordsimError):
-    """A worker process died, most often for want of memory."""
-
-
 def replicate(
     simulate: Simulate[S],
     scenario: S,
     *,
     seed: int,
     settings: Settings | None = None,
-    workers: int = 1,
+    workers: int | Workers = 1,
     progress: Callable[[Progress], None] | None = None,
     finished: Sequence[Result] = (),
 ) -> Run:
@@ -130,8 +129,6 @@ def replicate(
     `progress` is called after every replication and every round. `finished` are results to go on from.
     Raises Interrupted on a keyboard interrupt, after stopping the workers, and WorkerError when one dies.
     """
-    if workers < 1:
-        raise ValueError(f"`workers` must be at least 1, but got {workers}")
     chosen = settings or Settings()
     results = list(finished)
 
@@ -158,9 +155,7 @@ def _rounds(
             for result in fresh:
                 results.append(result)
                 tell(Progress(len(results), planned, latest=result))
-        summary = summarize(
-            results, confidence=settings.confidence, warmup=settings.warmup, objectives=settings.objectives
-        )
+        summary = settings.summarize(results)
         found = _how_precise(summary, settings)
         tell(Progress(len(results), planned, summary.metrics["response_time_mean"]))
         if found is None or found.reached or planned >= settings.max_replications:
@@ -172,7 +167,7 @@ def _how_precise(summary: Summary, settings: Settings) -> Precision | None:
     """Return how far the metrics that steer are from the target; None when there is no target or nothing to steer by."""
     if settings.target is None:
         return None
-    estimates = {name: summary.metrics[name] for name in STEERING}
+    estimates = {name: summary.metrics[name] for name in (*STEERING, *map(full_name, settings.metrics))}
     # The greatest of many values keeps growing with their number: nothing to wait for.
     estimates |= {one.metric: one.estimate for one in summary.objectives if parse_metric(one.metric).statistic != "max"}
     known = {name: one for name, one in estimates.items() if not math.isnan(one.value)}
@@ -191,94 +186,3 @@ def _told(summary: Summary, found: Precision) -> Summary:
         f"{100 * found.relative_error:.2g}%`, or longer replications"
     )
     return replace(told, warnings=(*summary.warnings, warning))
-
-
-def run_jobs(
-    simulate: Simulate[S], jobs: Sequence[tuple[S, int, int, str]], workers: int
-) -> Generator[Result, None, None]:
-    """Yield the results of jobs (arguments of `simulate`) in order, `workers` at a time, in this process if that is one.
-
-    Whoever stops early must close the generator, which ends the workers. Raises WorkerError when one dies.
-    """
-    if min(workers, len(jobs)) > 1:
-        return _heeding(_parallel(simulate, jobs, min(workers, len(jobs))))
-    return _heeding(simulate(*job) for job in jobs)
-
-
-def _heeding(results: Generator[Result, None, None]) -> Generator[Result, None, None]:
-    """Yield the results, and heed a keyboard interrupt even where Python drops it: in a finalizer, say, or a callback of one."""
-    noticed = False
-
-    def notice(number: int, frame: FrameType | None) -> None:
-        nonlocal noticed
-        noticed = True
-        signal.default_int_handler(number, frame)
-
-    ours = threading.current_thread() is threading.main_thread()
-    ours = ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, notice)
-    try:
-        with closing(results):
-            for result in results:
-                yield result
-                if noticed:
-                    raise KeyboardInterrupt
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _parallel(
-    simulate: Simulate[S], jobs: Sequence[tuple[S, int, int, str]], workers: int
-) -> Generator[Result, None, None]:
-    """Yield the results in order. Whoever stops early closes the generator, and that ends the workers."""
-    from joblib import Parallel, delayed, parallel_config
-
-    # Of a worker that ended for want of work, and is replaced, nobody needs to hear.
-    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-    # One thread a worker: more only compete for the cores.
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1, pre_dispatch="all", max_nbytes=None)
-        results = pool(delayed(_in_worker)(simulate, job) for job in jobs)
-    complete, told = False, threading.excepthook
-    _hush_manager()
-    try:
-        for result in results:  # noqa: UP028  # `yield from` would close `results` before its warning can be silenced
-            yield result
-        complete = True
-        threading.excepthook = told
-    except BrokenExecutor as error:
-        raise WorkerError(
-            f"a worker process died, most often for want of memory; try fewer workers ({error})"
-        ) from error
-    finally:
-        if not complete:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that some results were not used: they were not asked for any more
-                results.close()
-            _end_workers()
-
-
-def _hush_manager() -> None:
-    """Say nothing more of the thread that hands out work: stopped early, it finds its workers gone, and may say so late."""
-    told = threading.excepthook
-
-    def tell(failure: threading.ExceptHookArgs) -> None:
-        if failure.thread is None or not failure.thread.name.startswith("ExecutorManager"):
-            told(failure)
-
-    threading.excepthook = tell
-
-
-def _in_worker(simulate: Simulate[S], job: tuple[S, int, int, str]) -> Result:
-    # A keyboard interrupt reaches every process of the terminal; the one that started the workers ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return simulate(*job)
-
-
-def _end_workers() -> None:
-    """Kill the worker processes, which otherwise wait a while for more work."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)

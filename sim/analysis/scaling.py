@@ -30,7 +30,8 @@ from ..profile.law import widest
 from . import measure
 from .causes import ALL_OFF, GONE, RESAMPLES, Ablated, Cause, cause_of, exponent_drop, rise_left
 from .growth import Curve, Growth, growth
-from .replicate import Progress, Settings, Simulate, run_jobs
+from .jobs import Simulate, Workers, run_jobs
+from .replicate import Progress, Settings
 from .result import Mask, Result
 from .statistics import Array, mean_interval
 from .summarize import Cut, cut_warmup, stability
@@ -152,7 +153,7 @@ def run_plan(
     settings: Settings,
     metric: str = COORDINATION,
     unit: str = "s",
-    workers: int = 1,
+    workers: int | Workers = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> ScalingResult:
     """Run every replication of every cell, `workers` at a time, and judge the curves.

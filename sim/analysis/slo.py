@@ -82,6 +82,16 @@ def parse_metric(name: str) -> Metric:
     return Metric(quantity, "max" if match["word"] == "max" else "mean")
 
 
+def full_name(name: str) -> str:
+    """Return a metric's name with its quantity, under which summaries keep it.
+
+    >>> full_name("p95"), full_name("mean"), full_name("ttft_p95"), full_name("success")
+    ('response_time_p95', 'response_time_mean', 'ttft_p95', 'success')
+    """
+    match = _STATISTIC.fullmatch(name)
+    return f"{RESPONSE_TIME}_{name}" if match is not None and match["quantity"] is None else name
+
+
 def objective(metric: str, threshold: float) -> Objective:
     """Return the objective with the sense its metric has: at least for success and rates, at most for the rest."""
     return Objective(metric, threshold, ">=" if parse_metric(metric).quantity in AT_LEAST else "<=")

@@ -19,7 +19,7 @@ from .batches import drift
 from .doubts import find_doubts
 from .estimator import Estimator, Measured
 from .result import ARRIVAL, END, TASK, Result
-from .slo import Objective, overall, verdict
+from .slo import Objective, full_name, overall, verdict
 from .statistics import Estimate, LittlesLaw, little
 from .summary import Component, Judged, Part, Resource, Summary, Tasks, Warmup
 from .troubles import find_troubles
@@ -36,8 +36,9 @@ def summarize(
     confidence: float = 0.95,
     warmup: Cut = "auto",
     objectives: Sequence[Objective] = (),
+    metrics: Sequence[str] = (),
 ) -> Summary:
-    """Return the summary of the replications of one scenario.
+    """Return the summary of the replications of one scenario, with more `metrics` by name, such as `ttft_p95`, if asked.
 
     `warmup` is how many seconds to cut off each, 'auto' for MSER-5 over all of them, or None to cut nothing.
     Raises ValueError for an empty list, results of different scenarios, and objectives that nothing measures.
@@ -45,9 +46,12 @@ def summarize(
     _check_alike(results)
     cut, runs = cut_warmup(results, warmup)
     by = Estimator(confidence)
-    metrics = measure.headline(runs, by, objectives)
+    headline = measure.headline(runs, by, objectives)
     categories = measure.categories(runs, by)
-    judged = _judge(runs, by, objectives, metrics)
+    facts = measure.facts(runs, by)
+    wanted = (full_name(name) for name in (*metrics, *(one.metric for one in objectives)))
+    more = {name: measure.metric(runs, by, name, headline) for name in wanted}
+    judged = _judge(objectives, more)
     first = results[0]
     summary = Summary(
         scenario=first.scenario,
@@ -55,15 +59,16 @@ def summarize(
         replications=len(results),
         confidence=confidence,
         tasks=_count(results, runs),
-        metrics=_estimates(metrics),
+        metrics=_estimates(headline | {name: more[name] for name in map(full_name, metrics)}),
         categories={name: Part(seconds.estimate, share.estimate) for name, (seconds, share) in categories.items()},
         components=_components(runs, by),
         classes={name: _estimates(found) for name, found in measure.by_class(runs, by).items()},
         resources=_resources(runs, by),
-        facts=_estimates(measure.facts(runs, by)),
+        facts=_estimates(facts),
         failures=_failures(results),
-        samples={name: one.samples for name, one in metrics.items()}
-        | {f"{name}_mean": seconds.samples for name, (seconds, _) in categories.items()},
+        samples={name: one.samples for name, one in (headline | more).items()}
+        | {f"{name}_mean": seconds.samples for name, (seconds, _) in categories.items()}
+        | {f"{name}_mean": one.samples for name, one in facts.items()},
         warmup=cut,
         little=check_little(results),
         stability=tuple(stability(run) for run in runs),
@@ -178,12 +183,10 @@ def _resources(runs: Sequence[Result], by: Estimator) -> tuple[Resource, ...]:
     )
 
 
-def _judge(
-    runs: Sequence[Result], by: Estimator, objectives: Sequence[Objective], known: measure.Measures
-) -> tuple[Judged, ...]:
+def _judge(objectives: Sequence[Objective], found: Mapping[str, Measured]) -> tuple[Judged, ...]:
     judged = []
     for one in objectives:
-        estimate = measure.objective(runs, by, one, known).estimate
+        estimate = found[full_name(one.metric)].estimate
         judged.append(Judged(one.metric, one.threshold, one.sense, estimate, verdict(estimate, one)))
     return tuple(judged)
 

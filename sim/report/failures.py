@@ -8,7 +8,7 @@ Checked: tests/test_cli.py.
 
 from __future__ import annotations
 
-from ..analysis.replicate import WorkerError
+from ..analysis.jobs import WorkerError
 from ..engine.errors import ConservationError, CoordsimError
 
 BUG, INVALID = 1, 2

@@ -6,22 +6,35 @@ Leaves out: what it does (`models.scaling`, `sim.analysis.scaling`), imported on
 Checked: tests/test_scaling_command.py.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .sim.report.terminal import Format, again, progress_bar, say, warn
+from ..sim.report.terminal import Format, progress_bar, say
+from .options import (
+    INCONCLUSIVE,
+    INTERRUPTED,
+    Backend,
+    BackendName,
+    FormatOption,
+    Out,
+    Output,
+    Overwrite,
+    Processes,
+    Quiet,
+    ScenarioName,
+    Scheduler,
+    Seed,
+    Sets,
+    Tasks,
+    workers_of,
+)
 
 __all__ = ["scaling"]
 
-INCONCLUSIVE, INTERRUPTED = 4, 130
 MOST_REPLICATIONS = 8  # unless asked for: there are many cells, and curves are judged by all of them together
 
 
-ScenarioName = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")
-]
 Over = Annotated[
     list[str] | None,
     typer.Option(
@@ -29,29 +42,18 @@ Over = Annotated[
         help="steps, agents, modalities, streams or a path; 1..128 or 1,2,4. Several: a sweep each.",
     ),
 ]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a value; null deletes.")]
 Metric = Annotated[
     str, typer.Option(metavar="NAME", help="What is judged: coordination, response_time, a category, a fact.")
 ]
 Stream = Annotated[str | None, typer.Option(metavar="MODALITY", help="Copy this one. Default: each in turn, averaged.")]
 Only = Annotated[str | None, typer.Option(metavar="MECHANISM", help="Switch off all mechanisms but this one.")]
 Ablation = Annotated[bool, typer.Option("--ablation/--no-ablation", help="Switch each mechanism off in turn.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")]
 Replications = Annotated[
     int | None, typer.Option(min=1, help="Independent runs of each cell. Default: the scenario's, at most 8.")
 ]
-Tasks = Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", "--jobs", min=1, help="Processes; numbers do not depend on it. Default: the cores."),
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the sweep here.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
-def scaling(  # noqa: PLR0913  # a command's options are its arguments
+def scaling(
     scenario: ScenarioName,
     *,
     over: Over = None,
@@ -63,30 +65,32 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
     seed: Seed = None,
     replications: Replications = None,
     tasks: Tasks = None,
-    workers: Workers = None,
+    workers: Processes = None,
+    backend: Backend = BackendName.LOCAL,
+    scheduler: Scheduler = None,
     format: FormatOption = Format.TABLE,
     out: Out = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Sweep steps, agents or modalities: how coordination grows, by which law, and because of what."""
-    from .models import options
-    from .models.scaling import make_plan, simulate_text, unit_of_metric
-    from .sim.analysis.replicate import Settings
-    from .sim.analysis.scaling import ScalingInterrupted, run_plan
-    from .sim.report import scaling_tables
-    from .sim.report.answers import Answers
-    from .sim.report.doctor import cores
-    from .sim.report.scaling_plot import page
-    from .sim.report.shipped import find
+    from ..models import options
+    from ..models.scaling import make_plan, unit_of_metric
+    from ..models.variants import simulate_text
+    from ..sim.analysis.replicate import Settings
+    from ..sim.analysis.scaling import ScalingInterrupted, run_plan
+    from ..sim.report import scaling_tables
+    from ..sim.report.answers import Answers
+    from ..sim.report.scaling_plot import page
+    from ..sim.report.shipped import find
 
     unit = unit_of_metric(metric)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
     plan = make_plan(loaded, over or (), stream=stream, only=only, ablate=ablation)
     tables = scaling_tables.report, scaling_tables.to_csv, scaling_tables.to_json
     answers = Answers("sweep", "scaling", *tables, pages={"scaling.html": page})
-    if out is not None:
-        answers.check_free(out, overwrite)
+    output = Output(format, out, overwrite, quiet)
+    output.check_free(answers)
     settings = Settings(
         replications=replications or min(loaded.replications, MOST_REPLICATIONS),
         warmup=loaded.workload.warmup,
@@ -98,15 +102,10 @@ def scaling(  # noqa: PLR0913  # a command's options are its arguments
         with progress_bar(loaded.name, quiet) as bar:
             found = run_plan(
                 simulate_text, plan, seed=loaded.seed, settings=settings, metric=metric, unit=unit,
-                workers=workers or cores(), progress=bar,
+                workers=workers_of(workers, backend, scheduler), progress=bar,
             )  # fmt: skip
     except ScalingInterrupted as stop:
         raise typer.Exit(say(str(stop), INTERRUPTED)) from None
-    answers.put(found, format)
-    warn(scaling_tables.warnings(found), again(scenario, sets))
-    if out is not None:
-        answers.write(found, loaded.to_yaml(), out, overwrite)
-        if not quiet:
-            say(f"written to {out}")
+    output.put(answers, found, loaded, warnings=scaling_tables.warnings(found), called=scenario, sets=sets)
     if found.undecided:
         raise typer.Exit(INCONCLUSIVE)

@@ -7,22 +7,35 @@ Leaves out: what it does (`models.fault_study`, `sim.analysis.fault_study`), imp
 Checked: tests/test_faults_command.py.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .sim.report.terminal import Format, again, progress_bar, say, warn
+from ..sim.report.terminal import Format, progress_bar, say
+from .options import (
+    INCONCLUSIVE,
+    INTERRUPTED,
+    Backend,
+    BackendName,
+    FormatOption,
+    Horizon,
+    Out,
+    Output,
+    Overwrite,
+    Processes,
+    Quiet,
+    ScenarioName,
+    Scheduler,
+    Seed,
+    Sets,
+    Tasks,
+    workers_of,
+)
 
 __all__ = ["faults"]
 
-INCONCLUSIVE, INTERRUPTED = 4, 130
 MOST_REPLICATIONS = 8  # unless asked for: there are many variants, and differences are paired
 
-ScenarioName = Annotated[
-    str, typer.Argument(metavar="SCENARIO", help="A YAML file, or a scenario that ships, by name.")
-]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace a value; null deletes.")]
 Handling = Annotated[bool, typer.Option("--handling", help="Leave out each handling policy in turn, too.")]
 Rise = Annotated[str | None, typer.Option(metavar="load|faults", help="Raise the load, or the rates of faults.")]
 Levels = Annotated[str | None, typer.Option(metavar="FACTORS", help="Of --rise. Default: 0.5,1,1.5,2.")]
@@ -33,20 +46,12 @@ Steps = Annotated[
 ]
 Replication = Annotated[int, typer.Option(min=0, help="The replication whose timeline is told.")]
 Window = Annotated[str | None, typer.Option(metavar="TIME", help="Windows of the timeline. Default: by the run.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="The seed, in place of the scenario's.")]
 Replications = Annotated[
     int | None, typer.Option(min=1, help="Independent runs of each variant. Default: the scenario's, at most 8.")
 ]
-Tasks = Annotated[int | None, typer.Option(min=1, help="End a run by number of tasks.")]
-Horizon = Annotated[str | None, typer.Option(metavar="TIME", help="End a run by time, such as 1h.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes; numbers do not depend on it. Default: the cores.")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the study here.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
-def faults(  # noqa: PLR0913  # a command's options are its arguments
+def faults(
     scenario: ScenarioName,
     *,
     handling: Handling = False,
@@ -61,22 +66,24 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
     replications: Replications = None,
     tasks: Tasks = None,
     horizon: Horizon = None,
-    workers: Workers = None,
+    workers: Processes = None,
+    backend: Backend = BackendName.LOCAL,
+    scheduler: Scheduler = None,
     format: FormatOption = Format.TABLE,
     out: Out = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Leave out each fault: what it costs, how far it spreads, what breaks first, and whether it stays broken."""
-    from .models import options
-    from .models.fault_study import StudyOptions, make_plan, seconds_of, simulate_text
-    from .sim.analysis.fault_study import FaultStudyInterrupted, run_plan
-    from .sim.analysis.replicate import Settings
-    from .sim.report import fault_tables
-    from .sim.report.answers import Answers
-    from .sim.report.doctor import cores
-    from .sim.report.fault_plot import page
-    from .sim.report.shipped import find
+    from ..models import options
+    from ..models.fault_study import StudyOptions, make_plan, seconds_of
+    from ..models.variants import simulate_text
+    from ..sim.analysis.fault_study import FaultStudyInterrupted, run_plan
+    from ..sim.analysis.replicate import Settings
+    from ..sim.report import fault_tables
+    from ..sim.report.answers import Answers
+    from ..sim.report.fault_plot import page
+    from ..sim.report.shipped import find
 
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, horizon, None))
     plan = make_plan(loaded, StudyOptions(handling, rise, levels, along, steps))
@@ -85,8 +92,8 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
         raise typer.BadParameter(f"there are {count}, numbered from 0; got {replication}", param_hint="--replication")
     tables = fault_tables.report, fault_tables.to_csv, fault_tables.to_json
     answers = Answers("study of faults", "faults", *tables, pages={"faults.html": page})
-    if out is not None:
-        answers.check_free(out, overwrite)
+    output = Output(format, out, overwrite, quiet)
+    output.check_free(answers)
     settings = Settings(replications=count, warmup=loaded.workload.warmup, confidence=loaded.confidence)
     if not quiet:
         say(f"{len(plan.variants)} scenarios, {count} replications of each")
@@ -94,15 +101,10 @@ def faults(  # noqa: PLR0913  # a command's options are its arguments
         with progress_bar(loaded.name, quiet) as bar:
             found = run_plan(
                 simulate_text, plan, seed=loaded.seed, settings=settings, replication=replication, window=None if window is None else seconds_of("--window", window),
-                workers=workers or cores(), progress=bar,
+                workers=workers_of(workers, backend, scheduler), progress=bar,
             )  # fmt: skip
     except FaultStudyInterrupted as stop:
         raise typer.Exit(say(str(stop), INTERRUPTED)) from None
-    answers.put(found, format)
-    warn(fault_tables.warnings(found), again(scenario, sets))
-    if out is not None:
-        answers.write(found, loaded.to_yaml(), out, overwrite)
-        if not quiet:
-            say(f"written to {out}")
+    output.put(answers, found, loaded, warnings=fault_tables.warnings(found), called=scenario, sets=sets)
     if found.undecided:
         raise typer.Exit(INCONCLUSIVE)

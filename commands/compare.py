@@ -1,0 +1,100 @@
+"""The command `coordsim compare`.
+
+Exit codes are those of the program: 0; 2 invalid input; 4 where the saving is not resolved; 130 interrupted.
+
+Leaves out: what it does (`models.compare`, `sim.analysis.compare`), imported only when it is called.
+Checked: tests/test_compare_command.py.
+"""
+
+from typing import Annotated
+
+import typer
+
+from ..sim.report.terminal import Format, progress_bar, say
+from .options import (
+    INCONCLUSIVE,
+    INTERRUPTED,
+    Backend,
+    BackendName,
+    FormatOption,
+    Horizon,
+    Out,
+    Output,
+    Overwrite,
+    Processes,
+    Quiet,
+    ScenarioName,
+    Scheduler,
+    Seed,
+    Sets,
+    Tasks,
+    workers_of,
+)
+
+__all__ = ["compare"]
+
+Runtimes = Annotated[
+    list[str] | None, typer.Option("--runtime", metavar="NAME", help="Twice: the baseline, then the other.")
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="PATH=VALUE", help="Instead: the scenario with this and without."),
+]
+Over = Annotated[
+    list[str] | None, typer.Option(metavar="PATH=V1,V2,...", help="Compare at each of these values; twice: a grid.")
+]
+Ablate = Annotated[
+    bool | None, typer.Option("--ablate/--no-ablate", help="Switch each policy alone. Default: as the scenario says.")
+]
+Tolerance = Annotated[str | None, typer.Option(metavar="SHARE", help="Less is no saving. Default: 2%.")]
+Replications = Annotated[int | None, typer.Option(min=1, help="Independent runs of each variant.")]
+
+
+def compare(
+    scenario: ScenarioName,
+    *,
+    runtimes: Runtimes = None,
+    changes: Changes = None,
+    sets: Sets = None,
+    over: Over = None,
+    ablate: Ablate = None,
+    tolerance: Tolerance = None,
+    seed: Seed = None,
+    replications: Replications = None,
+    workers: Processes = None,
+    backend: Backend = BackendName.LOCAL,
+    scheduler: Scheduler = None,
+    tasks: Tasks = None,
+    horizon: Horizon = None,
+    format: FormatOption = Format.TABLE,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two runtimes over the same tasks: what is saved, by what, and where nothing is."""
+    from ..models import options
+    from ..models.compare import CompareOptions, run_comparison
+    from ..sim.analysis.compare import ComparisonInterrupted
+    from ..sim.report.compare_tables import ANSWERS, warnings
+    from ..sim.report.shipped import find
+
+    wanted = CompareOptions(runtimes or (), changes or (), over or (), ablate, tolerance)
+    changed = options.overrides(seed, tasks, horizon, None)
+    loaded = options.read_comparison(find(scenario), sets or (), changed, wanted)
+    output = Output(format, out, overwrite, quiet)
+    output.check_free(ANSWERS)
+    stopped = False
+    try:
+        with progress_bar(loaded.name, quiet) as bar:
+            found = run_comparison(
+                loaded, replications=replications, workers=workers_of(workers, backend, scheduler), progress=bar
+            )
+    except ComparisonInterrupted as stop:
+        if stop.result is None:
+            raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
+        found, stopped = stop.result, True
+    output.put(ANSWERS, found, loaded, warnings=warnings(found), called=scenario, sets=sets)
+    if stopped:
+        raise typer.Exit(say("interrupted: what was complete is above", INTERRUPTED))
+    if found.saving.verdict == "not resolved":
+        raise typer.Exit(INCONCLUSIVE)
