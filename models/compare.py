@@ -34,6 +34,7 @@ from ..sim.engine.source import Document
 from ..sim.engine.spec import Share, Spec, SpecProblem
 from ..sim.report.overview import about
 from .runtime import PRESETS, Runtime
+from .variants import ASIDE
 
 if TYPE_CHECKING:
     from .scenario import Scenario
@@ -238,7 +239,8 @@ class _Variants:
         if found:
             raise ScenarioError(found, document.name)
         data = built.to_data()
-        data.pop("compare", None)
+        for section in ASIDE:
+            data.pop(section, None)
         data["runtime"].pop("preset", None)  # a name: the policies are all there
         key = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
         self.found.setdefault(key, built)

@@ -48,14 +48,17 @@ from .modality import Modality
 from .network import Network
 from .orchestrator import Orchestrator
 from .perceive_step import PerceiveStep
+from .plan import PlanSpec
 from .recovery import Recovery
 from .references import problems
 from .retriever import Retriever
 from .runtime import DEFAULT, Runtime
 from .scaling import ScalingSpec
+from .sensitivity import SensitivitySpec
 from .serializer import Codec, Serializer, defaults
 from .slo import Slo, objectives
 from .step import Step
+from .study import StudySpec
 from .tool import Tool
 from .workflow import Workflow
 from .workload import Workload
@@ -150,6 +153,9 @@ class Scenario(Spec):
     slo: Slo = {}
     compare: CompareSpec | None = None
     scaling: ScalingSpec | None = None
+    study: StudySpec | None = None
+    sensitivity: SensitivitySpec | None = None
+    plan: PlanSpec | None = None
     replications: PositiveCount = 10
     confidence: Annotated[Share, Field(gt=0, lt=1)] = 0.95
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Variants", "document_of", "reason", "scenario_of", "simulate_text"]
 
 Change = tuple[str, str]  # a path, and the YAML to put there
-ASIDE = ("compare", "scaling")  # sections that say what to run, and change no run
+ASIDE = ("compare", "scaling", "study", "sensitivity", "plan")  # sections that say what to run, and change no run
 
 
 @dataclass

@@ -19,7 +19,7 @@ import pytest
 
 import coordsim
 
-CODE = ("calibration", "models", "sim")
+CODE = ("calibration", "commands", "models", "sim")
 DATA = ("calibration", "models", "scenarios", "sim")
 HEAVY = {"dask", "jinja2", "joblib", "networkx", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "scipy", "torch"}
 
