@@ -11,24 +11,30 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EXPORTS`
-    from .models.compare import compare as compare
-    from .models.run import run as run
     from .models.scenario import Scenario as Scenario
-    from .models.scenario import load as load
-    from .models.simulate import simulate as simulate
+    from .sim.analysis.jobs import Workers as Workers
     from .sim.analysis.result import Result as Result
+    from .sim.engine.errors import ScenarioError as ScenarioError
     from .sim.engine.ledger import Ledger as Ledger
+    from .whatif import Comparison as Comparison
+    from .whatif import Simulation as Simulation
+    from .whatif import compare as compare
+    from .whatif import load as load
+    from .whatif import simulate as simulate
 
     __version__: str
 
 _EXPORTS: dict[str, str] = {
+    "Comparison": "whatif",
     "Ledger": "sim.engine.ledger",
     "Result": "sim.analysis.result",
     "Scenario": "models.scenario",
-    "compare": "models.compare",
-    "load": "models.scenario",
-    "run": "models.run",
-    "simulate": "models.simulate",
+    "ScenarioError": "sim.engine.errors",
+    "Simulation": "whatif",
+    "Workers": "sim.analysis.jobs",
+    "compare": "whatif",
+    "load": "whatif",
+    "simulate": "whatif",
 }
 
 # For a source tree that was never installed; a test holds it to pyproject.toml.

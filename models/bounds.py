@@ -223,7 +223,7 @@ def _resources(scenario: Scenario, system: System, demand: Demand, most: float) 
         wait = None
         if one.is_simple and scenario.workload.arrivals.poisson is not None and load is not None and load < 1:
             assert rate is not None
-            wait = _erlang_wait(rate * uses[one.name], seconds[one.name] / uses[one.name], int(one.capacity))
+            wait = erlang_wait(rate * uses[one.name], seconds[one.name] / uses[one.name], int(one.capacity))
         yield ResourceBound(
             one.kind, one.name, one.capacity, one.room, seconds[one.name], uses[one.name], load, wait, one.refuses
         )
@@ -263,7 +263,7 @@ def _demands(demand: Demand) -> tuple[dict[str, float], dict[str, float]]:
     return seconds, uses
 
 
-def _erlang_wait(rate: float, service: float, servers: int) -> float:
+def erlang_wait(rate: float, service: float, servers: int) -> float:
     """Return the mean wait in M/M/c, by Erlang's C."""
     load = rate * service
     blocked = 1.0

@@ -5,17 +5,19 @@ Checked: tests/test_scenario.py, tests/data/bad.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer, PrivateAttr, model_validator
 
 from ..sim.analysis.slo import Objective
 from ..sim.engine import paths
 from ..sim.engine.distributions import AnyDraw, TokensDist
-from ..sim.engine.errors import ProfileError, ScenarioError, show
+from ..sim.engine.errors import Problem, ProfileError, ScenarioError, show
 from ..sim.engine.nodes import names_file
 from ..sim.engine.paths import Key
 from ..sim.engine.source import Document
@@ -34,6 +36,9 @@ from ..sim.engine.spec import (
 from ..sim.profile.profile import Profile
 from ..sim.profile.profile import find as find_profile
 from ..sim.profile.profile import machine as read_machine
+from ..sim.report.html import to_html
+from ..sim.report.layout import Report
+from ..sim.report.overview import overview
 from .agent import Agent
 from .api import Api
 from .compare import CompareSpec
@@ -206,12 +211,9 @@ class Scenario(Spec):
 
     def replace_all(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with several values replaced (path to value), checked once all are in place."""
-        import json
-
         document = self._document or Document.from_data(self.to_data(), self.name)
         for path, value in values.items():
-            given = value.to_data() if isinstance(value, Spec) else value
-            document = type(self).overridden(document, path, given if isinstance(given, str) else json.dumps(given))
+            document = type(self).overridden(document, path, _text(path, value))
         return type(self).of(document)
 
     def to_data(self) -> dict[str, Any]:
@@ -235,6 +237,21 @@ class Scenario(Spec):
     def __hash__(self) -> int:
         """Return a hash for sets and caches."""
         return hash(self.to_yaml())
+
+    def __repr__(self) -> str:
+        """Return the name and the question in one line."""
+        return f"Scenario {self.name}: {self.question}" if self.question else f"Scenario {self.name}"
+
+    def __str__(self) -> str:
+        """Return what it holds, in a few lines."""
+        return "\n".join(self._overview())
+
+    def _repr_html_(self) -> str:
+        """Return what it holds, for a notebook."""
+        return to_html(Report(tuple(self._overview()), "", ()))
+
+    def _overview(self) -> Iterator[str]:
+        return (line.strip() for line in overview(self.to_data()))
 
     @property
     def machine(self) -> Profile | None:
@@ -306,6 +323,26 @@ def load(path: str | os.PathLike[str], overrides: dict[str, str] | None = None) 
     for place, text in (overrides or {}).items():
         document = Scenario.overridden(document, place, text)
     return Scenario.of(document)
+
+
+def _text(path: str, value: Any) -> str:
+    """Return a value as YAML; a number of numpy is a number. Raises ScenarioError for what YAML cannot hold."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, default=_plain)
+    except (TypeError, ValueError):
+        rule = f"must be a number, a text, a list or a mapping; got {type(value).__name__}"
+        raise ScenarioError([Problem(str(path), rule)], "the value to put in place") from None
+
+
+def _plain(value: Any) -> Any:
+    """Return the plain data of a spec, and of an array or a number of numpy."""
+    if isinstance(value, Spec):
+        return value.to_data()
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError
 
 
 def _has(data: Any, steps: Sequence[Key]) -> bool:
