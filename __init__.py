@@ -16,25 +16,37 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EX
     from .sim.analysis.result import Result as Result
     from .sim.engine.errors import ScenarioError as ScenarioError
     from .sim.engine.ledger import Ledger as Ledger
+    from .whatif import CapacityPlan as CapacityPlan
     from .whatif import Comparison as Comparison
+    from .whatif import Sensitivity as Sensitivity
     from .whatif import Simulation as Simulation
+    from .whatif import Study as Study
     from .whatif import compare as compare
     from .whatif import load as load
+    from .whatif import plan as plan
+    from .whatif import sensitivity as sensitivity
     from .whatif import simulate as simulate
+    from .whatif import sweep as sweep
 
     __version__: str
 
 _EXPORTS: dict[str, str] = {
+    "CapacityPlan": "whatif",
     "Comparison": "whatif",
     "Ledger": "sim.engine.ledger",
     "Result": "sim.analysis.result",
     "Scenario": "models.scenario",
     "ScenarioError": "sim.engine.errors",
+    "Sensitivity": "whatif",
     "Simulation": "whatif",
+    "Study": "whatif",
     "Workers": "sim.analysis.jobs",
     "compare": "whatif",
     "load": "whatif",
+    "plan": "whatif",
+    "sensitivity": "whatif",
     "simulate": "whatif",
+    "sweep": "whatif",
 }
 
 # For a source tree that was never installed; a test holds it to pyproject.toml.

@@ -40,7 +40,10 @@ from .commands.options import (
     Tasks,
     workers_of,
 )
+from .commands.plan import plan
 from .commands.scaling import scaling
+from .commands.sensitivity import sensitivity
+from .commands.sweep import sweep
 from .sim.report.terminal import Format, again, progress_bar, put, put_summary, say, warn
 
 if TYPE_CHECKING:
@@ -269,6 +272,9 @@ def doctor() -> None:
 app.command()(compare)
 app.command()(scaling)
 app.command()(faults)
+app.command()(sensitivity)
+app.command()(plan)
+app.command()(sweep)
 calibration.add_to(app)
 
 # ---------------------------------------------------------------------------------------------------------------------

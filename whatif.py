@@ -13,27 +13,35 @@ Checked: tests/test_whatif.py, tests/test_run.py.
 
 from __future__ import annotations
 
+import csv
 import inspect
 import io
+import math
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from .models import compare as compare_models
-from .models.run import run
+from .models import plan as plan_models
+from .models import sensitivity as sensitivity_models
+from .models import study as study_models
+from .models.run import Spans, run
 from .models.scenario import Scenario
 from .models.scenario import load as load_file
 from .sim.analysis.comparison import ComparisonResult
 from .sim.analysis.jobs import Workers
+from .sim.analysis.planned import PlanResult
 from .sim.analysis.replicate import Run
 from .sim.analysis.result import Result
+from .sim.analysis.sensitivity import SensitivityResult
+from .sim.analysis.study import StudyResult
 from .sim.analysis.summary import Summary
-from .sim.engine.errors import CoordsimError
+from .sim.engine.errors import CoordsimError, did_you_mean, listed
 from .sim.report.html import to_html
 from .sim.report.layout import WIDTH, Report, lay_out, text
 from .sim.report.shipped import find
@@ -43,7 +51,20 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text
 
-__all__ = ["Answer", "Comparison", "Simulation", "compare", "load", "simulate"]
+__all__ = [
+    "Answer",
+    "CapacityPlan",
+    "Comparison",
+    "Sensitivity",
+    "Simulation",
+    "Study",
+    "compare",
+    "load",
+    "plan",
+    "sensitivity",
+    "simulate",
+    "sweep",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,6 +84,11 @@ class Answer(ABC, Generic[T]):
 
     result: T
 
+    @classmethod
+    def of(cls, result: T, _asked: Any) -> Self:
+        """Return the answer with a result; `_asked` is the scenario, or the scenarios, that the question was about."""
+        return cls(result)
+
     @abstractmethod
     def _report(self) -> Report:
         """Return the report, as the command prints it."""
@@ -72,8 +98,8 @@ class Answer(ABC, Generic[T]):
         """Return the numbers as the command's CSV has them."""
 
     @abstractmethod
-    def _figure(self) -> Any:
-        """Return the chart."""
+    def _figures(self) -> Mapping[str, Any]:
+        """Return the charts by name, the one that answers the question first."""
 
     def _doubts(self) -> Iterable[str]:
         """Return what the command warns of."""
@@ -100,16 +126,19 @@ class Answer(ABC, Generic[T]):
         """
         import pandas as pd
 
-        # Names such as `none` and `null` stay as they are: only an empty cell is missing.
-        read: pd.DataFrame = pd.read_csv(
-            io.StringIO(self._csv()), float_precision="round_trip", keep_default_na=False, na_values=[""]
-        )
-        named = read.select_dtypes(exclude="number").columns
-        return read.fillna(dict.fromkeys(named, "")) if len(named) else read
+        head, *rows = csv.reader(io.StringIO(self._csv()))
+        return pd.DataFrame({name: _column([row[place] for row in rows]) for place, name in enumerate(head)})
 
-    def figure(self) -> Any:
-        """Return the chart as a plotly Figure, without the button that would send it to a server."""
-        drawn = self._figure()
+    def figure(self, name: str | None = None) -> Any:
+        """Return a chart as a plotly Figure, without the button that would send it to a server.
+
+        It is the one that answers the question, unless another is asked for by `name`. Raises ValueError, which says their names.
+        """
+        made = self._figures()
+        if not made or (name is not None and name not in made):
+            there = f"must be one of {listed(made)}{did_you_mean(name, made)}" if made else "there is nothing to draw"
+            raise ValueError(f"`name` {there}, but got {name!r}" if made else there)
+        drawn = made[name] if name is not None else next(iter(made.values()))
         drawn.update_layout(modebar_remove=["sendDataToCloud", "editInChartStudio"])
         return drawn
 
@@ -129,6 +158,22 @@ class Answer(ABC, Generic[T]):
             yield Text(line.text, style=_RICH[line.style], no_wrap=True, overflow="ellipsis")
         for one in self.warnings:
             yield Text(f"WARNING: {one}", style="yellow")
+
+
+def _column(cells: list[str]) -> list[str] | list[int] | list[float]:
+    """Return cells as whole numbers, as numbers where all that are not empty are, or as they are.
+
+    >>> _column(["1", "2"]), _column(["1.5", ""]), _column(["none", ""])
+    ([1, 2], [1.5, nan], ['none', ''])
+    """
+    if not any(cells):
+        return cells
+    for kind in (int, float):
+        with suppress(ValueError):
+            return [kind(cell) for cell in cells]
+    with suppress(ValueError):
+        return [float(cell) if cell else math.nan for cell in cells]
+    return cells
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -168,14 +213,14 @@ class Simulation(Answer[Run]):
 
         return to_csv(self.estimates)
 
-    def _figure(self) -> Any:
+    def _figures(self) -> Mapping[str, Any]:
         import numpy as np
 
         from .sim.analysis.summarize import cut_warmup
         from .sim.report.run_figure import figure
 
         _, views = cut_warmup(self.results, self.scenario.workload.warmup)
-        return figure(self.estimates, np.concatenate([view.response_times for view in views]))
+        return {"run": figure(self.estimates, np.concatenate([view.response_times for view in views]))}
 
     def _doubts(self) -> Iterable[str]:
         from .models.bounds import bounds
@@ -196,13 +241,102 @@ class Comparison(Answer[ComparisonResult]):
 
         return to_csv(self.result)
 
-    def _figure(self) -> Any:
+    def _figures(self) -> Mapping[str, Any]:
         from .sim.report.compare_plot import figure
 
-        return figure(self.result)
+        return {"comparison": figure(self.result)}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.compare_tables import warnings
+
+        return warnings(self.result)
+
+
+class Study(Answer[StudyResult]):
+    """Scenarios over a design of factors and seeds, a cell for each; cells that failed are in it, with the reason."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the wide table, a row a cell: its factors, and of each metric value, `_low` and `_high`.
+
+        Amounts are in base units; `frame.attrs['units']` says them.
+        """
+        return self.result.to_frame()
+
+    def _report(self) -> Report:
+        from .sim.report.study_tables import report
+
+        return report(self.result)
+
+    def _csv(self) -> str:
+        from .sim.report.study_tables import to_csv
+
+        return to_csv(self.result)
+
+    def _figures(self) -> Mapping[str, Any]:
+        from .sim.report.study_plot import figure, parallel
+
+        drawn = {one.path: figure(self.result, place) for place, one in enumerate(self.result.factors)}
+        return drawn | ({"all factors": parallel(self.result)} if len(drawn) > 1 else {})
+
+    def _doubts(self) -> Iterable[str]:
+        from .sim.report.study_tables import warnings
+
+        return warnings(self.result)
+
+
+class Sensitivity(Answer[SensitivityResult]):
+    """What metrics owe to each factor: swings, marginal values, and the measures of Morris and of Sobol'."""
+
+    def _report(self) -> Report:
+        from .sim.report.sensitivity_tables import report
+
+        return report(self.result)
+
+    def _csv(self) -> str:
+        from .sim.report.sensitivity_tables import to_csv
+
+        return to_csv(self.result)
+
+    def _figures(self) -> Mapping[str, Any]:
+        from .sim.report.sensitivity_plot import figure
+
+        return {metric: figure(self.result, metric) for metric in self.result.metrics}
+
+    def _doubts(self) -> Iterable[str]:
+        from .sim.report.sensitivity_tables import warnings
+
+        return warnings(self.result)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CapacityPlan(Answer[PlanResult]):
+    """The cheapest configuration that meets the objectives, at each load; `rate` is the arrival rate as it is written (1/s), nan without one."""
+
+    rate: float = math.nan
+
+    @classmethod
+    def of(cls, result: PlanResult, _asked: Scenario) -> Self:
+        """Return the plan of a scenario, whose loads are told in tasks."""
+        rate = _asked.workload.rate
+        return cls(result, math.nan if rate is None else rate)
+
+    def _report(self) -> Report:
+        from .sim.report.plan_tables import report
+
+        return report(self.result, self.rate)
+
+    def _csv(self) -> str:
+        from .sim.report.plan_csv import to_csv
+
+        return to_csv(self.result)
+
+    def _figures(self) -> Mapping[str, Any]:
+        from .sim.report.plan_plot import figures
+
+        return {one.name: one.figure for one in figures(self.result, self.rate)}
+
+    def _doubts(self) -> Iterable[str]:
+        from .sim.report.plan_tables import warnings
 
         return warnings(self.result)
 
@@ -226,7 +360,7 @@ def simulate(
     replications: int | Literal["auto"] | None = None,
     precision: float | None = None,
     workers: int | Workers = 1,
-    spans: str = "none",
+    spans: Spans = "none",
 ) -> Simulation:
     """Run the replications of a scenario, and sum them up.
 
@@ -236,22 +370,22 @@ def simulate(
     """
     _check(scenario)
     with _stoppable():
-        found = run(
-            scenario, seed=seed, replications=replications, precision=precision, workers=workers, spans=spans
-        )  # fmt: skip
+        found = run(scenario, seed, replications=replications, precision=precision, workers=workers, spans=spans)
     return Simulation(found, scenario)
 
 
-def _answering(ask: Callable[P, R], answer: Callable[[R], A]) -> Callable[P, A]:
-    """Return a function that asks the same, and answers with an `answer`."""
+def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
+    """Return a function that asks the same, about its first argument, and answers with an `answer`."""
+    signature = inspect.signature(ask)
 
     @wraps(ask, assigned=("__name__", "__qualname__", "__doc__"))
     def asked(*args: P.args, **kwargs: P.kwargs) -> A:
-        _check(*args[:1])
+        given = signature.bind(*args, **kwargs).args[0]
+        _check(given)
         with _stoppable():
-            return answer(ask(*args, **kwargs))
+            return answer.of(ask(*args, **kwargs), given)
 
-    asked.__signature__ = inspect.signature(ask).replace(return_annotation=answer)  # type: ignore[attr-defined]
+    asked.__signature__ = signature.replace(return_annotation=answer)  # type: ignore[attr-defined]
     return asked
 
 
@@ -266,10 +400,15 @@ def _stoppable() -> Iterator[None]:
         raise
 
 
-def _check(scenario: object = None) -> None:
-    """Refuse a name or a file where a scenario must stand."""
-    if isinstance(scenario, str | os.PathLike):
-        raise TypeError(f"must be a Scenario; got a name: write `coordsim.load({os.fspath(scenario)!r})`")
+def _check(given: object) -> None:
+    """Refuse what is neither a scenario nor several."""
+    for one in given if isinstance(given, list | tuple) and given else (given,):
+        if not isinstance(one, Scenario):
+            name = os.fspath(one) if isinstance(one, str | os.PathLike) else "quickstart"
+            raise TypeError(f"must be a Scenario, such as `coordsim.load({name!r})`; got {type(one).__name__}")
 
 
 compare = _answering(compare_models.compare, Comparison)
+sweep = _answering(study_models.sweep, Study)
+sensitivity = _answering(sensitivity_models.sensitivity, Sensitivity)
+plan = _answering(plan_models.plan, CapacityPlan)

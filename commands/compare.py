@@ -46,12 +46,22 @@ Over = Annotated[
 Ablate = Annotated[
     bool | None, typer.Option("--ablate/--no-ablate", help="Switch each policy alone. Default: as the scenario says.")
 ]
+Other = Annotated[
+    str | None, typer.Argument(metavar="[B]", help="Another scenario, to compare with; or --runtime, or --with.")
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What the verdict is on, as `p95`, `cost_mean`, `success`. Default: mean."),
+]
+Unpaired = Annotated[bool, typer.Option("--unpaired", help="Give the variant a seed of its own.")]
+SeedB = Annotated[int | None, typer.Option(min=0, help="That seed. Default: the other plus 1.")]
 Tolerance = Annotated[str | None, typer.Option(metavar="SHARE", help="Less is no saving. Default: 2%.")]
 Replications = Annotated[int | None, typer.Option(min=1, help="Independent runs of each variant.")]
 
 
 def compare(
     scenario: ScenarioName,
+    other: Other = None,
     *,
     runtimes: Runtimes = None,
     changes: Changes = None,
@@ -59,7 +69,10 @@ def compare(
     over: Over = None,
     ablate: Ablate = None,
     tolerance: Tolerance = None,
+    metric: Metric = None,
+    unpaired: Unpaired = False,
     seed: Seed = None,
+    seed_b: SeedB = None,
     replications: Replications = None,
     workers: Processes = None,
     backend: Backend = BackendName.LOCAL,
@@ -71,29 +84,40 @@ def compare(
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare two runtimes over the same tasks: what is saved, by what, and where nothing is."""
+    """Compare two scenarios, runtimes or settings over the same tasks: what is saved, by what, and where nothing is."""
     from ..models import options
     from ..models.compare import CompareOptions, run_comparison
     from ..sim.analysis.compare import ComparisonInterrupted
-    from ..sim.report.compare_tables import ANSWERS, warnings
+    from ..sim.report import compare_tables
+    from ..sim.report.answers import Answers
+    from ..sim.report.compare_plot import page
     from ..sim.report.shipped import find
 
-    wanted = CompareOptions(runtimes or (), changes or (), over or (), ablate, tolerance)
+    wanted = CompareOptions(
+        runtimes or (), changes or (), over or (), ablate, tolerance, metric, unpaired, seed_b, other is not None
+    )
     changed = options.overrides(seed, tasks, horizon, None)
-    loaded = options.read_comparison(find(scenario), sets or (), changed, wanted)
+    second = None if other is None else find(other)
+    loaded, against = options.read_comparison(find(scenario), second, sets or (), changed, wanted)
+    tables = compare_tables.report, compare_tables.to_csv, compare_tables.to_json
+    answers = Answers("comparison", "comparison", *tables, pages={"compare.html": page})
     output = Output(format, out, overwrite, quiet)
-    output.check_free(ANSWERS)
+    output.check_free(answers)
     stopped = False
     try:
         with progress_bar(loaded.name, quiet) as bar:
             found = run_comparison(
-                loaded, replications=replications, workers=workers_of(workers, backend, scheduler), progress=bar
+                loaded,
+                against,
+                replications=replications,
+                workers=workers_of(workers, backend, scheduler),
+                progress=bar,
             )
     except ComparisonInterrupted as stop:
         if stop.result is None:
             raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
         found, stopped = stop.result, True
-    output.put(ANSWERS, found, loaded, warnings=warnings(found), called=scenario, sets=sets)
+    output.put(answers, found, loaded, warnings=compare_tables.warnings(found), called=scenario, sets=sets)
     if stopped:
         raise typer.Exit(say("interrupted: what was complete is above", INTERRUPTED))
     if found.saving.verdict == "not resolved":

@@ -181,8 +181,8 @@ def levers(scenario: Scenario) -> Levers:
     found += _of_component(scenario, "network", (("loopback", "time"),), "network.loopback")
     for name in scenario.network.nodes:
         found += _leaves(scenario, f"network.nodes.{name}", (("cores", "capacity"),))
-    for path, _ in _steps(scenario):
-        found += _leaves(scenario, path, _STEP)
+    for path, step in _steps(scenario):
+        found += _leaves(scenario, path, tuple(one for one in _STEP if one[0] in step.model_fields_set))
     found += _leaves(scenario, "workload", (("request", "size"),))
     for name in scenario.classes:
         found += _leaves(scenario, f"classes.{name}", (("request", "size"),))
@@ -236,7 +236,7 @@ def lever_at(scenario: Scenario, path: str) -> Lever:
     try:
         part = _part(scenario, path)
     except LookupError:
-        known = [one.name for one in levers(scenario).found]
+        known = [name for one in levers(scenario).found for name in (one.name, *one.paths)]
         close = did_you_mean(path, known)
         raise LeverError(f"no lever, and no path of the scenario{close}") from None
     if part is None:

@@ -15,7 +15,8 @@ from ..sim.engine.errors import CoordsimError, ScenarioError
 from ..sim.engine.schema import json_schema
 from ..sim.engine.source import Document, load
 from ..sim.report.reference import markdown
-from .compare import CompareOptions, asked, make_plan, told_of_options
+from .compare import CompareOptions, asked, told_of_options
+from .compare_plan import make_plan
 from .scenario import Scenario
 from .slo import objectives
 
@@ -49,18 +50,23 @@ def read_document(path: str | os.PathLike[str], sets: Iterable[str], run: Iterab
 
 
 def read_comparison(
-    path: str | os.PathLike[str], sets: Iterable[str], run: Iterable[tuple[str, str]], options: CompareOptions
-) -> Scenario:
-    """Return the scenario with what the options of `compare` say in its section.
+    path: str | os.PathLike[str],
+    other: str | os.PathLike[str] | None,
+    sets: Iterable[str],
+    run: Iterable[tuple[str, str]],
+    options: CompareOptions,
+) -> tuple[Scenario, Scenario | None]:
+    """Return the scenario with what the options of `compare` say in its section, and the one to compare it with, if any.
 
     Raises ScenarioError with every mistake, also those of the variants that it asks for.
     """
     try:
         scenario = Scenario.of(asked(read_document(path, sets, run), options))
-        make_plan(scenario)
+        second = None if other is None else read_scenario(other, sets, run)
+        make_plan(scenario, second)
     except ScenarioError as error:
         raise told_of_options(error) from None
-    return scenario
+    return scenario, second
 
 
 def json_schema_text() -> str:

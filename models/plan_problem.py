@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import islice, product
 from typing import TYPE_CHECKING
 
-from ..sim.analysis.plan import PlanProblem
+from ..sim.analysis.plan_trials import PlanProblem
 from ..sim.analysis.planned import Load, Point, QueueingBound, Variable
 from ..sim.analysis.replicate import Settings
 from ..sim.analysis.slo import Objective
@@ -76,10 +76,14 @@ class Configurations:
 
     def bound(self, point: Point, load: Load) -> QueueingBound:
         """Return what queueing theory says of a configuration at a load. Raises ScenarioError where it cannot be."""
+        return self.bound_by(point, load, self.objectives)
+
+    def bound_by(self, point: Point, load: Load, objectives: tuple[Objective, ...]) -> QueueingBound:
+        """Return the same by other objectives."""
         if point not in self._bounds:
             # Where queues are stable at the least load, they have a mean wait that can be rescaled to the others.
             self._bounds[point] = base_bound(scenario_of(self.variants.key([*self.changes(point), *self._least[1]])))
-        return queueing_bound(self._bounds[point], load.factor / self._least[0], self.objectives)
+        return queueing_bound(self._bounds[point], load.factor / self._least[0], objectives)
 
     @cached_property
     def _least(self) -> tuple[float, list[Change]]:
@@ -117,6 +121,7 @@ def plan_problem(scenario: "Scenario") -> PlanProblem[str]:
         ),
         variant=found.variant,
         bound=found.bound,
+        bound_by=found.bound_by,
     )
 
 

@@ -41,6 +41,9 @@ COMMANDS = (
     "profile",
     "scaling",
     "faults",
+    "sweep",
+    "sensitivity",
+    "plan",
 )
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
 ANSWER = re.compile(

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import coordsim
 from coordsim.models.scenario import Scenario
+from coordsim.models.simulate import simulate
 from coordsim.models.slo import objectives
 from coordsim.sim.analysis.replicate import Run
 from coordsim.sim.analysis.result import Result
@@ -375,7 +375,7 @@ def scenario(**change: Any) -> Scenario:
 def test_a_run_with_faults_accounts_for_all_of_them() -> None:
     """Strikes have one outcome each, root causes sum to the tasks that failed or are wrong, and the SLO is judged."""
     what = scenario()
-    results = [coordsim.simulate(what, replication=number) for number in range(3)]
+    results = [simulate(what, replication=number) for number in range(3)]
     summary = summarize(results, warmup=None, objectives=what.objectives)
     for result in results:
         check_conservation(result.incidents, over=True)
@@ -399,7 +399,7 @@ def test_worse_faults_show_in_every_number() -> None:
     seen = []
     for seconds in (5, 20):
         outage = {"outage": {"on": "tools.search", "at": "30 s", "for": f"{seconds} s", "down": "refuse"}}
-        seen.append(summarize([coordsim.simulate(scenario(faults=outage, slo=None))], warmup=None).metrics)
+        seen.append(summarize([simulate(scenario(faults=outage, slo=None))], warmup=None).metrics)
     for name in ("availability", "success"):
         assert seen[1][name].value < seen[0][name].value
     for name in ("retry_amplification", "recovery_share_ended"):
@@ -407,14 +407,14 @@ def test_worse_faults_show_in_every_number() -> None:
     off = {"flaky": {"on": "tools.index", "error": 0}}
     tools = {name: {**spec, "handling": {}} for name, spec in SCENARIO["tools"].items()}
     tools = {name: {k: v for k, v in spec.items() if k != "handling"} for name, spec in tools.items()}
-    calm = summarize([coordsim.simulate(scenario(faults=off, tools=tools, slo=None))], warmup=None)
+    calm = summarize([simulate(scenario(faults=off, tools=tools, slo=None))], warmup=None)
     assert calm.reliability.empty
 
 
 def test_an_outage_at_the_end_of_a_run_counts_once() -> None:
     """A tool that goes down for good at 30 s is down from then to the end, and no longer."""
     outage = {"outage": {"on": "tools.search", "at": "30 s", "for": "10 h", "down": "refuse"}}
-    result = coordsim.simulate(scenario(faults=outage, slo=None))
+    result = simulate(scenario(faults=outage, slo=None))
     assert result.incidents.down["tools.search"] == pytest.approx(result.end - 30, abs=1.0)
 
 
@@ -423,7 +423,7 @@ def test_service_is_wasted_or_useful() -> None:
     for how, wasted in (("cancel", 2.0), ("run on", 3.0)):
         handling = {"timeout": "2 s", "on_timeout": how, "exhausted": "continue"}
         tools = {"search": {"latency": "3 s", "handling": handling}, "index": {"latency": "100 ms", "errors": 0.5}}
-        result = coordsim.simulate(scenario(faults=None, tools=tools, slo=None))
+        result = simulate(scenario(faults=None, tools=tools, slo=None))
         search, index = result.incidents.calls["tools.search"], result.incidents.calls["tools.index"]
         assert search.timed_out == search.attempts > 0
         assert search.wasted == pytest.approx(wasted * search.attempts)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import coordsim
+from coordsim.models.simulate import simulate
 from coordsim.sim.analysis.replicate import Run
 from coordsim.sim.analysis.result import Result, TaskView
 from coordsim.sim.analysis.runfolder import read, write
@@ -37,7 +38,7 @@ def estimate(value: float, half: float = 0.0, **changed: float) -> Estimate:
 def results(root: Path) -> list[Result]:
     """Return three replications of a scenario with a fork, the first with all spans."""
     scenario = coordsim.load(root / "tests" / "data" / "cli" / "assistant.yaml").replace("workload.tasks", 60)
-    return [coordsim.simulate(scenario, 7, number, "all" if number == 0 else "none") for number in range(3)]
+    return [simulate(scenario, 7, number, "all" if number == 0 else "none") for number in range(3)]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +238,7 @@ def test_the_formats_hold_what_is_not_known_as_empty(summary: Summary) -> None:
 def served(root: Path) -> Summary:
     """Return the summary of a scenario with an inference server."""
     scenario = coordsim.load(root / "scenarios" / "llama-on-h100.yaml").replace("workload.tasks", 40)
-    return summarize([coordsim.simulate(scenario, replication=number) for number in range(2)])
+    return summarize([simulate(scenario, replication=number) for number in range(2)])
 
 
 def table_of(summary: Summary, title: str) -> dict[str, dict[str, str]]:

@@ -61,9 +61,9 @@ def test_most_of_the_saving_is_context_and_by_keeping_the_cache() -> None:
     assert found.saving.verdict == "saves"
     saved = {part.category: part.saving.value for part in found.categories}
     assert max(saved, key=lambda category: saved[category]) == "context"
-    assert saved["context"] > 0.5 * found.saving.seconds.value
+    assert saved["context"] > 0.5 * found.saving.amount.value
     assert found.ablation is not None
-    alone = {one.policy: one.alone.seconds.value for one in found.ablation.switches if one.alone is not None}
+    alone = {one.policy: one.alone.amount.value for one in found.ablation.switches if one.alone is not None}
     most, *next_most = sorted(alone, key=lambda policy: alone[policy], reverse=True)
     assert most == "kv"
     assert set(next_most[:2]) == {"state", "notification"}

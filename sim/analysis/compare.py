@@ -1,19 +1,16 @@
-"""Compare two variants of one system that met the same tasks: run the pairs that a plan names, and measure savings.
+"""Compare two variants of one system: run the pairs that a plan names, and measure savings.
 
-A saving is baseline minus variant. Both run with one seed, so the draws of a task are the same under both: each
-replication gives a pair of numbers, and the spread of their differences gives the interval. A relative saving is a
-ratio of two means, with Fieller's interval. Verdicts are explained in `comparison`.
+Both run with one seed, so the draws of a task are the same under both: each replication gives a pair of numbers, and the spread of
+their differences gives the interval. With a seed of its own for the variant they are independent instead.
 
-Leaves out: how variants are made (`models.compare`); shares of a policy in interactions of several (Shapley), which
-would take 2^n variants; sequential stopping.
+Leaves out: how variants are made (`models.compare`); what is measured (`savings`), and by which intervals (`contrast`); shares of a
+policy in interactions of several (Shapley), which would take 2^n variants; sequential stopping.
 Checked: tests/test_compare.py.
-Source: common random numbers and the paired t are Law, Simulation Modeling and Analysis, 5th ed., 10.2.1 and 11.2.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -21,37 +18,27 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..engine.errors import CoordsimError
-from ..engine.ledger import CATEGORIES
 from ..profile.law import widest
-from . import measure
-from .comparison import Ablation, ByTask, ComparisonResult, Metric, Part, Point, Region, Saving, Switch, Verdict
-from .estimator import Estimator, Measured
-from .jobs import Simulate, Workers, run_jobs
-from .replicate import LEAST, Progress, Settings
-from .result import TASK, Result
-from .statistics import (
-    Array,
-    Estimate,
-    bonferroni,
-    holm,
-    mean_interval,
-    no_estimate,
-    paired_difference,
-    replications_needed,
+from .comparison import (
+    Ablation,
+    ByTask,
+    Change,
+    ComparisonResult,
+    Metric,
+    Part,
+    Point,
+    Region,
+    Saving,
+    Switch,
 )
-from .summarize import Cut, cut_warmup, stability
+from .contrast import Contrast
+from .jobs import Simulate, Workers, run_jobs
+from .replicate import Progress, Settings
+from .result import Result
+from .savings import TOLERANCE, Pair, align, by_task, more_is_better, name_in_full, saving, tables
+from .statistics import bonferroni
 
 S = TypeVar("S")
-
-TOLERANCE = 0.02
-METRICS = (
-    "response_time_mean", "response_time_p50", "response_time_p95", "response_time_p99", "coordination_mean",
-    "throughput", "success",
-)  # fmt: skip
-FACTS = ("cost", "bytes", "messages", "llm_calls", "new_tokens", "carried_tokens", "cached_tokens")
-QUANTILES = {"p5": 0.05, "p50": 0.5, "p95": 0.95}  # of the savings of single tasks
-EQUAL = 1e-9  # relative: two times nearer than this are one, but for rounding
-GROWING = 0.2  # share of replications in which the number of tasks grows, from which a variant has not settled
 
 
 class ComparisonInterrupted(CoordsimError):
@@ -85,7 +72,11 @@ class PlannedPoint:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[S]):
-    """What to run: `variants` by key, each run once however many comparisons it is in; the first two are the main ones."""
+    """What to run: `variants` by key, each run once however many comparisons it is in; `main` are the two in question.
+
+    `metric` is the declared one, by an objective's name, and `tolerance` the share of it that counts as nothing. `seed_b` is the
+    seed of the variant's side where the two are not paired. `same_tasks`: that the n-th task asks for the same under both.
+    """
 
     scenario: str
     names: tuple[str, str]
@@ -94,6 +85,17 @@ class Plan(Generic[S]):
     switches: tuple[PlannedSwitch, ...] | None = None
     factors: tuple[str, ...] = ()
     points: tuple[PlannedPoint, ...] = ()
+    metric: str = "mean"
+    tolerance: float = TOLERANCE
+    seed_b: int | None = None
+    same_tasks: bool = True
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def paired(self) -> bool:
+        """Whether both run with one seed."""
+        return self.seed_b is None
 
 
 def run_plan(
@@ -102,59 +104,63 @@ def run_plan(
     *,
     seed: int,
     settings: Settings,
-    tolerance: float = TOLERANCE,
     workers: int | Workers = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> ComparisonResult:
     """Run every replication of every variant, `workers` at a time, and compare.
 
-    Of `settings` the number of replications (no 'auto'), warm-up and confidence count. No number depends on `workers`.
+    Of `settings` the number of replications (no 'auto'), warm-up, objectives and confidence count. No number depends on `workers`.
     Raises ComparisonInterrupted on a keyboard interrupt, after stopping the workers, and WorkerError when one dies.
     """
     count = settings.replications
     if count == "auto":
         raise ValueError("a comparison takes a number of replications, but got 'auto'")
-    jobs = [(one, seed, number, "none") for one in plan.variants.values() for number in range(count)]
-    keys, collected = list(plan.variants), _Collected(plan, settings, count, tolerance)
+    collected = _Collected(plan, settings, count, seed)
+    jobs = [(plan.variants[key], own, number, "none") for key, own in collected.sides for number in range(count)]
     tell = progress or (lambda _progress: None)
     tell(Progress(0, len(jobs)))
     try:
         with closing(run_jobs(simulate, jobs, workers)) as fresh:
             for done, result in enumerate(fresh):
-                collected.add(keys[done // count], result)
+                collected.add(collected.sides[done // count], result)
                 tell(Progress(done + 1, len(jobs)))
     except KeyboardInterrupt:
-        raise ComparisonInterrupted(collected.result(seed, interrupted=True)) from None
-    found = collected.result(seed)
+        raise ComparisonInterrupted(collected.result(interrupted=True)) from None
+    found = collected.result()
     assert found is not None, "all variants have run"
     return found
 
 
 _Slot = tuple[str, int]  # ("main" | "alone" | "last" | "point", number)
+_Side = tuple[str, int]  # a key and a seed
 
 
 class _Collected:
     """Results as they come. A pair of variants is compared once both are complete; results no pair needs are dropped."""
 
-    def __init__(self, plan: Plan[Any], settings: Settings, count: int, tolerance: float) -> None:
-        self.plan, self.settings, self.count, self.tolerance = plan, settings, count, tolerance
-        self.runs: dict[str, list[Result]] = {}
+    def __init__(self, plan: Plan[Any], settings: Settings, count: int, seed: int) -> None:
+        self.plan, self.settings, self.count, self.seed = plan, settings, count, seed
+        self.metric = name_in_full(plan.metric)
+        self.runs: dict[_Side, list[Result]] = {}
         self.savings: dict[_Slot, Saving] = {}
-        self.details: tuple[tuple[Metric, ...], tuple[Part, ...], ByTask, tuple[str, ...]] | None = None
+        self.details: tuple[tuple[Metric, ...], tuple[Part, ...], Part, ByTask | None, tuple[str, ...]] | None = None
         self.starts: list[float] = []
         self.each = bonferroni(settings.confidence, max(1, len(plan.points)))
-        self.pairs: dict[_Slot, tuple[str, str]] = {("main", 0): plan.main}
+        pairs: dict[_Slot, tuple[str, str]] = {("main", 0): plan.main}
         for number, switch in enumerate(plan.switches or ()):
             if switch.alone is not None:
-                self.pairs["alone", number] = (plan.main[0], switch.alone)
+                pairs["alone", number] = (plan.main[0], switch.alone)
             if switch.last is not None:
-                self.pairs["last", number] = (switch.last, plan.main[1])
+                pairs["last", number] = (switch.last, plan.main[1])
         for number, point in enumerate(plan.points):
-            self.pairs["point", number] = (point.baseline, point.variant)
+            pairs["point", number] = (point.baseline, point.variant)
+        other = seed if plan.seed_b is None else plan.seed_b
+        self.pairs = {slot: ((a, seed), (b, other)) for slot, (a, b) in pairs.items()}
+        self.sides = list(dict.fromkeys(side for pair in self.pairs.values() for side in pair))
 
-    def add(self, key: str, result: Result) -> None:
+    def add(self, side: _Side, result: Result) -> None:
         """Take a result; compare what is complete with it."""
-        runs = self.runs.setdefault(key, [])
+        runs = self.runs.setdefault(side, [])
         runs.append(result)
         if len(runs) < self.count:
             return
@@ -164,41 +170,51 @@ class _Collected:
         wanted = {one for pair in self.pairs.values() for one in pair}
         self.runs = {name: kept for name, kept in self.runs.items() if name in wanted or not self._complete(name)}
 
-    def _complete(self, key: str) -> bool:
-        return len(self.runs.get(key, ())) == self.count
+    def _complete(self, side: _Side) -> bool:
+        return len(self.runs.get(side, ())) == self.count
 
-    def _compare(self, slot: _Slot, baseline: str, variant: str) -> None:
-        kind, confidence = slot[0], self.settings.confidence
+    def _compare(self, slot: _Slot, baseline: _Side, variant: _Side) -> None:
+        kind, plan = slot[0], self.plan
         before, after = self.runs[baseline], self.runs[variant]
         same = self.starts if kind in ("alone", "last") else None
         a, b = align(before, after, self.settings.warmup, same)
-        by = Estimator(self.each if kind == "point" else confidence)
-        self.savings[slot] = saving(a, b, by, self.tolerance)
+        confidence = self.each if kind == "point" else self.settings.confidence
+        pair = Pair(a, b, confidence, plan.paired, self.settings.objectives)
+        self.savings[slot] = saving(pair, self.metric, plan.tolerance)
         if kind == "main":
             self.starts = [run.start for run in a]
             doubts = tuple(widest(doubt for run in (*before, *after) for doubt in run.doubts))
-            self.details = (metrics(a, b, by), categories(a, b, by), by_task(a, b, by), doubts)
+            tasks = by_task(pair) if plan.paired and plan.same_tasks else None
+            self.details = (*tables(pair, self.metric), tasks, doubts)
 
-    def result(self, seed: int, interrupted: bool = False) -> ComparisonResult | None:
+    def result(self, interrupted: bool = False) -> ComparisonResult | None:
         """Return what was compared; None before the main pair was."""
         if self.details is None:
             return None
-        table, parts, tasks, doubts = self.details
+        table, parts, total, tasks, doubts = self.details
+        plan = self.plan
         return ComparisonResult(
-            scenario=self.plan.scenario,
-            baseline=self.plan.names[0],
-            variant=self.plan.names[1],
-            seed=seed,
+            scenario=plan.scenario,
+            baseline=plan.names[0],
+            variant=plan.names[1],
+            metric=self.metric,
+            more_is_better=more_is_better(self.metric),
+            seed=self.seed,
+            seed_b=self.seed if plan.seed_b is None else plan.seed_b,
+            paired=plan.paired,
             replications=self.count,
             confidence=self.settings.confidence,
-            tolerance=self.tolerance,
+            tolerance=plan.tolerance,
+            changes=plan.changes,
             saving=self.savings["main", 0],
             metrics=table,
             categories=parts,
+            total=total,
             tasks=tasks,
             ablation=self._ablation(),
             region=self._region(),
             doubts=doubts,
+            notes=plan.notes,
             interrupted=interrupted,
         )
 
@@ -219,8 +235,8 @@ class _Collected:
         alone = [np.array(one.alone.samples) for one in switches if one.alone is not None]
         added = np.sum(alone, axis=0) if alone else np.zeros(self.count)
         whole = np.array(self.savings["main", 0].samples)
-        by = self.settings.confidence
-        return Ablation(tuple(switches), _over(added, by), _over(whole - added, by))
+        over, nothing = Contrast(self.settings.confidence), np.zeros(self.count)
+        return Ablation(tuple(switches), over.difference(added, nothing), over.difference(whole - added, nothing))
 
     def _region(self) -> Region | None:
         if not self.plan.points:
@@ -231,155 +247,3 @@ class _Collected:
             if ("point", number) in self.savings
         )
         return Region(self.plan.factors, points, len(self.plan.points), self.each)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Two lists of results, one per replication
-
-
-def align(
-    baseline: Sequence[Result], variant: Sequence[Result], warmup: Cut, starts: Sequence[float] | None = None
-) -> tuple[list[Result], list[Result]]:
-    """Return views of both that begin at one time in each replication: the later end of warm-up, or `starts` (s)."""
-    if starts is None:
-        cuts = zip(cut_warmup(baseline, warmup)[1], cut_warmup(variant, warmup)[1], strict=True)
-        starts = [max(one.start, other.start) for one, other in cuts]
-    views = [
-        [run.after(start) if start > run.start else run for run, start in zip(runs, starts, strict=True)]
-        for runs in (baseline, variant)
-    ]
-    return views[0], views[1]
-
-
-def saving(a: Sequence[Result], b: Sequence[Result], by: Estimator, tolerance: float) -> Saving:
-    """Return what `b` saves against `a`, of mean T_total of the tasks done."""
-    before, after = (by.mean([run.response_times for run in runs]) for runs in (a, b))
-    x, y = np.array(before.samples), np.array(after.samples)
-    seconds = _over(x - y, by.confidence)
-    share = _relative(x, y, by.confidence)
-    found = verdict(seconds, share, tolerance)
-    needed = _needed(x, y, by.confidence, tolerance) if found == "not resolved" else None
-    return Saving(
-        before.estimate,
-        after.estimate,
-        seconds,
-        share,
-        found,
-        needed,
-        tuple((x - y).tolist()),
-        (_unsettled(a), _unsettled(b)),
-    )
-
-
-def verdict(seconds: Estimate, share: Estimate, tolerance: float) -> Verdict:
-    """Return what a saving amounts to; of a baseline that takes no time there is no share, and the seconds decide."""
-    judged = share if not math.isnan(share.value) else seconds
-    if not judged.resolved:
-        return "not resolved"
-    limit = tolerance if judged is share else 0.0
-    if -limit <= judged.low and judged.high <= limit:
-        return "none"
-    return "saves" if judged.low > 0 else "costs" if judged.high < 0 else "not resolved"
-
-
-def metrics(a: Sequence[Result], b: Sequence[Result], by: Estimator) -> tuple[Metric, ...]:
-    """Return the metrics of the table under both."""
-    both = [measure.headline(runs, by, ()) | measure.facts(runs, by) for runs in (a, b)]
-    names = [name for name in (*METRICS, *FACTS) if all(name in one for one in both)]
-    found = {name: _metric(name, both[0][name], both[1][name], by.confidence) for name in names}
-    adjusted = holm({name: one.p_value for name, one in found.items()})
-    return tuple(
-        Metric(name, one.baseline, one.variant, one.difference, one.ratio, adjusted[name])
-        for name, one in found.items()
-    )
-
-
-def _metric(name: str, before: Measured, after: Measured, confidence: float) -> Metric:
-    x, y = np.array(before.samples), np.array(after.samples)
-    known = np.isfinite(x) & np.isfinite(y)
-    if not known.any():
-        nothing = no_estimate(confidence)
-        return Metric(name, before.estimate, after.estimate, nothing, nothing, 1.0)
-    found = paired_difference(x[known], y[known], confidence)
-    return Metric(name, before.estimate, after.estimate, found.difference, found.ratio, found.p_value)
-
-
-def categories(a: Sequence[Result], b: Sequence[Result], by: Estimator) -> tuple[Part, ...]:
-    """Return the saving in every category; their seconds sum to the saving of T_total."""
-    totals = [np.array(by.mean([run.response_times for run in runs]).samples) for runs in (a, b)]
-    saved = totals[0] - totals[1]
-    parts = []
-    for name in CATEGORIES:
-        before, after = (by.mean([run.category(name) for run in runs]) for runs in (a, b))
-        here = np.array(before.samples) - np.array(after.samples)
-        parts.append(
-            Part(name, before.estimate, after.estimate, _over(here, by.confidence), _part(here, saved, by.confidence))
-        )
-    return tuple(parts)
-
-
-def _part(here: Array, whole: Array, confidence: float) -> Estimate:
-    """Return the share of a category in the whole saving; there is none where nothing is saved."""
-    known = np.isfinite(whole) & np.isfinite(here)
-    if not known.any() or not whole[known].mean():
-        return no_estimate(confidence, "nothing saved")
-    return paired_difference(whole[known], here[known], confidence).ratio
-
-
-def by_task(a: Sequence[Result], b: Sequence[Result], by: Estimator) -> ByTask:
-    """Pair the tasks that were done under both."""
-    saved: list[Array] = []
-    slower: list[Array] = []
-    only = [0, 0]
-    for one, other in zip(a, b, strict=True):
-        (left, before), (right, after) = (_times(run, max(one.stride, other.stride)) for run in (one, other))
-        shared, at_left, at_right = np.intersect1d(left, right, assume_unique=True, return_indices=True)
-        x, y = before[at_left], after[at_right]
-        saved.append(x - y)
-        slower.append((y - x > EQUAL * x).astype(float))
-        only[0] += left.size - shared.size
-        only[1] += right.size - shared.size
-    quantiles = {name: by.quantile(saved, q).estimate for name, q in QUANTILES.items()}
-    both = sum(one.size for one in saved)
-    late = by.share(slower).estimate if both else no_estimate(by.confidence)
-    return ByTask(both, only[0], only[1], late, quantiles)
-
-
-def _times(run: Result, stride: int) -> tuple[Array, Array]:
-    """Return the numbers and T_total of the tasks done, of every `stride`-th."""
-    numbers = run.tasks[run.done, TASK]
-    kept = numbers % stride == 0
-    return numbers[kept], run.response_times[kept]
-
-
-def _over(samples: Array, confidence: float) -> Estimate:
-    """Return the mean over replications, of those that observed anything."""
-    known = samples[np.isfinite(samples)]
-    return mean_interval(known, confidence, "paired t") if known.size else no_estimate(confidence)
-
-
-def _relative(x: Array, y: Array, confidence: float) -> Estimate:
-    """Return 1 - mean(y) / mean(x)."""
-    known = np.isfinite(x) & np.isfinite(y)
-    if not known.any():
-        return no_estimate(confidence)
-    ratio = paired_difference(x[known], y[known], confidence).ratio
-    return Estimate(1 - ratio.value, 1 - ratio.high, 1 - ratio.low, confidence, ratio.n, ratio.method)
-
-
-def _needed(x: Array, y: Array, confidence: float, tolerance: float) -> int | None:
-    """Return how many replications bring the interval to one side of 0 or within the tolerance, whichever is sooner."""
-    known = np.isfinite(x) & np.isfinite(y)
-    if not known.any() or not x[known].mean():
-        return None
-    relative = (x[known] - y[known]) / x[known].mean()
-    if relative.size < LEAST:
-        return LEAST
-    value = abs(float(relative.mean()))
-    # With a mean of 1, the relative error is the half-width itself.
-    reached: int = replications_needed(relative - relative.mean() + 1, max(value, tolerance - value), confidence)
-    return max(reached, len(relative) + 1)
-
-
-def _unsettled(runs: Sequence[Result]) -> bool:
-    return sum(stability(run) == "grows" for run in runs) > GROWING * len(runs)

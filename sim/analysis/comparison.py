@@ -1,11 +1,14 @@
 """What a comparison of two variants found: the saving, its categories and policies, and the region where there is none.
 
-A saving is baseline minus variant. Its verdict:
+A saving is better than none: of a time or a cost baseline minus variant, of success and rates variant minus baseline. Its verdict:
 
     saves          the interval of the relative saving lies above 0, and not all of it within the tolerance
     costs          it lies below 0, and not all of it within the tolerance
     none           it lies within +- the tolerance
     not resolved   none of these: more replications would tell
+
+So `saves` says that there is a saving, and not that it is as large as the tolerance: 0.3 to 3.7 % is one. An interval no wider than
+the tolerance always has a verdict. A saving of exactly the tolerance ends as `saves`, and one known to be smaller as `none`.
 
 Leaves out: how it is found (`compare`), and words and rounding, which are the report's.
 Checked: tests/test_compare.py.
@@ -23,26 +26,29 @@ Verdict = Literal["saves", "costs", "none", "not resolved"]
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """Mean T_total under both (s), what the variant saves (s, and as a share of the baseline's), and the verdict.
+    """A metric under both, what the variant saves (`amount`, in its unit, and `share` of the baseline's), and the verdict.
 
-    `needed` replications in all would resolve it, by the spread seen; None where it is resolved or nothing tells.
-    `samples` are the savings of each replication (s). `unsettled` tells for baseline and variant whether the number of
+    Above 0 is better, whichever way the metric goes. `needed` replications in all, `more` than have run, would resolve it (see
+    `contrast`); `as_seen` would if the difference were as large as it looks. None where it is resolved or nothing tells.
+    `samples` are the savings of each replication. `unsettled` tells for baseline and variant whether the number of
     tasks in the system still grew, so that times say how long the run was.
     """
 
     baseline: Estimate
     variant: Estimate
-    seconds: Estimate
+    amount: Estimate
     share: Estimate
     verdict: Verdict
     needed: int | None
+    more: int | None
+    as_seen: int | None
     samples: tuple[float, ...]
     unsettled: tuple[bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric under both: difference is variant - baseline, `p_value` is Holm's, over all metrics of the table."""
+    """A metric under both: difference is variant - baseline; `p_value` is Holm's, over all metrics and categories."""
 
     name: str
     baseline: Estimate
@@ -61,6 +67,16 @@ class Part:
     variant: Estimate
     saving: Estimate
     share: Estimate
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A value in which the two scenarios differ, as text with its unit; '' where one of them has none."""
+
+    path: str
+    baseline: str
+    variant: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +111,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """The policies one by one; `sum_alone` (s) over those that could be built, and the whole saving minus it (s)."""
+    """The policies one by one; `sum_alone` over those that could be built, and the whole saving minus it."""
 
     switches: tuple[Switch, ...]
     sum_alone: Estimate
@@ -122,20 +138,31 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonResult:
-    """A comparison. `interrupted` tells that the user stopped it and what was not complete is missing."""
+    """A comparison. `interrupted` tells that the user stopped it and what was not complete is missing.
+
+    `saving` is of the declared `metric`; `categories`, `total` and `tasks` are of T_total. `seed_b` is the variant's seed where the
+    two are not `paired`. `tasks` is None where the tasks of both are not the same.
+    """
 
     scenario: str
     baseline: str
     variant: str
+    metric: str
+    more_is_better: bool
     seed: int
+    seed_b: int
+    paired: bool
     replications: int
     confidence: float
     tolerance: float
+    changes: tuple[Change, ...]
     saving: Saving
     metrics: tuple[Metric, ...]
     categories: tuple[Part, ...]
-    tasks: ByTask
+    total: Part
+    tasks: ByTask | None
     ablation: Ablation | None
     region: Region | None
     doubts: tuple[str, ...]
+    notes: tuple[str, ...]
     interrupted: bool

@@ -6,7 +6,7 @@ the number of points and the seed: a sample grown from 16 to 32 points (random, 
 Leaves out: what a factor is in a scenario; adaptive designs, which look at answers first.
 Checked: tests/test_design.py.
 Source: McKay, Beckman and Conover, Technometrics 21(2), 1979 (Latin hypercube); Sobol', USSR Comput. Math. Math. Phys. 7(4), 1967, with the
-scrambling of Owen, J. Complexity 14(4), 1998, as scipy.stats.qmc has them.
+linear scrambling of Matousek, J. Complexity 14(4), 1998, as scipy.stats.qmc has them.
 """
 
 from __future__ import annotations

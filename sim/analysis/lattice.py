@@ -9,6 +9,10 @@ again, the candidate that is expected to settle most: a fail settles all below i
 point is to pass is guessed by how many points below and above it are open; a guess changes how many evaluations it takes, never
 the answer.
 
+A point that stays *inconclusive* proves nothing of others, and is never chosen. But below it none can be shown to pass that it
+was not shown of itself, and above it none to fail: so points below come last, and what lies between two
+inconclusive points is not looked at, and stays undecided. Else a plateau near the threshold would be looked at point by point.
+
 Leaves out: what an evaluation is (`plan`).
 Checked: tests/test_lattice.py, against brute force.
 """
@@ -49,30 +53,39 @@ class Search:
         if np.isnan(self._cost).any():
             raise ValueError("every point needs a cost, got nan")
         self._known = np.zeros(self.sizes, dtype=np.int8)
+        self._exact = np.zeros(self.sizes, dtype=bool)  # points whose cost is known
         self._axes = tuple(axis for axis, one in enumerate(self.monotone) if one and self.sizes[axis] > 1)
         self._slices = self._number_slices()
+        self._may = np.zeros(self.sizes, dtype=bool)  # points that bounds do not exclude
+        self._capped = np.zeros(self.sizes, dtype=bool)  # points at or below one that is inconclusive
+        self._floored = np.zeros(self.sizes, dtype=bool)  # points at or above one
+        self.screens = len(self._axes) > 1  # whether the greatest point of a slice comes first
         self.evaluations = 0
+        self.excluded = 0
 
     # -- what is known
 
     def learn(self, point: Point, verdict: Learnt, cost: float | None = None, *, seen: bool = True) -> None:
-        """Take in what is known of a point: `inconclusive` and `invalid` say nothing of any other.
+        """Take in what is known of a point; `invalid` says nothing of any other.
 
         `cost` is what it turned out to cost. Not `seen`: it follows from elsewhere, and counts for no evaluation.
         """
         self.evaluations += seen
         if cost is not None:
-            self._cost[point] = cost
+            self._cost[point], self._exact[point] = cost, True
         if verdict in ("pass", "fail"):
             implied = self._known[self._from(point) if verdict == "pass" else self._to(point)]
             implied[(implied == OPEN) | (implied == UNDECIDED)] = _CODES[verdict]
+        elif verdict == "inconclusive":
+            self._capped[self._to(point)] = self._floored[self._from(point)] = True
+            self._known[(self._known == OPEN) & self._capped & self._floored] = UNDECIDED
         # What was seen of the point itself holds, whatever the others imply.
         if seen or self._known[point] == OPEN:
             self._known[point] = _CODES[verdict]
 
     def at_least(self, point: Point, more: float) -> None:
-        """Raise the costs of all open points in the slice of `point` by `more`."""
-        self._cost[(self._slices == self._slices[point]) & (self._known == OPEN)] += more
+        """Raise what the points in the slice of `point` cost at least by `more`, but for those whose cost is known."""
+        self._cost[(self._slices == self._slices[point]) & ~self._exact] += more
 
     def status(self, point: Point) -> Learnt | None:
         """Return what is known of a point; None if nothing is."""
@@ -93,15 +106,44 @@ class Search:
         """Points that stayed inconclusive and are cheaper than the best, cheapest first."""
         return self._sorted((self._known == UNDECIDED) & (self._cost < self._limit()))
 
-    def count(self, verdict: Learnt) -> int:
-        """Return of how many points this is known."""
-        return int(np.count_nonzero(self._known == _CODES[verdict]))
+    def count(self, verdict: Learnt | Literal["open"]) -> int:
+        """Return of how many points this is known, or nothing (`open`)."""
+        return int(np.count_nonzero(self._known == (OPEN if verdict == "open" else _CODES[verdict])))
+
+    def slice_of(self, point: Point) -> int:
+        """Return the number of the slice that a point is in."""
+        return int(self._slices[point])
+
+    def fresh(self) -> Search:
+        """Return a search with the same costs, in which nothing is known but which points are invalid."""
+        other = Search(self.sizes, self.monotone, self._cost)
+        other._known[self._known == INVALID] = INVALID
+        return other
 
     @property
     def proven(self) -> bool:
         """Whether every point cheaper than the best is known to fail (or to be no configuration at all)."""
         cheaper = self._known[self._cost < self._limit()]
         return bool(np.isin(cheaper, (FAIL, INVALID)).all())
+
+    # -- bounds, which exclude points before they are looked at; that is monotone too
+
+    def unbounded(self) -> Point | None:
+        """Return the open point whose bound would settle most; None when every open point is one that may pass."""
+        wanted = (self._known == OPEN) & ~self._may
+        if not wanted.any():
+            return None
+        least = np.minimum(self._sum_below(wanted), self._sum_above(wanted))
+        return self._point(int(np.argmax(np.where(wanted, least, -1))))
+
+    def may_pass(self, point: Point) -> None:
+        """Take in that bounds do not exclude a point, nor any with more."""
+        self._may[self._from(point)] = True
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether of every open point it is known that bounds do not exclude it."""
+        return self.unbounded() is None
 
     # -- what next
 
@@ -110,7 +152,10 @@ class Search:
         wanted = (self._known == OPEN) & (self._cost < self._limit())
         if not wanted.any():
             return None
-        return (self._screen(wanted) if len(self._axes) > 1 else None) or self._most(wanted)
+        first = wanted & ~self._capped
+        if first.any():
+            wanted = first
+        return (self._screen(wanted) if self.screens else None) or self._most(wanted)
 
     def _screen(self, wanted: Mask) -> Point | None:
         """Return the greatest point of a slice, or the middle of a line below it, while these are open; else None."""
@@ -151,14 +196,10 @@ class Search:
         )
 
     def _to(self, point: Point) -> tuple[slice, ...]:
-        return tuple(
-            slice(0 if one else at, at + 1) for at, one in zip(point, self.monotone, strict=True)
-        )
+        return tuple(slice(0 if one else at, at + 1) for at, one in zip(point, self.monotone, strict=True))
 
     def _of_slice(self, point: Point) -> tuple[slice, ...]:
-        return tuple(
-            slice(None) if one else slice(at, at + 1) for at, one in zip(point, self.monotone, strict=True)
-        )
+        return tuple(slice(None) if one else slice(at, at + 1) for at, one in zip(point, self.monotone, strict=True))
 
     def _sum_below(self, mask: Mask) -> Counts:
         """Count the points of `mask` at or below each point."""

@@ -153,9 +153,10 @@ class Choice:
 class PlanResult:
     """A capacity plan.
 
-    `trials` are all configurations that were looked at, in order. `tasks` were simulated; `grid_tasks` would be, by simulating every
-    configuration at every load with `grid_replications` each. `excluded` configurations fell to bounds alone, `pruned` to
-    monotony or cost. `broken` are pairs in which more capacity did worse, which the search takes for impossible.
+    `trials` are all configurations that were looked at, in order. `tasks` were simulated for the choices, and `beyond` these for the
+    frontier and headroom; `grid_tasks` would be for the choices, by simulating every configuration at every load with
+    `grid_replications` each. `excluded` configurations fell to bounds alone, `pruned` to monotony or cost, both counted once for each
+    load of another factor; the others were simulated, or cannot be (`doubts`). `broken` are pairs in which more capacity did worse, which the search takes for impossible.
     """
 
     scenario: str
@@ -176,6 +177,7 @@ class PlanResult:
     grid_replications: int
     broken: tuple[tuple[Trial, Trial], ...]
     doubts: tuple[str, ...]
+    beyond: int = 0
 
     @property
     def verdict(self) -> Verdict:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from ..engine.errors import CoordsimError
-from .jobs import Simulate, Workers, run_jobs
+from .jobs import Simulate, Workers, opened, run_jobs
 from .result import Result
 from .slo import Objective, full_name, parse_metric
 from .statistics import Estimate, Precision, precision
@@ -89,13 +89,17 @@ class Settings:
 class Progress:
     """How far a run is: `planned` may still grow, and `estimate` is of mean T_total after a round, else None.
 
-    `latest` is the replication that ended just now; None after a round.
+    `latest` is the replication that ended just now; None after a round. Of a study, `cells` are (done, all), and `estimate` is of
+    `metric` in the cell `label`, which ended last.
     """
 
     done: int
     planned: int
     estimate: Estimate | None = None
     latest: Result | None = None
+    cells: tuple[int, int] | None = None
+    metric: str = "response_time_mean"
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,11 +136,15 @@ def replicate(
     chosen = settings or Settings()
     results = list(finished)
 
-    def run(numbers: range) -> Generator[Result, None, None]:
-        return run_jobs(simulate, [(scenario, seed, number, chosen.spans_of(number)) for number in numbers], workers)
-
     try:
-        summary = _rounds(run, chosen, results, progress or (lambda _progress: None))
+        with opened(workers) as crew:
+
+            def run(numbers: range) -> Generator[Result, None, None]:
+                return run_jobs(
+                    simulate, [(scenario, seed, number, chosen.spans_of(number)) for number in numbers], crew
+                )
+
+            summary = _rounds(run, chosen, results, progress or (lambda _progress: None))
     except KeyboardInterrupt:
         raise Interrupted(results) from None
     return Run(tuple(results), summary)
@@ -155,12 +163,21 @@ def _rounds(
             for result in fresh:
                 results.append(result)
                 tell(Progress(len(results), planned, latest=result))
-        summary = settings.summarize(results)
-        found = _how_precise(summary, settings)
-        tell(Progress(len(results), planned, summary.metrics["response_time_mean"]))
-        if found is None or found.reached or planned >= settings.max_replications:
-            return summary if found is None else _told(summary, found)
-        planned = min(planned + found.more, settings.max_replications)
+        summary, planned = judge(results, settings)
+        tell(Progress(len(results), len(results), summary.metrics["response_time_mean"]))
+        if planned == len(results):
+            return summary
+
+
+def judge(results: Sequence[Result], settings: Settings) -> tuple[Summary, int]:
+    """Return the summary of a round, and how many replications there shall be: as many as there are when they are enough."""
+    count, summary = len(results), settings.summarize(results)
+    found = _how_precise(summary, settings)
+    if found is None:
+        return summary, count
+    if found.reached or count >= settings.max_replications:
+        return _told(summary, found), count
+    return summary, min(count + found.more, settings.max_replications)
 
 
 def _how_precise(summary: Summary, settings: Settings) -> Precision | None:

@@ -32,7 +32,7 @@ div.coordsim caption { caption-side: top; padding: 0 0 0.2em; color: inherit; }
 div.coordsim th, div.coordsim td { padding: 0.1em 0.7em 0.1em 0; text-align: left; white-space: pre; font-weight: normal; border: none; }
 div.coordsim th.right, div.coordsim td.right { text-align: right; }
 div.coordsim thead th { border-bottom: 1px solid; }
-div.coordsim td.bar { color: #3a86c8; letter-spacing: -0.02em; }
+div.coordsim td.bar { color: #3a86c8; font-family: ui-monospace, monospace; text-align: left; }
 div.coordsim pre { overflow-x: auto; margin: 0.9em 0; color: inherit; background: none; }
 """
 
@@ -79,5 +79,5 @@ def _with(texts: Sequence[str], sides: Sequence[str]) -> Iterable[tuple[str, str
 
 
 def _cell(text: str, side: str) -> str:
-    kind = "bar" if text and _BLOCKS.issuperset(text) else side
+    kind = "bar" if not _BLOCKS.isdisjoint(text) else side  # bars line up by their characters
     return f'<td class="{kind}">{escape(text)}</td>'

@@ -27,6 +27,7 @@ __all__ = ["Chart", "figures", "page"]
 _AXIS = {"gridcolor": "#dddddd", "linecolor": "#888888", "showline": True, "ticks": "outside", "zeroline": False}
 _LOOKS = {"pass": (COLOURS[2], "circle"), "fail": (COLOURS[1], "x"), "inconclusive": (COLOURS[4], "diamond-open")}
 _MOST_BARS = 12
+_HEIGHT = 620
 
 Data = dict[str, Any]
 
@@ -65,7 +66,7 @@ def page(found: PlanResult, rate: float = math.nan) -> str:
 
 def _section(one: Chart, number: int) -> str:
     said = html.escape(one.question)
-    chart = f'<div class="chart" data-chart="{number}" role="img" aria-label="{said}"></div>'
+    chart = f'<div class="chart" style="min-height: {_HEIGHT}px" data-chart="{number}" role="img" aria-label="{said}"></div>'
     return f'<section id="{one.name}"><h2>{said}</h2>{chart}</section>'
 
 
@@ -73,7 +74,7 @@ def _drawn(traces: Sequence[Data], x: Data, y: Data, **layout: Any) -> Any:
     import plotly.graph_objects as go
 
     look = {
-        "xaxis": _AXIS | x, "yaxis": _AXIS | y, "paper_bgcolor": "white", "plot_bgcolor": "white", "height": 620,
+        "xaxis": _AXIS | x, "yaxis": _AXIS | y, "paper_bgcolor": "white", "plot_bgcolor": "white", "height": _HEIGHT,
         "legend": {"font": {"size": 11}}, "margin": {"l": 80, "r": 20, "t": 30, "b": 70},
     }  # fmt: skip
     return go.Figure(data=list(traces), layout=look | layout)

@@ -261,19 +261,55 @@ def _room(found: PlanResult) -> int:
 
 
 def _effort(found: PlanResult) -> Table:
-    return Table("Effort", ("",), "<", ((effort(found),),))
+    rows = [
+        (f"configurations{_each(found)}", f"{_total(found):,}", ""),
+        ("  simulated", f"{_simulated(found):,}", ""),
+        ("  excluded by queueing bounds", f"{found.excluded:,}", ""),
+        ("  passed over by monotony or cost", f"{found.pruned:,}", ""),
+        ("tasks simulated", f"{found.tasks:,}", ""),
+        (
+            f"tasks of the whole grid, {found.grid_replications:,} replications each",
+            f"{found.grid_tasks:,}",
+            _times(found),
+        ),
+    ]
+    if found.beyond:
+        rows.append(("tasks simulated for frontier and headroom, beyond these", f"{found.beyond:,}", ""))
+    return Table("Effort", ("", "", ""), "<><", tuple(rows))
 
 
 def effort(found: PlanResult) -> str:
     """Return how much was simulated, and how much less that is than the whole grid."""
-    simulated = sum(1 for one in found.trials if one.replications)
-    grid = found.grid_tasks / found.tasks if found.tasks else math.inf
-    times = f" ({grid:,.3g} times as many)" if math.isfinite(grid) else ""
+    times = _times(found)
     return (
-        f"simulated {words.counted(found.tasks, 'task')} in {simulated:,} of {words.counted(found.configurations, 'configuration')}; "
+        f"simulated {words.counted(found.tasks, 'task')} in {_simulated(found):,} of {words.counted(_total(found), 'configuration')}{_each(found)}; "
         f"{found.excluded:,} fell to queueing bounds, {found.pruned:,} to monotony or cost; the whole grid, "
-        f"{words.counted(found.grid_replications, 'replication')} each, would take {words.counted(found.grid_tasks, 'task')}{times}"
+        f"{words.counted(found.grid_replications, 'replication')} each, would take {words.counted(found.grid_tasks, 'task')}"
+        f"{f' ({times})' if times else ''}"
     )
+
+
+def _loads_apart(found: PlanResult) -> int:
+    """Return how many loads differ: of two with one factor the second takes no search."""
+    return len({one.load.factor for one in found.choices})
+
+
+def _each(found: PlanResult) -> str:
+    return f" (each at {_loads_apart(found)} loads)" if _loads_apart(found) > 1 else ""
+
+
+def _total(found: PlanResult) -> int:
+    return found.configurations * _loads_apart(found)
+
+
+def _simulated(found: PlanResult) -> int:
+    """Return how many were simulated for the choices; the frontier may have added others to the trials."""
+    looked = sum(1 for one in found.trials if one.replications)
+    return min(looked, _total(found) - found.excluded - found.pruned)
+
+
+def _times(found: PlanResult) -> str:
+    return f"{found.grid_tasks / found.tasks:,.3g} times as many" if found.tasks else ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ from ..analysis.statistics import Estimate
 from .numbers import show
 
 
-def statement(found: Region) -> str:
+def statement(found: Region, what: str = "saving", unit: str = "s") -> str:
     """Return where there is no saving, where there is a loss, where it is not resolved, and how the saving goes.
+
+    `what` it is called ('gain' where more is better), in which `unit`.
 
     A region is `at or below` a value, or `at or above`, when it holds exactly the points on that side, whatever the
     other factor; else its points are listed.
@@ -25,13 +27,13 @@ def statement(found: Region) -> str:
     by = {word: [one for one in found.points if one.saving.verdict == word] for word in _VERDICTS}
     said = [
         f"{begins} {_where(found, by[word])}"
-        for word, begins in (("none", "no saving"), ("costs", "a loss"), ("not resolved", "not resolved"))
+        for word, begins in (("none", f"no {what}"), ("costs", "a loss"), ("not resolved", "not resolved"))
         if by[word]
     ]
     if not said:
-        said = ["a saving at every point: this grid holds no region without one"]
+        said = [f"a {what} at every point: this grid holds no region without one"]
     text = "; ".join(said)
-    trend = _trend(found)
+    trend = _trend(found, what, unit)
     return f"{text[0].upper()}{text[1:]}{f'; {trend}' if trend else ''}."
 
 
@@ -59,20 +61,20 @@ def _where(found: Region, chosen: Sequence[Point]) -> str:
     return "at " + ", ".join(told)
 
 
-def _trend(found: Region) -> str:
+def _trend(found: Region, word: str, unit: str) -> str:
     """Return how the saving goes with a single factor: only if it goes one way, and its ends lie apart."""
     points = [(number, one) for one in found.points if (number := _as_number(one.values[0])) is not None]
     if len(found.factors) > 1 or len(points) < max(2, len(found.points)):
         return ""
     ordered = [one.saving for _, one in sorted(points, key=lambda pair: pair[0])]
     said = []
-    for what, unit, series in (
-        ("the saving", "s", [one.seconds for one in ordered]),
-        ("the relative saving", "share", [one.share for one in ordered]),
+    for what, own, series in (
+        (f"the {word}", unit, [one.amount for one in ordered]),
+        (f"the relative {word}", "share", [one.share for one in ordered]),
     ):
         goes = _goes(series)
         if goes:
-            said.append(f"{what} {goes} with {found.factors[0]}, to {show(series[-1], unit).value}")
+            said.append(f"{what} {goes} with {found.factors[0]}, to {show(series[-1], own).value}")
     return "; ".join(said)
 
 

@@ -1,0 +1,178 @@
+"""The command `coordsim sensitivity`.
+
+Exit codes are those of the program: 0; 2 invalid input; 4 where nothing could be measured; 130 interrupted, with finished cells kept by `-o`.
+
+Leaves out: what it does (`models.sensitivity`, `sim.analysis.sensitivity`), imported only when it is called.
+Checked: tests/test_sensitivity_command.py.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..sim.report.answers import Answers
+from ..sim.report.files import FileError
+from ..sim.report.terminal import Format, progress_bar, say
+from .options import (
+    INCONCLUSIVE,
+    INTERRUPTED,
+    Backend,
+    BackendName,
+    FormatOption,
+    Out,
+    Output,
+    Overwrite,
+    Processes,
+    Quiet,
+    ScenarioName,
+    Scheduler,
+    Seed,
+    Sets,
+    Tasks,
+    workers_of,
+)
+
+if TYPE_CHECKING:
+    from ..models.sensitivity import Asked
+    from ..sim.analysis.sensitivity import SensitivityResult
+
+__all__ = ["sensitivity"]
+
+JOURNAL = "journal.jsonl"
+_BESIDE = (JOURNAL, f"{JOURNAL}.lock")
+
+
+class MethodName(StrEnum):
+    """How factors vary: one at a time, or all together."""
+
+    TORNADO = "tornado"
+    MORRIS = "morris"
+    SOBOL = "sobol"
+
+
+Factors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--factor",
+        metavar="NAME[=RANGE]",
+        help="A lever or a path; 200 ms..1 s, or ±20%. Several: each. Default: all levers.",
+    ),
+]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", metavar="NAME", help="Such as p95, cost_mean. Default: mean and p95.")
+]
+By = Annotated[
+    str | None, typer.Option(metavar="SHARE", help="Range around what is now. Default: 5 %; 20 % for all at once.")
+]
+Method = Annotated[MethodName | None, typer.Option(help="One at a time, Morris screening, or Sobol' indices.")]
+Trajectories = Annotated[int | None, typer.Option(min=2, help="Of Morris. Default: 10.")]
+Points = Annotated[int | None, typer.Option(min=2, help="Of Sobol', a power of two. Default: 64.")]
+Replications = Annotated[int | None, typer.Option(min=1, help="Independent runs of each cell. Default: the scenario's.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call with the same -o stopped.")]
+
+
+class _Answers(Answers["SensitivityResult"]):
+    """Answers in a folder that may hold the journal of their own cells."""
+
+    def check_free(self, folder: Path, overwrite: bool) -> None:
+        """Raise FileError unless an answer may be written to `folder`."""
+        if not folder.is_dir() or any(one.name not in _BESIDE for one in folder.iterdir()):
+            super().check_free(folder, overwrite)
+
+
+def sensitivity(
+    scenario: ScenarioName,
+    *,
+    factor: Factors = None,
+    sets: Sets = None,
+    metric: Metrics = None,
+    by: By = None,
+    method: Method = None,
+    trajectories: Trajectories = None,
+    points: Points = None,
+    seed: Seed = None,
+    replications: Replications = None,
+    tasks: Tasks = None,
+    workers: Processes = None,
+    backend: Backend = BackendName.LOCAL,
+    scheduler: Scheduler = None,
+    format: FormatOption = Format.TABLE,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a metric owes to each part: what 1 % faster saves, which range swings it most, and what interacts."""
+    from ..models import options
+    from ..models.sensitivity import make_plan, run_sensitivity
+    from ..sim.analysis.sensitivity import SensitivityInterrupted
+    from ..sim.report import sensitivity_tables
+    from ..sim.report.sensitivity_plot import page
+    from ..sim.report.shipped import find
+
+    loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
+    plan = make_plan(loaded, _asked(factor, metric, by, method, (trajectories, points)))
+    tables = sensitivity_tables.report, sensitivity_tables.to_csv, sensitivity_tables.to_json
+    answers = _Answers("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
+    output = Output(format, out, overwrite or resume, quiet)
+    output.check_free(answers)
+    count = replications or loaded.replications
+    if not quiet:
+        say(f"{len(plan.cells)} scenarios, {count} replications of each")
+    try:
+        with _journal(out, overwrite, resume) as journal, progress_bar(loaded.name, quiet) as bar:
+            found = run_sensitivity(
+                loaded, plan, replications=count, workers=workers_of(workers, backend, scheduler), journal=journal,
+                progress=bar,
+            )  # fmt: skip
+    except SensitivityInterrupted as stop:
+        kept = "" if out is None else f"; go on with `-o {out} --resume`"
+        raise typer.Exit(say(f"{stop}{kept}", INTERRUPTED)) from None
+    output.put(answers, found, loaded, warnings=sensitivity_tables.warnings(found), called=scenario, sets=sets)
+    if not (found.morris or found.sobol or any(one.responses for one in found.factors)):
+        raise typer.Exit(INCONCLUSIVE)
+
+
+def _asked(
+    factors: list[str] | None,
+    metrics: list[str] | None,
+    by: str | None,
+    method: MethodName | None,
+    sizes: tuple[int | None, int | None],
+) -> Asked:
+    """Return what the options ask for."""
+    from ..models.sensitivity import Asked, share_of
+
+    pairs = [text.partition("=") for text in factors or ()]
+    twice = [name for place, (name, *_) in enumerate(pairs) if name in [one for one, *_ in pairs[:place]]]
+    if twice:
+        raise typer.BadParameter(f"`{twice[0]}` is given twice", param_hint="--factor")
+    given = {name.strip(): text for name, _, text in pairs} or None
+    trajectories, points = sizes
+    if trajectories is not None and method is not MethodName.MORRIS:
+        raise typer.BadParameter("goes with `--method morris`", param_hint="--trajectories")
+    if points is not None and method is not MethodName.SOBOL:
+        raise typer.BadParameter("goes with `--method sobol`", param_hint="--points")
+    share = None if by is None else share_of(by, "--by")
+    return Asked(given, metrics, share, None if method is None else method.value, trajectories or points)
+
+
+def _journal(out: Path | None, overwrite: bool, resume: bool) -> AbstractContextManager[Any]:
+    """Return the journal of a folder as a context; None without a folder. Raises FileError where one is in the way."""
+    if out is None:
+        if resume:
+            raise typer.BadParameter("goes with `-o DIR`, where the earlier call wrote", param_hint="--resume")
+        return nullcontext()
+    from ..sim.analysis.journal import FileJournal
+
+    path = out / JOURNAL
+    if path.exists() and not resume:
+        if not overwrite:
+            raise FileError(f"{out} holds a sensitivity that was begun; go on with --resume, or pass --overwrite")
+        path.unlink()
+    return FileJournal(path)

@@ -1,0 +1,136 @@
+"""The command `coordsim sweep`.
+
+Exit codes are those of the program: 0; 2 invalid input; 4 where a cell failed; 130 interrupted, with what is complete kept in `-o DIR`.
+
+Leaves out: what it does (`models.study`, `sim.analysis.study`), imported only when it is called.
+Checked: tests/test_sweep_command.py.
+"""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ..sim.report.terminal import Format, again, progress_bar, put, put_report, say, warn
+from .options import (
+    INCONCLUSIVE,
+    INTERRUPTED,
+    Backend,
+    BackendName,
+    FormatOption,
+    Horizon,
+    Out,
+    Overwrite,
+    Processes,
+    Quiet,
+    Scheduler,
+    Seed,
+    Sets,
+    Tasks,
+    workers_of,
+)
+
+__all__ = ["sweep"]
+
+
+class DesignName(StrEnum):
+    """How points are chosen; a list has its rows in the scenario."""
+
+    GRID = "grid"
+    ZIP = "zip"
+    RANDOM = "random"
+    LATIN = "latin-hypercube"
+    SOBOL = "sobol"
+
+
+Scenarios = Annotated[
+    list[str], typer.Argument(metavar="SCENARIO...", help="YAML files, or scenarios that ship, by name.")
+]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATH=VALUES", help="A factor: 1,2,4 or 1..8, or 100 ms..1 s:log:5 (5 steps). Several: a design."),
+]
+DesignOption = Annotated[DesignName | None, typer.Option("--design", help="Default: the scenario's, else grid.")]
+Points = Annotated[
+    int | None, typer.Option(min=1, help="Points of a sample (default 32); in a grid, steps of each range.")
+]
+Seeds = Annotated[str | None, typer.Option(metavar="LIST", help="Run every point with each, as in 1,2,3 or 1..10.")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metric", metavar="NAME", help="One more column, such as ttft_p95; the first is told of.")
+]
+Replications = Annotated[
+    str | None, typer.Option(metavar="N|auto", help="Independent runs of each cell; auto: until --precision.")
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option("--precision", metavar="SHARE", help="Run each cell until it is known within, e.g., 5%.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the study in -o DIR.")]
+
+
+def sweep(
+    context: typer.Context,
+    scenarios: Scenarios,
+    *,
+    over: Over = None,
+    design: DesignOption = None,
+    points: Points = None,
+    seeds: Seeds = None,
+    sets: Sets = None,
+    metric: Metrics = None,
+    seed: Seed = None,
+    replications: Replications = None,
+    precision: PrecisionOption = None,
+    tasks: Tasks = None,
+    horizon: Horizon = None,
+    workers: Processes = None,
+    backend: Backend = BackendName.LOCAL,
+    scheduler: Scheduler = None,
+    format: FormatOption = Format.TABLE,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run scenarios over factors and seeds: one tidy table, and which values give the least and the most."""
+    from ..models import options, study
+    from ..sim.analysis.study import StudyInterrupted
+    from ..sim.report import study_tables
+    from ..sim.report.shipped import find
+
+    if resume and out is None:
+        raise typer.BadParameter("goes on with the study in `-o DIR`, which is missing", param_hint="--resume")
+    changed = options.overrides(seed, tasks, horizon, None)
+    read = [options.read_scenario(find(one), sets or (), changed) for one in scenarios]
+    wanted = study.StudyOptions(
+        over or (), None if design is None else design.value, points, seeds, replications, precision, metric or ()
+    )
+    loaded = study.all_scenarios(read)
+    given = study.asked(loaded[0], wanted)
+    try:
+        with progress_bar(loaded[0].name, quiet) as bar:
+            found = study.run(
+                loaded, given, workers=workers_of(workers, backend, scheduler), out=out, resume=resume, overwrite=overwrite,
+                progress=bar,
+            )  # fmt: skip
+    except StudyInterrupted as stop:
+        raise typer.Exit(say(_stopped(stop, out is not None, context.obj), INTERRUPTED)) from None
+    if format in (Format.JSON, Format.CSV):
+        put(study_tables.to_json(found) if format is Format.JSON else study_tables.to_csv(found))
+    else:
+        put_report(study_tables.report(found), as_markdown=format is Format.MD)
+    warn(study_tables.warnings(found), again(scenarios[0], sets))
+    if out is not None and not quiet:
+        say(f"written to {out}")
+    if found.failed:
+        raise typer.Exit(INCONCLUSIVE)
+
+
+def _stopped(stop: Exception, kept: bool, arguments: list[str] | None) -> str:
+    """Return what to say of an interrupted study, with the command that goes on."""
+    if not kept:
+        return f"{stop}, and none is kept; with `-o DIR` they would be"
+    words = [one for one in arguments or () if one not in ("--resume", "--overwrite")]
+    return f"{stop}; go on with: {shlex.join(['coordsim', *words, '--resume'])}"

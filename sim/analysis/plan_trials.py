@@ -1,0 +1,294 @@
+"""Trials of a capacity plan: each a sequential test of whether a configuration meets its objectives at a load.
+
+Replications of a trial start at `first_round` and double until every objective passes, one fails, or there are `max_replications`; then it
+is inconclusive. *The stated confidence is that of the whole plan*: with N configurations and loads that bounds do not exclude, L looks at
+each and m objectives, each interval is taken with an error of (1 - confidence) / (N L m), so that by Bonferroni's inequality all
+intervals of all looks hold at once with the stated confidence. Then no verdict is wrong, whichever trials the search chose, in
+whatever order, and whatever thresholds they were judged by (so the frontier is covered too). The split is fixed beforehand: trials
+share their draws, so levels by order of trial, as in alpha spending, would depend on what they judge.
+
+Leaves out: that a quantile of a short run is biased, and its spread over replications not quite normal (intervals are of the expected
+number of a run as long as these, not of an endless one). Results of a trial are let go when it is decided: to go on later, its
+replications run again, and count again.
+Checked: tests/test_plan.py, by the share of wrong choices among many plans.
+Source: Bonferroni's inequality, Law, Simulation Modeling and Analysis, 5th ed., 9.7; looks at accumulating data as in Jennison and
+Turnbull, Group Sequential Methods (2000), ch. 2, split evenly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from ..engine.errors import CoordsimError, ScenarioError
+from .cells import Cell, Journal, Outcome
+from .jobs import Simulate, WorkerError, Workers, run_jobs
+from .planned import Load, Point, QueueingBound, Trial, Variable
+from .replicate import LEAST, Progress, Settings
+from .result import Result
+from .slo import Objective, Verdict, overall, verdict
+from .summary import Judged, Summary
+
+S = TypeVar("S")
+
+FRONTIER = (0.5, 0.75, 1.5, 2.0)
+
+
+def metered(summary: Summary, load: Load) -> float:  # noqa: ARG001  # one `usage` of many: others need the load
+    """Return what calls cost ($ an hour): the mean cost of a task (the fact `cost`) times the tasks that arrive in an hour."""
+    cost, rate = summary.facts.get("cost"), summary.metrics.get("arrival_rate")
+    if cost is None or rate is None or not math.isfinite(cost.value * rate.value):
+        return 0.0
+    return cost.value * rate.value * 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanProblem(Generic[S]):
+    """What to plan: variables with their values and costs, objectives, loads, and how to simulate and bound a configuration.
+
+    `variant(point, load)` returns what `simulate` takes as its scenario (as text it says all of it), and `bound(point, load)`
+    what queueing theory says of it by `objectives`; both may raise ScenarioError where values do not go together. `bound_by` is
+    `bound` by other thresholds of the same metrics, for the frontier; without it, only what is saturated stays excluded there.
+    `usage(summary, load)` is what calls cost ($ an hour). `confidence` is that of the plan as a whole. Of `settings`, `warmup`
+    and `max_replications` count, and `replications` are those of each configuration in the grid that the search is compared with
+    ('auto': 10). `frontier` are the factors of the objectives on time to plan for besides, at the greatest load (none: empty);
+    `headroom` tells whether to look for the load at which objectives break.
+    """
+
+    scenario: str
+    variables: tuple[Variable, ...]
+    objectives: tuple[Objective, ...]
+    loads: tuple[Load, ...]
+    seed: int
+    settings: Settings
+    variant: Callable[[Point, Load], S]
+    bound: Callable[[Point, Load], QueueingBound]
+    bound_by: Callable[[Point, Load, tuple[Objective, ...]], QueueingBound] | None = None
+    usage: Callable[[Summary, Load], float] = metered
+    confidence: float = 0.95
+    first_round: int = LEAST
+    frontier: tuple[float, ...] = FRONTIER
+    headroom: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.variables and self.objectives and self.loads):
+            raise ValueError("a plan needs variables, objectives and loads")
+        most = self.settings.max_replications
+        if not LEAST <= self.first_round <= most:
+            raise ValueError(
+                f"{LEAST} <= `first_round` <= `max_replications` must hold, got {self.first_round}, {most}"
+            )
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"`confidence` must be between 0 and 1, got {self.confidence}")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many values each variable has."""
+        return tuple(len(one.values) for one in self.variables)
+
+    @property
+    def grid_replications(self) -> int:
+        """How many replications of each configuration the grid would run."""
+        given = self.settings.replications
+        return 10 if given == "auto" else given
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The numbers of replications at which a trial is looked at."""
+        found = [self.first_round]
+        while found[-1] < self.settings.max_replications:
+            found.append(min(2 * found[-1], self.settings.max_replications))
+        return tuple(found)
+
+    def fixed_cost(self, point: Point) -> float:
+        """Return what a configuration costs without what its calls cost ($ an hour)."""
+        return math.fsum(one.costs[at] for one, at in zip(self.variables, point, strict=True))
+
+    def level(self, trials: int) -> float:
+        """Return the confidence of each interval, so that all of so many trials hold at once with `confidence`."""
+        return 1 - (1 - self.confidence) / (max(trials, 1) * len(self.looks) * len(self.objectives))
+
+
+class Invalid(Exception):
+    """A configuration that cannot be: its values do not go together, or its runs fail. Says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was seen of a configuration at a load: the trial, and the summary of its last look (None: nothing simulated)."""
+
+    trial: Trial
+    summary: Summary | None
+
+    def verdict(self, objectives: Sequence[Objective]) -> Verdict:
+        """Return the verdict by other thresholds of the same metrics."""
+        return overall(one.verdict for one in rejudged(self.trial.judged, objectives))
+
+    def is_settled(self, objectives: Sequence[Objective], each: bool) -> bool:
+        """Return whether the verdict is known, on all objectives together or on each of them."""
+        if each:
+            return all(one.verdict != "inconclusive" for one in rejudged(self.trial.judged, objectives))
+        return self.verdict(objectives) != "inconclusive"
+
+
+def rejudged(judged: Sequence[Judged], objectives: Sequence[Objective]) -> tuple[Judged, ...]:
+    """Return the same estimates, judged by other thresholds."""
+    return tuple(
+        replace(one, threshold=wanted.threshold, verdict=verdict(one.estimate, wanted))
+        for one, wanted in zip(judged, objectives, strict=True)
+    )
+
+
+@dataclass
+class Trials(Generic[S]):
+    """Runs trials and remembers them. `tasks` were simulated so far; `possible` is how many trials there may be at most."""
+
+    simulate: Simulate[S]
+    problem: PlanProblem[S]
+    workers: int | Workers = 1
+    journal: Journal | None = None
+    progress: Callable[[Progress], None] | None = None
+    possible: int = 0
+    tasks: int = 0
+    records: dict[tuple[Point, float], Record] = field(default_factory=dict)
+    invalid: dict[Point, str] = field(default_factory=dict)
+    done: int = 0
+
+    def bound(self, point: Point, load: Load) -> QueueingBound:
+        """Return what queueing theory says. Raises Invalid."""
+        return self._bound(lambda: self.problem.bound(point, load), point)
+
+    def excludes(self, point: Point, load: Load, objectives: tuple[Objective, ...]) -> bool:
+        """Return whether bounds exclude a configuration by these thresholds. Raises Invalid."""
+        bound, by = self.bound(point, load), self.problem.bound_by
+        if objectives == self.problem.objectives or not bound.excludes:
+            return bool(bound.excludes)
+        if by is not None:
+            return bool(self._bound(lambda: by(point, load, objectives), point).excludes)
+        return any((one.utilization or 0.0) >= 1 for one in bound.resources)
+
+    def _bound(self, ask: Callable[[], QueueingBound], point: Point) -> QueueingBound:
+        if point in self.invalid:
+            raise Invalid(self.invalid[point])
+        try:
+            return ask()
+        except ScenarioError as error:
+            raise self._refuse(point, error) from None
+
+    def exclude(self, point: Point, load: Load) -> None:
+        """Keep a configuration that its bound excludes: a trial without a simulation."""
+        cost = self.problem.fixed_cost(point)
+        trial = Trial(point, load, self.bound(point, load), "fail", (), cost, 0.0, 0, 0, "", math.nan)
+        self.records.setdefault((point, load.factor), Record(trial, None))
+
+    @property
+    def all(self) -> tuple[Trial, ...]:
+        """All trials at the loads that are planned for, in order."""
+        planned = {load.factor for load in self.problem.loads}
+        return tuple(record.trial for record in self.records.values() if record.trial.load.factor in planned)
+
+    def find(self, point: Point, load: Load) -> Record | None:
+        """Return what was simulated of a configuration; None if nothing."""
+        found = self.records.get((point, load.factor))
+        return None if found is None or found.summary is None else found
+
+    def judge(
+        self,
+        point: Point,
+        load: Load,
+        objectives: tuple[Objective, ...] | None = None,
+        *,
+        most: int | None = None,
+        each: bool = False,
+    ) -> Record:
+        """Simulate a configuration until its verdict by `objectives` (or `each` of theirs) is known, or to the last look.
+
+        That is of `most` replications at most. The record keeps the verdict by the problem's objectives. Raises Invalid.
+        """
+        wanted = self.problem.objectives if objectives is None else objectives
+        record = self.find(point, load)
+        begun = 0 if record is None else record.trial.replications
+        if record is not None and record.is_settled(wanted, each):
+            return record
+        bound = self.bound(point, load) if record is None else record.trial.bound
+        spent = 0 if record is None else record.trial.tasks
+        results: list[Result] = []
+        seen = 0
+        for count in self.problem.looks:
+            if count <= begun or (most is not None and count > most):
+                continue
+            summary = self._look(point, load, count, results)
+            spent, seen = spent + summary.tasks.arrived - seen, summary.tasks.arrived
+            record = self._record(point, load, bound, summary, spent)
+            if record.is_settled(wanted, each):
+                break
+        assert record is not None
+        before = self.records.get((point, load.factor))
+        self.tasks += record.trial.tasks - (0 if before is None else before.trial.tasks)
+        self.records[point, load.factor] = record
+        return record
+
+    def _look(self, point: Point, load: Load, count: int, results: list[Result]) -> Summary:
+        """Return the summary of the first `count` replications; those not in `results` run, unless the journal has the look."""
+        try:
+            key = self.problem.variant(point, load)
+        except ScenarioError as error:
+            raise self._refuse(point, error) from None
+        settings = replace(
+            self.problem.settings,
+            replications=count,
+            precision=None,
+            objectives=self.problem.objectives,
+            confidence=self.problem.level(self.possible),
+        )
+        cell = Cell(str(key), key, self.problem.seed)
+        found = None if self.journal is None else self.journal.find(cell, settings)
+        if found is not None and found.summary is not None:
+            return found.summary
+        jobs = [(key, self.problem.seed, number, "none") for number in range(len(results), count)]
+        before = sum(one.arrived for one in results)
+        try:
+            with closing(run_jobs(self.simulate, jobs, self.workers)) as fresh:
+                for result in fresh:
+                    results.append(result)
+                    self.done += 1
+                    if self.progress is not None:
+                        self.progress(Progress(self.done, self.done + count - len(results), latest=result))
+        except WorkerError:
+            raise
+        except CoordsimError as error:
+            raise self._refuse(point, error) from None
+        summary = settings.summarize(results)
+        if self.journal is not None:
+            self.journal.keep(cell, settings, Outcome(summary, "", summary.tasks.arrived - before))
+        return summary
+
+    def _refuse(self, point: Point, error: CoordsimError) -> Invalid:
+        self.invalid[point] = str(error)
+        return Invalid(str(error))
+
+    def _record(self, point: Point, load: Load, bound: QueueingBound, summary: Summary, tasks: int) -> Record:
+        usage = self.problem.usage(summary, load)
+        utilized = [
+            (one.metrics["utilization"].value, one.name) for one in summary.resources if "utilization" in one.metrics
+        ]
+        known = [one for one in utilized if math.isfinite(one[0])]
+        utilization, busiest = max(known, key=lambda one: one[0], default=(math.nan, ""))
+        judged = rejudged(summary.objectives, self.problem.objectives)
+        trial = Trial(
+            point=point,
+            load=load,
+            bound=bound,
+            verdict=overall(one.verdict for one in judged),
+            judged=judged,
+            cost=self.problem.fixed_cost(point) + usage,
+            usage=usage,
+            replications=summary.replications,
+            tasks=tasks,
+            busiest=busiest,
+            utilization=utilization,
+        )
+        return Record(trial, summary)

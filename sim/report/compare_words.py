@@ -1,0 +1,135 @@
+"""The sentences of a comparison: the verdict, by how much, by what, and how many more replications would tell.
+
+Leaves out: tables (`compare_tables`); the sentence on a grid (`region`).
+Checked: tests/test_compare_command.py, tests/test_compare_files.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..analysis.comparison import ComparisonResult, Part, Saving
+from ..analysis.contrast import POWER, times
+from ..analysis.slo import parse_metric
+from ..analysis.statistics import Estimate
+from .numbers import plain, show, unit_of
+from .region import statement as region_statement
+from .tables import FACTS
+
+MEAN = "response_time_mean"
+_NAMES = {
+    MEAN: "T_total, mean",
+    "response_time_p50": "T_total, p50",
+    "response_time_p95": "T_total, p95",
+    "response_time_p99": "T_total, p99",
+    "coordination_mean": "T_coordination, mean",
+    **FACTS,
+}
+_MAJORITY = 0.5
+
+
+def name_of(metric: str) -> str:
+    """Return what a metric is called."""
+    if metric in _NAMES:
+        return _NAMES[metric]
+    quantity, _, statistic = metric.rpartition("_")
+    if quantity == "response_time":
+        return f"T_total, {statistic}"
+    return f"{_NAMES.get(quantity, quantity)}, {statistic}" if quantity in FACTS else metric.replace("_", " ")
+
+
+def unit_of_saving(found: ComparisonResult) -> str:
+    """Return the unit of the declared metric."""
+    wanted = parse_metric(found.metric)
+    if wanted.statistic == "rate":
+        return unit_of(found.metric)
+    return unit_of(wanted.quantity) if wanted.quantity in FACTS else "s"
+
+
+def said_of_region(found: ComparisonResult) -> str:
+    """Return the sentence on the grid; '' where there is none."""
+    if found.region is None:
+        return ""
+    return region_statement(found.region, "gain" if found.more_is_better else "saving", unit_of_saving(found))
+
+
+def replications(count: int) -> str:
+    """Return '1 replication', '5 replications'."""
+    return f"{count} replication{'' if count == 1 else 's'}"
+
+
+def statement(found: ComparisonResult) -> str:
+    """Return the verdict in words."""
+    one, unit = found.saving, unit_of_saving(found)
+    is_mean = found.metric == MEAN
+    if one.verdict == "none":
+        same = "take the same time" if is_mean else f"have the same {name_of(found.metric)}"
+        word = "gain" if found.more_is_better else "saving"
+        return f"No {word}: {found.baseline} and {found.variant} {same} {_within(one, found.tolerance)}."
+    of = " a task" if is_mean else f" in {name_of(found.metric)}"
+    if one.verdict == "not resolved":
+        if math.isnan(one.amount.value):
+            return "Not resolved: no task was done under both."
+        verb = "gains" if found.more_is_better else "saves"
+        base = f"{'on' if found.more_is_better else 'of'} {_value(one.baseline, unit)}"
+        begins = f"{found.variant} {verb} {show(one.amount, unit).text} {base}{of}"
+        return f"Not resolved: {begins} ({_ends(one.share)}); {_more(one, found)}."
+    costs = one.verdict == "costs"
+    amount, share = (times(one.amount, -1.0), times(one.share, -1.0)) if costs else (one.amount, one.share)
+    if found.more_is_better:
+        verb = f"loses {_value(amount, unit)} of" if costs else f"gains {_value(amount, unit)} on"
+    else:
+        verb = f"costs {_value(amount, unit)} more than the" if costs else f"saves {_value(amount, unit)} of"
+    parts = _most(found.categories, costs) if is_mean else ""
+    told = f"; most of it is {parts}" if parts else ""
+    share_of = f" ({_value(share, 'share')}, {_ends(share)})" if not math.isnan(share.value) else ""
+    return f"{found.variant} {verb} {_value(one.baseline, unit)}{share_of}{of}{told}."
+
+
+def _more(one: Saving, found: ComparisonResult) -> str:
+    """Return how many more replications would tell, and what."""
+    if one.more is None or one.needed is None:
+        return "its spread does not say how many replications would tell"
+    run = f"run {one.more} more replication{'' if one.more == 1 else 's'} (--replications {one.needed})"
+    if one.as_seen is None:
+        return f"{run}, whose spread says how many will tell"
+    sure = f"with a power of {100 * POWER:g} %"
+    if found.tolerance == 0 or math.isnan(one.share.value):
+        return f"{run} to find a difference as large as this {sure}"
+    less = one.as_seen - found.replications
+    soon = f"; {less} more if it is as large as it looks" if less < one.more else ""
+    return f"{run} to tell a difference of {plain(found.tolerance, 'share')} from none {sure}{soon}"
+
+
+def _most(parts: Sequence[Part], costs: bool) -> str:
+    """Return the fewest categories that make up more than half of the saving, the largest first."""
+    sign = -1.0 if costs else 1.0
+    whole = sum(one.saving.value for one in parts) * sign
+    chosen: list[str] = []
+    reached = 0.0
+    for one in sorted(parts, key=lambda part: -sign * part.saving.value):
+        if reached > _MAJORITY * whole or sign * one.saving.value <= 0:
+            break
+        reached += sign * one.saving.value
+        chosen.append(f"{one.category} ({_value(times(one.saving, sign), 's')})")
+    return " and ".join(filter(None, (", ".join(chosen[:-1]), chosen[-1] if chosen else "")))
+
+
+def _within(one: Saving, tolerance: float) -> str:
+    if one.amount.value == 0 == one.amount.half_width:
+        return "to the last digit"
+    return f"within ± {plain(tolerance, 'share')} ({_ends(one.share)})"
+
+
+def _ends(share: Estimate) -> str:
+    """Return '95 % interval 33 to 37 %'."""
+    sure = f"{100 * share.confidence:g} %"
+    if not share.resolved:
+        return f"no {sure} interval"
+    low, high = (f"{100 * end:.3g}" for end in (share.low, share.high))
+    return f"{sure} interval {low} to {high} %"
+
+
+def _value(estimate: Estimate, unit: str) -> str:
+    return show(estimate, unit).value
