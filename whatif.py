@@ -262,6 +262,10 @@ class Study(Answer[StudyResult]):
         """
         return self.result.to_frame()
 
+    def _name(self) -> str:
+        names = self.result.scenarios
+        return names[0] if len(names) == 1 else "SCENARIO"
+
     def _report(self) -> Report:
         from .sim.report.study_tables import report
 

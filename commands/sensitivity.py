@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..sim.report.answers import Answers
-from ..sim.report.files import FileError
 from ..sim.report.terminal import Format, progress_bar, say
 from .options import (
     INCONCLUSIVE,
@@ -39,7 +37,6 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..models.sensitivity import Asked
-    from ..sim.analysis.sensitivity import SensitivityResult
 
 __all__ = ["sensitivity"]
 
@@ -72,17 +69,10 @@ By = Annotated[
 Method = Annotated[MethodName | None, typer.Option(help="One at a time, Morris screening, or Sobol' indices.")]
 Trajectories = Annotated[int | None, typer.Option(min=2, help="Of Morris. Default: 10.")]
 Points = Annotated[int | None, typer.Option(min=2, help="Of Sobol', a power of two. Default: 64.")]
-Replications = Annotated[int | None, typer.Option(min=1, help="Independent runs of each cell. Default: the scenario's.")]
+Replications = Annotated[
+    int | None, typer.Option(min=1, help="Independent runs of each cell. Default: the scenario's.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call with the same -o stopped.")]
-
-
-class _Answers(Answers["SensitivityResult"]):
-    """Answers in a folder that may hold the journal of their own cells."""
-
-    def check_free(self, folder: Path, overwrite: bool) -> None:
-        """Raise FileError unless an answer may be written to `folder`."""
-        if not folder.is_dir() or any(one.name not in _BESIDE for one in folder.iterdir()):
-            super().check_free(folder, overwrite)
 
 
 def sensitivity(
@@ -110,15 +100,25 @@ def sensitivity(
     """Say what a metric owes to each part: what 1 % faster saves, which range swings it most, and what interacts."""
     from ..models import options
     from ..models.sensitivity import make_plan, run_sensitivity
-    from ..sim.analysis.sensitivity import SensitivityInterrupted
+    from ..sim.analysis.sensitivity import SensitivityInterrupted, SensitivityResult
     from ..sim.report import sensitivity_tables
+    from ..sim.report.answers import Answers
     from ..sim.report.sensitivity_plot import page
     from ..sim.report.shipped import find
 
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
     plan = make_plan(loaded, _asked(factor, metric, by, method, (trajectories, points)))
     tables = sensitivity_tables.report, sensitivity_tables.to_csv, sensitivity_tables.to_json
-    answers = _Answers("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
+
+    class Kept(Answers[SensitivityResult]):
+        """Answers in a folder that may hold the journal of their own cells."""
+
+        def check_free(self, folder: Path, overwrite: bool) -> None:
+            """Raise FileError unless an answer may be written to `folder`."""
+            if not folder.is_dir() or any(one.name not in _BESIDE for one in folder.iterdir()):
+                super().check_free(folder, overwrite)
+
+    answers = Kept("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
     output = Output(format, out, overwrite or resume, quiet)
     output.check_free(answers)
     count = replications or loaded.replications
@@ -169,6 +169,7 @@ def _journal(out: Path | None, overwrite: bool, resume: bool) -> AbstractContext
             raise typer.BadParameter("goes with `-o DIR`, where the earlier call wrote", param_hint="--resume")
         return nullcontext()
     from ..sim.analysis.journal import FileJournal
+    from ..sim.report.files import FileError
 
     path = out / JOURNAL
     if path.exists() and not resume:

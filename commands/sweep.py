@@ -51,7 +51,9 @@ Scenarios = Annotated[
 ]
 Over = Annotated[
     list[str] | None,
-    typer.Option(metavar="PATH=VALUES", help="A factor: 1,2,4 or 1..8, or 100 ms..1 s:log:5 (5 steps). Several: a design."),
+    typer.Option(
+        metavar="PATH=VALUES", help="A factor: 1,2,4 or 1..8, or 100 ms..1 s:log:5 (5 steps). Several: a design."
+    ),
 ]
 DesignOption = Annotated[DesignName | None, typer.Option("--design", help="Default: the scenario's, else grid.")]
 Points = Annotated[
@@ -59,7 +61,8 @@ Points = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option(metavar="LIST", help="Run every point with each, as in 1,2,3 or 1..10.")]
 Metrics = Annotated[
-    list[str] | None, typer.Option("--metric", metavar="NAME", help="One more column, such as ttft_p95; the first is told of.")
+    list[str] | None,
+    typer.Option("--metric", metavar="NAME", help="One more column, such as ttft_p95; the first is told of."),
 ]
 Replications = Annotated[
     str | None, typer.Option(metavar="N|auto", help="Independent runs of each cell; auto: until --precision.")
@@ -96,6 +99,7 @@ def sweep(
 ) -> None:
     """Run scenarios over factors and seeds: one tidy table, and which values give the least and the most."""
     from ..models import options, study
+    from ..models.study_asked import StudyOptions, asked
     from ..sim.analysis.study import StudyInterrupted
     from ..sim.report import study_tables
     from ..sim.report.shipped import find
@@ -104,11 +108,11 @@ def sweep(
         raise typer.BadParameter("goes on with the study in `-o DIR`, which is missing", param_hint="--resume")
     changed = options.overrides(seed, tasks, horizon, None)
     read = [options.read_scenario(find(one), sets or (), changed) for one in scenarios]
-    wanted = study.StudyOptions(
+    wanted = StudyOptions(
         over or (), None if design is None else design.value, points, seeds, replications, precision, metric or ()
     )
     loaded = study.all_scenarios(read)
-    given = study.asked(loaded[0], wanted)
+    given = asked(loaded[0], wanted)
     try:
         with progress_bar(loaded[0].name, quiet) as bar:
             found = study.run(

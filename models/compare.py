@@ -182,8 +182,10 @@ def compare(
     No number depends on `workers`. Raises ScenarioError with every mistake in the scenario and its variants.
     """
     kept = {} if a.compare is None else a.compare.model_dump(mode="json", exclude_unset=True)
-    other = None if b is None or isinstance(b, str | Mapping | Runtime) else b
-    if other is None and (b is not None or variant is not None):
+    other: Scenario | None = None
+    if b is not None and not isinstance(b, str | Mapping | Runtime):
+        other = b
+    elif b is not None or variant is not None:
         kept = {name: value for name, value in kept.items() if name not in ("baseline", "runtime", "changes")}
         kept |= {"runtime": _plain(variant)} | ({} if b is None else {"baseline": _plain(b)})
     if section.get("changes") is not None:

@@ -139,7 +139,7 @@ def make_plan(scenario: "Scenario", other: "Scenario | None" = None) -> Plan[str
     spots = [(values, [builder.build(side, values) for side in sides]) for values in (grid if spec.over else [])]
     a, b = main
     if builder.problems or a is None or b is None:
-        raise ScenarioError(builder.problems, sides[1].document.name if a is not None else sides[0].document.name)
+        raise ScenarioError(builder.problems, sides[a is not None and b is None].document.name)
     groups, notes = _groups(sides, a, b), []
     switches: tuple[PlannedSwitch, ...] | None = None
     if spec.ablate and other is not None and len(groups) > MOST_SWITCHES:
@@ -186,8 +186,8 @@ def _sides(scenario: "Scenario", spec: CompareSpec, other: "Scenario | None") ->
     """Return both sides: two scenarios, or one with values in place."""
     document = document_of(scenario)
     if other is not None:
-        first, second = _names(scenario, other)
-        return _Side(first, document), _Side(second, document_of(other))
+        names = _names(scenario, other)
+        return _Side(names[0], document), _Side(names[1], document_of(other))
     if spec.changes:
         values = tuple(
             _Value(path, json.dumps(value), document.where(("compare", "changes", path)))
@@ -256,8 +256,10 @@ def _groups(sides: tuple[_Side, _Side], a: _Built, b: _Built) -> list[tuple[str,
         ]
     if sides[1].values:
         return [(one.path, _resolved(one.path, a.data, b.data)) for one in sides[1].values]
-    found = dict.fromkeys(steps[:2] for steps in _differing(a.data, b.data))
-    return [(dotted(steps), steps) for steps in found]
+    found: dict[Steps, list[Steps]] = {}
+    for leaf in _differing(a.data, b.data):
+        found.setdefault(leaf[:2], []).append(leaf)
+    return [(dotted(steps), steps) for steps in (one[0] if len(one) == 1 else part for part, one in found.items())]
 
 
 def _resolved(path: str, *places: dict[str, Any]) -> Steps:
@@ -283,7 +285,7 @@ def _differing(a: Any, b: Any, steps: Steps = ()) -> Iterator[Steps]:
 def _changes(a: _Built, b: _Built) -> Iterator[Change]:
     """Yield each value in which the two differ, as it was written where it was."""
     for steps in _differing(a.data, b.data):
-        yield Change(dotted(steps), *(_shown(_written(one, steps)) for one in (a, b)))
+        yield Change(dotted(steps), _shown(_written(a, steps)), _shown(_written(b, steps)))
 
 
 def _written(one: _Built, steps: Steps) -> Any:
@@ -319,8 +321,11 @@ def _switch(builder: _Builder, name: str, steps: Steps, a: dict[str, Any], b: di
         except ScenarioError as error:
             keys.append(None)
             reasons += [f"{what}: {': '.join(filter(None, (one.path, one.message)))}" for one in error.problems]
-    told = (_shown(_at(data, steps)) or "not written" for data in (a, b))
-    return PlannedSwitch(name, *told, keys[0], keys[1], tuple(reasons))
+    both = _at(a, steps), _at(b, steps)
+    before, after = (_shown(value) or "not written" for value in both)
+    if isinstance(both[0], dict) and isinstance(both[1], dict):
+        before = after = f"{len(list(_differing(*both, steps)))} values"
+    return PlannedSwitch(name, before, after, keys[0], keys[1], tuple(reasons))
 
 
 def _with(data: dict[str, Any], steps: Sequence[Key], value: Any) -> dict[str, Any]:

@@ -77,7 +77,13 @@ _ORCHESTRATOR: Fields = (
 _STEP: Fields = (("human", "time"), ("endpoint", "time"), ("repeat", "size"), ("rounds", "size"), ("copies", "size"),
          ("size", "size"), ("skip", "share"))  # fmt: skip
 _LINK: Fields = (("latency", "time"), ("bandwidth", "rate"), ("overhead", "time"))
-_KIND_OF: dict[str, Kind] = {"bandwidth": "rate", "rate": "rate", "token rate": "rate", "size": "size", "number of tokens": "size"}
+_KIND_OF: dict[str, Kind] = {
+    "bandwidth": "rate",
+    "rate": "rate",
+    "token rate": "rate",
+    "size": "size",
+    "number of tokens": "size",
+}
 
 
 class LeverError(ValueError):
@@ -166,11 +172,11 @@ def levers(scenario: Scenario) -> Levers:
     used = _used(scenario)
     found: list[Lever] = []
     idle: list[str] = []
-    for section in _FIELDS:
+    for section, fields in _FIELDS.items():
         for name in getattr(scenario, section):
             path = f"{section}.{name}"
             if (section, name) in used:
-                found += _of_component(scenario, path, _FIELDS[section])
+                found += _of_component(scenario, path, fields)
             else:
                 idle.append(f"`{path}` is no lever: no task uses it")
     found += _of_codecs(scenario, used)
@@ -193,9 +199,7 @@ def levers(scenario: Scenario) -> Levers:
     return Levers(tuple(_short(sorted(found, key=lambda one: not one.members))), tuple(idle))
 
 
-def _of_component(
-    scenario: Scenario, path: str, fields: Fields, name: str | None = None
-) -> Iterator[Lever]:
+def _of_component(scenario: Scenario, path: str, fields: Fields, name: str | None = None) -> Iterator[Lever]:
     """Yield the levers of a component, and one for all of its times where it has several."""
     leaves = list(_leaves(scenario, path, fields, name))
     times = [one for one in leaves if one.kind == "time" or (one.kind == "rate" and one.paths[0].endswith("bandwidth"))]
@@ -207,19 +211,19 @@ def _of_component(
         times = leaves[-1:]
     if len(times) == 1 and times[0].kind == "time" and path != "orchestrator":
         leaves[leaves.index(times[0])] = replace(times[0], name=name or path)
-    elif times:
+    elif len(times) > 1 or (times and times[0].kind == "rate"):  # one bandwidth alone: a part that is faster
         parts = tuple((part, -power if one.kind == "rate" else power) for one in times for part, power in one.parts)
         yield Lever(name or path, "time", parts, tuple(one.name for one in times))
     yield from leaves
 
 
-def _leaves(
-    scenario: Scenario, path: str, fields: Fields, name: str | None = None
-) -> Iterator[Lever]:
+def _leaves(scenario: Scenario, path: str, fields: Fields, name: str | None = None) -> Iterator[Lever]:
     for field, kind in fields:
         found = _lever(scenario, f"{path}.{field}", kind)
         if found is not None:
-            yield replace(found, name=f"{path if name is None else name}.{field}") if name != f"{path}.{field}" else found
+            yield (
+                replace(found, name=f"{path if name is None else name}.{field}") if name != f"{path}.{field}" else found
+            )
 
 
 def _lever(scenario: Scenario, path: str, kind: Kind) -> Lever | None:

@@ -17,7 +17,7 @@ Checked: tests/test_plan_models.py, tests/test_capacity_plans.py.
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from ..sim.analysis.cells import Journal
 from ..sim.analysis.jobs import Workers
@@ -84,7 +84,7 @@ class Decision(Spec):
     def _check_range(self) -> None:
         for name, value in (("from", self.start), ("to", self.end)):
             if value is None:
-                raise SpecProblem((name,), f"required field is missing; a range has `from` and `to`, or write `values`")
+                raise SpecProblem((name,), "required field is missing; a range has `from` and `to`, or write `values`")
         assert self.start is not None
         assert self.end is not None
         if self.start > self.end:
@@ -183,7 +183,7 @@ def plan(
 
     section: dict[str, Any] = {} if scenario.plan is None else scenario.plan.to_data()
     if decide is not None:
-        section["decide"] = {path: told_in_full(path, values) for path, values in decide.items()}
+        section["decide"] = {path: told_in_full(values) for path, values in decide.items()}
     section |= {} if slo is None else {"slo": dict(slo)}
     section |= {} if load is None else {"load": dict(load)}
     section |= {} if confidence is None else {"confidence": confidence}

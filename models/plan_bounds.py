@@ -71,13 +71,13 @@ def queueing_bound(base: BaseBound, factor: float, objectives: Sequence[Objectiv
         cycle = alone + found.think
         rate = throughput = min(users / cycle if cycle else math.inf, capacity)
         response = max(alone, users / capacity - found.think)
-    loads = sorted((_load(one, found, rate, factor, users) for one in found.resources), key=lambda one: one.saturates_at)
+    loads = sorted((_load(one, found, rate, users) for one in found.resources), key=lambda one: one.saturates_at)
     bound = QueueingBound(tuple(loads), response, throughput, "")
     why = next(_excludes(base, bound, rate, objectives), "")
     return QueueingBound(tuple(loads), response, throughput, why)
 
 
-def _load(one: ResourceBound, found: Bounds, rate: float | None, factor: float, users: int | None) -> ResourceLoad:
+def _load(one: ResourceBound, found: Bounds, rate: float | None, users: int | None) -> ResourceLoad:
     """Return what is asked of a resource at a load."""
     if rate is None:
         return ResourceLoad(one.name, one.room, None, math.inf, None)
@@ -111,8 +111,8 @@ def _excludes(
             told = units.format(min(bound.throughput, arriving), units.RATE)
             what = "tasks arrive at" if arriving <= greatest else "the resources allow at most"
             yield f"{wanted.metric} of {limit} cannot be: {what} {told}"
-        elif metric.quantity == RESPONSE_TIME and metric.statistic in ("mean", "max") and not base.sheds:
-            if wanted.threshold < bound.response * (1 - slack):
-                least = units.format(bound.response, units.DURATION)
-                what = "a task that is alone takes" if is_open else "a task takes at least"
-                yield f"{wanted.metric} of {limit} cannot be: {what} {least} in the mean"
+        is_least = metric.quantity == RESPONSE_TIME and metric.statistic in ("mean", "max") and not base.sheds
+        if is_least and wanted.threshold < bound.response * (1 - slack):
+            least = units.format(bound.response, units.DURATION)
+            what = "a task that is alone takes" if is_open else "a task takes at least"
+            yield f"{wanted.metric} of {limit} cannot be: {what} {least} in the mean"

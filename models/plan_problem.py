@@ -145,9 +145,13 @@ def _section(scenario: "Scenario", spec: PlanSpec, document: Document) -> Iterat
             yield document.problem(("plan", "decide", path), f"cannot be decided: {_NOT_DECIDED[first]}", key=True)
         for other in spec.decide:
             if other != path and other.startswith((f"{path}.", f"{path}[")):
-                yield document.problem(("plan", "decide", other), f"is a part of `{path}`, which is decided too", key=True)
+                yield document.problem(
+                    ("plan", "decide", other), f"is a part of `{path}`, which is decided too", key=True
+                )
     if count > MOST_CONFIGURATIONS:
-        message = f"must have at most {MOST_CONFIGURATIONS:,} configurations; got {count:,}: leave out values, or write `by`"
+        message = (
+            f"must have at most {MOST_CONFIGURATIONS:,} configurations; got {count:,}: leave out values, or write `by`"
+        )
         yield document.problem(("plan", "decide"), message, key=True)
 
 

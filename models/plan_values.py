@@ -21,7 +21,18 @@ from .plan import Decision
 __all__ = ["MORE", "DecisionError", "Values", "amounts", "is_capacity", "told_in_full", "values_of"]
 
 # Numbers that only add servers, or speed: customers of a station that is first come first served leave no later for them.
-MORE = ("replicas", "concurrency", "cores", "bandwidth", "speed", "rate", "burst", "limits.requests", "limits.tokens", "limits.concurrency")
+MORE = (
+    "replicas",
+    "concurrency",
+    "cores",
+    "bandwidth",
+    "speed",
+    "rate",
+    "burst",
+    "limits.requests",
+    "limits.tokens",
+    "limits.concurrency",
+)
 # Not of agents: whom an agent lets in loads what is behind it.
 _OF = ("models", "tools", "retrievers", "memories", "encoders", "orchestrator", "network")
 _DIMENSIONS: tuple[Dimension, ...] = (
@@ -30,7 +41,9 @@ _DIMENSIONS: tuple[Dimension, ...] = (
 _NUMBER = re.compile(r"\s*([-+]?[0-9][0-9_]*(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?)\s*(.*?)\s*")
 _RANGE = re.compile(r"([0-9]+)\s*\.\.\s*([0-9]+)(?:\s+by\s+([0-9]+))?")
 _HOUR = 3600.0
-_FORM = "must be a path and its values, as in `models.llm.replicas=1..16@$2.5/h` or `runtime=[stateless-api, agent-native]`"
+_FORM = (
+    "must be a path and its values, as in `models.llm.replicas=1..16@$2.5/h` or `runtime=[stateless-api, agent-native]`"
+)
 
 
 class DecisionError(ValueError):
@@ -62,7 +75,13 @@ def values_of(path: str, spec: Decision, document: Document, problems: list[Prob
     for number, value in enumerate(given):
         if value in given[:number]:
             problems.append(document.problem(places[number], f"must be there once; got {show(value)} again"))
-        elif monotone and is_capacity(path) and measured is not None and number and measured[number] <= measured[number - 1]:
+        elif (
+            monotone
+            and is_capacity(path)
+            and measured is not None
+            and number
+            and measured[number] <= measured[number - 1]
+        ):
             got = f"got {show(value)} after {show(given[number - 1])}"
             problems.append(document.problem(places[number], f"must rise, as more of it is more capacity; {got}"))
     variable = Variable(path, tuple(map(_shown, given)), tuple(_costs(spec, section, document, problems)), monotone)
@@ -98,7 +117,9 @@ def amounts(values: tuple[Any, ...]) -> tuple[float, ...] | None:
     return None
 
 
-def _costs(spec: Decision, section: tuple[str | int, ...], document: Document, problems: list[Problem]) -> Iterator[float]:
+def _costs(
+    spec: Decision, section: tuple[str | int, ...], document: Document, problems: list[Problem]
+) -> Iterator[float]:
     """Yield what each value costs an hour, in dollars."""
     given = spec.all_values
     if spec.prices is not None:
@@ -138,7 +159,7 @@ def _shown(value: Any) -> str:
 # As the command and Python write them
 
 
-def told_in_full(path: str, values: Any) -> Any:
+def told_in_full(values: Any) -> Any:
     """Return what the section `plan.decide` would hold for values given in Python."""
     if isinstance(values, str):
         return decision_of(values)

@@ -173,7 +173,7 @@ def make_plan(scenario: Scenario, asked: Asked | None = None) -> SensitivityPlan
     chosen = build.factors()
     plan = SensitivityPlan(
         scenario.name, build.method, base, tuple(one for _, one, _, _ in chosen), metrics, shown, build.by,
-        build.variants.found, notes=tuple([*build.notes, *_unstable(chosen, base)]),
+        build.variants.found, notes=(*build.notes, *_unstable(chosen, base)),
     )  # fmt: skip
     return plan if build.method == "tornado" else _joint(build, plan, chosen)
 
@@ -193,7 +193,9 @@ def _joint(
     else:
         points = build.asked.size or build.section.points
         if points < 2 or points & (points - 1):
-            raise SensitivityError(f"--points must be a power of two, 2 or more, as Sobol' sequences have it; got {points}")
+            raise SensitivityError(
+                f"--points must be a power of two, 2 or more, as Sobol' sequences have it; got {points}"
+            )
         design = sobol_design(count, points, seed)
     keys = []
     for point in design:

@@ -30,9 +30,17 @@ def dask_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
         started = [
             stack.enter_context(
                 _process(
-                    "worker", address, "--nthreads", "1", "--no-nanny", "--memory-limit", "0",
-                    "--local-directory", str(folder), folder=folder,
-                )  # fmt: skip
+                    "worker",
+                    address,
+                    "--nthreads",
+                    "1",
+                    "--no-nanny",
+                    "--memory-limit",
+                    "0",
+                    "--local-directory",
+                    str(folder),
+                    folder=folder,
+                )
             )
             for _ in range(workers)
         ]

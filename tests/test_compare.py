@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 
 import coordsim
-from coordsim.models.compare import compare, make_plan
+from coordsim.models.compare import compare
+from coordsim.models.compare_plan import make_plan
 from coordsim.models.scenario import Scenario
 from coordsim.models.simulate import simulate
 from coordsim.sim.analysis import compare as comparing
-from coordsim.sim.analysis.compare import ComparisonInterrupted, Plan, PlannedPoint, run_plan, verdict
+from coordsim.sim.analysis.compare import ComparisonInterrupted, Plan, PlannedPoint, run_plan
 from coordsim.sim.analysis.comparison import ComparisonResult, Point, Region, Saving
 from coordsim.sim.analysis.replicate import Settings
 from coordsim.sim.analysis.result import Result
-from coordsim.sim.analysis.statistics import Estimate, no_estimate, student_t
+from coordsim.sim.analysis.savings import verdict
+from coordsim.sim.analysis.statistics import Estimate, no_estimate
 from coordsim.sim.engine.errors import ScenarioError
-from coordsim.sim.report.compare_tables import statement, to_json
+from coordsim.sim.report.compare_tables import to_json
+from coordsim.sim.report.compare_words import statement
 from coordsim.sim.report.region import statement as region_statement
 
 from . import mm1
@@ -69,8 +72,8 @@ def queues(
 
 
 def ends(saving: Saving) -> tuple[float, float, float]:
-    """Return value and interval of a saving in seconds."""
-    return saving.seconds.value, saving.seconds.low, saving.seconds.high
+    """Return value and interval of a saving (s)."""
+    return saving.amount.value, saving.amount.low, saving.amount.high
 
 
 def test_the_difference_of_two_queues_is_that_of_theory() -> None:
@@ -80,7 +83,7 @@ def test_the_difference_of_two_queues_is_that_of_theory() -> None:
     Source: Kleinrock, Queueing Systems I, 1975, 3.2.
     """
     savings = [queues([1.0, 1.25], seed=seed, tasks=500, replications=5).saving for seed in range(20)]
-    assert sum(not one.seconds.excludes(2 - 4 / 3) for one in savings) >= 17
+    assert sum(not one.amount.excludes(2 - 4 / 3) for one in savings) >= 17
     assert sum(not one.share.excludes(1 / 3) for one in savings) >= 17
     assert {one.verdict for one in savings} == {"saves"}
 
@@ -88,7 +91,7 @@ def test_the_difference_of_two_queues_is_that_of_theory() -> None:
 def test_the_pairing_narrows_the_interval() -> None:
     """The same customers come to both queues, so the difference is known better than either mean."""
     saving = queues([1.0, 1.25], tasks=1000).saving
-    assert saving.seconds.half_width < 0.6 * math.hypot(saving.baseline.half_width, saving.variant.half_width)
+    assert saving.amount.half_width < 0.6 * math.hypot(saving.baseline.half_width, saving.variant.half_width)
 
 
 def test_a_system_against_itself_saves_nothing() -> None:
@@ -97,6 +100,7 @@ def test_a_system_against_itself_saves_nothing() -> None:
     assert ends(found.saving) == (0, 0, 0)
     assert (found.saving.share.low, found.saving.share.high) == (0, 0)
     assert found.saving.verdict == "none"
+    assert found.tasks is not None
     assert found.tasks.slower.value == 0
     assert {one.p_value for one in found.metrics} == {1.0}
     assert "to the last digit" in statement(found)
@@ -120,7 +124,7 @@ def test_the_name_of_a_preset_changes_no_run(support: Scenario) -> None:
 
 def test_categories_sum_to_the_saving(whole: ComparisonResult) -> None:
     """The parts of the saving, in seconds and as shares, add up to it and to 1."""
-    assert sum(one.saving.value for one in whole.categories) == pytest.approx(whole.saving.seconds.value, abs=1e-9)
+    assert sum(one.saving.value for one in whole.categories) == pytest.approx(whole.saving.amount.value, abs=1e-9)
     assert sum(one.share.value for one in whole.categories) == pytest.approx(1, abs=1e-9)
 
 
@@ -128,9 +132,9 @@ def test_the_mean_saving_is_the_difference_of_means(whole: ComparisonResult) -> 
     """Seconds, share and the table of metrics say the same of mean T_total."""
     saving, mean = whole.saving, whole.metrics[0]
     assert mean.name == "response_time_mean"
-    assert saving.seconds.value == pytest.approx(saving.baseline.value - saving.variant.value, rel=1e-12)
+    assert saving.amount.value == pytest.approx(saving.baseline.value - saving.variant.value, rel=1e-12)
     assert saving.share.value == pytest.approx(1 - mean.ratio.value, rel=1e-12)
-    assert mean.difference.value == pytest.approx(-saving.seconds.value, rel=1e-12)
+    assert mean.difference.value == pytest.approx(-saving.amount.value, rel=1e-12)
 
 
 def test_swapped_sides_negate(support: Scenario, whole: ComparisonResult) -> None:
@@ -144,7 +148,7 @@ def test_swapped_sides_negate(support: Scenario, whole: ComparisonResult) -> Non
     for one, back in zip(whole.ablation.switches, other.ablation.switches, strict=True):
         assert one.alone is not None
         assert back.last is not None
-        assert one.alone.seconds.value == -back.last.seconds.value
+        assert one.alone.amount.value == -back.last.amount.value
 
 
 def test_a_single_policy_saves_all(support: Scenario) -> None:
@@ -168,9 +172,9 @@ def test_a_single_policy_saves_all(support: Scenario) -> None:
 def test_the_interaction_is_what_single_policies_leave(whole: ComparisonResult) -> None:
     """The sum of the savings alone and the interaction are the whole saving."""
     assert whole.ablation is not None
-    alone = sum(one.alone.seconds.value for one in whole.ablation.switches if one.alone is not None)
+    alone = sum(one.alone.amount.value for one in whole.ablation.switches if one.alone is not None)
     assert whole.ablation.sum_alone.value == pytest.approx(alone, abs=1e-12)
-    assert alone + whole.ablation.interaction.value == pytest.approx(whole.saving.seconds.value, abs=1e-12)
+    assert alone + whole.ablation.interaction.value == pytest.approx(whole.saving.amount.value, abs=1e-12)
 
 
 def test_a_policy_that_cannot_be_switched_alone_is_told() -> None:
@@ -196,7 +200,7 @@ def test_the_region_without_a_saving_is_one_interaction() -> None:
     assert ends(savings["1"]) == (0, 0, 0)
     assert ends(savings["4"]) == pytest.approx(ends(found.saving), rel=1e-12)
     again = {n: sum(0.1 * k for k in range(2, int(n) + 1)) for n in savings}
-    assert {n: one.seconds.value for n, one in savings.items()} == pytest.approx(again, rel=1e-9)
+    assert {n: one.amount.value for n, one in savings.items()} == pytest.approx(again, rel=1e-9)
     said = region_statement(found.region)
     assert "No saving where workflow.steps.act.repeat <= 1" in said
     assert "the saving grows with workflow.steps.act.repeat" in said
@@ -209,6 +213,7 @@ def test_tasks_are_paired_one_by_one() -> None:
             for rate, fail in ((1.0, 0.0), (0.8, 0.3))]  # fmt: skip
     views = [[run.after(200.0) for run in side] for side in runs]
     done = [sum(np.count_nonzero(run.done) for run in side) for side in views]
+    assert found.tasks is not None
     assert (found.tasks.both, found.tasks.only_baseline, found.tasks.only_variant) == (done[1], done[0] - done[1], 0)
     assert found.tasks.slower.value == 1
     assert found.tasks.quantiles["p95"].value < 0
@@ -241,22 +246,11 @@ def test_without_a_baseline_the_seconds_decide() -> None:
     assert verdict(no_estimate(), no_estimate(), 0.02) == "not resolved"
 
 
-def test_the_replications_needed_bring_the_interval_to_its_target() -> None:
-    """With the spread seen, that many replications resolve a saving of 3 %, and one fewer does not."""
-    y = np.array([0.82, 1.10, 0.95, 1.05, 0.88, 1.02])
-    x = np.full(6, y.mean() / 0.97)
-    needed = comparing._needed(x, y, 0.95, 0.02)
-    assert needed is not None
-    spread = float(np.std(y / x[0], ddof=1))
-    halves = [student_t(0.95, n - 1) * spread / math.sqrt(n) for n in (needed - 1, needed)]
-    assert halves[0] > 0.03 >= halves[1]
-
-
 def test_one_replication_resolves_nothing() -> None:
     """It has no spread; the verdict says how many to try."""
     saving = queues([1.0, 1.25], tasks=300, replications=1).saving
     assert saving.verdict == "not resolved"
-    assert saving.needed == 5
+    assert (saving.needed, saving.more, saving.as_seen) == (5, 4, None)
 
 
 def region(verdicts: Mapping[Any, str], factors: tuple[str, ...] = ("calls",)) -> Region:
@@ -264,7 +258,7 @@ def region(verdicts: Mapping[Any, str], factors: tuple[str, ...] = ("calls",)) -
     points = []
     for values, word in verdicts.items():
         flat = Estimate(0.1, 0.0, 0.2, 0.95, 5, "test")
-        points.append(Point(values, Saving(flat, flat, flat, flat, word, None, (), (False, False))))  # type: ignore[arg-type]
+        points.append(Point(values, Saving(flat, flat, flat, flat, word, None, None, None, (), (False, False))))  # type: ignore[arg-type]
     return Region(factors, tuple(points), len(points), 0.95)
 
 
@@ -352,7 +346,7 @@ def test_results_are_dropped_when_no_pair_needs_them(monkeypatch: pytest.MonkeyP
     held = []
     add = comparing._Collected.add
 
-    def watched(self: Any, key: str, result: Result) -> None:
+    def watched(self: Any, key: Any, result: Result) -> None:
         add(self, key, result)
         held.append(sum(len(runs) for runs in self.runs.values()))
 

@@ -11,7 +11,7 @@ import pytest
 
 from coordsim.models.compare import CompareSpec
 from coordsim.models.scenario import Scenario
-from coordsim.sim.analysis import compare as comparing
+from coordsim.sim.analysis import savings
 from coordsim.sim.analysis.result import Result
 
 from .command import Call
@@ -84,16 +84,16 @@ def test_a_folder_holds_all_formats(call: Call, scenario: Path, tmp_path: Path) 
     done = call("compare", scenario, *RUNTIMES, *SHORT, *OVER, "--no-ablate", "--format", "json", "-o", folder)
     assert done.code == 0
     assert sorted(path.name for path in folder.iterdir()) == [
-        "comparison.csv", "comparison.json", "report.md", "scenario.resolved.yaml",
+        "compare.html", "comparison.csv", "comparison.json", "report.md", "scenario.resolved.yaml",
     ]  # fmt: skip
     assert (folder / "comparison.json").read_text() == done.out
     data = json.loads(done.out)
     with (folder / "comparison.csv").open() as stream:
         rows = {(row["table"], row["name"], row["quantity"]): row for row in csv.DictReader(stream)}
-    assert float(rows["comparison", "T_total", "saving"]["value"]) == data["saving"]["seconds"]["value"]
+    assert float(rows["comparison", "response_time_mean", "saving"]["value"]) == data["saving"]["amount"]["value"]
     assert (
         float(rows["region", "workflow.steps.resolve.repeat=3", "saving"]["low"])
-        == (data["region"]["points"][1]["saving"]["seconds"]["low"])
+        == (data["region"]["points"][1]["saving"]["amount"]["low"])
     )
     assert "## sub-50ms-inference" in (folder / "report.md").read_text()
     assert Scenario.from_text((folder / "scenario.resolved.yaml").read_text()).compare is not None
@@ -124,7 +124,7 @@ def test_the_json_is_as_the_page_says(call: Call, scenario: Path, root: Path) ->
     two = ("--with", "models.fast.speed=2", "--with", "models.fast.replicas=1")
     data = json.loads(call("compare", scenario, *two, *SHORT, "--format", "json").out)
     assert set(data) == told
-    assert data["coordsim_comparison"] == 1
+    assert data["coordsim_comparison"] == 2
     assert data["ablation"]["switches"][0].keys() == {"policy", "baseline", "variant", "alone", "last", "reasons"}
 
 
@@ -153,7 +153,7 @@ def test_what_is_not_resolved_exits_with_4(call: Call, scenario: Path) -> None:
     )
     assert done.code == 4
     assert "Not resolved" in done.out
-    assert "try --replications 5" in " ".join(done.out.split())
+    assert "run 4 more replications (--replications 5)" in " ".join(done.out.split())
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_an_interrupt_writes_what_was_complete(
 
 def test_what_has_not_settled_is_warned_of(call: Call, scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A saving of a queue that grows says how long the run was."""
-    monkeypatch.setattr(comparing, "stability", lambda _run: "grows")
+    monkeypatch.setattr(savings, "stability", lambda _run: "grows")
     done = call("compare", scenario, *RUNTIMES, *SHORT, "--no-ablate")
     assert done.err.count("the number of tasks in the system still grows") == 2
 
@@ -256,7 +256,7 @@ def test_the_page_runs(
     monkeypatch.chdir(tmp_path)
     blocks = BLOCK.findall((root / "docs" / "compare.md").read_text(encoding="utf-8"))
     lines = [line for name, text in blocks if name == "sh" for line in text.replace("\\\n", "").splitlines()]
-    assert len(lines) == 3
+    assert len(lines) == 5
     for line in lines:
         done = call(*shlex.split(line)[1:], "--workers", "1", "--quiet")
         assert done.code == 0, done.err

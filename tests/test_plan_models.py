@@ -108,7 +108,9 @@ def test_what_only_adds_servers_or_speed_is_monotone() -> None:
     )  # fmt: skip
     assert [path for path in capacities if not is_capacity(path)] == []
     assert [path for path in choices if is_capacity(path)] == []
-    found = variables("    models.llm.replicas: {from: 1, to: 3, monotone: false}\n    runtime: [ideal, agent-native]\n")
+    found = variables(
+        "    models.llm.replicas: {from: 1, to: 3, monotone: false}\n    runtime: [ideal, agent-native]\n"
+    )
     assert [one.monotone for one in found.values()] == [False, False]
     # From the least capacity to the most: waits between looks fall.
     shorter = variables("    orchestrator.poll_interval: {values: [100 ms, 10 ms], monotone: true}\n")
@@ -178,7 +180,10 @@ def test_options_say_what_the_section_says() -> None:
     assert decision_of("1..16@$2.5/h") == {"from": 1, "to": 16, "price": "$2.5/h"}
     assert decision_of("2..16 by 2") == {"from": 2, "to": 16, "by": 2}
     assert decision_of("[ideal, agent-native]") == {"values": ["ideal", "agent-native"]}
-    assert decision_of("1 Gbit/s,10 Gbit/s@$1/h,$3/h") == {"values": ["1 Gbit/s", "10 Gbit/s"], "prices": ["$1/h", "$3/h"]}
+    assert decision_of("1 Gbit/s,10 Gbit/s@$1/h,$3/h") == {
+        "values": ["1 Gbit/s", "10 Gbit/s"],
+        "prices": ["$1/h", "$3/h"],
+    }
     options = PlanOptions(["models.llm.replicas=1..3@$2/h"], ["p95=2 s"], "10%/month:2", confidence="99%")
     problem = plan_problem(Scenario.of(asked(Document.from_text(BASE), options)))
     assert problem.variables[0].costs == (2.0, 4.0, 6.0)
@@ -266,7 +271,9 @@ def test_mistakes_in_options_are_told_of_the_options() -> None:
         asked(Document.from_text(BASE), PlanOptions(["models.llm.replicas"], ["p95"], "10%/month", daily="1"))
     assert [one.file for one in caught.value.problems] == ["--decide", "--slo", "--growth and --daily"]
     with pytest.raises(ScenarioError) as refused:
-        plan_problem(Scenario.of(asked(Document.from_text(BASE), PlanOptions(["models.llm.replicas=0,2"], ["p95=1 s"]))))
+        plan_problem(
+            Scenario.of(asked(Document.from_text(BASE), PlanOptions(["models.llm.replicas=0,2"], ["p95=1 s"])))
+        )
     told = told_of_options(refused.value).problems
     assert [(one.file, one.path) for one in told] == [("--decide", "models.llm.replicas")]
 
@@ -306,7 +313,10 @@ def test_a_limit_that_is_no_variable_excludes_everything() -> None:
 
 
 SLOW = scene(
-    {"workload": {"arrivals": {"poisson": "0.5 / s"}, "tasks": 10}, "models": {"llm": {"overhead": "1 s", "replicas": 2}}}
+    {
+        "workload": {"arrivals": {"poisson": "0.5 / s"}, "tasks": 10},
+        "models": {"llm": {"overhead": "1 s", "replicas": 2}},
+    }
 )
 
 

@@ -76,6 +76,7 @@ def excluded(point: tuple[int, ...], why: str) -> Trial:
 CHOSEN = trial((2, 1), 27.1, 1.2, "pass")
 SMALLER = trial((1, 1), 36.9, 0.4, "fail")
 OPEN = trial((2, 0), 29.5, 1.0, "inconclusive")
+MISS = Miss("p95", 30.0, estimate(36.9, 0.4), 0.23)
 FULL = excluded((0, 1), "llm is offered 113 % of 1 replica")
 
 
@@ -130,7 +131,7 @@ def test_the_answer_names_configuration_price_estimate_and_what_it_rests_on() ->
 
 def test_the_answer_says_by_how_much_the_nearest_misses_and_why() -> None:
     """A fail names the nearest configuration, the miss as a share of the threshold, and the cause."""
-    nearest = Choice(NOW, "fail", SMALLER, (Miss("p95", 30.0, estimate(36.9, 0.4), 0.23),), "llm is 99 % busy", ())
+    nearest = Choice(NOW, "fail", SMALLER, (MISS,), "p95 is 36.9 s, 23 % above; llm is 99 % busy", ())
     assert plan_words.answer(plan((nearest,)), RATE) == (
         "Nothing meets p95 <= 30 s at 0.5 tasks/s: the nearest is 2 replicas of models.llm and 10 concurrent calls of "
         "tools.search, which misses p95 by 23 % (36.9 s ± 0.4 against 30 s), because llm is 99 % busy."
@@ -140,15 +141,15 @@ def test_the_answer_says_by_how_much_the_nearest_misses_and_why() -> None:
 
 
 def test_the_answer_says_how_many_replications_would_tell() -> None:
-    """Inconclusive: an interval of ± 1 at 0.5 from the threshold needs four times the replications."""
+    """Inconclusive: an interval of ± 1 at 0.5 from the threshold needs less than four times the replications, as t is then smaller."""
     found = plan((Choice(NOW, "inconclusive", OPEN, (), "", (OPEN,)),))
-    assert plan_words.needed(OPEN) == 60
+    assert plan_words.needed(OPEN) == 43
     answer = plan_words.answer(found, RATE)
     assert answer.startswith(
         "Inconclusive: whether anything meets p95 <= 30 s at 0.5 tasks/s is not resolved: 3 replicas"
     )
     assert answer.endswith(
-        "p95 29.5 s ± 1.0 (95 % for the whole plan, 20 replications); 60 more replications would tell."
+        "p95 29.5 s ± 1.0 (95 % for the whole plan, 20 replications); about 43 more replications would tell."
     )
 
 
@@ -163,10 +164,10 @@ def test_a_cheaper_configuration_that_is_not_resolved_is_doubted() -> None:
     found = plan((Choice(NOW, "pass", CHOSEN, (), "", (OPEN,)),))
     assert plan_words.answer(found, RATE).endswith(
         "Something cheaper may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search for $7.55 an hour is "
-        "not resolved; 60 more replications would tell."
+        "not resolved; about 43 more replications would tell."
     )
     (warning,) = plan_tables.warnings(found)
-    assert warning.endswith("60 more replications would tell: try `--max-replications 80`")
+    assert warning.endswith("about 43 more replications would tell: try `--max-replications 63`")
 
 
 def test_broken_monotony_and_the_doubts_of_the_search_are_warnings() -> None:
@@ -184,6 +185,18 @@ def test_bounds_stand_beside_what_was_measured() -> None:
     assert " ".join(row.split()) == "* 3 10 $7.6 llm 75 % 1.25 s llm 74 % 27.1 s ± 1.2 pass 20,000"
     said = shown(plan())
     assert re.search(r"^ +1 +10 +\$2.6 +llm is offered 113 % of 1 replica$", said, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"), [(None, ""), (math.inf, ""), (1e-9, "<1 µs"), (0.0, "0 s"), (0.25, "250 ms")]
+)
+def test_a_wait_by_theory_is_told_as_far_as_it_means_something(wait: float | None, told: str) -> None:
+    """Where Erlang's C does not apply there is none; less than a microsecond is as good as none."""
+    resources = (replace(CHOSEN.bound.resources[0], wait=wait), CHOSEN.bound.resources[1])
+    one = replace(CHOSEN, bound=replace(CHOSEN.bound, resources=resources))
+    found = plan((Choice(NOW, "pass", one, (), "", ()),), trials=(one,))
+    (row,) = [line for line in shown(found).splitlines() if line.startswith("  *  ")]
+    assert re.fullmatch(rf"  \* +3 +10 +\$7.6 +llm 75 % +{told} *llm 74 % .*", row)
 
 
 def test_the_margin_is_a_share_of_the_threshold_in_the_objectives_sense() -> None:

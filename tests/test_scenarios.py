@@ -1,6 +1,7 @@
 """The scenarios that ship: each loads, opens with its question, runs, and answers it the way its comment says.
 
-Leaves out: `scenarios/theory`, whose closed forms are in test_theory.py; how a command prints a run.
+Leaves out: `scenarios/theory`, whose closed forms are in test_theory.py; what plans of `scenarios/capacity` find, which is in
+test_capacity_plans.py; how a command prints a run.
 The bands of the coding agent hold the simulation to figures measured on real runs, so each says where it comes from.
 """
 
@@ -30,6 +31,12 @@ Z999 = 3.29  # of a 99.9 % interval, over hundreds of independent tasks
 
 # Every scenario that ships beside `theory`, and how many tasks of it a quick run takes; None: all of its trace.
 TASKS = {
+    "capacity/agents": 30,
+    "capacity/growth": 60,
+    "capacity/inconclusive": 300,
+    "capacity/infeasible": 60,
+    "capacity/mmc": 300,
+    "capacity/tandem": 300,
     "chat-vs-agent": 30,
     "checkpointing": 20,
     "coding-agent": 60,
@@ -98,7 +105,7 @@ def test_a_scenario_opens_with_its_question(name: str) -> None:
     scenario = load(FOLDER / f"{name}.yaml")
     assert first.endswith("?")
     assert scenario.question.endswith("?")
-    assert scenario.name == name.removeprefix("theory/")
+    assert scenario.name == name.rpartition("/")[2]
 
 
 @pytest.mark.parametrize("name", TASKS)

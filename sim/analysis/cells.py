@@ -4,8 +4,8 @@ A cell is a pure function of (key, seed, settings). Replications of all cells sp
 its last replication is there, and told of (and kept in a journal) before the others are complete. Only the results of cells that are
 begun are in memory. A cell that fails is told of as failed, by the first of its replications that failed, and the others go on.
 
-Where a worker dies, what it did is done again by another; a job that is under suspicion twice runs alone, and fails its cell if its
-worker dies then too.
+Where a worker dies, what it did is done again by another. A job that may have killed it runs alone then, where it has the memory of
+all, and fails its cell if its worker dies again.
 
 Leaves out: which cells a study has, and what it makes of them.
 Checked: tests/test_cells.py.
@@ -13,7 +13,7 @@ Checked: tests/test_cells.py.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,6 @@ from .summary import Summary
 S = TypeVar("S")
 
 WAVE = 32  # jobs for each worker that are given out together: so many results at most wait for this process
-SUSPECT = 2  # deaths that a job was near to, before it runs alone
 HOPELESS = 3  # jobs that killed their worker one after the other: it is not for them that workers die
 
 
@@ -233,9 +232,9 @@ class _Study(Generic[S]):
 
         Raises WorkerError when nothing but deaths comes.
         """
-        left, deaths = dict.fromkeys(range(len(jobs))), Counter[int]()
+        left, suspects = dict.fromkeys(range(len(jobs))), set[int]()
         while left := {place: None for place in left if self._needed(*jobs[place])}:
-            alone = next((place for place in left if deaths[place] >= SUSPECT), None)
+            alone = next((place for place in left if place in suspects), None)
             batch = list(left) if alone is None else [alone]
             try:
                 with closing(self._given(jobs, batch)) as results:
@@ -244,15 +243,14 @@ class _Study(Generic[S]):
                         del left[place]
                         yield place, done
             except WorkerDied as error:
-                suspects = [batch[number] for number in error.suspects] or batch
-                # Where one alone can have done it, that one is told apart at once.
-                deaths.update(suspects * (SUSPECT if len(suspects) == 1 else 1))
-                if alone is not None:
-                    self.lost += 1
-                    if self.lost == HOPELESS:
-                        raise WorkerError(f"workers die again and again: {error}") from error
-                    del left[alone]
-                    yield alone, Raised(WorkerError("its worker died each time, most often for want of memory"))
+                if alone is None:
+                    suspects.update([batch[number] for number in error.suspects] or batch)
+                    continue
+                self.lost += 1
+                if self.lost == HOPELESS:
+                    raise WorkerError(f"workers die again and again: {error}") from error
+                del left[alone]
+                yield alone, Raised(WorkerError("its worker died, and died again when it ran alone"))
 
     def _given(
         self, jobs: Sequence[tuple[_Going[S], int]], batch: Sequence[int]

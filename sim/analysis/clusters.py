@@ -27,6 +27,8 @@ CONNECT = 5.0  # s to wait for a scheduler to answer
 WORKERS = 10.0  # s to wait for its first worker
 LONELY = 60.0  # s without any worker before a study gives up: a queue of a cluster may bring new ones
 AHEAD = 2  # jobs given to each thread, so that none waits for this process
+# What each worker started here does first: a keyboard interrupt reaches every process of the terminal, and is not for them.
+PRELOAD = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 CHUNK = 4  # jobs for each worker of Ray that come back together
 
 
@@ -59,7 +61,9 @@ class DaskCrew:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # it always serves something; so on any port that is free
+                    scheduler_kwargs={"dashboard": False},
+                    preload=[PRELOAD],
                     memory_limit=0,  # as for processes without it, the machine's memory is the limit
                     silence_logs=logging.CRITICAL,
                 )

@@ -6,11 +6,11 @@ counts that are nearly all alike says little.
 
 How many replications: let sd be the spread of the relative difference in replications seen, with v degrees of freedom. Then
 ((t[v, 1 - a/2] + t[v, 1 - b/2]) sd / tolerance)^2 replications in all call a true difference of 0 `none`, and one of the tolerance
-no chance, each with probability 1 - b at least; whatever lies between is told with little less (87 % for b = 10 %). The difference
+no chance, each with probability 1 - b at least; what lies between is told with little less (87 % for b = 10 %). The difference
 seen does not enter: to plan by what chance has shown asks for too few where it has flattered.
 
 Leaves out: sequential tests, which may be looked at after each replication.
-Checked: tests/test_contrast.py, tests/test_compare_files.py.
+Checked: tests/test_contrast.py, tests/test_compare_power.py.
 Source: Welch (1947); Fieller (1954); Newcombe, Statistics in Medicine 17 (1998) 873, method 10; two stages with Student's t in place
 of the normal, Stein (1945); half of b for each side, Julious, Statistics in Medicine 23 (2004) 1921.
 """

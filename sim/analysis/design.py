@@ -24,7 +24,17 @@ from ..engine import units
 from ..engine.errors import show
 from ..engine.units import Dimension
 
-__all__ = ["DESIGNS", "SAMPLED", "Design", "DesignError", "Range", "amount_of", "design_points", "doubts_of", "range_of"]
+__all__ = [
+    "DESIGNS",
+    "SAMPLED",
+    "Design",
+    "DesignError",
+    "Range",
+    "amount_of",
+    "design_points",
+    "doubts_of",
+    "range_of",
+]
 
 Design = Literal["grid", "list", "zip", "random", "latin-hypercube", "sobol"]
 Scale = Literal["linear", "log"]
@@ -135,7 +145,9 @@ def range_of(data: Mapping[str, Any]) -> Range:
     if scale == "log" and low <= 0:
         raise DesignError(f"a range with `scale: log` must begin above 0; got {show(data['from'])}")
     if whole and (dimension is not units.NUMBER or low != int(low) or high != int(high)):
-        raise DesignError(f"`whole` goes with whole numbers at both ends; got {show(data['from'])} and {show(data['to'])}")
+        raise DesignError(
+            f"`whole` goes with whole numbers at both ends; got {show(data['from'])} and {show(data['to'])}"
+        )
     return Range(low, high, dimension, scale, whole, steps)
 
 
@@ -148,7 +160,9 @@ def _ends(first: object, last: object) -> tuple[float, float, Dimension]:
         if not low < high:
             raise DesignError(f"`from` must be below `to`; got {show(first)} and {show(last)}")
         return low, high, dimension
-    raise DesignError(f"`from` and `to` must be amounts of one kind, such as 100 ms and 1 s; got {show(first)} and {show(last)}")
+    raise DesignError(
+        f"`from` and `to` must be amounts of one kind, such as 100 ms and 1 s; got {show(first)} and {show(last)}"
+    )
 
 
 Factor = Sequence[Value] | Range
@@ -191,10 +205,8 @@ def doubts_of(design: Design, points: int | None) -> list[str]:
     if design != "sobol" or count & (count - 1) == 0:
         return []
     near = 1 << (count.bit_length() - 1)
-    return [
-        f"a Sobol' sample of {count} points is not balanced, as {count} is no power of two; try `--points {near}` or "
-        f"`--points {2 * near}`"
-    ]
+    told = f"a Sobol' sample of {count} points is not balanced, as {count} is no power of two"
+    return [f"{told}; try `--points {near}` or `--points {2 * near}`"]
 
 
 def _at(factor: Factor, share: float) -> Value:

@@ -273,8 +273,8 @@ def _processes(
         complete = True
         threading.excepthook = told
     except TerminatedWorkerError as error:
-        told_of = f"a worker process died, most often for want of memory; try fewer workers ({error})"
-        raise WorkerDied(told_of, list(begun)[:count]) from error
+        why = "a worker process died, most often for want of memory; try fewer workers"
+        raise WorkerDied(why, list(begun)[:count]) from error
     except BrokenExecutor as error:
         raise WorkerError(f"the worker processes cannot run the jobs: {error}") from error
     finally:

@@ -34,7 +34,7 @@ Costs = npt.NDArray[np.float64]
 Learnt = Literal["pass", "fail", "inconclusive", "invalid"]
 
 OPEN, PASS, FAIL, UNDECIDED, INVALID = 0, 1, 2, 3, 4
-_CODES = {"pass": PASS, "fail": FAIL, "inconclusive": UNDECIDED, "invalid": INVALID}
+_CODES: dict[Learnt, int] = {"pass": PASS, "fail": FAIL, "inconclusive": UNDECIDED, "invalid": INVALID}
 
 
 class Search:
@@ -90,7 +90,7 @@ class Search:
     def status(self, point: Point) -> Learnt | None:
         """Return what is known of a point; None if nothing is."""
         code = int(self._known[point])
-        return next((name for name, one in _CODES.items() if one == code), None)  # type: ignore[return-value]
+        return next((name for name, one in _CODES.items() if one == code), None)
 
     @property
     def best(self) -> Point | None:
@@ -152,10 +152,10 @@ class Search:
         wanted = (self._known == OPEN) & (self._cost < self._limit())
         if not wanted.any():
             return None
-        first = wanted & ~self._capped
-        if first.any():
-            wanted = first
-        return (self._screen(wanted) if self.screens else None) or self._most(wanted)
+        free = self._known == OPEN
+        if (wanted & ~self._capped).any():
+            wanted, free = wanted & ~self._capped, free & ~self._capped
+        return (self._screen(wanted) if self.screens else None) or self._most(wanted, free)
 
     def _screen(self, wanted: Mask) -> Point | None:
         """Return the greatest point of a slice, or the middle of a line below it, while these are open; else None."""
@@ -166,7 +166,7 @@ class Search:
         if self._known[top] == OPEN:
             return top
         for axis in self._axes:
-            line = self._known[(*top[:axis], slice(None), *top[axis + 1 :])]
+            line = np.moveaxis(self._known, axis, -1)[(*top[:axis], *top[axis + 1 :])]
             others = tuple(other for other in range(len(self.sizes)) if other != axis)
             # Values of which nothing is wanted any more need no bound.
             free = np.flatnonzero((line == OPEN) & wanted[self._of_slice(top)].any(axis=others))
@@ -174,12 +174,11 @@ class Search:
                 return (*top[:axis], int(free[(free.size - 1) // 2]), *top[axis + 1 :])
         return None
 
-    def _most(self, wanted: Mask) -> Point:
-        """Return the candidate that is expected to settle most of the candidates."""
+    def _most(self, wanted: Mask, free: Mask) -> Point:
+        """Return the candidate that is expected to settle most of them, where so many points are `free` to pass or fail."""
         below = self._sum_below(wanted)
         costs = np.sort(self._cost[wanted])
         dearer = costs.size - np.searchsorted(costs, self._least_above(wanted), side="left")
-        free = self._known == OPEN
         down, up = self._sum_below(free), self._sum_above(free)
         passes = down / np.maximum(down + up, 1)
         score = np.where(wanted, passes * dearer + (1 - passes) * below, -1.0)

@@ -289,9 +289,9 @@ def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial | None
             search.learn(record.trial.point, verdict, record.trial.cost)
     left = FRONTIER_TRIALS
     while (point := search.next() or search.best) is not None:
-        record = trials.find(point, load)
-        if record is not None and record.verdict(objectives) == "pass":
-            return replace(record.trial, verdict="pass", judged=rejudged(record.trial.judged, objectives))
+        found = trials.find(point, load)
+        if found is not None and found.verdict(objectives) == "pass":
+            return replace(found.trial, verdict="pass", judged=rejudged(found.trial.judged, objectives))
         if not left:
             told = ", ".join(f"{one.metric} {one.sense} {one.threshold:.4g}" for one in objectives)
             plan.doubts.append(f"the frontier at {told} was given up after {FRONTIER_TRIALS} configurations")

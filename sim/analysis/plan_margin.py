@@ -22,7 +22,7 @@ from .slo import Verdict
 CLOSE = 1.05  # a ratio of factors that is near enough
 FARTHEST = 8.0  # times the planned load, where no resource saturates before
 STEPS = 10  # loads that are simulated at most
-LOOKS = 20  # replications that each may take
+LOOKS = 20  # replications that each may take, or as many as the configuration took to be chosen
 MOST_FIXES = 5
 
 
@@ -73,11 +73,13 @@ class _Headroom(Generic[S]):
             return self.seen[factor]
         load = self.chosen.load
         more = Load(f"{load.label} x {factor:.3g}", load.factor * factor, load.hours)
-        none: tuple[Verdict, ...] = ("inconclusive",) * len(self.trials.problem.objectives)
+        none: tuple[Verdict, ...] = tuple("inconclusive" for _ in self.trials.problem.objectives)
         if len(self.seen) >= STEPS:
             return none
         try:
-            trial = self.trials.judge(self.chosen.point, more, most=LOOKS, each=True).trial
+            trial = self.trials.judge(
+                self.chosen.point, more, most=max(LOOKS, self.chosen.replications), each=True
+            ).trial
             self.seen[factor] = tuple(one.verdict for one in trial.judged)
         except Invalid:
             self.seen[factor] = none

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 
+import numpy as np
+
 from .plan_trials import PlanProblem, Record, S, Trials
 from .planned import Choice, Load, Miss, Trial, Variable
 from .slo import Objective, full_name
@@ -35,9 +37,19 @@ def choose(trials: Trials[S], load: Load, best: Record | None, undecided: Sequen
             load, "fail", None, (), "no configuration can be: " + "; ".join([*trials.invalid.values()][:1]), ()
         )
     # What was simulated says more than what a bound excludes, and misses less.
-    simulated = [one for one in failed if one.summary is not None]
+    simulated = _greatest(trials.problem, [one for one in failed if one.summary is not None])
+    failed = _greatest(trials.problem, failed)
     nearest = min(simulated, key=_score) if simulated else min(failed, key=_excluded_score)
     return Choice(load, "fail", nearest.trial, misses(trials.problem, nearest), _of_fail(trials.problem, nearest), ())
+
+
+def _greatest(problem: PlanProblem[S], records: Sequence[Record]) -> list[Record]:
+    """Return those with no more capacity beside them: more is never worse, whatever the noise says."""
+    points = np.array([one.trial.point for one in records]).reshape(len(records), len(problem.variables))
+    rising = np.array([one.monotone for one in problem.variables])
+    above = ((points[:, None] <= points[None]) & rising | (points[:, None] == points[None])).all(axis=2)
+    np.fill_diagonal(above, val=False)
+    return [one for one, dominated in zip(records, above.any(axis=1), strict=True) if not dominated]
 
 
 def miss(one: Judged) -> float:

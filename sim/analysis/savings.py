@@ -20,6 +20,7 @@ from . import measure
 from .comparison import ByTask, Metric, Part, Saving, Verdict
 from .contrast import Contrast, Counts, as_seen, needed, share_difference, share_p_value, times
 from .estimator import Estimator, Measured
+from .replicate import LEAST
 from .result import TASK, Result
 from .slo import AT_LEAST, Objective, full_name, parse_metric
 from .statistics import Array, Estimate, holm, no_estimate
@@ -132,7 +133,7 @@ def saving(pair: Pair, metric: str, tolerance: float) -> Saving:
         has_share = not math.isnan(share.value)
         judged, degrees = share if has_share else amount, pair.contrast.degrees(x, y)
         total = needed(judged, degrees, tolerance if has_share else 0.0)
-        seen = as_seen(judged, degrees) if total is not None and judged.resolved else None
+        seen = as_seen(judged, degrees) if len(pair.a) >= LEAST else None
     return Saving(
         baseline=before.estimate,
         variant=after.estimate,
@@ -179,11 +180,11 @@ def tables(pair: Pair, metric: str) -> tuple[tuple[Metric, ...], tuple[Part, ...
     totals = [pair.by.mean([run.response_times for run in runs]) for runs in (pair.a, pair.b)]
     parts = {
         name: _part(
-            pair, name, *(pair.by.mean([run.category(name) for run in runs]) for runs in (pair.a, pair.b)), totals
+            pair, name, [pair.by.mean([run.category(name) for run in runs]) for runs in (pair.a, pair.b)], totals
         )
         for name in CATEGORIES
     }
-    total = _part(pair, "T_total", *totals, totals)
+    total = _part(pair, "T_total", totals, totals)
     p_values = {name: one.p_value for name, one in rows.items()}
     p_values |= {f"{name} ": one.p_value for name, one in parts.items() if one.baseline.value or one.variant.value}
     adjusted = holm(p_values)
@@ -215,8 +216,9 @@ def _of(difference: Estimate, base: float) -> Estimate:
     return times(difference, 1 / base) if base else no_estimate(difference.confidence)
 
 
-def _part(pair: Pair, name: str, before: Measured, after: Measured, totals: Sequence[Measured]) -> Part:
+def _part(pair: Pair, name: str, both: Sequence[Measured], totals: Sequence[Measured]) -> Part:
     """Return a category; of nothing saved in the whole it has no share, nor of two that are not paired."""
+    before, after = both
     x, y = np.array(before.samples), np.array(after.samples)
     whole = np.array(totals[0].samples) - np.array(totals[1].samples)
     known = np.isfinite(whole) & np.isfinite(x - y)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def morris_design(factors: int, trajectories: int, levels: int, seed: int) -> Ar
 
     Needs the extra `sensitivity`.
     """
-    from SALib.sample.morris import sample
+    from SALib.sample.morris import sample  # type: ignore[import-untyped]
 
     problem = {"num_vars": factors, "names": [f"x{i}" for i in range(factors)], "bounds": [[0.0, 1.0]] * factors}
     return np.asarray(sample(problem, trajectories, num_levels=levels, seed=seed), dtype=np.float64)
@@ -177,7 +177,7 @@ def sobol(values: Array, names: Sequence[str], confidence: float, seed: int) -> 
         unknown = Estimate(math.nan, -math.inf, math.inf, confidence, count, "no variance")
         nothing = tuple(SobolMeasure(name, unknown, unknown) for name in names)
         return SobolMeasures(nothing, count, 0.0, 0.0, unknown)
-    given = {"f_A": a[None, :], "f_B": b[None, :], "f_AB": mixed[:, None, :]}
+    given: dict[Any, Array] = {"f_A": a[None, :], "f_B": b[None, :], "f_AB": mixed[:, None, :]}
     indices = sobol_indices(func=given, n=count)
     first, total = np.ravel(indices.first_order), np.ravel(indices.total_order)
     rng = np.random.default_rng(seed)
@@ -214,7 +214,7 @@ def _noise_share(values: Array) -> float:
     means = values.mean(axis=1, keepdims=True)
     rest = values - means - values.mean(axis=0, keepdims=True) + values.mean()
     error = float(np.sum(rest**2)) / ((points - 1) * (replications - 1)) / replications
-    return min(1.0, error / float(np.var(means, ddof=1)))
+    return float(min(1.0, error / float(np.var(means, ddof=1))))
 
 
 def _bounded(value: float, resampled: Array | None, confidence: float, count: int) -> Estimate:

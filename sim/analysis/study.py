@@ -19,7 +19,7 @@ from ..engine.errors import CoordsimError
 from ..engine.ledger import CATEGORIES
 from .cells import Cell, Journal, Outcome, run_cells
 from .design import Value, amount_of
-from .jobs import Simulate, Workers
+from .jobs import Simulate, Workers, opened
 from .replicate import Progress, Settings
 from .slo import full_name, parse_metric
 from .statistics import Estimate
@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Column", "Level", "PlannedCell", "Study", "StudyCell", "StudyFactor", "StudyInterrupted", "StudyResult", "run_study"]
+__all__ = [
+    "Column",
+    "Level",
+    "PlannedCell",
+    "Study",
+    "StudyCell",
+    "StudyFactor",
+    "StudyInterrupted",
+    "StudyResult",
+    "run_study",
+]
 
 S = TypeVar("S")
 Typed = bool | int | float | str | None
@@ -305,17 +315,17 @@ def run_study(
     groups: dict[Settings, list[PlannedCell]] = {}
     for one in study.cells:
         groups.setdefault(one.settings, []).append(one)
-    planned = sum(settings.first_round * len(cells) for settings, cells in groups.items())
-    before = 0  # replications of the groups that are complete
+    tell = None if progress is None else _Whole(progress, {one: len(cells) for one, cells in groups.items()})
     try:
-        for settings, cells in groups.items():
-            tell = _shifted(progress, before, planned - settings.first_round * len(cells))
-            jobs = [Cell(one.key, study.variants[one.key], one.seed) for one in cells]
-            outcomes = run_cells(simulate, jobs, settings, workers=workers, journal=journal, progress=tell)
-            with closing(outcomes):
-                for place, outcome in outcomes:
-                    found[cells[place].number] = _measured(cells[place], outcome)
-            before += settings.first_round * len(cells)
+        with opened(workers) as crew:
+            for settings, cells in groups.items():
+                jobs = [Cell(one.key, study.variants[one.key], one.seed, f"cell {one.number}") for one in cells]
+                outcomes = run_cells(simulate, jobs, settings, workers=crew, journal=journal, progress=tell)
+                with closing(outcomes):
+                    for place, outcome in outcomes:
+                        found[cells[place].number] = _measured(cells[place], outcome)
+                if tell is not None:
+                    tell.end(settings)
     except KeyboardInterrupt:
         raise StudyInterrupted(len(found), len(study.cells)) from None
     ordered = tuple(found[one.number] for one in study.cells)
@@ -331,11 +341,30 @@ def run_study(
     )
 
 
-def _shifted(tell: Callable[[Progress], None] | None, before: int, others: int) -> Callable[[Progress], None] | None:
-    """Return what tells of the whole study, given the progress of one group of its cells."""
-    if tell is None:
-        return None
-    return lambda one: tell(replace(one, done=before + one.done, planned=others + one.planned))
+class _Whole:
+    """Tells of a whole study, given the progress of one group of its cells after the other; `groups` are their sizes."""
+
+    def __init__(self, tell: Callable[[Progress], None], groups: Mapping[Settings, int]) -> None:
+        self.tell, self.left, self.total = tell, dict(groups), sum(groups.values())
+        self.done = self.cells = 0
+        self.now = next(iter(groups))
+        self.latest = Progress(0, 0)
+
+    def __call__(self, one: Progress) -> None:
+        """Tell of the group at hand, those before it and those to come."""
+        self.latest = one
+        later = (
+            sum(count * each.first_round for each, count in self.left.items())
+            - self.left[self.now] * self.now.first_round
+        )
+        cells = None if one.cells is None else (self.cells + one.cells[0], self.total)
+        self.tell(replace(one, done=self.done + one.done, planned=self.done + one.planned + later, cells=cells))
+
+    def end(self, settings: Settings) -> None:
+        """Go on to the next group."""
+        self.done += self.latest.done
+        self.cells += self.left.pop(settings)
+        self.now = next(iter(self.left), settings)
 
 
 def _measured(cell: PlannedCell, outcome: Outcome) -> StudyCell:

@@ -90,7 +90,7 @@ def points(found: StudyResult, metric: str) -> list[Point]:
             continue
         values = list(sample.values())
         # Of a metric without samples, such as a utilization, several seeds only have a mean.
-        pooled = mean_interval(values if values else [one.value for one in known], found.confidence)
+        pooled = mean_interval(values or [one.value for one in known], found.confidence)
         estimate = known[0] if len(known) == 1 else pooled
         made.append(Point(scenario, cells[0].levels, tuple(one.number for one in cells), estimate, sample))
     return made
@@ -144,7 +144,9 @@ def _effect(found: StudyResult, known: Sequence[Point], place: int, total: int) 
     pairs = sorted(set.intersection(*shared)) if shared else []
     if not pairs:
         return None
-    means = {level: {pair: float(np.mean([by[level].sample[pair] for by in whole])) for pair in pairs} for level in levels}
+    means = {
+        level: {pair: float(np.mean([by[level].sample[pair] for by in whole])) for pair in pairs} for level in levels
+    }
     first = means[levels[0]]
     rows = tuple(
         EffectLevel(

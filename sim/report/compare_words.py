@@ -61,7 +61,7 @@ def replications(count: int) -> str:
 
 def statement(found: ComparisonResult) -> str:
     """Return the verdict in words."""
-    one, unit = found.saving, unit_of_saving(found)
+    one = found.saving
     is_mean = found.metric == MEAN
     if one.verdict == "none":
         same = "take the same time" if is_mean else f"have the same {name_of(found.metric)}"
@@ -71,20 +71,23 @@ def statement(found: ComparisonResult) -> str:
     if one.verdict == "not resolved":
         if math.isnan(one.amount.value):
             return "Not resolved: no task was done under both."
-        verb = "gains" if found.more_is_better else "saves"
-        base = f"{'on' if found.more_is_better else 'of'} {_value(one.baseline, unit)}"
-        begins = f"{found.variant} {verb} {show(one.amount, unit).text} {base}{of}"
-        return f"Not resolved: {begins} ({_ends(one.share)}); {_more(one, found)}."
+        return f"Not resolved: {found.variant} {_by(one, found, one.amount.value < 0, True)}{of} ({_ends(one.share)}); {_more(one, found)}."
     costs = one.verdict == "costs"
-    amount, share = (times(one.amount, -1.0), times(one.share, -1.0)) if costs else (one.amount, one.share)
-    if found.more_is_better:
-        verb = f"loses {_value(amount, unit)} of" if costs else f"gains {_value(amount, unit)} on"
-    else:
-        verb = f"costs {_value(amount, unit)} more than the" if costs else f"saves {_value(amount, unit)} of"
+    share = times(one.share, -1.0) if costs else one.share
     parts = _most(found.categories, costs) if is_mean else ""
     told = f"; most of it is {parts}" if parts else ""
     share_of = f" ({_value(share, 'share')}, {_ends(share)})" if not math.isnan(share.value) else ""
-    return f"{found.variant} {verb} {_value(one.baseline, unit)}{share_of}{of}{told}."
+    return f"{found.variant} {_by(one, found, costs)}{share_of}{of}{told}."
+
+
+def _by(one: Saving, found: ComparisonResult, is_worse: bool, error: bool = False) -> str:
+    """Return 'saves 2.1 s of 10 s', with its interval if asked."""
+    unit = unit_of_saving(found)
+    shown = show(times(one.amount, -1.0) if is_worse else one.amount, unit)
+    amount, base = shown.text if error else shown.value, _value(one.baseline, unit)
+    if found.more_is_better:
+        return f"loses {amount} of {base}" if is_worse else f"gains {amount} on {base}"
+    return f"costs {amount} more than the {base}" if is_worse else f"saves {amount} of {base}"
 
 
 def _more(one: Saving, found: ComparisonResult) -> str:

@@ -8,7 +8,7 @@ Checked: tests/test_whatif.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from .layout import Report, Table
@@ -16,6 +16,7 @@ from .layout import Report, Table
 __all__ = ["page", "to_html"]
 
 _BLOCKS = frozenset("█▏▎▍▌▋▊▉")
+_MOST_WARNINGS = 3
 _SIDES = {"<": "left", ">": "right"}
 # Every rule is of what lies in `div.coordsim`: a notebook's own page keeps its looks, and its rules for tables give way.
 _STYLE = """
@@ -32,7 +33,8 @@ div.coordsim caption { caption-side: top; padding: 0 0 0.2em; color: inherit; }
 div.coordsim th, div.coordsim td { padding: 0.1em 0.7em 0.1em 0; text-align: left; white-space: pre; font-weight: normal; border: none; }
 div.coordsim th.right, div.coordsim td.right { text-align: right; }
 div.coordsim thead th { border-bottom: 1px solid; }
-div.coordsim td.bar { color: #3a86c8; font-family: ui-monospace, monospace; text-align: left; }
+div.coordsim .bar { font-family: ui-monospace, monospace; }
+div.coordsim td.bar { color: #3a86c8; }
 div.coordsim pre { overflow-x: auto; margin: 0.9em 0; color: inherit; background: none; }
 """
 
@@ -41,7 +43,7 @@ def to_html(report: Report, warnings: Sequence[str] = ()) -> str:
     """Return a report, and what is doubtful about it, as one `div`; put it into a page, or let a notebook show it."""
     title, *rest = report.heading or ("",)
     parts = [_line("title", title), *(_line("faint", text) for text in rest), _line("answer", report.answer)]
-    parts += [_line("warning", f"WARNING: {text}") for text in warnings]
+    parts += _warnings([_line("warning", f"WARNING: {text}") for text in warnings])
     parts += [f'<div class="wide">{"".join(_table(table))}</div>' for table in report.tables]
     parts += [f"<pre>{escape(chr(10).join(block))}</pre>" for block in report.blocks]
     parts += [_line("note", note) for note in report.notes]
@@ -57,27 +59,35 @@ def page(body: str, title: str) -> str:
     )
 
 
+def _warnings(lines: list[str]) -> list[str]:
+    """Return warnings as they are, and many of them folded, so that the tables stay in sight."""
+    if len(lines) <= _MOST_WARNINGS:
+        return lines
+    return [f"<details><summary>{len(lines)} warnings</summary>", *lines, "</details>"]
+
+
 def _line(kind: str, text: str) -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if text else ""
 
 
 def _table(table: Table) -> Iterator[str]:
-    sides = [_SIDES[side] for side in table.align]
+    kinds = [_kind(table, place) for place in range(len(table.columns))]
     yield f"<table><caption>{escape(table.title)}</caption>"
     if any(table.columns):
-        cells = (f'<th scope="col" class="{side}">{escape(name)}</th>' for name, side in _with(table.columns, sides))
+        cells = (
+            f'<th scope="col" class="{kind}">{escape(name)}</th>'
+            for name, kind in zip(table.columns, kinds, strict=True)
+        )
         yield f"<thead><tr>{''.join(cells)}</tr></thead>"
     yield "<tbody>"
     for row in table.rows:
-        yield f"<tr>{''.join(_cell(text, side) for text, side in _with(row, sides))}</tr>"
+        cells = (f'<td class="{kind}">{escape(text)}</td>' for text, kind in zip(row, kinds, strict=True))
+        yield f"<tr>{''.join(cells)}</tr>"
     yield "</tbody></table>"
     yield _line("note", table.note)
 
 
-def _with(texts: Sequence[str], sides: Sequence[str]) -> Iterable[tuple[str, str]]:
-    return zip(texts, sides, strict=True)
-
-
-def _cell(text: str, side: str) -> str:
-    kind = "bar" if not _BLOCKS.isdisjoint(text) else side  # bars line up by their characters
-    return f'<td class="{kind}">{escape(text)}</td>'
+def _kind(table: Table, place: int) -> str:
+    """Return how a column is shown: bars line up by their characters, a text on its side."""
+    is_bar = any(not _BLOCKS.isdisjoint(row[place]) for row in table.rows)
+    return "bar" if is_bar else _SIDES[table.align[place]]

@@ -19,7 +19,7 @@ from .plan_csv import to_csv
 
 __all__ = ["JOURNAL", "PlanAnswers"]
 
-JOURNAL = "plan.journal.jsonl"
+JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)

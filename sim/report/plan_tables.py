@@ -24,6 +24,7 @@ __all__ = ["MOST_TRIALS", "busiest_bound", "report", "shown_trials", "to_json", 
 
 KEY, VERSION = "coordsim_plan", 1
 MOST_TRIALS = 25  # rows of the table of configurations; all are in CSV and JSON
+_NO_WAIT = 1e-6  # seconds; what is less is none
 _MOST_OBJECTIVES = 3  # columns of that table
 
 
@@ -57,7 +58,7 @@ def warnings(found: PlanResult) -> Iterator[str]:
         least = min(choice.undecided, key=lambda one: one.cost)
         more = words.needed(least)
         remedy = (
-            f"; {words.counted(more, 'more replication')} would tell: try `--max-replications {least.replications + more}`"
+            f"; about {words.counted(more, 'more replication')} would tell: try `--max-replications {least.replications + more}`"
             if more
             else ""
         )
@@ -72,7 +73,7 @@ def warnings(found: PlanResult) -> Iterator[str]:
             f"{words.configuration(found, less)} ({words.estimates(less)}), which has less capacity: the search takes this "
             "for impossible, so a cheaper configuration may have been passed over"
         )
-    yield from found.doubts
+    yield from (one.removeprefix(f"{words.AS_IT_IS}: ") for one in found.doubts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -98,7 +99,7 @@ def _objectives(found: PlanResult, choice: Choice) -> Table:
     what = "nearest" if choice.verdict == "fail" else "candidate" if choice.verdict == "inconclusive" else "chosen"
     title = f"Objectives of the {what} configuration{where}: {words.settings(found, choice.trial)}"
     columns = ("objective", "", "found", "", "margin", "verdict")
-    note = "" if rows else "it was not simulated: a bound decides"
+    note = choice.why if choice.verdict == "pass" else "" if rows else "it was not simulated: a bound decides"
     return Table(title, columns, "<<><><", rows, note)
 
 
@@ -222,7 +223,10 @@ def _bound(trial: Trial) -> tuple[str, str]:
     one = busiest_bound(trial)
     if one is None:
         return "", ""
-    wait = "" if one.wait is None or not math.isfinite(one.wait) else plain(one.wait, "s")
+    if one.wait is None or not math.isfinite(one.wait):
+        wait = ""
+    else:
+        wait = "<1 µs" if 0 < one.wait < _NO_WAIT else plain(one.wait, "s")
     return _share(one.name, one.utilization or 0.0), wait
 
 
@@ -317,7 +321,7 @@ def _times(found: PlanResult) -> str:
 
 
 def _frontier(found: PlanResult) -> Iterator[Table]:
-    if not found.frontier:
+    if all(one.trial is None for one in found.frontier):
         return
     metrics = [one.metric for one in found.objectives][:1]
     rows = tuple(_frontier_row(found, one, metrics) for one in sorted(found.frontier, key=lambda one: one.strictness))
@@ -393,7 +397,7 @@ def _fixes(found: PlanResult, rate: float) -> Iterator[Table]:
     base = _base(found, rate)
     rows = tuple(_fix(one, base) for one in found.fixes)
     columns = ("limits", "at", "", "fix", "costs $/h", "then limits", "at", "")
-    note = "By the traffic equations, from the chosen configuration up: each fix is on top of those above it."
+    note = "By the traffic equations, from this configuration up: each fix is on top of those above it."
     yield Table(f"The next bottleneck after each fix{_planned(found)}", columns, "<>><><>>", rows, note)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ..analysis.planned import Choice, Load, Miss, PlanResult, Trial, Variable
 from ..analysis.slo import RESPONSE_TIME, Objective, parse_metric
+from ..analysis.statistics import student_t
 from ..analysis.summary import Judged
 from ..engine.ledger import CATEGORIES
 from .numbers import NOTHING, plain, show, unit_of
@@ -133,9 +134,9 @@ def basis(found: PlanResult, trial: Trial) -> str:
 
 
 def needed(trial: Trial) -> int | None:
-    """Return how many more replications would tell, if the estimates stay where they are; None where no number does.
+    """Return about how many more replications would tell, if the estimates are the true values; None where no number does.
 
-    An interval shrinks with the root of its replications, so that n must grow by (half-width / distance to the threshold)^2.
+    An interval of Student's t over n replications shrinks with the root of n, and to the normal's quantile.
     """
     more = 0
     for one in trial.judged:
@@ -143,9 +144,10 @@ def needed(trial: Trial) -> int | None:
             continue
         estimate, away = one.estimate, abs(one.estimate.value - one.threshold)
         reach = max(estimate.high - estimate.value, estimate.value - estimate.low)
-        if not (math.isfinite(reach) and away > 0 and trial.replications):
+        if not (math.isfinite(reach) and away > 0 and trial.replications > 1):
             return None
-        total = math.ceil(trial.replications * (reach / away) ** 2)
+        narrower = student_t(estimate.confidence, math.inf) / student_t(estimate.confidence, trial.replications - 1)
+        total = math.ceil(trial.replications * (reach * narrower / away) ** 2)
         if total > _MOST_REPLICATIONS:
             return None
         more = max(more, total - trial.replications, 1)
@@ -182,24 +184,32 @@ def _is_one(found: PlanResult, trial: Trial) -> bool:
 
 
 def _nearest(found: PlanResult, choice: Choice) -> str:
-    because = f", because {choice.why}" if choice.why else ""
+    because = _cause(choice)
+    told = f", because {because}" if because else ""
     if choice.trial is None:
-        return f"no configuration may{because}"
+        return f"no configuration may{told}"
     how = joined([missed(one) for one in choice.misses])
-    return f"the nearest is {configuration(found, choice.trial)}{f', which {how}' if how else ''}{because}"
+    return f"the nearest is {configuration(found, choice.trial)}{f', which {how}' if how else ''}{told}"
+
+
+def _cause(choice: Choice) -> str:
+    """Return why nothing will do, without what the misses say already."""
+    told = tuple(f"{one.metric} is " for one in choice.misses)
+    return "; ".join(part for part in choice.why.split("; ") if not (told and part.startswith(told)))
 
 
 def _unresolved(found: PlanResult, choice: Choice) -> str:
-    why = f"; {choice.why}" if choice.why else ""
     if choice.trial is None:
-        return why
-    told = f": {configuration(found, choice.trial)} has {estimates(choice.trial)} ({basis(found, choice.trial)})"
-    return f"{told}{_would(choice.trial)}{why}"
+        return f"; {choice.why}" if choice.why else ""
+    said = configuration(found, choice.trial)
+    if choice.why:
+        return f" with {said}: {choice.why}"
+    return f": {said} has {estimates(choice.trial)} ({basis(found, choice.trial)}){_would(choice.trial)}"
 
 
 def _would(trial: Trial) -> str:
     more = needed(trial)
-    return f"; {counted(more, 'more replication')} would tell" if more else ""
+    return f"; about {counted(more, 'more replication')} would tell" if more else ""
 
 
 def _cheaper(found: PlanResult, choice: Choice) -> str:

@@ -29,7 +29,14 @@ COLUMNS = ("factor", "kind", "metric", "measure", "at", "value", "low", "high", 
 NAMES = {"response_time_mean": "mean T_total"}
 _MOST = 24  # rows of a table
 _WIDE = 14  # of the bars of a tornado, both sides together
-_LEVER = {"time": "faster", "rate": "more of", "capacity": "more of", "size": "less of", "share": "less of", "load": "less"}
+_LEVER = {
+    "time": "faster",
+    "rate": "more of",
+    "capacity": "more of",
+    "size": "less of",
+    "share": "less of",
+    "load": "less",
+}
 _UP = ("rate", "capacity")  # levers of which more is what one buys
 
 
@@ -256,11 +263,15 @@ def _sobol(found: SensitivityResult, metric: str, measures: SobolMeasures) -> Ta
         (one.name, *_index(one.first), *_index(one.total), bar(max(0.0, min(1.0, one.total.value)), 20))
         for one in measures.factors
     )
-    noise = "not known with one replication" if math.isnan(measures.noise) else f"{100 * measures.noise:.2g} % of the variance"
-    note = (
-        f"{measures.points} points; standard deviation between points {_deviation(measures, found.units[metric])}; noise of replications: {noise}. {_interactions(measures)}"
+    noise = (
+        "not known with one replication"
+        if math.isnan(measures.noise)
+        else f"{100 * measures.noise:.2g} % of the variance"
     )
-    return Table(f"Sobol' indices: {name_of(metric)}", ("factor", "first order", "", "total", "", ""), "<><><<", rows, note)
+    note = f"{measures.points} points; standard deviation between points {_deviation(measures, found.units[metric])}; noise of replications: {noise}. {_interactions(measures)}"
+    return Table(
+        f"Sobol' indices: {name_of(metric)}", ("factor", "first order", "", "total", "", ""), "<><><<", rows, note
+    )
 
 
 def _deviation(measures: SobolMeasures, unit: str) -> str:

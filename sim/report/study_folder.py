@@ -17,7 +17,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,13 +29,14 @@ from .study_plot import page
 from .study_tables import report, to_csv, to_json, to_samples_csv
 
 if TYPE_CHECKING:
-    from ..analysis.cells import Journal
+    from ..analysis.journal import FileJournal
 
 __all__ = ["StudyFolder"]
 
 PLAN, JOURNAL = "study.plan.json", "journal"
 _TABLES = ("study.csv", "samples.csv", "study.parquet", "study.json", "report.md", "study.html")
 KEY, VERSION = "coordsim_study_plan", 1
+MOST_TOLD = 120  # characters of a part of a plan
 
 
 class StudyFolder:
@@ -77,11 +77,15 @@ class StudyFolder:
             raise FileError(f"{self.path / PLAN} is of another version of coordsim; start anew with --overwrite")
         differ = [name for name in plan if plan[name] != found.get(name)]
         if differ:
-            told = "; ".join(f"`{name}` was {_told(found.get(name))}, and is {_told(plan[name])}" for name in differ)
-            raise FileError(f"{self.path} holds another study: {told}; choose another place with -o, or pass --overwrite")
+            told = "; ".join(
+                _differs(name, found.get(name), plan[name]) for name in differ if name != "points" or len(differ) == 1
+            )
+            raise FileError(
+                f"{self.path} holds another study: {told}; choose another place with -o, or pass --overwrite"
+            )
 
-    def journal(self) -> Journal:
-        """Return the journal of the cells that are complete."""
+    def journal(self) -> FileJournal:
+        """Return the journal of the cells that are complete, to be closed. Raises JournalError, such as when another process writes it."""
         from ..analysis.journal import FileJournal
 
         return FileJournal(self.path / JOURNAL)
@@ -89,12 +93,10 @@ class StudyFolder:
     def _clear(self) -> None:
         """Remove what a study wrote, and nothing else."""
         names = [*_TABLES, *(one.name for one in self.path.glob("scenario.*.yaml")), PLAN]
+        if (self.path / f"{JOURNAL}.lock").exists():  # another process may be writing: then this refuses
+            self.journal().close()
         try:
-            if (self.path / JOURNAL).is_dir():
-                shutil.rmtree(self.path / JOURNAL)
-            else:
-                (self.path / JOURNAL).unlink(missing_ok=True)
-            for name in names:
+            for name in (JOURNAL, *names):
                 (self.path / name).unlink(missing_ok=True)
         except OSError as error:
             raise FileError(f"{self.path} cannot be cleared: {error.strerror or error}") from error
@@ -105,7 +107,10 @@ class StudyFolder:
 
         stream = io.BytesIO()
         pq.write_table(found.to_table(), stream)
-        texts = {f"scenario.{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}.yaml": text for name, text in scenarios.items()}
+        texts = {
+            f"scenario.{re.sub(r'[^A-Za-z0-9_.-]+', '-', name).strip('-')}.yaml": text
+            for name, text in scenarios.items()
+        }
         texts |= {"study.csv": to_csv(found), "samples.csv": to_samples_csv(found)}
         texts |= {"report.md": markdown(report(found)), "study.html": page(found)}
         for name, text in texts.items():
@@ -126,9 +131,19 @@ class StudyFolder:
             temporary.unlink(missing_ok=True)
 
 
+def _differs(name: str, was: Any, now: Any) -> str:
+    """Return how a part of the plan differs; of scenarios, which are known by a hash, their names."""
+    if name == "scenarios" and isinstance(was, dict) and was.keys() == now.keys():
+        return f"the scenario {', '.join(one for one in now if was[one] != now[one])} was another then"
+    if name == "settings" and isinstance(was, list) and len(was) == len(now) == 1:
+        parts = [one for one in now[0] if was[0].get(one) != now[0][one]]
+        return "; ".join(f"`{one}` was {_told(was[0].get(one))}, and is {_told(now[0][one])}" for one in parts)
+    return f"`{name}` was {_told(was)}, and is {_told(now)}"
+
+
 def _told(value: object) -> str:
     """Return a part of a plan as an error repeats it."""
     if isinstance(value, list | dict):
         text = json.dumps(value, ensure_ascii=False)
-        return text if len(text) <= 120 else f"{text[:119]}…"
+        return text if len(text) <= MOST_TOLD else f"{text[: MOST_TOLD - 1]}…"
     return show(value)

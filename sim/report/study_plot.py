@@ -41,7 +41,11 @@ def figure(found: StudyResult, place: int, metric: str | None = None) -> Any:
     known = points(found, name)
     factor = found.factors[place]
     unit = {one.name: one.unit for one in found.columns}.get(name, "")
-    x: Data = {"title": html.escape(_titled(factor.path, factor.unit)), "type": _scale(known, place, factor.is_number), **_AXIS}
+    x: Data = {
+        "title": html.escape(_titled(factor.path, factor.unit)),
+        "type": _scale(known, place, factor.is_number),
+        **_AXIS,
+    }
     y: Data = {"title": html.escape(_titled(name, unit)), "rangemode": "tozero", **_AXIS}
     layout = {
         "title": {"text": html.escape(f"{name} over {factor.path}"), "x": 0.01},
@@ -51,7 +55,9 @@ def figure(found: StudyResult, place: int, metric: str | None = None) -> Any:
     lines = _lines(found, known, place)
     if len(lines) > MOST_LINES:
         return go.Figure(data=[_cloud(known, place)], layout=layout)
-    traces = [trace for number, (label, line) in enumerate(lines.items()) for trace in _line(label, line, place, number)]
+    traces = [
+        trace for number, (label, line) in enumerate(lines.items()) for trace in _line(label, line, place, number)
+    ]
     return go.Figure(data=traces, layout=layout)
 
 
@@ -62,7 +68,7 @@ def _titled(name: str, unit: str) -> str:
 def _scale(known: Sequence[Point], place: int, is_number: bool) -> str:
     if not is_number:
         return "category"
-    values = [float(one.levels[place].value) for one in known if one.levels[place].value is not None]
+    values = [float(one.levels[place].value or 0) for one in known if one.levels[place].text]
     return "log" if values and min(values) > 0 and max(values) > _WIDE * min(values) else "linear"
 
 
@@ -153,7 +159,9 @@ def page(found: StudyResult) -> str:
     return Template(template).substitute(
         title=html.escape(f"{found.metric} of {', '.join(found.scenarios)}"),
         answer=html.escape(statement(found)),
-        what=html.escape(f"{len(found.cells)} cells; the bands are {100 * found.confidence:g} % intervals over replications."),
+        what=html.escape(
+            f"{len(found.cells)} cells; the bands are {100 * found.confidence:g} % intervals over replications."
+        ),
         index="".join(f'<li><a href="#chart-{n}">{html.escape(name)}</a></li>' for n, (name, _) in enumerate(charts)),
         laws="\n".join(_block(name, number) for number, (name, _) in enumerate(charts)),
         charts=f"[{','.join(chart.to_json() for _, chart in charts)}]".replace("<", "\\u003c"),

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -57,11 +58,9 @@ def statement(found: StudyResult) -> str:
         return f"{found.metric} is {show(known[0].estimate, unit).text} {_at(found, known[0])}.{failed}"
     if ends.least.estimate.value == ends.most.estimate.value:
         return f"{found.metric} is {show(ends.least.estimate, unit).text} at all {ends.compared} points.{failed}"
-    told = [
-        f"{found.metric} is least, {show(ends.least.estimate, unit).text}, {_at(found, ends.least)}, and most, "
-        f"{show(ends.most.estimate, unit).text}, {_at(found, ends.most)}: {_apart(ends, unit)}."
-    ]
-    if ends.near_least:
+    least, most = (f"{show(one.estimate, unit).text}, {_at(found, one)}" for one in (ends.least, ends.most))
+    told = [f"{found.metric} is least, {least}, and most, {most}: {_apart(ends, unit)}."]
+    if ends.near_least and ends.compared > 2:
         told.append(f"{_count(ends.near_least, 'other point')} cannot be told from the least.")
     return " ".join(told) + failed
 
@@ -91,10 +90,16 @@ def _negated(one: Estimate) -> Estimate:
 
 def _at(found: StudyResult, one: Point) -> str:
     values = [
-        f"{factor.path}={_short(level.text)}" for factor, level in zip(found.factors, one.levels, strict=True) if level.text
+        f"{factor.path}={_short(level.text)}"
+        for factor, level in zip(found.factors, one.levels, strict=True)
+        if level.text
     ]
     named = [one.scenario] if len(found.scenarios) > 1 or not values else []
-    return f"at {', '.join(named + values)}" if not named else f"in {named[0]}{' at ' if values else ''}{', '.join(values)}"
+    return (
+        f"at {', '.join(named + values)}"
+        if not named
+        else f"in {named[0]}{' at ' if values else ''}{', '.join(values)}"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -135,7 +140,9 @@ def _change(one: Comparison) -> str:
 
 
 def _cells(found: StudyResult) -> Table:
-    names = [name for name in dict.fromkeys((found.metric, *_SHOWN)) if any(name in one.estimates for one in found.cells)]
+    names = [
+        name for name in dict.fromkeys((found.metric, *_SHOWN)) if any(name in one.estimates for one in found.cells)
+    ]
     units = {one.name: one.unit for one in found.columns}
     if all(one.estimates.get("cost_mean", _ZERO).value == 0 for one in found.cells) and found.metric != "cost_mean":
         names = [name for name in names if name != "cost_mean"]
@@ -169,7 +176,9 @@ def _failures(found: StudyResult) -> Iterator[Table]:
 
 
 def _values(found: StudyResult, cell: StudyCell) -> str:
-    told = [f"{one.path}={_short(level.text)}" for one, level in zip(found.factors, cell.levels, strict=True) if level.text]
+    told = [
+        f"{one.path}={_short(level.text)}" for one, level in zip(found.factors, cell.levels, strict=True) if level.text
+    ]
     return ", ".join(told) or cell.scenario
 
 
@@ -193,11 +202,14 @@ def warnings(found: StudyResult) -> Iterator[str]:
     if len(found.failed) > MOST_TOLD:
         yield f"{len(found.failed) - MOST_TOLD} more cells failed"
     yield from found.doubts
-    told = [one for one in found.cells if one.warnings]
-    for one in told[:MOST_TOLD]:
-        yield f"cell {one.number} ({_values(found, one)}): {one.warnings[0]}"
-    if len(told) > MOST_TOLD:
-        yield f"{len(told) - MOST_TOLD} more cells have warnings; `-o DIR` keeps them in study.json"
+    alike: dict[str, list[tuple[StudyCell, str]]] = {}  # but for the numbers in them
+    for cell in found.cells:
+        for text in cell.warnings:
+            alike.setdefault(re.sub(r"[0-9][0-9.,]*", "#", text), []).append((cell, text))
+    for told in alike.values():
+        more = len({cell.number for cell, _ in told}) - 1
+        likewise = f" (and the like of {_count(more, 'more cell')})" if more else ""
+        yield f"cell {told[0][0].number} ({_values(found, told[0][0])}): {told[0][1]}{likewise}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -273,7 +285,9 @@ def _cell(found: StudyResult, one: StudyCell) -> dict[str, Any]:
         "verdict": one.verdict,
         "replications": one.replications,
         "tasks": one.tasks,
-        "metrics": {column.name: one.estimates[column.name] for column in found.columns if column.name in one.estimates},
+        "metrics": {
+            column.name: one.estimates[column.name] for column in found.columns if column.name in one.estimates
+        },
         "warnings": list(one.warnings),
     }
 

@@ -1,0 +1,281 @@
+"""Comparisons of two scenarios, and of a declared metric: command and Python, what changed, where the difference comes from."""
+
+import csv
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from coordsim.models.compare import compare
+from coordsim.models.scenario import Scenario, load
+from coordsim.sim.analysis.compare import Plan, run_plan
+from coordsim.sim.analysis.comparison import ComparisonResult
+from coordsim.sim.analysis.replicate import Settings
+from coordsim.sim.engine.errors import ScenarioError
+from coordsim.sim.report.compare_plot import figure, page, steps
+from coordsim.sim.report.compare_tables import report, to_json
+from coordsim.sim.report.compare_words import statement
+from coordsim.sim.report.layout import lay_out, text
+
+from . import mm1
+from .command import Call
+from .scene import scene
+
+SHORT = ("--replications", "3", "--workers", "1", "-q")
+BASE = """coordsim: 1
+name: {name}
+seed: 3
+runtime: ideal
+workload: {{arrivals: {{poisson: 0.005 / s}}, tasks: 12}}
+agents: {{a: {{model: llm, output: {{lognormal: {{median: 50 tokens, p95: 200 tokens}}}}}}}}
+models: {{llm: {{kind: llm, decode: {decode}, replicas: {replicas}}}}}
+tools: {{search: {{latency: 90 s}}}}
+workflow:
+  start: act
+  steps: {{act: {{agent: a, tools: {{search: 1}}, repeat: 2}}}}
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Write two scenarios that differ in the model: its speed and its replicas."""
+    one, other = tmp_path / "one.yaml", tmp_path / "other.yaml"
+    one.write_text(BASE.format(name="slow", decode="100 ms / token", replicas=1), encoding="utf-8")
+    other.write_text(BASE.format(name="fast", decode="20 ms / token", replicas=2), encoding="utf-8")
+    return one, other
+
+
+@pytest.fixture(scope="module")
+def found() -> ComparisonResult:
+    """Compare two scenarios in Python."""
+    first = Scenario.from_text(BASE.format(name="slow", decode="100 ms / token", replicas=1))
+    return compare(first, first.replace("models.llm.decode", "20 ms / token"), replications=3)
+
+
+def test_two_files_are_compared(call: Call, files: tuple[Path, Path]) -> None:
+    """The verdict, what changed with the units of the files, each change alone and last, and the tasks one by one."""
+    done = call("compare", *files, *SHORT)
+    assert (done.code, done.err) == (0, "")
+    assert "slow (A) against fast (B)" in done.out
+    assert re.search(r"fast saves .* a task", done.out)
+    words = " ".join(done.out.split())
+    assert "models.llm.replicas 1 2 models.llm.decode 100 ms / token 20 ms / token" in words
+    assert "The saving by part" in done.out
+    assert "tasks that got slower" in done.out
+    data = json.loads(call("compare", *files, *SHORT, "--format", "json").out)
+    assert [one["policy"] for one in data["ablation"]["switches"]] == ["models.llm"]
+    assert data["ablation"]["interaction"]["value"] == pytest.approx(0, abs=1e-9)
+    assert [one["path"] for one in data["changes"]] == ["models.llm.replicas", "models.llm.decode"]
+
+
+def test_set_and_over_hold_for_both_files(call: Call, files: tuple[Path, Path]) -> None:
+    """With the model's speed set in both, what is left is the number of replicas, at each point of the grid."""
+    more = ("--set", "models.llm.decode=50 ms / token", "--over", "workflow.steps.act.repeat=1,2", "--format", "json")
+    done = call("compare", *files, *SHORT, *more)
+    data = json.loads(done.out)
+    assert [one["path"] for one in data["changes"]] == ["models.llm.replicas"]
+    assert [one["policy"] for one in data["ablation"]["switches"]] == ["models.llm.replicas"]
+    assert len(data["region"]["points"]) == 2
+    switch = data["ablation"]["switches"][0]
+    assert switch["alone"]["amount"] == switch["last"]["amount"] == data["saving"]["amount"]
+
+
+def test_a_file_against_itself_differs_in_nothing(call: Call, files: tuple[Path, Path]) -> None:
+    """Every difference in the JSON is exactly 0 with an interval of no width, and the verdict is `none`."""
+    done = call("compare", files[0], files[0], *SHORT, "--format", "json", "--set", "tools.search.errors=20 %")
+    data = json.loads(done.out)
+    assert (done.code, data["saving"]["verdict"], data["changes"]) == (0, "none", [])
+    differences = [one["difference"] for one in data["metrics"]] + [one["saving"] for one in data["categories"]]
+    differences += [data["saving"]["amount"], data["saving"]["share"], data["total"]["saving"]]
+    differences += list(data["tasks"]["quantiles"].values())
+    assert len(differences) > 15
+    assert {(one["value"], one["low"], one["high"]) for one in differences} == {(0.0, 0.0, 0.0)}
+    assert {one["p_value"] for one in data["metrics"] + data["categories"]} == {1.0}
+
+
+def test_with_a_seed_of_its_own_a_file_differs_from_itself_by_chance(call: Call, files: tuple[Path, Path]) -> None:
+    """Not resolved, exit code 4, and Welch's interval around a difference that is not 0; no task is paired with another."""
+    done = call("compare", files[0], files[0], *SHORT, "--unpaired", "--seed-b", "9", "--format", "json")
+    data = json.loads(done.out)
+    assert (done.code, data["saving"]["verdict"]) == (4, "not resolved")
+    assert (data["seed"], data["seed_b"], data["paired"], data["tasks"]) == (3, 9, False, None)
+    amount = data["saving"]["amount"]
+    assert amount["method"] == "Welch"
+    assert amount["low"] < 0 < amount["high"]
+    assert amount["value"] != 0
+    assert data["saving"]["more"] == data["saving"]["needed"] - 3
+
+
+def test_a_mistake_in_the_second_file_is_told_with_its_place(call: Call, files: tuple[Path, Path]) -> None:
+    """File, line and column; and a file that is not there."""
+    files[1].write_text(files[1].read_text(encoding="utf-8").replace("latency: 90 s", "latncy: 90 s"), encoding="utf-8")
+    done = call("compare", *files, *SHORT)
+    assert (done.code, done.out) == (2, "")
+    assert f"{files[1]} has 1 mistake" in done.err
+    assert re.search(r"8:18 +tools\.search\.latncy: no such field; did you mean `latency`", done.err)
+    assert "no such file" in call("compare", files[0], "nowhere.yaml", *SHORT).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--with", "seed=1"), "--with  cannot be given with two scenarios"),
+        (("--runtime", "ideal", "--runtime", "agent-native"), "--runtime  cannot be given with two scenarios"),
+        (("--metric", "p200"), "--metric p200"),
+        (("--metric", "serch_mean"), "no such metric"),
+        (("--metric", "pass_at_2"), "needs `workload.problems`"),
+        (("--seed-b", "3"), "must differ from the seed, 3"),
+        (("--over", "tools.search.latency=fast"), "--over"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    call: Call, files: tuple[Path, Path], arguments: tuple[str, ...], said: str
+) -> None:
+    """Exit code 2, before anything runs."""
+    done = call("compare", *files, *SHORT, *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("p95", r"saves [\d.,]+ m?s of [\d.,]+ m?s .* in T_total, p95\."),
+        ("inference_mean", r"saves .* in inference mean\."),
+        ("max", r"saves .* in T_total, max"),
+        ("cost_mean", r"No saving: .* have the same cost, mean to the last digit\."),
+        ("success", r"Not resolved: .* in success"),
+    ],
+)
+def test_the_verdict_is_on_the_declared_metric(metric: str, said: str) -> None:
+    """In its unit and words; the categories stay those of T_total."""
+    first = Scenario.from_text(BASE.format(name="slow", decode="100 ms / token", replicas=1))
+    one = compare(
+        first, first.replace("models.llm.decode", "20 ms / token"), metric=metric, replications=3, ablate=False
+    )
+    assert re.search(said, statement(one)), statement(one)
+    assert one.total.saving.value == pytest.approx(sum(part.saving.value for part in one.categories), abs=1e-9)
+    shown = {row.name: row for row in one.metrics}.get(one.metric)
+    if shown is not None:
+        assert shown.difference.value == pytest.approx(one.saving.amount.value * (1 if one.more_is_better else -1))
+
+
+def test_more_throughput_is_a_saving() -> None:
+    """Of what there should be more of, B minus A: a closed loop that waits half as long does more, and the other way loses."""
+    slow = scene(
+        {"workload": {"arrivals": {"closed": {"users": 1}}, "tasks": 20}}, {"models": {"llm": {"overhead": "2 s"}}}
+    )
+    fast = slow.replace("models.llm.overhead", "1 s")
+    gain, loss = (
+        compare(*pair, metric="throughput", replications=2, ablate=False) for pair in ((slow, fast), (fast, slow))
+    )
+    assert (gain.saving.verdict, loss.saving.verdict) == ("saves", "costs")
+    assert gain.saving.share.value == pytest.approx(1.0, rel=0.1)
+    assert re.search(r" gains 0\.5\d* / s on 0\.5\d* / s .* in throughput\.", statement(gain))
+    assert " loses " in statement(loss)
+
+
+def test_success_with_few_failures_has_a_sane_interval() -> None:
+    """A few failures in a hundred tasks against none: the interval of the difference is wide and within -1 and 1, and p is no proof."""
+    shops = {name: mm1.Queue(servers=9, tasks=20, fails=fails) for name, fails in (("a", 0.04), ("b", 0.0))}
+    plan = Plan("shop", ("a", "b"), shops, ("a", "b"), metric="success")
+    one = run_plan(mm1.simulate, plan, seed=1, settings=Settings(replications=5, warmup=None))
+    row = {row.name: row for row in one.metrics}["success"]
+    assert row.difference.method == "Newcombe"
+    assert 0 < row.difference.value < 0.1
+    assert -1 < row.difference.low < 0 < row.difference.high < 1
+    assert 0.05 < row.p_value <= 1
+    assert one.saving.verdict == "not resolved"
+    assert one.saving.amount == row.difference
+
+
+def test_tasks_that_differ_are_compared_by_replication() -> None:
+    """Another request makes the n-th task another one: no table task by task, and a note says why."""
+    first = scene({"workload": {"tasks": 5, "request": "100 tokens"}})
+    one = compare(first, first.replace("workload.request", "200 tokens"), replications=2)
+    assert one.tasks is None
+    assert "not task by task" in text(lay_out(report(one)))
+
+
+def test_too_many_parts_are_not_switched_one_by_one() -> None:
+    """Nine tools that differ: no ablation, and a note; the changes are all in the JSON, and 25 of them in the report."""
+    tools = {f"t{n}": {"latency": "1 s", "concurrency": 3, "burst": 1} for n in range(9)}
+    other = {name: one | {"latency": "2 s", "concurrency": 4, "invoke": "1 s"} for name, one in tools.items()}
+    one = compare(scene({"tools": tools}), scene({"tools": other}), replications=2)
+    assert one.ablation is None
+    assert len(one.changes) == 27
+    said = text(lay_out(report(one)))
+    assert "9 parts differ: too many" in said
+    assert "and 2 more; JSON has them all" in said
+    assert json.loads(to_json(one))["changes"][26]["path"].startswith("tools.t8.")
+
+
+def test_what_one_scenario_lacks_is_shown_as_missing() -> None:
+    """A tool that only B has is one row, and is switched whole."""
+    one = compare(scene(), scene({"tools": {"t": {"latency": "1 s"}}}), replications=2)
+    (change,) = one.changes
+    assert (change.path, change.baseline) == ("tools.t", "")
+    assert one.ablation is not None
+    assert [switch.policy for switch in one.ablation.switches] == ["tools.t"]
+
+
+def test_the_waterfall_leads_from_one_mean_to_the_other(found: ComparisonResult) -> None:
+    """Each bar starts where the one before it ended, the first at A's mean T_total; the last ends at B's."""
+    made = steps(found)
+    assert made[0][1] == found.total.baseline.value
+    for (part, start), (_, after) in pairwise(made):
+        assert start - part.saving.value == pytest.approx(after, abs=1e-12)
+    assert made[-1][1] - made[-1][0].saving.value == pytest.approx(found.total.variant.value, rel=1e-12)
+
+
+def test_the_chart_has_the_intervals(found: ComparisonResult) -> None:
+    """A bar goes down by what is saved; its whisker goes as far as the interval, the other way round."""
+    saves, costs, a, b = figure(found).data
+    part = {one.category: one for one in found.categories}["inference"]
+    place = list(saves.x).index("inference")
+    assert saves.y[place] == -part.saving.value
+    assert saves.error_y.array[place] == pytest.approx(part.saving.value - part.saving.low)
+    assert saves.error_y.arrayminus[place] == pytest.approx(part.saving.high - part.saving.value)
+    assert (a.y[0], b.y[0]) == (found.total.baseline.value, found.total.variant.value)
+    assert set(saves.x) | set(costs.x) == {one.category for one, _ in steps(found)}
+    written = page(found)
+    assert '"showSendToCloud": false' in written
+    assert 'data-chart="0"' in written
+
+
+def test_the_report_has_signed_bars(found: ComparisonResult) -> None:
+    """What is saved is to the right of the axis, and what is lost to its left."""
+    table = next(one for one in report(found).tables if one.title.startswith("The saving by category"))
+    bars = {row[0]: row[-1] for row in table.rows}
+    assert bars["inference"].endswith("│████████")
+    slow, fast = pair()
+    back = compare(fast, slow, replications=3)
+    table = next(one for one in report(back).tables if one.title.startswith("The saving by category"))
+    assert {row[0]: row[-1] for row in table.rows}["inference"].endswith("████████│")
+
+
+def pair() -> tuple[Scenario, Scenario]:
+    """Return the two scenarios of `found`."""
+    first = Scenario.from_text(BASE.format(name="slow", decode="100 ms / token", replicas=1))
+    return first, first.replace("models.llm.decode", "20 ms / token")
+
+
+def test_the_page_is_written_with_the_rest(call: Call, files: tuple[Path, Path], tmp_path: Path) -> None:
+    """`-o` holds compare.html; CSV has the declared metric and T_total, in their units."""
+    folder = tmp_path / "out"
+    assert call("compare", *files, *SHORT, "--no-ablate", "--metric", "throughput", "-o", folder).code in (0, 4)
+    assert "Plotly.newPlot" in (folder / "compare.html").read_text(encoding="utf-8")
+    with (folder / "comparison.csv").open() as stream:
+        rows = {(row["table"], row["name"], row["quantity"]): row["unit"] for row in csv.DictReader(stream)}
+    assert rows["comparison", "throughput", "saving"] == "1/s"
+    assert rows["categories", "T_total", "saving"] == "s"
+
+
+def test_a_variant_that_a_grid_cannot_have_is_told_once(files: tuple[Path, Path]) -> None:
+    """Both sides refuse the value, and the mistake is one."""
+    a, b = (load(one) for one in files)
+    with pytest.raises(ScenarioError) as caught:
+        compare(a, b, over={"models.llm.replicas": [1, 0]})
+    assert len(caught.value.problems) == 1
