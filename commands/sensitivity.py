@@ -37,6 +37,8 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..models.sensitivity import Asked
+    from ..sim.analysis.sensitivity import SensitivityResult
+    from ..sim.report.answers import Answers
 
 __all__ = ["sensitivity"]
 
@@ -100,25 +102,13 @@ def sensitivity(
     """Say what a metric owes to each part: what 1 % faster saves, which range swings it most, and what interacts."""
     from ..models import options
     from ..models.sensitivity import make_plan, run_sensitivity
-    from ..sim.analysis.sensitivity import SensitivityInterrupted, SensitivityResult
+    from ..sim.analysis.sensitivity import SensitivityInterrupted
     from ..sim.report import sensitivity_tables
-    from ..sim.report.answers import Answers
-    from ..sim.report.sensitivity_plot import page
     from ..sim.report.shipped import find
 
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
     plan = make_plan(loaded, _asked(factor, metric, by, method, (trajectories, points)))
-    tables = sensitivity_tables.report, sensitivity_tables.to_csv, sensitivity_tables.to_json
-
-    class Kept(Answers[SensitivityResult]):
-        """Answers in a folder that may hold the journal of their own cells."""
-
-        def check_free(self, folder: Path, overwrite: bool) -> None:
-            """Raise FileError unless an answer may be written to `folder`."""
-            if not folder.is_dir() or any(one.name not in _BESIDE for one in folder.iterdir()):
-                super().check_free(folder, overwrite)
-
-    answers = Kept("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
+    answers = _answers()
     output = Output(format, out, overwrite or resume, quiet)
     output.check_free(answers)
     count = replications or loaded.replications
@@ -136,6 +126,21 @@ def sensitivity(
     output.put(answers, found, loaded, warnings=sensitivity_tables.warnings(found), called=scenario, sets=sets)
     if not (found.morris or found.sobol or any(one.responses for one in found.factors)):
         raise typer.Exit(INCONCLUSIVE)
+
+
+def _answers() -> Answers[SensitivityResult]:
+    """Return how the answer is told, in a folder that may hold the journal of its own cells."""
+    from ..sim.report import sensitivity_tables
+    from ..sim.report.answers import Answers
+    from ..sim.report.sensitivity_plot import page
+
+    class Kept(Answers[Any]):
+        def check_free(self, folder: Path, overwrite: bool) -> None:
+            if not folder.is_dir() or any(one.name not in _BESIDE for one in folder.iterdir()):
+                super().check_free(folder, overwrite)
+
+    tables = sensitivity_tables.report, sensitivity_tables.to_csv, sensitivity_tables.to_json
+    return Kept("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
 
 
 def _asked(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("calibration", "models", "sim")
+FOLDERS = ("calibration", "commands", "models", "sim")
 SOURCES = sorted(itertools.chain(ROOT.glob("*.py"), *((ROOT / folder).rglob("*.py") for folder in FOLDERS)))
 LONGEST_FILE = 450
 LONGEST_FUNCTION = 60

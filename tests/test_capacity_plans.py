@@ -127,7 +127,7 @@ def grid_answer(name: str) -> tuple[Point, dict[Point, tuple[float, float, float
         values = []
         for replication in range(6):
             result = simulate_text(key, asked.seed, replication)
-            values.append(float(np.quantile(result.response_times[result.arrivals >= 20.0], 0.95)))
+            values.append(float(np.quantile(result.after(20.0).response_times, 0.95)))
         estimate = mean_interval(values, 0.95)
         found[point] = (estimate.low, estimate.value, estimate.high)
     threshold = asked.objectives[0].threshold

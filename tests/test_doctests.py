@@ -30,7 +30,7 @@ def test_every_example_in_a_docstring_runs(name: str) -> None:
 def test_the_walk_finds_every_module(root: Path) -> None:
     """No file of the package is left out, be it for want of an `__init__.py` beside it."""
     files = [*root.glob("*.py")]
-    for top in ("calibration", "models", "sim"):
+    for top in ("calibration", "commands", "models", "sim"):
         files += (root / top).rglob("*.py")
     names = {".".join(["coordsim", *file.relative_to(root).with_suffix("").parts]) for file in files}
     assert {name.removesuffix(".__init__") for name in names} == set(MODULES)

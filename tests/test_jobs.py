@@ -124,10 +124,11 @@ def test_a_worker_with_another_coordsim_is_refused() -> None:
 
 
 class Stubborn(Exception):
-    """An error that does not survive pickling."""
+    """An error that cannot be pickled, for what it holds."""
 
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(f"{one} {two}")
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.held = lambda: text
 
 
 def test_an_error_that_cannot_be_sent_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,7 @@ def test_an_error_that_cannot_be_sent_is_told_in_words(monkeypatch: pytest.Monke
     monkeypatch.setattr(module.signal, "signal", lambda *_: None)  # it is no worker, and heeds Ctrl-C
 
     def fail(*_job: object) -> Result:
-        raise Stubborn("no", "way")
+        raise Stubborn("no way")
 
     place, done = in_worker(fail, jobs(1)[0], 3, module.version())
     assert place == 3

@@ -20,7 +20,7 @@ import pytest
 import coordsim
 
 CODE = ("calibration", "commands", "models", "sim")
-DATA = ("calibration", "models", "scenarios", "sim")
+DATA = ("calibration", "commands", "models", "scenarios", "sim")
 HEAVY = {"dask", "jinja2", "joblib", "networkx", "numpy", "pandas", "plotly", "pyarrow", "pydantic", "scipy", "torch"}
 
 

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,11 +59,11 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, int, Settings], Outcome] = {}
 
-    def find(self, cell: Cell[str], settings: Settings) -> Outcome | None:
+    def find(self, cell: Cell[Any], settings: Settings) -> Outcome | None:
         """Return an outcome."""
         return self.kept.get((cell.key, cell.seed, settings))
 
-    def keep(self, cell: Cell[str], settings: Settings, outcome: Outcome) -> None:
+    def keep(self, cell: Cell[Any], settings: Settings, outcome: Outcome) -> None:
         """Keep an outcome."""
         self.kept[cell.key, cell.seed, settings] = outcome
 
@@ -145,7 +146,7 @@ def test_values_of_any_kind_are_factors(desk: Scenario) -> None:
 
 
 def test_the_slo_may_be_a_factor(desk: Scenario) -> None:
-    """Each cell is judged by its own, and runs once for all: the numbers are the same."""
+    """Each cell is judged by its own; what is measured is the same."""
     found = sweep(desk, {"slo.p95": ["1 ms", "1 h"]}, replications=3)
     assert [one.verdict for one in found.cells] == ["fail", "pass"]
     assert found.cells[0].samples["response_time_mean"] == found.cells[1].samples["response_time_mean"]

@@ -25,12 +25,11 @@ from .cells import Journal
 from .jobs import Simulate, Workers
 from .lattice import Search, share
 from .plan_margin import find_fixes, find_headroom
-from .plan_trials import FRONTIER, Invalid, PlanProblem, Record, S, Trials, rejudged
+from .plan_trials import FRONTIER, Invalid, PlanProblem, Record, S, Trials, rejudged, unit
 from .plan_why import choose, find_broken
 from .planned import Choice, FrontierPoint, Load, PlanResult, Point, Trial
 from .replicate import Progress
-from .slo import Objective, full_name, parse_metric
-from .summary import unit_of
+from .slo import Objective, parse_metric
 
 __all__ = ["FRONTIER", "PlanProblem", "find_plan"]
 
@@ -272,7 +271,7 @@ def _frontier(plan: _Plan[S], top: Choice) -> Iterator[FrontierPoint]:
 
 
 def _is_time(one: Objective) -> bool:
-    return one.sense == "<=" and unit_of(full_name(one.metric)) == "s"
+    return one.sense == "<=" and unit(one.metric) == "s"
 
 
 def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial | None:

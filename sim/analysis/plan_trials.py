@@ -24,13 +24,14 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from ..engine.errors import CoordsimError, ScenarioError
+from ..engine.ledger import CATEGORIES
 from .cells import Cell, Journal, Outcome
 from .jobs import Simulate, WorkerError, Workers, run_jobs
 from .planned import Load, Point, QueueingBound, Trial, Variable
 from .replicate import LEAST, Progress, Settings
 from .result import Result
-from .slo import Objective, Verdict, overall, verdict
-from .summary import Judged, Summary
+from .slo import Objective, Verdict, full_name, overall, parse_metric, verdict
+from .summary import Judged, Summary, unit_of
 
 S = TypeVar("S")
 
@@ -110,6 +111,15 @@ class PlanProblem(Generic[S]):
     def level(self, trials: int) -> float:
         """Return the confidence of each interval, so that all of so many trials hold at once with `confidence`."""
         return 1 - (1 - self.confidence) / (max(trials, 1) * len(self.looks) * len(self.objectives))
+
+
+def unit(metric: str) -> str:
+    """Return the unit of an objective's threshold: `unit_of`, and seconds for the time in a category.
+
+    >>> unit("queueing_p95"), unit("mean"), unit("success")
+    ('s', 's', 'share')
+    """
+    return "s" if parse_metric(metric).quantity in CATEGORIES else unit_of(full_name(metric))
 
 
 class Invalid(Exception):

@@ -12,11 +12,11 @@ from itertools import permutations
 
 import numpy as np
 
-from .plan_trials import PlanProblem, Record, S, Trials
+from .plan_trials import PlanProblem, Record, S, Trials, unit
 from .planned import Choice, Load, Miss, Trial, Variable
 from .slo import Objective, full_name
 from .statistics import Estimate, replications_needed
-from .summary import Judged, Summary, unit_of
+from .summary import Judged, Summary
 
 BUSY = 0.8  # a utilization from which on waiting makes up much of the time: twice the service, at one server
 
@@ -203,10 +203,9 @@ def _estimate(one: Judged) -> str:
 
 
 def _number(metric: str, value: float) -> str:
-    unit = unit_of(full_name(metric))
-    if unit == "share":
+    if unit(metric) == "share":
         return f"{100 * value:.4g} %"
-    return f"{value:.4g} {unit}".strip()
+    return f"{value:.4g} {unit(metric)}".strip()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
