@@ -213,7 +213,7 @@ class _Lock:
 
 
 def _me() -> dict[str, Any]:
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     return {"pid": os.getpid(), "began": psutil.Process().create_time(), "machine": platform.node()}
 
@@ -222,6 +222,7 @@ def _lives(pid: int, began: float) -> bool:
     import psutil
 
     try:
-        return abs(psutil.Process(pid).create_time() - began) < 1.0
+        found: float = psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
         return False
+    return abs(found - began) < 1.0

@@ -171,7 +171,7 @@ def _categories(found: ComparisonResult) -> Table:
 
 def _signed(value: float, longest: float) -> str:
     """Return a bar to the right of the axis for what is saved, to its left for what is lost."""
-    length = bar(abs(value) / longest, BAR) if longest and value else ""
+    length = bar(abs(value) / longest, BAR) if longest > 0 and abs(value) > 0 else ""
     # Blocks grow from the left only: to the left of the axis they are whole.
     left = "█" * max(1, round(BAR * abs(value) / longest)) if value < 0 else ""
     return f"{left:>{BAR}}│{length if value > 0 else ''}"

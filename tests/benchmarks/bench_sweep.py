@@ -21,7 +21,7 @@ from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[2]
-CELLS, REPLICATIONS, TASKS, ROUNDS = 12, 4, 900, 3
+CELLS, REPLICATIONS, TASKS, ROUNDS = 12, 4, 700, 3
 
 
 class Timed(Settings):
