@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,11 +83,11 @@ class Memory:
     def __init__(self) -> None:
         self.kept: dict[str, Outcome] = {}
 
-    def find(self, cell: Cell[str], settings: Settings) -> Outcome | None:
+    def find(self, cell: Cell[Any], settings: Settings) -> Outcome | None:
         """Return what was kept."""
         return self.kept.get(cell.key)
 
-    def keep(self, cell: Cell[str], settings: Settings, outcome: Outcome) -> None:
+    def keep(self, cell: Cell[Any], settings: Settings, outcome: Outcome) -> None:
         """Keep an outcome."""
         self.kept[cell.key] = outcome
 
@@ -118,7 +119,7 @@ def test_a_dask_scheduler_that_runs_elsewhere_finds_what_one_process_does(alone:
     with dask_cluster(tmp_path) as cluster:
         workers = Workers(None, "dask", cluster.address)
         assert outcomes(run_cells(simulate_text, cells(6), SETTINGS, workers=workers)) == alone
-        told = []
+        told: list[tuple[int, Outcome]] = []
         with closing(run_cells(simulate_text, cells(6), SETTINGS, workers=workers)) as study:
             for one in study:
                 if not told:
@@ -218,7 +219,8 @@ def processes_of_the_pool() -> list[int]:
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_cell(alone: str) -> None:
     """What it did is done again, cells that were complete are not, and the outcomes are the same."""
-    told, killed = [], 0
+    told: list[tuple[int, Outcome]] = []
+    killed = 0
     with closing(run_cells(simulate_text, cells(6), SETTINGS, workers=2)) as study:
         for one in study:
             if not told:

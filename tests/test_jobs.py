@@ -1,6 +1,7 @@
 """Jobs: in order and once each, on this machine or a cluster, and clear words where there is no cluster to be had."""
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -133,7 +134,7 @@ class Stubborn(Exception):
 
 def test_an_error_that_cannot_be_sent_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker sends one that says the same."""
-    monkeypatch.setattr(module.signal, "signal", lambda *_: None)  # it is no worker, and heeds Ctrl-C
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # it is no worker, and heeds Ctrl-C
 
     def fail(*_job: object) -> Result:
         raise Stubborn("no way")

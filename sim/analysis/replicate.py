@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from ..engine.errors import CoordsimError
-from .jobs import Simulate, Workers, opened, run_jobs
+from .jobs import Crew, Simulate, Workers, opened, run_jobs
 from .result import Result
 from .slo import Objective, full_name, parse_metric
 from .statistics import Estimate, Precision, precision
@@ -124,7 +124,7 @@ def replicate(
     *,
     seed: int,
     settings: Settings | None = None,
-    workers: int | Workers = 1,
+    workers: int | Workers | Crew = 1,
     progress: Callable[[Progress], None] | None = None,
     finished: Sequence[Result] = (),
 ) -> Run:

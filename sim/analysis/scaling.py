@@ -193,7 +193,7 @@ def run_plan(
     )
 
 
-def _probed(simulate: Simulate[S], plan: Plan[S], seed: int, metric: str, workers: int) -> Plan[S]:
+def _probed(simulate: Simulate[S], plan: Plan[S], seed: int, metric: str, workers: int | Workers) -> Plan[S]:
     """Return the plan without the mechanisms that change nothing, or too little, at both ends in the first replication.
 
     Where fewer than two are left, all of them off are nothing new, and go too.
