@@ -6,7 +6,9 @@ Leaves out: what it does (`models.compare`, `sim.analysis.compare`), imported on
 Checked: tests/test_compare_command.py.
 """
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +32,10 @@ from .options import (
     Tasks,
     workers_of,
 )
+
+if TYPE_CHECKING:
+    from ..sim.analysis.comparison import ComparisonResult
+    from ..sim.report.answers import Answers
 
 __all__ = ["compare"]
 
@@ -88,9 +94,7 @@ def compare(
     from ..models import options
     from ..models.compare import CompareOptions, run_comparison
     from ..sim.analysis.compare import ComparisonInterrupted
-    from ..sim.report import compare_tables
-    from ..sim.report.answers import Answers
-    from ..sim.report.compare_plot import page
+    from ..sim.report.compare_tables import warnings
     from ..sim.report.shipped import find
 
     wanted = CompareOptions(
@@ -99,26 +103,28 @@ def compare(
     changed = options.overrides(seed, tasks, horizon, None)
     second = None if other is None else find(other)
     loaded, against = options.read_comparison(find(scenario), second, sets or (), changed, wanted)
-    tables = compare_tables.report, compare_tables.to_csv, compare_tables.to_json
-    answers = Answers("comparison", "comparison", *tables, pages={"compare.html": page})
-    output = Output(format, out, overwrite, quiet)
+    answers, output, stopped = _answers(), Output(format, out, overwrite, quiet), False
     output.check_free(answers)
-    stopped = False
     try:
         with progress_bar(loaded.name, quiet) as bar:
-            found = run_comparison(
-                loaded,
-                against,
-                replications=replications,
-                workers=workers_of(workers, backend, scheduler),
-                progress=bar,
-            )
+            by = workers_of(workers, backend, scheduler)
+            found = run_comparison(loaded, against, replications=replications, workers=by, progress=bar)
     except ComparisonInterrupted as stop:
         if stop.result is None:
             raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
         found, stopped = stop.result, True
-    output.put(answers, found, loaded, warnings=compare_tables.warnings(found), called=scenario, sets=sets)
+    output.put(answers, found, loaded, warnings=warnings(found), called=scenario, sets=sets)
     if stopped:
         raise typer.Exit(say("interrupted: what was complete is above", INTERRUPTED))
     if found.saving.verdict == "not resolved":
         raise typer.Exit(INCONCLUSIVE)
+
+
+def _answers() -> Answers[ComparisonResult]:
+    """Return how a comparison is told."""
+    from ..sim.report import compare_tables
+    from ..sim.report.answers import Answers
+    from ..sim.report.compare_plot import page
+
+    tables = compare_tables.report, compare_tables.to_csv, compare_tables.to_json
+    return Answers("comparison", "comparison", *tables, pages={"compare.html": page})

@@ -6,11 +6,13 @@ Checked: tests/test_cli.py, and the tests of each command.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +21,7 @@ from ..sim.report.terminal import Format, again, say, warn
 if TYPE_CHECKING:
     from ..models.scenario import Scenario
     from ..sim.analysis.jobs import Workers
+    from ..sim.analysis.journal import FileJournal
     from ..sim.report.answers import Answers
 
 INVALID, MISSED, INCONCLUSIVE, INTERRUPTED = 2, 3, 4, 130
@@ -54,6 +57,7 @@ Scheduler = Annotated[
 FormatOption = Annotated[Format, typer.Option("--format", help="How stdout is written.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="Write the answer here.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted call left in -o DIR.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -67,6 +71,20 @@ def workers_of(count: int | None, backend: BackendName, scheduler: str | None) -
     if count is None and scheduler is None:
         count = cores()
     return Workers(count, backend.value, scheduler)
+
+
+def check_resumed(resume: bool, out: Path | None) -> None:
+    """Raise BadParameter where there is nothing to go on with."""
+    if resume and out is None:
+        raise typer.BadParameter("goes with `-o DIR`, where the interrupted call wrote", param_hint="--resume")
+
+
+def interrupted(told: object, out: Path | None, context: typer.Context) -> typer.Exit:
+    """Say how far it came, and the command that goes on; return the exit."""
+    if out is None:
+        return typer.Exit(say(f"{told}; nothing is kept: with `-o DIR` it would be", INTERRUPTED))
+    words = [one for one in context.obj or () if one not in ("--resume", "--overwrite")]
+    return typer.Exit(say(f"{told}; go on with: {shlex.join(['coordsim', *words, '--resume'])}", INTERRUPTED))
 
 
 @dataclass(frozen=True)
@@ -83,6 +101,15 @@ class Output:
         if self.out is not None:
             answers.check_free(self.out, self.overwrite)
 
+    @contextmanager
+    def journal(self, answers: Answers[T], asked: Mapping[str, Any], resume: bool) -> Iterator[FileJournal | None]:
+        """Take the folder, and give the journal of what is complete; None where nothing is written."""
+        if self.out is None:
+            yield None
+            return
+        with answers.journal(self.out, asked, resume=resume, overwrite=self.overwrite) as journal:
+            yield journal
+
     def put(
         self,
         answers: Answers[T],
@@ -92,11 +119,17 @@ class Output:
         warnings: Iterable[str],
         called: str,
         sets: Sequence[str] | None = None,
+        taken: bool = False,
     ) -> None:
-        """Print what was found, then what is doubtful, and write both if asked; `called` is how the user named the scenario."""
+        """Print what was found, then what is doubtful, and write both if asked; `called` is how the user named the scenario.
+
+        `taken`: the folder is ours, by `journal`.
+        """
         answers.put(found, self.format)
         warn(warnings, again(called, sets))
         if self.out is not None:
-            answers.write(found, scenario.to_yaml(), self.out, self.overwrite)
+            if not taken:
+                answers.check_free(self.out, self.overwrite)
+            answers.write(found, {"scenario.resolved.yaml": scenario.to_yaml()}, self.out, taken or self.overwrite)
             if not self.quiet:
                 say(f"written to {self.out}")

@@ -10,11 +10,7 @@ Checked: tests/test_plan_command.py.
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +18,6 @@ import typer
 from ..sim.report.terminal import Format, progress_bar, say
 from .options import (
     INCONCLUSIVE,
-    INTERRUPTED,
     MISSED,
     Backend,
     BackendName,
@@ -33,11 +28,14 @@ from .options import (
     Overwrite,
     Processes,
     Quiet,
+    Resume,
     ScenarioName,
     Scheduler,
     Seed,
     Sets,
     Tasks,
+    check_resumed,
+    interrupted,
     workers_of,
 )
 
@@ -46,7 +44,6 @@ if TYPE_CHECKING:
 
     from ..models.plan_options import PlanOptions
     from ..models.scenario import Scenario
-    from ..sim.analysis.journal import FileJournal
     from ..sim.analysis.plan import PlanProblem
 
 __all__ = ["plan"]
@@ -67,10 +64,10 @@ Confidence = Annotated[str | None, typer.Option(metavar="SHARE", help="Of the wh
 MaxReplications = Annotated[int | None, typer.Option(min=2, help="Of a configuration, before it is inconclusive.")]
 Frontier = Annotated[bool, typer.Option("--frontier/--no-frontier", help="Plan for stricter and looser times, too.")]
 Headroom = Annotated[bool, typer.Option("--headroom/--no-headroom", help="Find the load at which objectives break.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what an interrupted call left in -o.")]
 
 
 def plan(
+    context: typer.Context,
     scenario: ScenarioName,
     *,
     decide: Decide = None,
@@ -100,27 +97,25 @@ def plan(
     from ..models.plan_options import PlanOptions
     from ..models.variants import simulate_text
     from ..sim.analysis.plan import find_plan
-    from ..sim.report.plan_answers import PlanAnswers
+    from ..sim.report.plan_answers import plan_answers
     from ..sim.report.plan_tables import warnings
 
-    if resume and out is None:
-        raise typer.BadParameter("goes with -o: what an interrupted call left is there", param_hint="--resume")
+    check_resumed(resume, out)
     most = None if max_replications is None else str(max_replications)
     wanted = PlanOptions(decide or (), slo or (), growth, daily, factors, confidence, most)
     loaded, problem = _read(scenario, sets or (), options.overrides(seed, tasks, horizon, None), wanted)
     problem = replace(problem, frontier=problem.frontier if frontier else (), headroom=headroom)
-    answers = PlanAnswers.of(loaded.workload.rate, resume)
-    output = Output(format, out, overwrite or resume, quiet)
-    output.check_free(answers)
+    answers, output = plan_answers(loaded.workload.rate), Output(format, out, overwrite, quiet)
+    asked = {"scenario": loaded.to_digest(), "frontier": frontier, "headroom": headroom}
     if not quiet:
         say(f"{math.prod(problem.sizes):,} configurations at {len(problem.loads)} load{'s'[: len(problem.loads) > 1]}")
     crew = workers_of(workers, backend, scheduler)
     try:
-        with _journal(out, resume) as journal, progress_bar(loaded.name, quiet) as bar:
+        with output.journal(answers, asked, resume) as journal, progress_bar(loaded.name, quiet) as bar:
             found = find_plan(simulate_text, problem, workers=crew, journal=journal, progress=bar)
     except KeyboardInterrupt:
-        raise typer.Exit(_interrupted(out)) from None
-    output.put(replace(answers, own=True), found, loaded, warnings=warnings(found), called=scenario, sets=sets)
+        raise interrupted("interrupted", out, context) from None
+    output.put(answers, found, loaded, warnings=warnings(found), called=scenario, sets=sets, taken=True)
     code = {"fail": MISSED, "inconclusive": INCONCLUSIVE}.get(found.verdict)
     if code is not None:
         raise typer.Exit(code)
@@ -143,29 +138,3 @@ def _read(
         return loaded, plan_problem(loaded)
     except ScenarioError as error:
         raise told_of_options(error) from None
-
-
-@contextmanager
-def _journal(out: Path | None, resume: bool) -> Iterator[FileJournal | None]:
-    """Open the journal of a folder; what an earlier plan left there is gone, unless this one goes on with it."""
-    from ..sim.analysis.journal import FileJournal
-    from ..sim.report.plan_answers import JOURNAL
-
-    if out is None:
-        yield None
-        return
-    if not resume:
-        (out / JOURNAL).unlink(missing_ok=True)
-    with FileJournal(out / JOURNAL) as journal:
-        yield journal
-
-
-def _interrupted(out: Path | None) -> int:
-    """Say what is kept, and how to go on; return the exit code."""
-    if out is None:
-        return say("interrupted: nothing is kept; with -o a plan can be gone on with", INTERRUPTED)
-    told = shlex.quote(str(out))
-    return say(
-        f"interrupted: what was simulated is in {out}; go on with the same command and `-o {told} --resume`",
-        INTERRUPTED,
-    )

@@ -8,17 +8,15 @@ Checked: tests/test_sensitivity_command.py.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..sim.report.terminal import Format, progress_bar, say
 from .options import (
     INCONCLUSIVE,
-    INTERRUPTED,
     Backend,
     BackendName,
     FormatOption,
@@ -27,11 +25,14 @@ from .options import (
     Overwrite,
     Processes,
     Quiet,
+    Resume,
     ScenarioName,
     Scheduler,
     Seed,
     Sets,
     Tasks,
+    check_resumed,
+    interrupted,
     workers_of,
 )
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from ..sim.report.answers import Answers
 
 __all__ = ["sensitivity"]
-
-JOURNAL = "journal.jsonl"
-_BESIDE = (JOURNAL, f"{JOURNAL}.lock")
 
 
 class MethodName(StrEnum):
@@ -74,10 +72,10 @@ Points = Annotated[int | None, typer.Option(min=2, help="Of Sobol', a power of t
 Replications = Annotated[
     int | None, typer.Option(min=1, help="Independent runs of each cell. Default: the scenario's.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an earlier call with the same -o stopped.")]
 
 
 def sensitivity(
+    context: typer.Context,
     scenario: ScenarioName,
     *,
     factor: Factors = None,
@@ -106,41 +104,37 @@ def sensitivity(
     from ..sim.report import sensitivity_tables
     from ..sim.report.shipped import find
 
+    check_resumed(resume, out)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
-    plan = make_plan(loaded, _asked(factor, metric, by, method, (trajectories, points)))
-    answers = _answers()
-    output = Output(format, out, overwrite or resume, quiet)
-    output.check_free(answers)
+    wanted = _asked(factor, metric, by, method, (trajectories, points))
+    plan = make_plan(loaded, wanted)
+    answers, output = _answers(), Output(format, out, overwrite, quiet)
     count = replications or loaded.replications
     if not quiet:
         say(f"{len(plan.cells)} scenarios, {count} replications of each")
+    asked = {"scenario": loaded.to_digest(), **asdict(wanted), "replications": count}
     try:
-        with _journal(out, overwrite, resume) as journal, progress_bar(loaded.name, quiet) as bar:
+        with output.journal(answers, asked, resume) as journal, progress_bar(loaded.name, quiet) as bar:
             found = run_sensitivity(
                 loaded, plan, replications=count, workers=workers_of(workers, backend, scheduler), journal=journal,
                 progress=bar,
             )  # fmt: skip
     except SensitivityInterrupted as stop:
-        kept = "" if out is None else f"; go on with `-o {out} --resume`"
-        raise typer.Exit(say(f"{stop}{kept}", INTERRUPTED)) from None
-    output.put(answers, found, loaded, warnings=sensitivity_tables.warnings(found), called=scenario, sets=sets)
+        raise interrupted(stop, out, context) from None
+    doubts = sensitivity_tables.warnings(found)
+    output.put(answers, found, loaded, warnings=doubts, called=scenario, sets=sets, taken=True)
     if not (found.morris or found.sobol or any(one.responses for one in found.factors)):
         raise typer.Exit(INCONCLUSIVE)
 
 
 def _answers() -> Answers[SensitivityResult]:
-    """Return how the answer is told, in a folder that may hold the journal of its own cells."""
+    """Return how the answer is told."""
     from ..sim.report import sensitivity_tables
     from ..sim.report.answers import Answers
     from ..sim.report.sensitivity_plot import page
 
-    class Kept(Answers[Any]):
-        def check_free(self, folder: Path, overwrite: bool) -> None:
-            if not folder.is_dir() or any(one.name not in _BESIDE for one in folder.iterdir()):
-                super().check_free(folder, overwrite)
-
     tables = sensitivity_tables.report, sensitivity_tables.to_csv, sensitivity_tables.to_json
-    return Kept("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
+    return Answers("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
 
 
 def _asked(
@@ -165,20 +159,3 @@ def _asked(
         raise typer.BadParameter("goes with `--method sobol`", param_hint="--points")
     share = None if by is None else share_of(by, "--by")
     return Asked(given, metrics, share, None if method is None else method.value, trajectories or points)
-
-
-def _journal(out: Path | None, overwrite: bool, resume: bool) -> AbstractContextManager[Any]:
-    """Return the journal of a folder as a context; None without a folder. Raises FileError where one is in the way."""
-    if out is None:
-        if resume:
-            raise typer.BadParameter("goes with `-o DIR`, where the earlier call wrote", param_hint="--resume")
-        return nullcontext()
-    from ..sim.analysis.journal import FileJournal
-    from ..sim.report.files import FileError
-
-    path = out / JOURNAL
-    if path.exists() and not resume:
-        if not overwrite:
-            raise FileError(f"{out} holds a sensitivity that was begun; go on with --resume, or pass --overwrite")
-        path.unlink()
-    return FileJournal(path)

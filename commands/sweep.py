@@ -8,16 +8,14 @@ Checked: tests/test_sweep_command.py.
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from ..sim.report.terminal import Format, again, progress_bar, put, put_report, say, warn
+from ..sim.report.terminal import Format, again, progress_bar, say, warn
 from .options import (
     INCONCLUSIVE,
-    INTERRUPTED,
     Backend,
     BackendName,
     FormatOption,
@@ -26,10 +24,13 @@ from .options import (
     Overwrite,
     Processes,
     Quiet,
+    Resume,
     Scheduler,
     Seed,
     Sets,
     Tasks,
+    check_resumed,
+    interrupted,
     workers_of,
 )
 
@@ -70,7 +71,6 @@ Replications = Annotated[
 PrecisionOption = Annotated[
     str | None, typer.Option("--precision", metavar="SHARE", help="Run each cell until it is known within, e.g., 5%.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the study in -o DIR.")]
 
 
 def sweep(
@@ -103,9 +103,9 @@ def sweep(
     from ..sim.analysis.study import StudyInterrupted
     from ..sim.report import study_tables
     from ..sim.report.shipped import find
+    from ..sim.report.study_answers import ANSWERS
 
-    if resume and out is None:
-        raise typer.BadParameter("goes on with the study in `-o DIR`, which is missing", param_hint="--resume")
+    check_resumed(resume, out)
     changed = options.overrides(seed, tasks, horizon, None)
     read = [options.read_scenario(find(one), sets or (), changed) for one in scenarios]
     wanted = StudyOptions(
@@ -120,21 +120,10 @@ def sweep(
                 progress=bar,
             )  # fmt: skip
     except StudyInterrupted as stop:
-        raise typer.Exit(say(_stopped(stop, out is not None, context.obj), INTERRUPTED)) from None
-    if format in (Format.JSON, Format.CSV):
-        put(study_tables.to_json(found) if format is Format.JSON else study_tables.to_csv(found))
-    else:
-        put_report(study_tables.report(found), as_markdown=format is Format.MD)
+        raise interrupted(stop, out, context) from None
+    ANSWERS.put(found, format)
     warn(study_tables.warnings(found), again(scenarios[0], sets))
     if out is not None and not quiet:
         say(f"written to {out}")
     if found.failed:
         raise typer.Exit(INCONCLUSIVE)
-
-
-def _stopped(stop: Exception, kept: bool, arguments: list[str] | None) -> str:
-    """Return what to say of an interrupted study, with the command that goes on."""
-    if not kept:
-        return f"{stop}, and none is kept; with `-o DIR` they would be"
-    words = [one for one in arguments or () if one not in ("--resume", "--overwrite")]
-    return f"{stop}; go on with: {shlex.join(['coordsim', *words, '--resume'])}"

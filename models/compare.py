@@ -15,7 +15,7 @@ Checked: tests/test_compare.py, tests/test_compare_command.py, tests/test_compar
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -36,19 +36,9 @@ from .runtime import Runtime
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["CompareOptions", "CompareSpec", "asked", "compare", "run_comparison", "told_of_options"]
+__all__ = ["CompareOptions", "CompareSpec", "asked", "compare", "run_comparison"]
 
 MOST_FACTORS = 2
-# Options become overrides of the section; a mistake is told of the option.
-_OPTIONS = {
-    "--set compare.baseline=": "--runtime ",
-    "--set compare.runtime=": "--runtime ",
-    "--set compare.changes=": "--with ",
-    "--set compare.over=": "--over ",
-    "--set compare.tolerance=": "--tolerance ",
-    "--set compare.metric=": "--metric ",
-    "--set compare.seed_b=": "--seed-b ",
-}
 
 
 class CompareSpec(Spec):
@@ -122,48 +112,54 @@ def asked(document: Document, options: CompareOptions) -> Document:
     given = list(_sections(options, changes, over, kept))
     if given and section is None:
         document = document.with_override("compare", "{}")
-    for name, text in given:
-        document = document.with_override(("compare", name), text)
+    for steps, text, option in given:
+        document = document.with_override(("compare", *steps), text, option)
     return document
+
+
+_Written = tuple[tuple[str, ...], str, str]  # where in the section, what as YAML, and the option that says so
 
 
 def _sections(
     options: CompareOptions, changes: Mapping[str, str], over: Mapping[str, Any], kept: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
-    """Yield the fields of the section that options replace, each with its YAML; null deletes what is `kept` there."""
-    if options.runtimes:
-        yield from zip(("baseline", "runtime"), options.runtimes, strict=True)
-        yield from [("changes", "null")] if "changes" in kept else []
+) -> Iterator[_Written]:
+    """Yield what options replace in the section, of which some is `kept` there; null deletes."""
+    for name, text in zip(("baseline", "runtime"), options.runtimes, strict=False):
+        yield (name,), text, f"--runtime {text}"
+    if options.runtimes and "changes" in kept:
+        yield ("changes",), "null", "--runtime"
+    yield from _mapping("changes", {path: (text, f"--with {path}={text}") for path, text in changes.items()})
     if changes:
-        yield from ((name, "null") for name in ("baseline", "runtime") if name in kept)
-        parsed = {
-            path: Document.from_text(f"value: {text}", f"--with {path}").data["value"] for path, text in changes.items()
-        }
-        yield "changes", json.dumps(parsed)
-    if over:
-        yield "over", json.dumps(over)
+        yield from (((name,), "null", "--with") for name in ("baseline", "runtime") if name in kept)
+    said = {
+        path: ",".join(one if isinstance(one, str) else json.dumps(one) for one in values)
+        for path, values in over.items()
+    }
+    if options.files and "over" in kept and not over:  # a grid of the first scenario alone
+        yield ("over",), "null", "--over"
+    yield from _mapping(
+        "over", {path: (json.dumps(values), f"--over {path}={said[path]}") for path, values in over.items()}
+    )
     if options.ablate is not None:
-        yield "ablate", json.dumps(options.ablate)
+        yield ("ablate",), json.dumps(options.ablate), "--ablate"
     if options.tolerance is not None:
-        yield "tolerance", options.tolerance
+        yield ("tolerance",), options.tolerance, f"--tolerance {options.tolerance}"
     if options.metric is not None:
-        yield "metric", options.metric
+        yield ("metric",), options.metric, f"--metric {options.metric}"
     if options.unpaired or options.seed_b is not None:
-        yield "paired", "false"
+        yield ("paired",), "false", "--unpaired"
     if options.seed_b is not None:
-        yield "seed_b", str(options.seed_b)
+        yield ("seed_b",), str(options.seed_b), f"--seed-b {options.seed_b}"
 
 
-def told_of_options(error: ScenarioError) -> ScenarioError:
-    """Return the error with mistakes in the section, where options wrote it, told of the options."""
-    return ScenarioError([_told(one) for one in error.problems], error.subject)
-
-
-def _told(problem: Problem) -> Problem:
-    for written, option in _OPTIONS.items():
-        if problem.file.startswith(written):
-            return replace(problem, file=option + problem.file.removeprefix(written))
-    return problem
+def _mapping(name: str, values: Mapping[str, tuple[str, str]]) -> Iterator[_Written]:
+    """Yield a mapping of the section anew, each value by the option that gives it."""
+    nulls = {
+        path: None for path, (text, _) in values.items() if text in ("null", "~")
+    }  # alone, each would delete itself
+    if values:
+        yield (name,), json.dumps(nulls), f"--{name}"
+    yield from (((name, path), text, option) for path, (text, option) in values.items() if path not in nulls)
 
 
 def compare(
@@ -185,6 +181,7 @@ def compare(
     other: Scenario | None = None
     if b is not None and not isinstance(b, str | Mapping | Runtime):
         other = b
+        kept.pop("over", None)  # a grid of the first scenario alone
     elif b is not None or variant is not None:
         kept = {name: value for name, value in kept.items() if name not in ("baseline", "runtime", "changes")}
         kept |= {"runtime": _plain(variant)} | ({} if b is None else {"baseline": _plain(b)})

@@ -23,8 +23,10 @@ from ..sim.engine.paths import Key
 from ..sim.engine.shorthand import Shorthand
 from ..sim.engine.spec import Quantity, Spec, Whole
 from ..sim.engine.units import Dimension
+from .encoder import Encoder
 from .lever_parts import CodecPart, DrawPart, LoadPart, NumberPart, Part, WholePart
 from .llm import Llm
+from .modality import Modality
 from .serializer import Serializer
 from .workflow import AgentStep, Workflow
 
@@ -52,7 +54,8 @@ _FIELDS: dict[str, Fields] = {
     "models": (
         ("overhead", "time"), ("prefill", "time"), ("decode", "time"), ("tokenize", "time"), ("new", "time"),
         ("cached", "time"), ("output", "time"), ("restore.overhead", "time"), ("restore.bandwidth", "rate"),
-        ("replicas", "capacity"), ("concurrency", "capacity"), ("limits.requests", "capacity"),
+        ("replicas", "capacity"), ("concurrency", "capacity"), ("batching.sequences", "capacity"),
+        ("batching.tokens", "capacity"), ("memory.kv", "capacity"), ("limits.requests", "capacity"),
         ("limits.tokens", "capacity"), ("limits.concurrency", "capacity"), ("disaggregated.prefill", "capacity"),
         ("disaggregated.decode", "capacity"), ("prefix_cache", "share"), ("cache_hit", "share"),
     ),
@@ -62,8 +65,8 @@ _FIELDS: dict[str, Fields] = {
     "evaluators": (("latency", "time"), ("prompt", "size"), ("output", "size"), ("accept", "share")),
     "agents": (("prompt", "size"), ("output", "size"), ("concurrency", "capacity")),
     "modalities": (
-        ("preprocess.latency", "time"), ("preprocess.per_unit", "time"), ("amount", "size"), ("bytes", "size"),
-        ("tokens", "size"), ("representation", "size"), ("errors", "share"),
+        ("preprocess.latency", "time"), ("preprocess.per_unit", "time"), ("amount", "size"),
+        ("stream.length", "size"), ("bytes", "size"), ("tokens", "size"), ("representation", "size"), ("errors", "share"),
     ),
     "serializers": (
         ("encode.overhead", "time"), ("encode.bandwidth", "rate"), ("decode.overhead", "time"),
@@ -176,7 +179,10 @@ def levers(scenario: Scenario) -> Levers:
         for name in getattr(scenario, section):
             path = f"{section}.{name}"
             if (section, name) in used:
-                found += _of_component(scenario, path, fields)
+                said_elsewhere = _superseded(getattr(scenario, section)[name])
+                found += _of_component(scenario, path, tuple(one for one in fields if one[0] not in said_elsewhere))
+                if section == "encoders" and not any(one.kind == "time" and path in one.paths[0] for one in found):
+                    idle.append(f"`{path}` has no lever of its time, which its shape and the profile tell")
             else:
                 idle.append(f"`{path}` is no lever: no task uses it")
     found += _of_codecs(scenario, used)
@@ -197,6 +203,17 @@ def levers(scenario: Scenario) -> Levers:
     if scenario.network.loopback is None:
         idle.append("what two processes of one node cross is no lever: `network.loopback` is not stated")
     return Levers(tuple(_short(sorted(found, key=lambda one: not one.members))), tuple(idle))
+
+
+def _superseded(one: Any) -> tuple[str, ...]:
+    """Return the fields of a component that must be left out, since another of its fields tells what they would."""
+    if isinstance(one, Llm):
+        of_shape = "batching.sequences", "batching.tokens", "memory.kv"
+        instead = ("prefill", "decode", "concurrency", "prefix_cache") if one.shape is not None else of_shape
+        return (*instead, "replicas") if one.disaggregated is not None else instead
+    if isinstance(one, Encoder) and one.model is not None:
+        return "replicas", "concurrency"
+    return ("amount",) if isinstance(one, Modality) and one.stream is not None else ()
 
 
 def _of_component(scenario: Scenario, path: str, fields: Fields, name: str | None = None) -> Iterator[Lever]:

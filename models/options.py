@@ -11,11 +11,11 @@ from typing import Literal
 
 from ..sim.analysis.replicate import Settings
 from ..sim.engine import units
-from ..sim.engine.errors import CoordsimError, ScenarioError
+from ..sim.engine.errors import CoordsimError
 from ..sim.engine.schema import json_schema
 from ..sim.engine.source import Document, load
 from ..sim.report.reference import markdown
-from .compare import CompareOptions, asked, told_of_options
+from .compare import CompareOptions, asked
 from .compare_plan import make_plan
 from .scenario import Scenario
 from .slo import objectives
@@ -60,12 +60,9 @@ def read_comparison(
 
     Raises ScenarioError with every mistake, also those of the variants that it asks for.
     """
-    try:
-        scenario = Scenario.of(asked(read_document(path, sets, run), options))
-        second = None if other is None else read_scenario(other, sets, run)
-        make_plan(scenario, second)
-    except ScenarioError as error:
-        raise told_of_options(error) from None
+    scenario = Scenario.of(asked(read_document(path, sets, run), options))
+    second = None if other is None else read_scenario(other, sets, run)
+    make_plan(scenario, second)
     return scenario, second
 
 

@@ -6,6 +6,7 @@ Leaves out: combinations between corners, which are checked when the search come
 Checked: tests/test_plan_models.py.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -85,6 +86,17 @@ class Configurations:
             self._bounds[point] = base_bound(scenario_of(self.variants.key([*self.changes(point), *self._least[1]])))
         return queueing_bound(self._bounds[point], load.factor / self._least[0], objectives)
 
+    def expected(self, load: Load) -> float | None:
+        """Return about how many tasks arrive in a replication at a load; None where that depends on how fast they end."""
+        workload = self.scenario.workload
+        trace = workload.arrivals.trace
+        rows = math.inf if trace is None or trace.repeat else float(len(trace.table.times))
+        if workload.tasks is not None:
+            return min(rows, workload.tasks if trace is not None else max(1, round(workload.tasks * load.factor)))
+        if workload.horizon is not None and self.rate is not None:
+            return min(rows, self.rate * load.factor * workload.horizon)
+        return rows if math.isfinite(rows) else None
+
     @cached_property
     def _least(self) -> tuple[float, list[Change]]:
         """The least factor of the load, and its changes; closed workloads count users, so theirs is 1."""
@@ -122,6 +134,7 @@ def plan_problem(scenario: "Scenario") -> PlanProblem[str]:
         variant=found.variant,
         bound=found.bound,
         bound_by=found.bound_by,
+        expected=found.expected,
     )
 
 

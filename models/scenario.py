@@ -196,9 +196,10 @@ class Scenario(Spec):
             known = [depth for depth in range(1, len(steps)) if not _has(document.data, steps[:depth])]
             if not known:
                 raise
+            option = f"--set {path if isinstance(path, str) else paths.dotted(tuple(path))}={text}"  # as it was asked for
             for step in reversed(steps[known[0] :]):
                 text = f"{{{step}: {text}}}"
-            return document.with_override(steps[: known[0]], text)
+            return document.with_override(steps[: known[0]], text, option)
 
     @classmethod
     def from_text(cls, text: str, name: str = "text") -> Self:
@@ -221,6 +222,11 @@ class Scenario(Spec):
         data: dict[str, Any] = _with_files(super().to_data(), _absolute)
         return data
 
+    def to_digest(self) -> dict[str, Any]:
+        """Return plain data that is the same wherever files lie: each that is named is the SHA-256 of what is in it."""
+        data: dict[str, Any] = _with_files(super().to_data(), _digest)
+        return data
+
     def to_yaml(self) -> str:
         """Return the resolved scenario as YAML."""
         return _yaml(self.to_data())
@@ -228,7 +234,7 @@ class Scenario(Spec):
     @property
     def hash(self) -> str:
         """Return the SHA-256 of the resolved scenario and of what is in the files that it names, wherever they lie."""
-        return hashlib.sha256(_yaml(_with_files(super().to_data(), _digest)).encode()).hexdigest()
+        return hashlib.sha256(_yaml(self.to_digest()).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         """Whether both say the same, however they were written."""

@@ -188,19 +188,18 @@ def run(
 
     Raises ScenarioError with every mistake, FileError for a folder that holds something else, StudyInterrupted and WorkerError.
     """
-    from .study_cells import labels_of, make_study
+    from .study_cells import labels_of, make_study, system_of
 
     study = make_study(scenarios, given)
     if out is None:
         return run_study(simulate_text, study, workers=workers, progress=progress)
-    from ..sim.report.study_folder import StudyFolder
+    from ..sim.report.study_answers import ANSWERS, file_of
 
-    written = {label: _with_study(one, given.spec) for label, one in zip(labels_of(scenarios), scenarios, strict=True)}
-    folder = StudyFolder(out)
-    folder.begin(study.identity, resume=resume, overwrite=overwrite)
-    with folder.journal() as journal:
+    named = dict(zip(labels_of(scenarios), scenarios, strict=True))
+    asked = {**study.identity, "scenarios": {label: system_of(one).to_digest() for label, one in named.items()}}
+    with ANSWERS.journal(out, asked, resume=resume, overwrite=overwrite) as journal:
         found = run_study(simulate_text, study, workers=workers, journal=journal, progress=progress)
-    folder.write(found, written)
+        ANSWERS.write(found, {file_of(label): _with_study(one, given.spec) for label, one in named.items()}, out, True)
     return found
 
 

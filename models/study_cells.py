@@ -4,7 +4,6 @@ Leaves out: what a study may ask for (`study`, `study_asked`), and running it.
 Checked: tests/test_study.py.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from ..sim.analysis import design as designs
 from ..sim.analysis.design import Range, Value
 from ..sim.analysis.replicate import Settings
 from ..sim.analysis.slo import full_name
-from ..sim.analysis.study import Level, PlannedCell, Study, StudyFactor, told
+from ..sim.analysis.study import PlannedCell, Study, StudyFactor, told
 from ..sim.engine.errors import Problem, ScenarioError
 from ..sim.engine.nodes import Position
 from ..sim.engine.source import Document
@@ -25,7 +24,7 @@ from .variants import ASIDE, Variants, document_of, scenario_of
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["labels_of", "make_study"]
+__all__ = ["labels_of", "make_study", "system_of"]
 
 MAIN = "response_time_p95"  # what the report is about, unless a metric is asked for
 
@@ -132,7 +131,7 @@ def make_study(scenarios: Sequence["Scenario"], given: Asked) -> Study[str]:
         cells=tuple(cells),
         variants={key: text for checker in checkers for key, text in checker.variants.found.items()},
         metric=full_name(spec.metrics[0]) if spec.metrics else MAIN,
-        identity=_identity(scenarios, labels, given, levels, cells),
+        identity=_identity(scenarios, labels, given, len(points), cells),
         doubts=(*(designs.doubts_of(spec.kind, spec.points) if spec.over else ()), *doubts),
     )
 
@@ -222,17 +221,16 @@ def _identity(
     scenarios: Sequence["Scenario"],
     labels: Sequence[str],
     given: Asked,
-    levels: Sequence[tuple[Level, ...]],
+    points: int,
     cells: Sequence[PlannedCell],
 ) -> dict[str, Any]:
     """Return all that decides the numbers, as plain data: the same in any folder, on any machine."""
     spec = given.spec
-    points = json.dumps([[one.text for one in point] for point in levels])
     return {
-        "scenarios": {label: _system(one).hash for label, one in zip(labels, scenarios, strict=True)},
+        "scenarios": {label: system_of(one).hash for label, one in zip(labels, scenarios, strict=True)},
         "design": spec.kind,
         "factors": {path: written(values) for path, values in spec.over.items()} or [dict(row) for row in spec.rows],
-        "points": {"count": len(levels), "hash": hashlib.sha256(points.encode()).hexdigest()},
+        "points": points,
         "seeds": list(dict.fromkeys(one.seed for one in cells)),
         "settings": [
             {
@@ -248,7 +246,7 @@ def _identity(
     }
 
 
-def _system(scenario: "Scenario") -> "Scenario":
+def system_of(scenario: "Scenario") -> "Scenario":
     """Return the scenario without what only says what to run."""
     data = {name: one for name, one in scenario.to_data().items() if name not in (*ASIDE, "seed", "replications")}
     return type(scenario).of(Document.from_data({**data, "seed": 0}, scenario.name))

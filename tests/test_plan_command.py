@@ -123,7 +123,7 @@ def test_the_bytes_are_those_of_the_seed(call: Call, steady: Path) -> None:
         (("--growth", "10%"), "--growth"),
         (("--daily", "1,2,3"), "24"),
         (("--confidence", "200%"), "--confidence"),
-        (("--resume",), "goes with -o"),
+        (("--resume",), "goes with"),
         (("--set", "plan=null"), "there is nothing to decide"),
         (("--set", "slo=null"), "needs `slo`"),
     ],
@@ -190,7 +190,7 @@ def test_an_interrupted_plan_goes_on_where_it_stopped(
     done = call(*arguments, "-o", tmp_path / "out")
     assert (done.code, done.out) == (130, "")
     assert "--resume" in done.err
-    assert "go on with --resume" in call(*arguments, "-o", tmp_path / "out").err
+    assert "go on with it by --resume" in call(*arguments, "-o", tmp_path / "out").err
     before, most = len(ran), 10_000
     again = call(*arguments, "-o", tmp_path / "out", "--resume", "--format", "json")
     assert again.code == whole.code

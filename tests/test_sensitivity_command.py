@@ -71,7 +71,7 @@ def test_formats_and_files(call: Call, sum_of: Path, tmp_path: Path, method: str
         1, method, ["response_time_mean", "response_time_p95"],
     )  # fmt: skip
     assert sorted(one.name for one in out.iterdir()) == [
-        "journal.jsonl", "report.md", "scenario.resolved.yaml", "sensitivity.csv", "sensitivity.html", "sensitivity.json",
+        "asked.json", "journal.jsonl", "report.md", "scenario.resolved.yaml", "sensitivity.csv", "sensitivity.html", "sensitivity.json",
     ]  # fmt: skip
     rows = list(csv.DictReader(io.StringIO(call(*given, "--format", "csv").out)))
     measures = {"tornado": "elasticity", "morris": "mu_star", "sobol": "total_order"}
@@ -92,7 +92,7 @@ def test_a_journal_without_an_answer_is_resumed_or_written_anew(call: Call, sum_
     given = ["sensitivity", sum_of, "--factor", "search", *QUIET, "-o", tmp_path / "found"]
     assert call(*given).code == 0
     for one in (tmp_path / "found").iterdir():
-        if one.name != "journal.jsonl":
+        if one.name not in ("asked.json", "journal.jsonl"):
             one.unlink()
     journal = tmp_path / "found" / "journal.jsonl"
     lines = journal.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -341,3 +341,17 @@ def test_a_section_reads_back_what_it_writes() -> None:
     section = "study: {design: sobol, over: {tools.search.latency: {from: 100 ms, to: 1 s, scale: log}, max_steps: [5, 9]}, points: 8}\n"
     scenario = Scenario.from_text(QUEUE + section)
     assert Scenario.from_text(scenario.to_yaml()) == scenario
+
+
+def test_a_utilization_is_paired_like_any_metric(desk: Scenario) -> None:
+    """It has a number of each replication, whose mean is its estimate; a second clerk at the desk halves it, pair by pair."""
+    found = sweep(desk, {"tools.search.concurrency": [2, 4]})
+    name = "utilization.tools.search"
+    for cell in found.cells:
+        assert len(cell.samples[name]) == 4
+        assert min(cell.samples[name]) < cell.estimates[name].value < max(cell.samples[name])
+    ends = extremes(found, name)
+    assert ends is not None
+    assert ends.difference is not None
+    assert ends.difference.difference.n == 4
+    assert ends.difference.ratio.value == pytest.approx(0.5, rel=0.05)

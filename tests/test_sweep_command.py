@@ -25,7 +25,7 @@ from .test_study import MEAN, QUEUE
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ALONE = ("--workers", "1", "--quiet")
-TABLES = ("study.csv", "samples.csv", "study.parquet", "study.json", "report.md", "study.html", "study.plan.json")
+TABLES = ("study.csv", "samples.csv", "study.parquet", "study.json", "report.md", "study.html", "asked.json")
 TWO = ("--over", "tools.search.concurrency=1,2", "--over", f"{MEAN}=200 ms..800 ms:log:3")
 
 
@@ -93,7 +93,7 @@ def test_a_folder_holds_the_tables(call: Call, desk: Path, tmp_path: Path) -> No
     page = (out / "study.html").read_text()
     assert '"showSendToCloud": false' in page
     assert "parcoords" in page
-    assert not (out / "journal.lock").exists()
+    assert not (out / "journal.jsonl.lock").exists()
     again = call("sweep", out / "scenario.desk.yaml", *ALONE, "-o", tmp_path / "again")
     assert again.code == 0
     assert (out / "study.csv").read_bytes() == (tmp_path / "again" / "study.csv").read_bytes()
@@ -128,9 +128,9 @@ def test_going_on_with_another_study_says_what_differs(call: Call, desk: Path, t
     assert call(*base).code == 0
     assert "`seeds` was [11], and is [1, 2]" in call(*base, "--resume", "--seeds", "1,2").err
     assert "`metrics` was [], and is" in call(*base, "--resume", "--metric", "p90").err
-    assert "the scenario desk was another then" in call(*base, "--resume", "--set", "tools.idle.latency=2 s").err
+    assert "`scenarios.desk.tools.idle.latency.constant` was 1 s, and is 2 s" in call(*base, "--resume", "--set", "tools.idle.latency=2 s").err
     other = call(*[word if word != "2" else "3" for word in base], "--resume")
-    assert (other.code, "`replications` was 2, and is 3" in other.err) == (2, True)
+    assert (other.code, "`settings.0.replications` was 2, and is 3" in other.err) == (2, True)
 
 
 def test_a_cell_that_fails_is_told_of(call: Call, desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_an_interrupted_study_says_how_to_go_on_and_does(
         (["--over", "max_steps=1,2", "--over", "max_steps=3"], "is given twice"),
         (["--seeds", "1,x"], "must be whole numbers >= 0"),
         (["--seeds", "1,2", "--metric", "p9x"], "--metric p9x"),
-        (["--resume", "--seeds", "1,2"], "goes on with the study in"),
+        (["--resume", "--seeds", "1,2"], "goes with"),
         (["--seeds", "1,2", "--replications", "0"], "--replications must be"),
     ],
 )
@@ -252,17 +252,17 @@ def test_a_study_that_is_ended_goes_on_to_the_same_bytes(
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        while process.poll() is None and not _lines(out / "journal"):
+        while process.poll() is None and not _lines(out / "journal.jsonl"):
             time.sleep(0.01)
         os.killpg(process.pid, how)
         _, err = process.communicate(timeout=60)
     if how is signal.SIGINT and process.returncode != 0:
         assert process.returncode == 130, err
-        assert re.search(r"interrupted; [1-6] of 6 cells are complete; go on with: coordsim sweep", err)
-    kept = _lines(out / "journal")
+        assert re.search(r"interrupted; [0-6] of 6 cells are complete; go on with: coordsim sweep", err)
+    kept = _lines(out / "journal.jsonl")
     assert kept >= 1
     assert call(*wanted, out, "--resume").code == 0
-    assert _lines(out / "journal") == 6
+    assert _lines(out / "journal.jsonl") == 6
     assert call(*wanted, tmp_path / "whole").code == 0
     assert tables(out) == tables(tmp_path / "whole")
 

@@ -10,7 +10,7 @@ Checked: tests/test_compare.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -37,6 +37,7 @@ from .replicate import Progress, Settings
 from .result import Result
 from .savings import TOLERANCE, Pair, align, by_task, more_is_better, name_in_full, saving, tables
 from .statistics import bonferroni
+from .summarize import cut_warmup
 
 S = TypeVar("S")
 
@@ -131,6 +132,16 @@ def run_plan(
     return found
 
 
+def _unseen(names: Sequence[str], whole: Sequence[Sequence[Result]], seen: Sequence[Sequence[Result]]) -> Iterator[str]:
+    """Yield under which of both a warm-up left no task that was done, though there were some."""
+    for name, runs, views in zip(names, whole, seen, strict=True):
+        if any(run.done.any() for run in runs) and not any(view.done.any() for view in views):
+            yield (
+                f"Every task that was done under {name} came before the warm-up ended, and counts for nothing: try more "
+                "`--tasks`, or a `workload.warmup` of 0 s with `--set`."
+            )
+
+
 _Slot = tuple[str, int]  # ("main" | "alone" | "last" | "point", number)
 _Side = tuple[str, int]  # a key and a seed
 
@@ -145,6 +156,7 @@ class _Collected:
         self.savings: dict[_Slot, Saving] = {}
         self.details: tuple[tuple[Metric, ...], tuple[Part, ...], Part, ByTask | None, tuple[str, ...]] | None = None
         self.starts: list[float] = []
+        self.notes: tuple[str, ...] = ()
         self.each = bonferroni(settings.confidence, max(1, len(plan.points)))
         pairs: dict[_Slot, tuple[str, str]] = {("main", 0): plan.main}
         for number, switch in enumerate(plan.switches or ()):
@@ -177,7 +189,10 @@ class _Collected:
         kind, plan = slot[0], self.plan
         before, after = self.runs[baseline], self.runs[variant]
         same = self.starts if kind in ("alone", "last") else None
-        a, b = align(before, after, self.settings.warmup, same)
+        if plan.same_tasks:
+            a, b = align(before, after, self.settings.warmup, same)
+        else:
+            a, b = (cut_warmup(runs, self.settings.warmup)[1] for runs in (before, after))
         confidence = self.each if kind == "point" else self.settings.confidence
         pair = Pair(a, b, confidence, plan.paired, self.settings.objectives)
         self.savings[slot] = saving(pair, self.metric, plan.tolerance)
@@ -186,6 +201,7 @@ class _Collected:
             doubts = tuple(widest(doubt for run in (*before, *after) for doubt in run.doubts))
             tasks = by_task(pair) if plan.paired and plan.same_tasks else None
             self.details = (*tables(pair, self.metric), tasks, doubts)
+            self.notes = tuple(_unseen(plan.names, (before, after), (a, b)))
 
     def result(self, interrupted: bool = False) -> ComparisonResult | None:
         """Return what was compared; None before the main pair was."""
@@ -214,7 +230,7 @@ class _Collected:
             ablation=self._ablation(),
             region=self._region(),
             doubts=doubts,
-            notes=plan.notes,
+            notes=(*plan.notes, *self.notes),
             interrupted=interrupted,
         )
 

@@ -47,12 +47,12 @@ class _Place:
 
 
 class FileJournal:
-    """A journal in a file, which is made if it is not there; a context that ends with the journal closed.
+    """A journal in a file, which is made if it is not there; a context that ends with the journal closed. `anew` empties it.
 
     Raises JournalError when another process has it open, when it is damaged, and when it cannot be written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, anew: bool = False) -> None:
         self.path = Path(path)
         self._lock = _Lock(self.path.with_name(self.path.name + ".lock"))
         self._found: dict[tuple[object, ...], _Place] = {}
@@ -62,7 +62,7 @@ class FileJournal:
         except OSError as error:
             raise self._failed("written", error) from error
         try:
-            self._file: IO[bytes] = self.path.open("a+b")
+            self._file: IO[bytes] = self.path.open("w+b" if anew else "a+b")
             try:
                 self._read()
             except BaseException:

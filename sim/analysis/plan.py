@@ -7,6 +7,8 @@ load passes at a lower one, and what fails fails at a higher one, unless an obje
 Costs that calls make are known once a configuration has run: until then it is taken for as cheap as the cheapest seen in
 its slice (nothing where none was).
 
+Headroom and frontier go on from what the plan simulated, and may simulate as many tasks as it did, together.
+
 Leaves out: how a configuration is simulated and bounded (`PlanProblem`); headroom and fixes (`plan_margin`); words (`plan_why`).
 Checked: tests/test_plan.py.
 """
@@ -22,12 +24,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .cells import Journal
-from .jobs import Simulate, Workers
+from .jobs import Simulate, Workers, opened
 from .lattice import Search, share
 from .plan_margin import find_fixes, find_headroom
-from .plan_trials import FRONTIER, Invalid, PlanProblem, Record, S, Trials, rejudged, unit
+from .plan_trials import FRONTIER, Invalid, PlanProblem, Record, S, Spent, Trials, rejudged, unit
 from .plan_why import choose, find_broken
-from .planned import Choice, FrontierPoint, Load, PlanResult, Point, Trial
+from .planned import Choice, FrontierPoint, Limit, Load, PlanResult, Point, Trial
 from .replicate import Progress
 from .slo import Objective, parse_metric
 
@@ -36,7 +38,7 @@ __all__ = ["FRONTIER", "PlanProblem", "find_plan"]
 MOST_BOUNDS = (
     400  # configurations that are bounded before anything runs, at a load; the others when the search comes to them
 )
-FRONTIER_TRIALS = 12  # that a point of the frontier may simulate
+BESIDES = 1.0  # tasks for headroom and frontier together, as a share of those of the plan; of headroom half of it
 FALLING = ("throughput", "goodput")  # less load gives less of these
 UNEVEN = 0.05  # relative difference of what calls cost within a slice that is told
 
@@ -75,16 +77,19 @@ def find_plan(
     No number depends on `workers`, nor on what `journal` has. Raises WorkerError when workers keep dying, and
     KeyboardInterrupt as it comes: what was looked at by then is in the journal.
     """
-    plan = _begin(Trials(simulate, problem, workers, journal, progress))
-    for at in _order(len(plan.loads)):
-        _solve(plan, at)
-    tasks, looked = plan.trials.tasks, plan.trials.all
-    choices = {load.factor: _choice(plan, at, load) for at, load in enumerate(plan.loads)}
-    top = choices[plan.loads[-1].factor]
-    frontier = tuple(_frontier(plan, top))
-    trials = plan.trials.all
-    passed = top.trial if top.verdict == "pass" else None
-    headroom = find_headroom(plan.trials, passed) if passed is not None and problem.headroom else ()
+    with opened(workers) as crew:
+        plan = _begin(Trials(simulate, problem, crew, journal, progress))
+        for at in _order(len(plan.loads)):
+            _solve(plan, at)
+        choices = {load.factor: _choice(plan, at, load) for at, load in enumerate(plan.loads)}
+        tasks, looked = plan.trials.tasks, plan.trials.all
+        top = choices[plan.loads[-1].factor]
+        headroom: tuple[Limit, ...] = ()
+        if problem.headroom and top.verdict == "pass" and top.trial is not None:
+            plan.trials.most = (1 + BESIDES / 2) * tasks
+            headroom = find_headroom(plan.trials, top.trial)
+        frontier = tuple(_frontier(plan, top, (1 + BESIDES) * tasks))
+    besides = tuple(_besides(plan, looked))
     excluded = sum(search.excluded for search in plan.searches)
     invalid = sum(search.count("invalid") for search in plan.searches)
     cells = math.prod(problem.sizes) * len(plan.loads)
@@ -95,8 +100,9 @@ def find_plan(
         variables=problem.variables,
         objectives=problem.objectives,
         choices=tuple(replace(choices[load.factor], load=load) for load in problem.loads),
-        trials=trials,
+        trials=looked,
         frontier=frontier,
+        frontier_trials=besides,
         headroom=headroom,
         fixes=() if top.trial is None else find_fixes(plan.trials, top.trial),
         configurations=math.prod(problem.sizes),
@@ -106,7 +112,7 @@ def find_plan(
         beyond=plan.trials.tasks - tasks,
         grid_tasks=_grid_tasks(plan, looked),
         grid_replications=problem.grid_replications,
-        broken=tuple(find_broken(problem, trials, plan.shares)),
+        broken=tuple(find_broken(problem, plan.trials.all, plan.shares)),
         doubts=tuple(dict.fromkeys(_doubts(plan, choices.values()))),
     )
 
@@ -128,8 +134,8 @@ def _begin(trials: Trials[S]) -> _Plan[S]:
         _bound_all(plan, at)
     for at, search in enumerate(plan.searches):
         search.excluded = search.count("fail")
-        possible = search.count("open") + (search.excluded if problem.frontier and at == len(loads) - 1 else 0)
-        trials.possible += possible
+        # By other thresholds, for the frontier, more may be possible; asked for or not, so that it changes no verdict.
+        trials.possible += search.count("open") + (search.excluded if at == len(loads) - 1 else 0)
     return plan
 
 
@@ -210,16 +216,19 @@ def _choice(plan: _Plan[S], at: int, load: Load) -> Choice:
     search = plan.searches[at]
     undecided = [plan.trials.find(point, load) for point in search.undecided]
     best = None if search.best is None else plan.trials.find(search.best, load)
-    return choose(plan.trials, load, best, [one for one in undecided if one is not None])
+    known = [one for one in undecided if one is not None]
+    return choose(plan.trials, load, best, known, len(undecided) - len(known))
 
 
 def _grid_tasks(plan: _Plan[S], looked: Sequence[Trial]) -> int:
-    """Return the tasks of the whole grid: those of a replication are as many as were simulated at a load, or in proportion."""
+    """Return the tasks of the whole grid: those of a replication are as many as were simulated at a load, or are expected, or in proportion."""
     mean: dict[float, float] = {}
     for load in plan.loads:
         seen = [one for one in looked if one.load.factor == load.factor and one.replications]
         if seen:
             mean[load.factor] = sum(one.tasks for one in seen) / sum(one.replications for one in seen)
+        elif plan.problem.expected is not None and (told := plan.problem.expected(load)) is not None:
+            mean[load.factor] = told
     if not mean:
         return 0
     known = [
@@ -235,6 +244,9 @@ def _doubts(plan: _Plan[S], choices: Iterable[Choice]) -> Iterator[str]:
     for point, reason in plan.trials.invalid.items():
         told = ", ".join(f"{one.path}={one.values[at]}" for one, at in zip(plan.problem.variables, point, strict=True))
         yield f"{told} cannot be, and was left out: {reason}"
+    free = all(cost == 0 for one in plan.problem.variables for cost in one.costs)
+    if free and all(one.usage == 0 for one in plan.trials.all):
+        yield "nothing that is decided has a price, so that cost decides nothing: of all that meet the objectives any is the cheapest"
     if any(not search.is_bounded for search in plan.searches):
         yield f"only {MOST_BOUNDS} configurations were bounded beforehand; others that bounds exclude are counted as pruned"
     used: dict[tuple[float, int], list[float]] = {}
@@ -257,25 +269,35 @@ def _doubts(plan: _Plan[S], choices: Iterable[Choice]) -> Iterator[str]:
 # Beyond the answer
 
 
-def _frontier(plan: _Plan[S], top: Choice) -> Iterator[FrontierPoint]:
-    """Yield the cheapest configuration for each strictness of the objectives on time, at the greatest load, the strictest first."""
+def _frontier(plan: _Plan[S], top: Choice, most: float) -> Iterator[FrontierPoint]:
+    """Yield the cheapest configuration for each strictness of the objectives on time, at the greatest load, the strictest first.
+
+    The budget, up to `most` tasks in all, goes to the thresholds nearest to the plan's first, and is shared evenly by those that are left.
+    """
     wanted = plan.problem.objectives
     if not plan.problem.frontier or not any(_is_time(one) for one in wanted):
         return
-    for strictness in sorted({*plan.problem.frontier, 1.0}):
+    found = {1.0: FrontierPoint(1.0, wanted, top.trial if top.verdict == "pass" else None)}
+    others = sorted({*plan.problem.frontier} - {1.0}, key=lambda one: (abs(math.log(one)), one))
+    for number, strictness in enumerate(others):
+        plan.trials.most = plan.trials.tasks + (most - plan.trials.tasks) / (len(others) - number)
         by = tuple(replace(one, threshold=one.threshold * strictness) if _is_time(one) else one for one in wanted)
-        if strictness == 1:
-            yield FrontierPoint(1.0, wanted, top.trial if top.verdict == "pass" else None)
-        else:
-            yield FrontierPoint(strictness, by, _cheapest(plan, by))
+        found[strictness] = FrontierPoint(strictness, by, *_cheapest(plan, by))
+    for strictness in sorted(found):
+        # What was simulated since for other thresholds tells more.
+        one = found[strictness]
+        yield one if strictness == 1 else replace(one, trial=_cheapest_seen(plan, one.objectives) or one.trial)
 
 
 def _is_time(one: Objective) -> bool:
     return one.sense == "<=" and unit(one.metric) == "s"
 
 
-def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial | None:
-    """Return the cheapest configuration by other thresholds, judged by what was simulated as far as that goes; None if none."""
+def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> tuple[Trial | None, bool]:
+    """Return the cheapest configuration by other thresholds (None if none), and whether the budget ended the search for it.
+
+    Judged by what was simulated as far as that goes.
+    """
     load, trials, problem = plan.loads[-1], plan.trials, plan.problem
     search = plan.searches[-1].fresh()
     search.screens = True  # stricter objectives may be beyond all that capacity can do
@@ -284,29 +306,49 @@ def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial | None
             continue
         # What these thresholds leave open may still be decided by more replications.
         verdict = record.verdict(objectives)
-        if verdict != "inconclusive" or _spent(problem, record):
+        if verdict != "inconclusive" or _is_over(problem, record):
             search.learn(record.trial.point, verdict, record.trial.cost)
-    left = FRONTIER_TRIALS
     while (point := search.next() or search.best) is not None:
         found = trials.find(point, load)
         if found is not None and found.verdict(objectives) == "pass":
-            return replace(found.trial, verdict="pass", judged=rejudged(found.trial.judged, objectives))
-        if not left:
-            told = ", ".join(f"{one.metric} {one.sense} {one.threshold:.4g}" for one in objectives)
-            plan.doubts.append(f"the frontier at {told} was given up after {FRONTIER_TRIALS} configurations")
-            return None
+            return _rejudged(found, objectives), False
         try:
             if trials.excludes(point, load, objectives):
                 search.learn(point, "fail", seen=False)
                 continue
-            left -= 1
             record = trials.judge(point, load, objectives)
+        except Spent:
+            return _cheapest_seen(plan, objectives), True
         except Invalid:
             search.learn(point, "invalid", seen=False)
             continue
         search.learn(point, record.verdict(objectives), record.trial.cost)
-    return None
+    return None, False
 
 
-def _spent(problem: PlanProblem[S], record: Record) -> bool:
+def _cheapest_seen(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial | None:
+    """Return the cheapest configuration that was simulated and meets other thresholds; None if none."""
+    load = plan.loads[-1]
+    met = [
+        one
+        for one in plan.trials.records.values()
+        if one.trial.load.factor == load.factor and one.summary is not None and one.verdict(objectives) == "pass"
+    ]
+    return _rejudged(min(met, key=lambda one: one.trial.cost), objectives) if met else None
+
+
+def _rejudged(record: Record, objectives: tuple[Objective, ...]) -> Trial:
+    return replace(record.trial, verdict="pass", judged=rejudged(record.trial.judged, objectives))
+
+
+def _is_over(problem: PlanProblem[S], record: Record) -> bool:
     return record.trial.replications >= problem.settings.max_replications
+
+
+def _besides(plan: _Plan[S], looked: Sequence[Trial]) -> Iterator[Trial]:
+    """Yield the trials that came, or went on, after those that were looked at for the choices, with the tasks that took."""
+    before = {(one.point, one.load.factor): one for one in looked}
+    for one in plan.trials.all:
+        known = before.get((one.point, one.load.factor))
+        if one.replications and (known is None or known.replications < one.replications):
+            yield replace(one, tasks=one.tasks - (0 if known is None else known.tasks))

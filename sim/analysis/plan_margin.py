@@ -1,8 +1,9 @@
 """How much more load a plan's configuration takes, what ends first, and what to buy next.
 
 Where a resource saturates and what limits after each fix come from the traffic equations. Where an objective breaks is simulated, by
-bisection over the factor of the load, to 5 %; these trials have the interval's confidence of the plan, but are not in its stated
-confidence.
+bisection over the factor of the load, to 5 %, or as near as the budget lets it: with as many replications at a load as the
+configuration took to be chosen at most, judged by intervals with the plan's confidence each for itself, which are no part of what the
+plan states to hold at once.
 
 Leaves out: load that is not more of the same.
 Checked: tests/test_plan.py.
@@ -15,14 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
-from .plan_trials import Invalid, PlanProblem, S, Trials
+from .plan_trials import Invalid, PlanProblem, S, Spent, Trials, rejudged
 from .planned import Fix, Limit, Load, Point, QueueingBound, ResourceLoad, Trial
+from .replicate import LEAST
+from .result import Result
 from .slo import Verdict
 
 CLOSE = 1.05  # a ratio of factors that is near enough
 FARTHEST = 8.0  # times the planned load, where no resource saturates before
-STEPS = 10  # loads that are simulated at most
-LOOKS = 20  # replications that each may take, or as many as the configuration took to be chosen
+LOOKS = 2 * LEAST  # replications at a load at most, or as many as the configuration took to be chosen
 MOST_FIXES = 5
 
 
@@ -49,41 +51,55 @@ class _Headroom(Generic[S]):
 
     def limit(self, place: int) -> Limit:
         """Return where an objective breaks: between the greatest factor at which it holds and the least at which it does not."""
-        held = self._bisect(place, 1.0, self.most, ("pass",))
-        self._bisect(place, held, self.most, ("pass", "inconclusive"))  # for the least load at which it breaks
-        high = min((at for at, all_ in self.seen.items() if all_[place] == "fail"), default=math.inf)
-        low = max([1.0, *(at for at, all_ in self.seen.items() if all_[place] == "pass" and at < high)])
+        while (factor := self._next(place)) is not None and self.at(factor) is not None:
+            pass
+        low, high, _ = self._bracket(place)
         factor = math.sqrt(low * high) if math.isfinite(high) else math.inf
         metric = self.trials.problem.objectives[place].metric
-        return Limit("objective", metric, factor, low, high, "simulation")
+        return Limit("objective", metric, factor, low, high, "simulation", self._next(place) is not None)
 
-    def _bisect(self, place: int, low: float, high: float, kept: tuple[Verdict, ...]) -> float:
-        """Return the greatest factor, to `CLOSE`, at which the verdict is one of those `kept`; at `low` it is."""
-        while high / low > CLOSE:
-            middle = math.sqrt(low * high)
-            if self.at(middle)[place] in kept:
-                low = middle
-            else:
-                high = middle
-        return low
+    def _bracket(self, place: int) -> tuple[float, float, list[float]]:
+        """Return the greatest factor at which an objective holds, the least at which it breaks, and those between, which are open."""
+        high = min((at for at, all_ in self.seen.items() if all_[place] == "fail"), default=math.inf)
+        low = max([1.0, *(at for at, all_ in self.seen.items() if all_[place] == "pass" and at < high)])
+        return low, high, sorted(at for at in self.seen if low < at < high)
 
-    def at(self, factor: float) -> tuple[Verdict, ...]:
-        """Return the verdicts at a factor, simulated once."""
+    def _next(self, place: int) -> float | None:
+        """Return the factor to look at next: the middle of the wider gap below and above what is open; None where both are close."""
+        low, high, between = self._bracket(place)
+        ends = [low, *between[:1], *between[-1:], min(high, self.most)]
+        gaps = [(ends[0], ends[1]), (ends[-2], ends[-1])]
+        wide = [gap for gap in gaps if gap[1] / gap[0] > CLOSE]
+        if not wide:
+            return None
+        # Of two that are as wide the upper: a run that is overloaded tells sooner.
+        least, most = max(wide, key=lambda gap: (gap[1] / gap[0], gap[0]))
+        return math.sqrt(least * most)
+
+    def at(self, factor: float) -> tuple[Verdict, ...] | None:
+        """Return the verdicts at a factor, simulated once; None where the budget does not let it."""
         if factor in self.seen:
             return self.seen[factor]
         load = self.chosen.load
         more = Load(f"{load.label} x {factor:.3g}", load.factor * factor, load.hours)
-        none: tuple[Verdict, ...] = tuple("inconclusive" for _ in self.trials.problem.objectives)
-        if len(self.seen) >= STEPS:
-            return none
+        problem, results, tasks = self.trials.problem, list[Result](), 0
+        found: tuple[Verdict, ...] = tuple("inconclusive" for _ in problem.objectives)
         try:
-            trial = self.trials.judge(
-                self.chosen.point, more, most=max(LOOKS, self.chosen.replications), each=True
-            ).trial
-            self.seen[factor] = tuple(one.verdict for one in trial.judged)
+            for count in problem.looks:
+                if tasks and count > max(LOOKS, self.chosen.replications):
+                    break
+                summary = self.trials.look(self.chosen.point, more, count, results, tasks, problem.confidence)
+                tasks = summary.tasks.arrived
+                found = tuple(one.verdict for one in rejudged(summary.objectives, problem.objectives))
+                if "inconclusive" not in found:
+                    break
         except Invalid:
-            self.seen[factor] = none
-        return self.seen[factor]
+            pass
+        except Spent:
+            if not tasks:
+                return None
+        self.seen[factor] = found
+        return found
 
 
 def find_fixes(trials: Trials[S], start: Trial) -> tuple[Fix, ...]:

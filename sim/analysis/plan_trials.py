@@ -7,9 +7,11 @@ intervals of all looks hold at once with the stated confidence. Then no verdict 
 whatever order, and whatever thresholds they were judged by (so the frontier is covered too). The split is fixed beforehand: trials
 share their draws, so levels by order of trial, as in alpha spending, would depend on what they judge.
 
+Results of trials at the greatest load are kept, the last `KEPT` tasks of them, so that the frontier can go on where a trial ended; where
+they were let go, its replications run again, and count again.
+
 Leaves out: that a quantile of a short run is biased, and its spread over replications not quite normal (intervals are of the expected
-number of a run as long as these, not of an endless one). Results of a trial are let go when it is decided: to go on later, its
-replications run again, and count again.
+number of a run as long as these, not of an endless one).
 Checked: tests/test_plan.py, by the share of wrong choices among many plans.
 Source: Bonferroni's inequality, Law, Simulation Modeling and Analysis, 5th ed., 9.7; looks at accumulating data as in Jennison and
 Turnbull, Group Sequential Methods (2000), ch. 2, split evenly.
@@ -26,7 +28,7 @@ from typing import Generic, TypeVar
 from ..engine.errors import CoordsimError, ScenarioError
 from ..engine.ledger import CATEGORIES
 from .cells import Cell, Journal, Outcome
-from .jobs import Simulate, WorkerError, Workers, run_jobs
+from .jobs import Crew, Simulate, WorkerError, Workers, run_jobs
 from .planned import Load, Point, QueueingBound, Trial, Variable
 from .replicate import LEAST, Progress, Settings
 from .result import Result
@@ -36,6 +38,7 @@ from .summary import Judged, Summary, unit_of
 S = TypeVar("S")
 
 FRONTIER = (0.5, 0.75, 1.5, 2.0)
+KEPT = 250_000  # tasks whose results are kept: some 500 bytes each
 
 
 def metered(summary: Summary, load: Load) -> float:  # noqa: ARG001  # one `usage` of many: others need the load
@@ -53,7 +56,8 @@ class PlanProblem(Generic[S]):
     `variant(point, load)` returns what `simulate` takes as its scenario (as text it says all of it), and `bound(point, load)`
     what queueing theory says of it by `objectives`; both may raise ScenarioError where values do not go together. `bound_by` is
     `bound` by other thresholds of the same metrics, for the frontier; without it, only what is saturated stays excluded there.
-    `usage(summary, load)` is what calls cost ($ an hour). `confidence` is that of the plan as a whole. Of `settings`, `warmup`
+    `usage(summary, load)` is what calls cost ($ an hour), and `expected(load)` about how many tasks a replication has, where that is
+    known beforehand. `confidence` is that of the plan as a whole. Of `settings`, `warmup`
     and `max_replications` count, and `replications` are those of each configuration in the grid that the search is compared with
     ('auto': 10). `frontier` are the factors of the objectives on time to plan for besides, at the greatest load (none: empty);
     `headroom` tells whether to look for the load at which objectives break.
@@ -69,6 +73,7 @@ class PlanProblem(Generic[S]):
     bound: Callable[[Point, Load], QueueingBound]
     bound_by: Callable[[Point, Load, tuple[Objective, ...]], QueueingBound] | None = None
     usage: Callable[[Summary, Load], float] = metered
+    expected: Callable[[Load], float | None] | None = None
     confidence: float = 0.95
     first_round: int = LEAST
     frontier: tuple[float, ...] = FRONTIER
@@ -126,6 +131,10 @@ class Invalid(Exception):
     """A configuration that cannot be: its values do not go together, or its runs fail. Says why."""
 
 
+class Spent(Exception):
+    """The next look would take more tasks than there are left to simulate."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What was seen of a configuration at a load: the trial, and the summary of its last look (None: nothing simulated)."""
@@ -136,12 +145,6 @@ class Record:
     def verdict(self, objectives: Sequence[Objective]) -> Verdict:
         """Return the verdict by other thresholds of the same metrics."""
         return overall(one.verdict for one in rejudged(self.trial.judged, objectives))
-
-    def is_settled(self, objectives: Sequence[Objective], each: bool) -> bool:
-        """Return whether the verdict is known, on all objectives together or on each of them."""
-        if each:
-            return all(one.verdict != "inconclusive" for one in rejudged(self.trial.judged, objectives))
-        return self.verdict(objectives) != "inconclusive"
 
 
 def rejudged(judged: Sequence[Judged], objectives: Sequence[Objective]) -> tuple[Judged, ...]:
@@ -154,18 +157,25 @@ def rejudged(judged: Sequence[Judged], objectives: Sequence[Objective]) -> tuple
 
 @dataclass
 class Trials(Generic[S]):
-    """Runs trials and remembers them. `tasks` were simulated so far; `possible` is how many trials there may be at most."""
+    """Runs trials and remembers them.
+
+    `tasks` were simulated so far, and may be up to `most` (what is told of beforehand: a replication may have more than was
+    expected); `possible` is how many trials there may be at most.
+    """
 
     simulate: Simulate[S]
     problem: PlanProblem[S]
-    workers: int | Workers = 1
+    workers: int | Workers | Crew = 1
     journal: Journal | None = None
     progress: Callable[[Progress], None] | None = None
     possible: int = 0
     tasks: int = 0
+    most: float = math.inf
     records: dict[tuple[Point, float], Record] = field(default_factory=dict)
     invalid: dict[Point, str] = field(default_factory=dict)
     done: int = 0
+    _held: dict[tuple[Point, float], int] = field(default_factory=dict)  # tasks of trials that can go on where they ended
+    _results: dict[tuple[Point, float], list[Result]] = field(default_factory=dict)  # of these, what no journal had
 
     def bound(self, point: Point, load: Load) -> QueueingBound:
         """Return what queueing theory says. Raises Invalid."""
@@ -205,44 +215,68 @@ class Trials(Generic[S]):
         found = self.records.get((point, load.factor))
         return None if found is None or found.summary is None else found
 
-    def judge(
-        self,
-        point: Point,
-        load: Load,
-        objectives: tuple[Objective, ...] | None = None,
-        *,
-        most: int | None = None,
-        each: bool = False,
-    ) -> Record:
-        """Simulate a configuration until its verdict by `objectives` (or `each` of theirs) is known, or to the last look.
+    def judge(self, point: Point, load: Load, objectives: tuple[Objective, ...] | None = None) -> Record:
+        """Simulate a configuration until its verdict by `objectives` is known, or to the last look.
 
-        That is of `most` replications at most. The record keeps the verdict by the problem's objectives. Raises Invalid.
+        The record keeps the verdict by the problem's objectives. Raises Invalid, and Spent before a look that is too much.
         """
         wanted = self.problem.objectives if objectives is None else objectives
         record = self.find(point, load)
-        begun = 0 if record is None else record.trial.replications
-        if record is not None and record.is_settled(wanted, each):
+        if record is not None and record.verdict(wanted) != "inconclusive":
             return record
         bound = self.bound(point, load) if record is None else record.trial.bound
+        at = (point, load.factor)
+        begun = 0 if record is None else record.trial.replications
         spent = 0 if record is None else record.trial.tasks
-        results: list[Result] = []
-        seen = 0
+        seen, results = self._held.pop(at, 0), self._results.pop(at, [])
+        confidence = self.problem.level(self.possible)
         for count in self.problem.looks:
-            if count <= begun or (most is not None and count > most):
+            if count <= begun:
                 continue
-            summary = self._look(point, load, count, results)
+            try:
+                summary = self.look(point, load, count, results, seen, confidence)
+            except Spent:
+                self._keep(at, seen, results)
+                raise
             spent, seen = spent + summary.tasks.arrived - seen, summary.tasks.arrived
-            record = self._record(point, load, bound, summary, spent)
-            if record.is_settled(wanted, each):
+            record = self.records[at] = self._record(point, load, bound, summary, spent)
+            if record.verdict(wanted) != "inconclusive":
                 break
+        self._keep(at, seen, results)
         assert record is not None
-        before = self.records.get((point, load.factor))
-        self.tasks += record.trial.tasks - (0 if before is None else before.trial.tasks)
-        self.records[point, load.factor] = record
         return record
 
-    def _look(self, point: Point, load: Load, count: int, results: list[Result]) -> Summary:
-        """Return the summary of the first `count` replications; those not in `results` run, unless the journal has the look."""
+    def _keep(self, at: tuple[Point, float], tasks: int, results: list[Result]) -> None:
+        """Keep the results of a trial at the greatest load, and let the oldest go."""
+        if tasks and at[1] == max(load.factor for load in self.problem.loads):
+            self._held[at], self._results[at] = tasks, results
+        while sum(self._held.values()) > KEPT:
+            oldest = next(iter(self._held))
+            del self._held[oldest], self._results[oldest]
+
+    def look(
+        self, point: Point, load: Load, count: int, results: list[Result], seen: int, confidence: float
+    ) -> Summary:
+        """Return the summary of the first `count` replications; those not in `results` run, unless the journal has the look.
+
+        `seen` tasks of it count already. Raises Invalid, and Spent where the others are too many.
+        """
+        expected = self._tasks_of(load)
+        if self.tasks + (0.0 if expected is None else count * expected - seen) > self.most:
+            raise Spent
+        summary = self._looked(point, load, count, results, confidence)
+        self.tasks += summary.tasks.arrived - seen
+        return summary
+
+    def _tasks_of(self, load: Load) -> float | None:
+        """Return about how many tasks a replication at a load has, from those that ran; None where nothing is known."""
+        if self.problem.expected is not None and (told := self.problem.expected(load)) is not None:
+            return told
+        seen = [one.summary.tasks.arrived / one.summary.replications / one.trial.load.factor
+                for one in self.records.values() if one.summary is not None]  # fmt: skip
+        return load.factor * math.fsum(seen) / len(seen) if seen else None
+
+    def _looked(self, point: Point, load: Load, count: int, results: list[Result], confidence: float) -> Summary:
         try:
             key = self.problem.variant(point, load)
         except ScenarioError as error:
@@ -252,7 +286,7 @@ class Trials(Generic[S]):
             replications=count,
             precision=None,
             objectives=self.problem.objectives,
-            confidence=self.problem.level(self.possible),
+            confidence=confidence,
         )
         cell = Cell(str(key), key, self.problem.seed)
         found = None if self.journal is None else self.journal.find(cell, settings)

@@ -12,35 +12,73 @@ from itertools import permutations
 
 import numpy as np
 
-from .plan_trials import PlanProblem, Record, S, Trials, unit
-from .planned import Choice, Load, Miss, Trial, Variable
+from .plan_trials import Invalid, PlanProblem, Record, S, Trials, unit
+from .planned import Choice, Load, Miss, Point, QueueingBound, Trial, Variable
 from .slo import Objective, full_name
 from .statistics import Estimate, replications_needed
 from .summary import Judged, Summary
 
+EQUAL = 0.01  # misses that differ by less, as a share of the threshold, are equal: then the cheaper configuration is the nearer
 BUSY = 0.8  # a utilization from which on waiting makes up much of the time: twice the service, at one server
 
 OF_MEAN = ("response_time_mean", "response_time_max")  # what a bound on the mean also bounds
 
 
-def choose(trials: Trials[S], load: Load, best: Record | None, undecided: Sequence[Record]) -> Choice:
-    """Return the answer at a load: the best, else what may pass, else the nearest."""
+def choose(trials: Trials[S], load: Load, best: Record | None, undecided: Sequence[Record], unseen: int) -> Choice:
+    """Return the answer at a load: the best, else what may pass, else the nearest.
+
+    `undecided` were simulated and may pass too; `unseen` more between these were not.
+    """
     cheaper = tuple(one.trial for one in undecided)
     if best is not None:
-        return Choice(load, "pass", best.trial, (), _of_pass(trials, best, cheaper), cheaper)
+        return Choice(load, "pass", best.trial, (), _of_pass(trials, best, cheaper, unseen), cheaper, unseen)
     if undecided:
         nearest = min(undecided, key=_score)
-        return Choice(load, "inconclusive", nearest.trial, (), _of_doubt(nearest), cheaper)
+        return Choice(load, "inconclusive", nearest.trial, (), _of_doubt(nearest), cheaper, unseen)
     failed = [one for one in trials.records.values() if one.trial.load.factor == load.factor]
     if not failed:
         return Choice(
             load, "fail", None, (), "no configuration can be: " + "; ".join([*trials.invalid.values()][:1]), ()
         )
     # What was simulated says more than what a bound excludes, and misses less.
-    simulated = _greatest(trials.problem, [one for one in failed if one.summary is not None])
-    failed = _greatest(trials.problem, failed)
-    nearest = min(simulated, key=_score) if simulated else min(failed, key=_excluded_score)
+    simulated = [one for one in failed if one.summary is not None]
+    nearest = _nearest(trials.problem, simulated) if simulated else _nearest_excluded(trials, load, failed)
     return Choice(load, "fail", nearest.trial, misses(trials.problem, nearest), _of_fail(trials.problem, nearest), ())
+
+
+def _nearest(problem: PlanProblem[S], records: Sequence[Record]) -> Record:
+    """Return the cheapest of those that miss by no more than the best with most capacity."""
+    least = min(_score(one)[0] for one in _greatest(problem, records))
+    near = [one for one in records if _score(one)[0] <= least + EQUAL]
+    return min(near, key=lambda one: (one.trial.cost, _score(one)[0]))
+
+
+def _nearest_excluded(trials: Trials[S], load: Load, records: Sequence[Record]) -> Record:
+    """Return what bounds say is nearest, with as little capacity as is as near: bounds are exact, and cost no simulation."""
+    point = min(records, key=_excluded_score).trial.point
+    for axis in sorted(range(len(point)), key=lambda one: -_steepest(trials.problem.variables[one])):
+        low, high = (0 if trials.problem.variables[axis].monotone else point[axis]), point[axis]
+        while low < high:
+            middle = (low + high) // 2
+            lower = (*point[:axis], middle, *point[axis + 1 :])
+            if _is_as_near(trials, load, lower, point):
+                high, point = middle, lower
+            else:
+                low = middle + 1
+    trials.exclude(point, load)
+    return trials.records[point, load.factor]
+
+
+def _steepest(one: Variable) -> float:
+    return max(one.costs) - min(one.costs)
+
+
+def _is_as_near(trials: Trials[S], load: Load, lower: Point, point: Point) -> bool:
+    try:
+        found, known = trials.bound(lower, load), trials.bound(point, load)
+    except Invalid:
+        return False
+    return bool(found.excludes) and _distance(found) <= _distance(known)
 
 
 def _greatest(problem: PlanProblem[S], records: Sequence[Record]) -> list[Record]:
@@ -85,14 +123,19 @@ def _score(record: Record) -> tuple[float, float]:
 
 def _excluded_score(record: Record) -> tuple[float, float, float]:
     bound = record.trial.bound
-    return -min((one.saturates_at for one in bound.resources), default=math.inf), bound.response, record.trial.cost
+    return *_distance(bound), record.trial.cost
+
+
+def _distance(bound: QueueingBound) -> tuple[float, float]:
+    """Return how far bounds say that a configuration is: by load first, then by the response time."""
+    return -min((one.saturates_at for one in bound.resources), default=math.inf), bound.response
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In words
 
 
-def _of_pass(trials: Trials[S], best: Record, undecided: Sequence[Trial]) -> str:
+def _of_pass(trials: Trials[S], best: Record, undecided: Sequence[Trial], unseen: int) -> str:
     cost, factor = best.trial.cost, best.trial.load.factor
     cheaper = [
         one.trial for one in trials.records.values() if one.trial.load.factor == factor and one.trial.cost < cost
@@ -101,13 +144,23 @@ def _of_pass(trials: Trials[S], best: Record, undecided: Sequence[Trial]) -> str
     failed = sum(1 for one in cheaper if one.replications and one.verdict == "fail")
     parts = [f"{excluded} by queueing bounds"] * bool(excluded) + [f"{failed} by simulation"] * bool(failed)
     told = " and ".join(parts)
-    if undecided:
-        count = len(undecided)
-        also = f"; all other cheaper ones miss an objective ({told})" if told else ""
-        return f"{count} cheaper configuration{'s' if count > 1 else ''} may meet them too{also}"
-    if not told:
+    cheapest = math.fsum(min(one.costs) for one in trials.problem.variables)
+    if not told and not undecided and cheapest >= trials.problem.fixed_cost(best.trial.point):
         return "no configuration is cheaper"
-    return f"every cheaper configuration misses an objective: {told}, the others by having no more capacity than one of these"
+    many = len({one.factor for one in trials.problem.loads}) > 1
+    if undecided:
+        count = len(undecided) + unseen
+        may = f"{count} cheaper configuration{'s' if count > 1 else ''} may meet them too"
+        may += f" ({unseen} of them lie between two of these, and were not simulated)" if unseen else ""
+        return f"{may}; the other cheaper ones miss an objective{_by(told, many)}"
+    return f"every cheaper configuration misses an objective{_by(told, many)}"
+
+
+def _by(told: str, many: bool) -> str:
+    """Return how it is known that the others miss, at one load or at `many`."""
+    if not told:
+        return ", or one with no less capacity does at a lower load" if many else ""
+    return f": {told}, the others by having no more capacity than one {'that misses at this load or a lower one' if many else 'of these'}"
 
 
 def _of_fail(problem: PlanProblem[S], record: Record) -> str:
@@ -117,13 +170,7 @@ def _of_fail(problem: PlanProblem[S], record: Record) -> str:
         return f"queueing bounds exclude every configuration; of the nearest, {trial.bound.excludes}" + (
             f"; {alone}" if alone else ""
         )
-    parts = [_alone(problem.objectives, trial) or _limiting(problem.variables, trial) or _largest(record.summary)]
-    return "; ".join(filter(None, (*(_missed(one) for one in trial.judged if one.verdict == "fail"), *parts)))
-
-
-def _missed(one: Judged) -> str:
-    side = "above" if one.sense == "<=" else "below"
-    return f"{one.metric} is {_estimate(one)}, {100 * abs(miss(one)):.3g} % {side} {_number(one.metric, one.threshold)}"
+    return _alone(problem.objectives, trial) or _limiting(problem.variables, trial) or _largest(record.summary)
 
 
 def _alone(objectives: Sequence[Objective], trial: Trial) -> str:

@@ -100,7 +100,7 @@ class Limit:
     """Where more load ends: the factor of the planned load at which a resource saturates or an objective breaks.
 
     `low` and `high` bracket it: the greatest factor seen to hold, and the least seen to break (infinite where none was). `source` is
-    `bound` (traffic equations) or `simulation`.
+    `bound` (traffic equations) or `simulation`. `ended`: the bracket is wider than it was to be, for want of budget.
     """
 
     kind: Literal["resource", "objective"]
@@ -109,6 +109,7 @@ class Limit:
     low: float
     high: float
     source: Literal["bound", "simulation"]
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +126,15 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class FrontierPoint:
-    """The cheapest configuration for objectives on time made `strictness` times as long; None where none was found."""
+    """The cheapest configuration for objectives on time made `strictness` times as long; None where none was found.
+
+    `ended`: the budget ended the search, so `trial` is the cheapest seen to meet them, and something cheaper may.
+    """
 
     strictness: float
     objectives: tuple[Objective, ...]
     trial: Trial | None
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class Choice:
 
     `pass`: `trial` is the cheapest that meets every objective with the stated confidence. `fail`: nothing does; `trial` is the
     nearest, `misses` by how much, `why` in words. `inconclusive`: nothing was shown to, but something may. `undecided` are cheaper
-    configurations that may meet them too.
+    configurations that were simulated and may meet them too; `unseen` more between these were not.
     """
 
     load: Load
@@ -147,14 +152,16 @@ class Choice:
     misses: tuple[Miss, ...]
     why: str
     undecided: tuple[Trial, ...]
+    unseen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
     """A capacity plan.
 
-    `trials` are all configurations that were looked at, in order. `tasks` were simulated for the choices, and `beyond` these for the
-    frontier and headroom; `grid_tasks` would be for the choices, by simulating every configuration at every load with
+    `trials` are all configurations that were looked at for the choices, in order, as they were decided; `frontier_trials` those
+    looked at, or gone on with, for the frontier, of which `tasks` are what that took besides. `tasks` were simulated for the choices,
+    and `beyond` these for the frontier and headroom, which take no more than the choices did; `grid_tasks` would be for the choices, by simulating every configuration at every load with
     `grid_replications` each. `excluded` configurations fell to bounds alone, `pruned` to monotony or cost, both counted once for each
     load of another factor; the others were simulated, or cannot be (`doubts`). `broken` are pairs in which more capacity did worse, which the search takes for impossible.
     """
@@ -178,6 +185,7 @@ class PlanResult:
     broken: tuple[tuple[Trial, Trial], ...]
     doubts: tuple[str, ...]
     beyond: int = 0
+    frontier_trials: tuple[Trial, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

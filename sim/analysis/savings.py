@@ -104,7 +104,10 @@ def _measured(runs: Sequence[Result], by: Estimator, name: str, objectives: Sequ
 def align(
     baseline: Sequence[Result], variant: Sequence[Result], warmup: Cut, starts: Sequence[float] | None = None
 ) -> tuple[list[Result], list[Result]]:
-    """Return views of both that begin at one time in each replication: the later end of warm-up, or `starts` (s)."""
+    """Return views of both that begin at one time in each replication: the later end of warm-up, or `starts` (s).
+
+    They are of the same tasks; where those differ, one time means nothing, and each has its own warm-up (`cut_warmup`).
+    """
     if starts is None:
         cuts = zip(cut_warmup(baseline, warmup)[1], cut_warmup(variant, warmup)[1], strict=True)
         starts = [max(one.start, other.start) for one, other in cuts]

@@ -3,7 +3,7 @@
 All cells of one seed meet the same draws (common random numbers), replication by replication, so that differences between them are
 known better than either.
 
-Leaves out: designs (`design`), what the table says (`study_effects`), and writing it down (`report.study_folder`).
+Leaves out: designs (`design`), what the table says (`study_effects`), and writing it down (`report.study_answers`).
 Checked: tests/test_study.py.
 """
 
@@ -145,7 +145,7 @@ class PlannedCell:
 class Study(Generic[S]):
     """What to run: `variants` by key. `identity` is plain data which says all that decides the numbers, and `doubts` what is doubtful.
 
-    `metric` is what the report is about; `resumed` tells a folder's study from another by its `identity`.
+    `metric` is what the report is about.
     """
 
     design: str

@@ -89,7 +89,7 @@ def points(found: StudyResult, metric: str) -> list[Point]:
         if len(known) < len(cells):  # failed, or nothing was observed in one of its seeds
             continue
         values = list(sample.values())
-        # Of a metric without samples, such as a utilization, several seeds only have a mean.
+        # Where nothing was observed in some replication, several seeds only have a mean.
         pooled = mean_interval(values or [one.value for one in known], found.confidence)
         estimate = known[0] if len(known) == 1 else pooled
         made.append(Point(scenario, cells[0].levels, tuple(one.number for one in cells), estimate, sample))

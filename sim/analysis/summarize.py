@@ -49,6 +49,7 @@ def summarize(
     headline = measure.headline(runs, by, objectives)
     categories = measure.categories(runs, by)
     facts = measure.facts(runs, by)
+    resources = [(info, measure.resource(runs, by, index)) for index, info in enumerate(runs[0].resources)]
     wanted = (full_name(name) for name in (*metrics, *(one.metric for one in objectives)))
     more = {name: measure.metric(runs, by, name, headline) for name in wanted}
     judged = _judge(objectives, more)
@@ -63,12 +64,17 @@ def summarize(
         categories={name: Part(seconds.estimate, share.estimate) for name, (seconds, share) in categories.items()},
         components=_components(runs, by),
         classes={name: _estimates(found) for name, found in measure.by_class(runs, by).items()},
-        resources=_resources(runs, by),
+        resources=tuple(Resource(one.kind, one.name, one.capacity, _estimates(found)) for one, found in resources),
         facts=_estimates(facts),
         failures=_failures(results),
         samples={name: one.samples for name, one in (headline | more).items()}
         | {f"{name}_mean": seconds.samples for name, (seconds, _) in categories.items()}
-        | {f"{name}_mean": one.samples for name, one in facts.items()},
+        | {f"{name}_mean": one.samples for name, one in facts.items()}
+        | {
+            f"utilization.{one.name}": found["utilization"].samples
+            for one, found in resources
+            if "utilization" in found
+        },
         warmup=cut,
         little=check_little(results),
         stability=tuple(stability(run) for run in runs),
@@ -173,13 +179,6 @@ def _components(runs: Sequence[Result], by: Estimator) -> tuple[Component, ...]:
     return tuple(
         Component(known[i].category, known[i].component, known[i].name, seconds.estimate, share.estimate)
         for i, (seconds, share) in measure.accounts(runs, by).items()
-    )
-
-
-def _resources(runs: Sequence[Result], by: Estimator) -> tuple[Resource, ...]:
-    return tuple(
-        Resource(info.kind, info.name, info.capacity, _estimates(measure.resource(runs, by, index)))
-        for index, info in enumerate(runs[0].resources)
     )
 
 

@@ -16,7 +16,8 @@ interval that is not known (`low` then stands for minus and `high` for plus infi
     failures           {reason: tasks}
     reliability        {causes, calls, availability, roots, failed, wrong, late}: what went wrong, see `Reliability`; all
                        empty where nothing could
-    samples            {name: [number of each replication]}, of every metric, objective, category and fact (`_mean`): what a pairing needs
+    samples            {name: [number of each replication]}, of every metric, objective, category and fact (`_mean`), and
+                       `utilization.NAME` of each resource that has one: what a pairing needs
     warmup             {mode, seconds, tasks, trusted}
     little             {observed, expected}: the self-check by Little's law
     stability          [settled, grows or unknown], one a replication

@@ -63,14 +63,14 @@ class Document:
             node = child
         return node.place(key)
 
-    def with_override(self, path: str | Sequence[Key], text: str) -> Document:
+    def with_override(self, path: str | Sequence[Key], text: str, option: str = "") -> Document:
         """Return a copy with the value at `path` replaced by the YAML in `text`, as `--set path=value` asks.
 
-        `null` deletes. On a bare runtime preset, `runtime.policy` makes `{preset: name, policy: value}`.
-        Raises ScenarioError when the place does not exist or the text is not YAML.
+        `null` deletes. On a bare runtime preset, `runtime.policy` makes `{preset: name, policy: value}`. Mistakes are told of the
+        `option`, where it says the same in other words. Raises ScenarioError when the place does not exist or the text is not YAML.
         """
         shown = path if isinstance(path, str) else dotted(tuple(path))
-        option = f"--set {shown}={text}"
+        option = option or f"--set {shown}={text}"
         value = nodes.at(_parse_value(text, option), Position(option))
         root = with_preset(self._root, paths.parse_path(path))
         steps = paths.resolve(nodes.plain(root), path, subject=option)

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 
 from .errors import nearest, show
 
@@ -209,6 +210,7 @@ def parse(value: object, dimension: Dimension) -> float:
         return _checked(math.inf, value, dimension)
 
 
+@lru_cache(maxsize=4096)  # variants of a scenario say the same but for a few values
 def _read(text: str, dimension: Dimension) -> float:
     """Return the value of a text, before its limits are looked at."""
     match = _QUANTITY.fullmatch(text) if len(text) <= _LONGEST else None

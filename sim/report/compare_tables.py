@@ -37,7 +37,7 @@ from .numbers import NOTHING, plain, show, unit_of
 
 KEY, VERSION = "coordsim_comparison", 2
 COLUMNS = ("table", "name", "quantity", "unit", "value", "low", "high", "n")
-MOST_CHANGES = 25
+MOST_CHANGES, MOST_REASONS = 25, 4
 BAR = 8  # characters of the longest bar
 _ROUNDING = 1e-12  # relative to T_total: what is smaller is left of sums in another order
 
@@ -118,7 +118,12 @@ def _changes(found: Sequence[Change]) -> Table:
 
 
 def _metrics(found: ComparisonResult) -> Table:
-    shown = [one for one in found.metrics if not (one.baseline.value == 0 == one.variant.value)]
+    # What is 0 or was not observed under both says nothing.
+    shown = [
+        one
+        for one in found.metrics
+        if any(side.value and not math.isnan(side.value) for side in (one.baseline, one.variant))
+    ]
     rows = tuple(_metric(one, 1 - found.confidence) for one in shown)
     columns = ("per task", "A", "B", "B - A", "", "B / A", "p (Holm)", "")
     return Table("What differs", columns, "<>>><>><", rows)
@@ -129,6 +134,7 @@ def _metric(one: Metric, level: float) -> tuple[str, ...]:
     difference = show(one.difference, unit)
     ratio = NOTHING if math.isnan(one.ratio.value) else f"{one.ratio.value:.3g}"
     told = "" if one.p_value < level else "may be chance" if one.difference.value else "the same"
+    is_known = not math.isnan(one.difference.value)
     return (
         name_of(one.name),
         _value(one.baseline, unit),
@@ -136,8 +142,8 @@ def _metric(one: Metric, level: float) -> tuple[str, ...]:
         difference.value,
         difference.error,
         ratio,
-        _p(one.p_value),
-        told,
+        _p(one.p_value) if is_known else NOTHING,
+        told if is_known else "",
     )
 
 
@@ -158,7 +164,7 @@ def _categories(found: ComparisonResult) -> Table:
             _value(one.variant, "s"),
             *_two(one.saving, "s"),
             *(_two(one.share, "share") if resolved else ("", "")),
-            _p(one.p_value),
+            NOTHING if math.isnan(one.saving.value) else _p(one.p_value),
             _signed(one.saving.value, longest),
         )
         for one in parts
@@ -198,7 +204,9 @@ def _ablation(found: Ablation, whole: ComparisonResult) -> Table:
         rows.append(("sum", "", "", *_two(found.sum_alone, unit), "", ""))
         rows.append(("whole saving", "", "", *_two(whole.saving.amount, unit), "", ""))
         rows.append(("interaction", "", "", *_two(found.interaction, unit), "", ""))
-    reasons = "; ".join(f"{one.policy} cannot be switched {reason}" for one in found.switches for reason in one.reasons)
+    told = [f"{one.policy} cannot be switched {reason}" for one in found.switches for reason in one.reasons]
+    rest = [f"and {len(told) - MOST_REASONS} more; JSON has them all"] if len(told) > MOST_REASONS else []
+    reasons = "; ".join([*told[:MOST_REASONS], *rest])
     note = "alone: saved when only this is switched from A to B; last: lost when only this is switched back in B"
     if not rows:
         note = "the two differ in nothing that can be switched"
@@ -257,7 +265,8 @@ def _notes(found: ComparisonResult) -> Iterator[str]:
     how = "of paired differences" if found.paired else "(Welch's) of the difference of means, not paired,"
     yield f"A saving is {kind}. ± is the {sure} interval {how} over {replications(found.replications)}."
     yield f"The verdict is on {name_of(found.metric)} alone; p (Holm) allows for all rows of both tables."
-    yield f"None: the {sure} interval of the relative saving lies within ± {plain(found.tolerance, 'share')}."
+    if found.tolerance:
+        yield f"A verdict of `none` is one whose {sure} interval of the relative saving lies within ± {plain(found.tolerance, 'share')}."
     if found.region is not None and found.region.planned > 1:
         each = f"{100 * found.region.confidence:.4g} %"
         yield f"Intervals of the grid are of {each} each, so that all its verdicts hold together with {sure}."

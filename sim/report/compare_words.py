@@ -70,14 +70,27 @@ def statement(found: ComparisonResult) -> str:
     of = " a task" if is_mean else f" in {name_of(found.metric)}"
     if one.verdict == "not resolved":
         if math.isnan(one.amount.value):
-            return "Not resolved: no task was done under both."
-        return f"Not resolved: {found.variant} {_by(one, found, one.amount.value < 0, True)}{of} ({_ends(one.share)}); {_more(one, found)}."
+            return f"Not resolved: {_unobserved(found)}."
+        costs = one.amount.value < 0
+        share = times(one.share, -1.0) if costs else one.share
+        return (
+            f"Not resolved: {found.variant} {_by(one, found, costs, True)}{of} ({_ends(share)}); {_more(one, found)}."
+        )
     costs = one.verdict == "costs"
     share = times(one.share, -1.0) if costs else one.share
     parts = _most(found.categories, costs) if is_mean else ""
     told = f"; most of it is {parts}" if parts else ""
     share_of = f" ({_value(share, 'share')}, {_ends(share)})" if not math.isnan(share.value) else ""
     return f"{found.variant} {_by(one, found, costs)}{share_of}{of}{told}."
+
+
+def _unobserved(found: ComparisonResult) -> str:
+    """Return under which of both there is no value of the metric."""
+    one = found.saving
+    sides = ((found.baseline, one.baseline), (found.variant, one.variant))
+    missing = [name for name, estimate in sides if math.isnan(estimate.value)]
+    told = f"not observed under {missing[0]}" if len(missing) == 1 else "observed under neither"
+    return f"{name_of(found.metric)} was {told if missing else 'in no replication observed under both'}"
 
 
 def _by(one: Saving, found: ComparisonResult, is_worse: bool, error: bool = False) -> str:
@@ -130,7 +143,7 @@ def _ends(share: Estimate) -> str:
     sure = f"{100 * share.confidence:g} %"
     if not share.resolved:
         return f"no {sure} interval"
-    low, high = (f"{100 * end:.3g}" for end in (share.low, share.high))
+    low, high = (f"{100 * end:,.0f}" if abs(end) >= 10 else f"{100 * end:.3g}" for end in (share.low, share.high))
     return f"{sure} interval {low} to {high} %"
 
 

@@ -1,4 +1,4 @@
-"""Writing a text file whole or not at all, and never over another one unasked; and what JSON can hold.
+"""Writing a file whole or not at all, and never over another one unasked; and what JSON can hold.
 
 Checked: tests/test_cli.py.
 """
@@ -20,13 +20,18 @@ class FileError(CoordsimError):
 
 def write_text(path: Path, text: str, overwrite: bool = False) -> None:
     """Write `text` to `path`; its folder is made. Raises FileError."""
+    write_bytes(path, text.encode(), overwrite)
+
+
+def write_bytes(path: Path, content: bytes, overwrite: bool = False) -> None:
+    """Write `content` to `path`; its folder is made. Raises FileError."""
     if path.exists() and (path.is_dir() or not overwrite):
         remedy = "choose another place" if path.is_dir() else "choose another place, or remove it"
         raise FileError(f"{path} exists already, and is left as it is; {remedy}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
         raise FileError(f"{path} cannot be written: {error.strerror or error}") from error

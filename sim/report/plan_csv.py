@@ -50,7 +50,7 @@ def to_csv(found: PlanResult) -> str:
 
 
 def _rows(found: PlanResult) -> Iterator[_Row]:
-    for quantity in ("configurations", "excluded", "pruned", "tasks", "grid_tasks", "grid_replications"):
+    for quantity in ("configurations", "excluded", "pruned", "tasks", "grid_tasks", "grid_replications", "beyond"):
         yield _Row("plan", "", "", quantity, "", getattr(found, quantity), verdict=found.verdict)
     for choice in found.choices:
         if choice.trial is not None:
@@ -61,6 +61,8 @@ def _rows(found: PlanResult) -> Iterator[_Row]:
         name = words.settings(found, trial)
         yield from _trial("trial", trial.load.label, name, trial, trial.verdict)
         yield from _bounds(trial.load.label, name, trial)
+    for trial in found.frontier_trials:
+        yield from _trial("frontier_trial", trial.load.label, words.settings(found, trial), trial, trial.verdict)
     for point in found.frontier:
         if point.trial is not None:
             yield from _trial(

@@ -36,7 +36,7 @@ def report(found: PlanResult, rate: float = math.nan) -> Report:
         tables.append(_loads(found, rate))
     tables += [_objectives(found, one) for one in _told(chosen)]
     tables += [_trials(found), *_excluded(found), _effort(found)]
-    tables += [*_frontier(found), *_headroom(found, rate), *_fixes(found, rate)]
+    tables += [*_frontier(found), *_frontier_trials(found), *_headroom(found, rate), *_fixes(found, rate)]
     heading = (
         f"{found.scenario}: the cheapest that meets {words.wanted(found.objectives)}",
         f"seed {found.seed}; {words.counted(len(found.variables), 'decision')}: {', '.join(_decided(found))}",
@@ -62,9 +62,9 @@ def warnings(found: PlanResult) -> Iterator[str]:
             if more
             else ""
         )
-        where = f"at {choice.load.label}, " if choice.load.label else ""
+        where = f"{choice.load.label}: " if len(found.choices) > 1 else ""
         yield (
-            f"{where}{words.counted(len(choice.undecided), 'cheaper configuration')} may meet the objectives, too, such as "
+            f"{where}{words.counted(len(choice.undecided) + choice.unseen, 'cheaper configuration')} may meet the objectives, too, such as "
             f"{words.configuration(found, least)} ({words.estimates(least)}){remedy}"
         )
     for more_, less in found.broken:
@@ -182,6 +182,26 @@ def shown_trials(found: PlanResult) -> list[Trial]:
 
 def _trials(found: PlanResult) -> Table:
     shown = shown_trials(found)
+    if not shown:
+        return Table("Configurations simulated", ("",), "<", (("none: bounds alone decide",),))
+    left = sum(1 for one in found.trials if one.replications) - len(shown)
+    note = "* chosen, or nearest. Bounds: utilization by the traffic equations, mean wait by Erlang C (exponential service)."
+    note += f" {left:,} more in CSV and JSON." if left else ""
+    return _simulations(found, shown, "Configurations simulated", note)
+
+
+def _frontier_trials(found: PlanResult) -> Iterator[Table]:
+    """Yield those that were simulated, or gone on with, for the frontier alone."""
+    if not found.frontier_trials:
+        return
+    shown = sorted(found.frontier_trials, key=lambda one: (one.cost, one.point))[:MOST_TRIALS]
+    left = len(found.frontier_trials) - len(shown)
+    note = "Verdicts by the plan's own objectives; tasks besides those of the plan."
+    note += f" {left:,} more in CSV and JSON." if left else ""
+    yield _simulations(found, shown, "Simulated for the frontier, besides", note)
+
+
+def _simulations(found: PlanResult, shown: Sequence[Trial], title: str, note: str) -> Table:
     several = len(found.choices) > 1
     metrics = [one.metric for one in found.objectives][:_MOST_OBJECTIVES]
     chosen = [one.trial for one in found.choices if one.trial is not None]
@@ -208,15 +228,7 @@ def _trials(found: PlanResult) -> Table:
         *(part for name in metrics for part in (name, "")),
     )
     align = "<" + "<" * several + ">" * len(found.variables) + "><><" + "><" * len(metrics)
-    left = sum(1 for one in found.trials if one.replications) - len(shown)
-    note = "* chosen, or nearest. Bounds: utilization by the traffic equations, mean wait by Erlang C (exponential service)."
-    note += f" {left:,} more in CSV and JSON." if left else ""
-    if not rows:
-        return Table("Configurations simulated", ("",), "<", (("none: bounds alone decide",),))
-    return without_empty(
-        Table("Configurations simulated", (*columns, "verdict", "tasks"), align + "<>", tuple(rows), note),
-        len(head),
-    )
+    return without_empty(Table(title, (*columns, "verdict", "tasks"), align + "<>", tuple(rows), note), len(head))
 
 
 def _bound(trial: Trial) -> tuple[str, str]:
@@ -277,8 +289,9 @@ def _effort(found: PlanResult) -> Table:
             _times(found),
         ),
     ]
-    if found.beyond:
-        rows.append(("tasks simulated for frontier and headroom, beyond these", f"{found.beyond:,}", ""))
+    frontier = sum(one.tasks for one in found.frontier_trials)
+    besides = {"frontier": frontier, "headroom": found.beyond - frontier}
+    rows += [(f"tasks simulated for the {name}, besides", f"{tasks:,}", "") for name, tasks in besides.items() if tasks]
     return Table("Effort", ("", "", ""), "<><", tuple(rows))
 
 
@@ -307,9 +320,7 @@ def _total(found: PlanResult) -> int:
 
 
 def _simulated(found: PlanResult) -> int:
-    """Return how many were simulated for the choices; the frontier may have added others to the trials."""
-    looked = sum(1 for one in found.trials if one.replications)
-    return min(looked, _total(found) - found.excluded - found.pruned)
+    return sum(1 for one in found.trials if one.replications)
 
 
 def _times(found: PlanResult) -> str:
@@ -333,19 +344,28 @@ def _frontier(found: PlanResult) -> Iterator[Table]:
     )
     align = "<" + ">" * len(found.variables) + ">" + "><" * len(metrics)
     note = "The cheapest configuration shown to meet the objectives, with those on time made shorter and longer."
+    if any(one.ended for one in found.frontier):
+        note += " †: not looked for to the end, as the budget (no more tasks than the plan took) was spent; something cheaper may do."
     yield Table("Frontier of cost and latency", columns, align, rows, note)
 
 
 def _frontier_row(found: PlanResult, one: FrontierPoint, metrics: Sequence[str]) -> tuple[str, ...]:
-    told = words.wanted(one.objectives)
+    told = words.wanted(one.objectives) + (" †" if one.ended else "")
     if one.trial is None:
+        why = "none found yet" if one.ended else _none_of(found, one)
         return (
             told,
             *(NOTHING for _ in found.variables),
             NOTHING,
-            *("none found" if not i else "" for i in range(2 * len(metrics))),
+            *(why if not i else "" for i in range(2 * len(metrics))),
         )
     return told, *words.cells(found, one.trial), words.money(one.trial.cost), *_estimates(one.trial, metrics)
+
+
+def _none_of(found: PlanResult, one: FrontierPoint) -> str:
+    """Return why a point of the frontier has no configuration: that none meets it, or that none was shown to."""
+    own = max(found.choices, key=lambda choice: choice.load.factor)
+    return "not resolved" if one.strictness == 1 and own.verdict == "inconclusive" else "none shown to"
 
 
 def _headroom(found: PlanResult, rate: float) -> Iterator[Table]:
@@ -359,8 +379,19 @@ def _headroom(found: PlanResult, rate: float) -> Iterator[Table]:
         columns,
         "<>><<",
         rows,
-        "A resource saturates by the traffic equations; an objective breaks in simulation.",
+        _of_headroom(found),
     )
+
+
+def _of_headroom(found: PlanResult) -> str:
+    """Return what the table rests on."""
+    note = "A resource saturates by the traffic equations"
+    if not any(one.kind == "objective" for one in found.headroom):
+        return f"{note}."
+    note += f"; an objective breaks in simulation, by intervals of {100 * found.confidence:g} % each for itself."
+    if any(one.ended for one in found.headroom):
+        note += " †: not looked for nearer than that; the budget, half as many tasks as the plan took, ended the search."
+    return note
 
 
 def _base(found: PlanResult, rate: float) -> float:
@@ -374,6 +405,7 @@ def _planned(found: PlanResult) -> str:
 
 def _limit(one: Limit, base: float) -> tuple[str, ...]:
     what = f"{one.name} saturates" if one.kind == "resource" else f"{one.name} breaks"
+    what += " †" if one.ended else ""
     if not math.isfinite(one.factor):
         return what, f"> {_at(one.low, base)}" if math.isfinite(one.low) else NOTHING, "", "", one.source
     bracket = "" if one.low == one.high else f"{_at(one.low, base)} to {_at(one.high, base)}"

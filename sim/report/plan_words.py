@@ -184,18 +184,11 @@ def _is_one(found: PlanResult, trial: Trial) -> bool:
 
 
 def _nearest(found: PlanResult, choice: Choice) -> str:
-    because = _cause(choice)
-    told = f", because {because}" if because else ""
+    told = f", because {choice.why}" if choice.why else ""
     if choice.trial is None:
         return f"no configuration may{told}"
     how = joined([missed(one) for one in choice.misses])
     return f"the nearest is {configuration(found, choice.trial)}{f', which {how}' if how else ''}{told}"
-
-
-def _cause(choice: Choice) -> str:
-    """Return why nothing will do, without what the misses say already."""
-    told = tuple(f"{one.metric} is " for one in choice.misses)
-    return "; ".join(part for part in choice.why.split("; ") if not (told and part.startswith(told)))
 
 
 def _unresolved(found: PlanResult, choice: Choice) -> str:

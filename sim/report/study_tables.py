@@ -1,6 +1,6 @@
 """What a study says: which values give the least and the most, each factor's main effect, and the cells; as a report, CSV and JSON.
 
-Leaves out: the picture (`study_plot`), and the folder (`study_folder`).
+Leaves out: the picture (`study_plot`), and the folder (`study_answers`).
 Checked: tests/test_sweep_command.py.
 """
 
@@ -42,8 +42,9 @@ def _heading(found: StudyResult) -> Iterator[str]:
     yield f"{', '.join(found.scenarios)}: {found.metric} over {_and([one.path for one in found.factors]) or 'seeds'}"
     counts = sorted({one.replications for one in found.cells if not one.failure})
     told = "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "0"
+    each = f"{told} replication{'' if told == '1' else 's'} of each"
     seeds = f"seed{'' if len(found.seeds) == 1 else 's'} {_few(found.seeds)}"
-    yield f"{found.design}; {_count(len(found.cells), 'cell')}; {seeds}; {told} replications of each"
+    yield f"{found.design}; {_count(len(found.cells), 'cell')}; {seeds}; {each}"
 
 
 def statement(found: StudyResult) -> str:

@@ -1,0 +1,43 @@
+"""A study to stdout and to a folder, where its journal lies, too.
+
+    study.csv       the long table; samples.csv the number of each replication; study.parquet the wide table
+    study.json      everything but samples; report.md; study.html; scenario.NAME.yaml
+
+Leaves out: reading a study back.
+Checked: tests/test_sweep_command.py.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+
+from ..analysis.study import StudyResult
+from . import study_plot, study_tables
+from .answers import Answers
+
+__all__ = ["ANSWERS", "file_of"]
+
+
+def file_of(scenario: str) -> str:
+    """Return the name of the file of a scenario."""
+    return f"scenario.{re.sub(r'[^A-Za-z0-9_.-]+', '-', scenario).strip('-')}.yaml"
+
+
+def to_parquet(found: StudyResult) -> bytes:
+    """Return the wide table as a Parquet file."""
+    import pyarrow.parquet as pq
+
+    stream = io.BytesIO()
+    pq.write_table(found.to_table(), stream)
+    return stream.getvalue()
+
+
+ANSWERS = Answers(
+    "study",
+    "study",
+    study_tables.report,
+    study_tables.to_csv,
+    study_tables.to_json,
+    {"samples.csv": study_tables.to_samples_csv, "study.parquet": to_parquet, "study.html": study_plot.page},
+)
