@@ -28,6 +28,7 @@ from .lever_parts import CodecPart, DrawPart, LoadPart, NumberPart, Part, WholeP
 from .llm import Llm
 from .modality import Modality
 from .serializer import Serializer
+from .variants import ASIDE
 from .workflow import AgentStep, Workflow
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ _ORCHESTRATOR: Fields = (
 _STEP: Fields = (("human", "time"), ("endpoint", "time"), ("repeat", "size"), ("rounds", "size"), ("copies", "size"),
          ("size", "size"), ("skip", "share"))  # fmt: skip
 _LINK: Fields = (("latency", "time"), ("bandwidth", "rate"), ("overhead", "time"))
+_NO_PART = (*ASIDE, "coordsim", "seed", "replications", "confidence", "slo", "workload.tasks", "workload.horizon",
+            "workload.warmup")  # fmt: skip
 _KIND_OF: dict[str, Kind] = {
     "bandwidth": "rate",
     "rate": "rate",
@@ -254,11 +257,16 @@ def _lever(scenario: Scenario, path: str, kind: Kind) -> Lever | None:
 
 def lever_at(scenario: Scenario, path: str) -> Lever:
     """Return the lever of any path of a scenario. Raises LeverError."""
+    if any(path == one or path.startswith(f"{one}.") for one in _NO_PART):
+        raise LeverError("says what is run and measured, and is no part of the system")
     try:
         part = _part(scenario, path)
     except LookupError:
         known = [name for one in levers(scenario).found for name in (one.name, *one.paths)]
-        close = did_you_mean(path, known)
+        close = (
+            did_you_mean(path, known)
+            or f"; there are {', '.join(f'`{name}`' for name in dict.fromkeys(known[:4]))}, ..."
+        )
         raise LeverError(f"no lever, and no path of the scenario{close}") from None
     if part is None:
         raise LeverError("must be an amount, a whole number or a distribution that the scenario states")

@@ -235,6 +235,8 @@ def _range(lever: Lever, text: str, by: float) -> tuple[float, float]:
         raise LeverError(str(error)) from None
     if not 0 < ends[0] < ends[1]:
         raise LeverError(f"must rise from above 0, as in `200 ms..1 s`; got `{text}`")
+    if lever.is_whole and any(end != round(end) for end in ends):
+        raise LeverError(f"must be whole numbers, as in `1..4`; got `{text}`")
     scale = 1.0 if lever.dimension is None and not lever.is_whole else lever.amount
     return ends[0] / scale, ends[1] / scale
 

@@ -67,16 +67,16 @@ def test_one_number_of_each_has_no_interval() -> None:
         assert math.isnan(Contrast(0.95, paired).difference(X[:1], np.array([math.nan])).value)
 
 
-def test_shares_have_the_interval_of_newcombe() -> None:
-    """The ends that the paper prints (table II, method 10) for 56/70 - 48/80, 9/10 - 3/10 and 5/56 - 0/29."""
-    for (a, m), (b, n), low, high in [
-        ((56, 70), (48, 80), 0.0524, 0.3339),
-        ((9, 10), (3, 10), 0.1705, 0.8090),
-        ((5, 56), (0, 29), -0.0381, 0.1926),
-    ]:
-        x, y = (Counts(np.array([float(k)]), np.array([float(t)])) for k, t in ((a, m), (b, n)))
-        one = share_difference(x, y, 0.95)
-        assert (one.low, one.high) == pytest.approx((low, high), abs=5e-5)
+@pytest.mark.parametrize(("x", "y"), [((56, 70), (48, 80)), ((9, 10), (3, 10)), ((5, 56), (0, 29)), ((0, 10), (0, 20))])
+def test_shares_have_the_interval_of_newcombe(x: tuple[int, int], y: tuple[int, int]) -> None:
+    """Its ends are those of two Wilson intervals, here scipy's, whose distances from the shares are squared and added."""
+    counts = [Counts(np.array([float(hits)]), np.array([float(trials)])) for hits, trials in (x, y)]
+    one = share_difference(*counts, 0.95)
+    (p, a), (q, b) = (
+        (hits / trials, stats.binomtest(hits, trials).proportion_ci(0.95, method="wilson")) for hits, trials in (x, y)
+    )
+    assert one.low == pytest.approx(p - q - math.hypot(p - a.low, b.high - q), abs=1e-9)
+    assert one.high == pytest.approx(p - q + math.hypot(a.high - p, q - b.low), abs=1e-9)
 
 
 def test_a_few_failures_prove_nothing() -> None:

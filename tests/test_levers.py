@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordsim.models.lever_parts import scaled
+from coordsim.models.lever_parts import CodecPart, WholePart, scaled
 from coordsim.models.levers import Lever, LeverError, lever_at, levers
 from coordsim.models.load_factor import load_times
 from coordsim.models.scenario import Scenario, load
@@ -17,6 +17,7 @@ from coordsim.sim.engine import units
 from coordsim.sim.engine.distributions import DurationDist
 from coordsim.sim.engine.spec import Quantity
 
+ROOT = Path(__file__).resolve().parent.parent
 FACTORS = (0.5, 0.95, 1.2, 3.0)
 FAMILIES: dict[str, Any] = {
     "constant": "250 ms",
@@ -179,11 +180,44 @@ def test_scaling_all_times_and_the_arrivals_scales_every_response(chain: Scenari
     np.testing.assert_allclose(slow.response_times, 2 * base.response_times, rtol=1e-9)
 
 
-def test_every_lever_of_a_scenario_that_ships_can_move(root: Path) -> None:
-    """Of the quickstart, each lever at 95 % is a scenario that is valid and says something else."""
-    scenario = load(root / "scenarios" / "quickstart.yaml")
-    variants = Variants(scenario)
-    base = variants.key()
-    for one in levers(scenario).found:
-        at = one.reach(0.95)
-        assert at == 1 or variants.key(one.at(at)) != base, one.name
+SHIPPED = sorted(one.relative_to(ROOT).as_posix() for one in (ROOT / "scenarios").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_lever_of_a_scenario_that_ships_scales_what_it_says(name: str) -> None:
+    """All levers at once near 110 % make a valid scenario, in which each part has the factor times what it was.
+
+    First those that may vary together, then all single ones: of a whole component each part is one of the latter.
+    """
+    scenario = load(ROOT / name)
+    known = levers(scenario)
+    assert len({one.name for one in known.found}) == len(known.found)
+    assert known.by_name("load") is not None
+    for chosen in (known.apart, tuple(one for one in known.found if not one.members)):
+        reached = {one: one.reach(1.1) for one in chosen}
+        variant = scenario_of(Variants(scenario).key([change for one, at in reached.items() for change in one.at(at)]))
+        for one, at in reached.items():
+            for part, power in one.parts:
+                if not isinstance(part, CodecPart):
+                    now = lever_at(variant, part.path).amount if part.path != "workload.arrivals" else load_of(variant)
+                    assert now == pytest.approx(part.amount * at**power, rel=1e-9), part.path
+
+
+def load_of(scenario: Scenario) -> float:
+    """Return what the lever `load` of a scenario says it is."""
+    return found(scenario, "load").amount
+
+
+@pytest.mark.parametrize("name", ["gpu-resident", "multimodal-copilot", "voice-assistant"])
+def test_what_another_field_tells_is_no_lever(root: Path, name: str) -> None:
+    """Of a model with a shape the calls at once, of an encoder on a model's device its slots, of a stream its amount."""
+    names = [one.name for one in levers(load(root / "scenarios" / f"{name}.yaml")).found]
+    assert "models.llm.batching.sequences" in names
+    assert not {"models.llm.concurrency", "encoders.siglip.replicas", "modalities.speech.amount"} & set(names)
+
+
+@pytest.mark.parametrize("path", ["seed", "workload.tasks", "confidence"])
+def test_what_is_run_is_no_part_of_the_system(chain: Scenario, path: str) -> None:
+    """The seed, the length of a run and how it is measured are amounts, and no levers."""
+    with pytest.raises(LeverError, match="is no part of the system"):
+        lever_at(chain, path)

@@ -202,7 +202,7 @@ def test_headroom_fixes_and_frontier_go_with_the_answer() -> None:
     assert loose.trial is not None
     assert loose.trial.cost < same.trial.cost
     assert loose.objectives[0].threshold == pytest.approx(1.92)
-    assert found.beyond > 0
+    assert 0 < found.beyond <= found.tasks
 
 
 # -- made-up systems
@@ -251,7 +251,7 @@ def test_when_a_task_alone_takes_too_long_no_capacity_helps() -> None:
         return QueueingBound((), 3.2, math.inf, "mean of 2 s cannot be")
 
     found = find_plan(made, problem((variable("x", 8, 1.0),), one_station, {"mean": 2.0}, bound=bound))
-    assert answers(found) == [("fail", (7,))]
+    assert answers(found) == [("fail", (0,))]  # all are as near, and this is the cheapest
     assert "alone, without any waiting, a task takes 3.2 s in the mean, more than 2 s" in found.choices[0].why
     assert (found.tasks, found.excluded) == (0, 8)
     assert found.choices[0].misses[0].by == pytest.approx(0.6)

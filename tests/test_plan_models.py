@@ -247,7 +247,9 @@ def test_a_decision_that_cannot_be_is_refused(decision: str, message: str) -> No
 
 def test_values_that_only_together_cannot_be_are_found_before_anything_runs() -> None:
     """Batches of more sequences than tokens: each value is possible alone."""
-    scenario = load(FOLDER / "agents.yaml").replace(
+    served = {"kind": "llm", "shape": "llama-3.1-8b", "batching": {"sequences": 5}}
+    scenario = load(FOLDER / "agents.yaml").replace("profile", "h100-sxm").replace("models.llm", served)
+    scenario = scenario.replace(
         "plan.decide", {"models.llm.batching.sequences": [8, 512], "models.llm.batching.tokens": [256, 8192]}
     )
     with pytest.raises(ScenarioError, match="sequences <= tokens") as caught:

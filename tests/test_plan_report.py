@@ -131,7 +131,7 @@ def test_the_answer_names_configuration_price_estimate_and_what_it_rests_on() ->
 
 def test_the_answer_says_by_how_much_the_nearest_misses_and_why() -> None:
     """A fail names the nearest configuration, the miss as a share of the threshold, and the cause."""
-    nearest = Choice(NOW, "fail", SMALLER, (MISS,), "p95 is 36.9 s, 23 % above; llm is 99 % busy", ())
+    nearest = Choice(NOW, "fail", SMALLER, (MISS,), "llm is 99 % busy", ())
     assert plan_words.answer(plan((nearest,)), RATE) == (
         "Nothing meets p95 <= 30 s at 0.5 tasks/s: the nearest is 2 replicas of models.llm and 10 concurrent calls of "
         "tools.search, which misses p95 by 23 % (36.9 s ± 0.4 against 30 s), because llm is 99 % busy."

@@ -16,6 +16,8 @@ import pytest
 
 from coordsim.models.scenario import Scenario, load
 from coordsim.models.simulate import simulate
+from coordsim.models.study_asked import StudyOptions, asked
+from coordsim.models.study_cells import make_study
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.engine.ledger import CATEGORIES
 
@@ -43,6 +45,7 @@ TASKS = {
     "coordination-paradox": 60,
     "coordination-paradox-induced": 60,
     "document-rag": 60,
+    "cost-of-context": 30,
     "debate": 16,
     "demo-vs-production": 72,
     "gpu-resident": 16,
@@ -172,6 +175,40 @@ def test_what_a_runtime_saves_is_counted_beside_the_seconds() -> None:
     assert mean_of(native, "bytes") < mean_of(session, "bytes") < mean_of(full, "bytes")
     assert mean_of(native, "messages") < mean_of(session, "messages") < mean_of(full, "messages")
     assert native.response_times.mean() < session.response_times.mean() < full.response_times.mean()
+
+
+# -- cost-of-context
+
+
+@cache
+def costly(turns: int, **changes: str) -> Result:
+    """Return a run of the agent that takes so many turns."""
+    return simulate(shipped("cost-of-context", 30, workflow__steps__act__repeat=str(turns), **changes))
+
+
+def test_cost_grows_as_the_square_of_turns_and_time_hardly_faster_than_they() -> None:
+    """From 32 turns to 64: nearly four times the cost, less where most of what is sent again is found, and 2.0 to 2.5 times the time."""
+    few, many = costly(32), costly(64)
+    assert 3.5 < mean_of(many, "cost") / mean_of(few, "cost") < 4
+    assert 2.0 < many.response_times.mean() / few.response_times.mean() < 2.5
+    found = costly(32, models__llm__cache_hit="90 %"), costly(64, models__llm__cache_hit="90 %")
+    assert 2 < mean_of(found[1], "cost") / mean_of(found[0], "cost") < 3.5
+    assert 0.7 < 1 - mean_of(found[1], "cost") / mean_of(many, "cost") < 0.8
+
+
+def test_faster_inference_saves_no_cost_and_leaves_coordination() -> None:
+    """Ten times as fast: the same tokens at the same price, less than four times the pace, three quarters of it coordination."""
+    slow, fast = costly(32), costly(32, models__llm__speed="10")
+    np.testing.assert_allclose(slow.fact("cost"), fast.fact("cost"), rtol=1e-12)
+    assert 3 < slow.response_times.mean() / fast.response_times.mean() < 4
+    assert 0.7 < 1 - share(fast, "inference") < 0.85
+
+
+def test_its_study_has_twenty_cells() -> None:
+    """Five numbers of turns, with and without a cache, at two speeds."""
+    scenario = shipped("cost-of-context")
+    study = make_study([scenario], asked(scenario, StudyOptions()))
+    assert (len(study.cells), len(study.variants), study.metric) == (20, 20, "cost_mean")
 
 
 # -- llama-on-h100

@@ -1,12 +1,13 @@
 """Sensitivities against answers that are known: sums of constant times, a queue, linear functions, Ishigami's function."""
 
 import math
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from coordsim.models.scenario import Scenario
+from coordsim.models.scenario import Scenario, load
 from coordsim.models.sensitivity import Asked, SensitivityError, make_plan, run_sensitivity, sensitivity
 from coordsim.sim.analysis.cells import Cell, Outcome
 from coordsim.sim.analysis.replicate import Settings
@@ -23,14 +24,17 @@ from coordsim.sim.analysis.sensitivity_global import elementary_effects, morris,
 from coordsim.sim.engine.branch import Branch
 from coordsim.sim.engine.ledger import DONE, Ledger
 from coordsim.sim.engine.simulation import Simulation
-from coordsim.sim.report.sensitivity_tables import statement
+from coordsim.sim.report.layout import lay_out, text
+from coordsim.sim.report.sensitivity_tables import report, statement, to_csv, to_json
 
 MEAN, P95 = "response_time_mean", "response_time_p95"
 S = TypeVar("S")
 T = TypeVar("T")
-# Of Ishigami's function with a = 7 and b = 0.1: Ishigami and Homma, ISUMA '90, 1990, 398-403; closed forms as in Saltelli et al.,
-# Sensitivity Analysis, 2000, and of the totals 1 - S_2 - S_3, S_2 and S_13.
-FIRST, TOTAL = (0.3139, 0.4424, 0.0), (0.5576, 0.4424, 0.2437)
+# Of Ishigami's function with a = 7 and b = 0.1 (Ishigami and Homma, ISUMA '90, 398-403), by integration: the parts of the variance
+# of the first factor, of the second, and of the first with the third; the third alone has none.
+_PARTS = 0.5 * (1 + 0.1 * math.pi**4 / 5) ** 2, 7**2 / 8, 0.1**2 * math.pi**8 * (1 / 18 - 1 / 50)
+FIRST = tuple(one / sum(_PARTS) for one in (*_PARTS[:2], 0.0))
+TOTAL = tuple(one / sum(_PARTS) for one in (_PARTS[0] + _PARTS[2], _PARTS[1], _PARTS[2]))
 SUM = """
 coordsim: 1
 name: sum
@@ -294,10 +298,17 @@ def test_a_journal_gives_the_same_answer_without_a_run() -> None:
     assert (again.base, again.factors) == (first.base, first.factors)
 
 
+def test_a_range_of_whole_numbers_is_of_whole_numbers() -> None:
+    """Half a replica is refused, and not rounded."""
+    written = SUM.replace("a: {latency: 2 s}", "a: {latency: 2 s, concurrency: 2}")
+    with pytest.raises(SensitivityError, match="must be whole numbers"):
+        make_plan(Scenario.from_text(written), Asked({"tools.a.concurrency": "1.2..1.7"}))
+
+
 def test_a_factor_that_changes_nothing_is_said_to() -> None:
-    """The share of errors of a tool whose errors nobody heeds, say: here a capacity that nothing waits for."""
-    text = SUM.replace("a: {latency: 2 s}", "a: {latency: 2 s, concurrency: 20}")
-    found = sensitivity(Scenario.from_text(text), ["tools.a.concurrency"])
+    """A capacity that nothing waits for."""
+    written = SUM.replace("a: {latency: 2 s}", "a: {latency: 2 s, concurrency: 20}")
+    found = sensitivity(Scenario.from_text(written), ["tools.a.concurrency"])
     assert found.factors[0].failure.startswith("changes nothing")
 
 
@@ -309,6 +320,10 @@ def test_a_factor_that_changes_nothing_is_said_to() -> None:
         (Asked({"a": "3 s..1 s"}), "must rise from above 0"),
         (Asked({"a": "1 B..2 B"}), "must be a duration"),
         (Asked({"a": "±120 %"}), "share"),
+        (Asked({"tools.a.latency": "2..3"}), "must carry a unit"),
+        (Asked({"workload.tasks": ""}), "is no part of the system"),
+        (Asked({"workflow.start": ""}), "must be an amount, a whole number or a distribution"),
+        (Asked({"workflow.steps.one.tool": ""}), "must be an amount"),
         (Asked(metrics=["p955"]), "did you mean `p95`"),
         (Asked({"a": ""}, method="sobol", size=3), "power of two"),
         (Asked({"a": "", "tools.a.latency": ""}, method="sobol"), "changes what `a` changes"),
@@ -318,3 +333,46 @@ def test_mistakes_say_what_to_write(asked: Asked, told: str) -> None:
     """Each mistake names the rule and what was got."""
     with pytest.raises(SensitivityError, match=told):
         make_plan(Scenario.from_text(SUM), asked)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["tools.a.concurrency"], "p95 is the same at both ends of every range."),
+        (["a"], "1 % faster a saves 0.222 % of p95 (and 0.222 % of mean T_total)."),
+    ],
+)
+def test_the_sentence_of_a_single_factor(given: list[str], told: str) -> None:
+    """It is compared with no other, and what changes nothing is not the most of anything."""
+    written = SUM.replace("a: {latency: 2 s}", "a: {latency: 2 s, concurrency: 20}")
+    assert statement(sensitivity(Scenario.from_text(written), given)) == told
+
+
+def test_changes_within_their_intervals_are_called_so() -> None:
+    """A share of a path that few tasks take, in three replications: the sentence says that nothing is known yet."""
+    few = QUEUE.replace("tasks: 2500, warmup: 100 s", "tasks: 12, warmup: 0 s").replace(
+        "replications: 10", "replications: 3"
+    )
+    found = sensitivity(Scenario.from_text(few), {"tools.server.concurrency": "1..2"}, metric="p95")
+    assert statement(found).startswith("No change of p95 is beyond its interval: more replications would tell.")
+
+
+def test_what_was_not_observed_is_told_first() -> None:
+    """A warm-up that no task outlives leaves nothing to measure, and the sentence says what to do."""
+    found = sensitivity(Scenario.from_text(SUM.replace("warmup: 0 s", "warmup: 1 h")), ["a"])
+    assert statement(found).startswith("p95 was not observed in the scenario as it is: try more `--tasks`")
+    assert "nan" not in to_csv(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["checkpointing", "chat-vs-agent", "provider-outage", "replay-azure-code", "retry-storm"]
+)
+def test_every_lever_of_scenarios_that_ship_can_be_measured(root: Path, name: str) -> None:
+    """With ten tasks and two replications: no cell fails, and each lever has a response or changes nothing."""
+    scenario = load(root / "scenarios" / f"{name}.yaml").replace("workload.tasks", 10)
+    found = sensitivity(scenario, replications=2)
+    assert len(found.factors) >= 5
+    assert not [one for one in found.factors if one.failure.startswith("failed") or not one.responses]
+    assert not [note for note in found.notes if "is left out: " in note and "it cannot be" not in note]
+    assert "nan" not in text(lay_out(report(found))) + to_csv(found) + to_json(found) + statement(found)

@@ -11,6 +11,8 @@ import pytest
 
 from coordsim.models import sensitivity as models
 from coordsim.models.scenario import Scenario
+from coordsim.models.variants import simulate_text
+from coordsim.sim.analysis.result import Result
 from coordsim.sim.engine.source import Document
 from coordsim.sim.report.sensitivity_plot import figure
 
@@ -44,8 +46,8 @@ def test_the_answer_comes_first_in_words(call: Call, sum_of: Path) -> None:
     assert (done.code, done.err) == (0, "")
     words = " ".join(done.out.split())
     assert "1 % faster fetch saves 0.741 % of p95 (and 0.741 % of mean T_total), more than any other part" in words
-    assert re.search(r"search 350 -> 280 / 420 ms -70 ms ± 0 \+70 ms ± 0 -█+\|█+\+", words)
-    assert re.search(r"fetch 1 s -> 950 ms / 1\.05 s", words)
+    assert re.search(r"search 350 -> 280 \.\. 420 ms -70 ms ± 0 \+70 ms ± 0 -█+\|█+\+", words)
+    assert re.search(r"fetch 1 s -> 950 ms \.\. 1\.05 s", words)
     assert "1 % faster search 0.259 %" in words
 
 
@@ -103,6 +105,33 @@ def test_a_journal_without_an_answer_is_resumed_or_written_anew(call: Call, sum_
     assert "--resume" in refused.err
     assert call(*given, "--resume").code == 0
     assert journal.read_text(encoding="utf-8") == "".join(lines)
+
+
+def test_an_interrupted_call_says_the_command_that_goes_on(
+    call: Call, sum_of: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second cell leaves the first; the command that is told gives the bytes of a call that was not stopped."""
+    given = ["sensitivity", sum_of, "--factor", "search", *QUIET, "-o"]
+    seen: dict[str, None] = {}
+
+    def stopped(key: str, seed: int, replication: int, spans: str = "none") -> Result:
+        seen[key] = None
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return simulate_text(key, seed, replication, spans)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models, "simulate_text", stopped)
+        done = call(*given, tmp_path / "found")
+    assert (done.code, done.out) == (130, "")
+    told = shlex.split(done.err.partition("go on with: coordsim ")[2])
+    assert told[-1] == "--resume"
+    assert "`replications` was" in call(*told, "--replications", "3").err
+    assert call(*told).code == call(*given, tmp_path / "whole").code == 0
+    names = [one.name for one in (tmp_path / "whole").iterdir()]
+    assert {name: (tmp_path / "found" / name).read_bytes() for name in names} == {
+        name: (tmp_path / "whole" / name).read_bytes() for name in names
+    }
 
 
 @pytest.mark.parametrize(

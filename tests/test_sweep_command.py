@@ -128,7 +128,10 @@ def test_going_on_with_another_study_says_what_differs(call: Call, desk: Path, t
     assert call(*base).code == 0
     assert "`seeds` was [11], and is [1, 2]" in call(*base, "--resume", "--seeds", "1,2").err
     assert "`metrics` was [], and is" in call(*base, "--resume", "--metric", "p90").err
-    assert "`scenarios.desk.tools.idle.latency.constant` was 1 s, and is 2 s" in call(*base, "--resume", "--set", "tools.idle.latency=2 s").err
+    assert (
+        "`scenarios.desk.tools.idle.latency.constant` was 1 s, and is 2 s"
+        in call(*base, "--resume", "--set", "tools.idle.latency=2 s").err
+    )
     other = call(*[word if word != "2" else "3" for word in base], "--resume")
     assert (other.code, "`settings.0.replications` was 2, and is 3" in other.err) == (2, True)
 

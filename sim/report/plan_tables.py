@@ -365,7 +365,7 @@ def _frontier_row(found: PlanResult, one: FrontierPoint, metrics: Sequence[str])
 def _none_of(found: PlanResult, one: FrontierPoint) -> str:
     """Return why a point of the frontier has no configuration: that none meets it, or that none was shown to."""
     own = max(found.choices, key=lambda choice: choice.load.factor)
-    return "not resolved" if one.strictness == 1 and own.verdict == "inconclusive" else "none shown to"
+    return "not resolved" if one.strictness == 1 and own.verdict == "inconclusive" else "none found"
 
 
 def _headroom(found: PlanResult, rate: float) -> Iterator[Table]:

@@ -37,6 +37,7 @@ _LEVER = {
     "share": "less of",
     "load": "less",
 }
+LITTLE = 0.001  # %, below which no digits are told
 _UP = ("rate", "capacity")  # levers of which more is what one buys
 
 
@@ -88,6 +89,11 @@ def statement(found: SensitivityResult) -> str:
 
 def _most_valuable(found: SensitivityResult) -> str:
     metric = found.metrics[-1]
+    if math.isnan(found.base[metric].value):
+        return (
+            f"{name_of(metric)} was not observed in the scenario as it is: try more `--tasks`, or a `workload.warmup` of 0 s "
+            "with `--set`."
+        )
     known = [
         one for one in found.factors
         if one.factor.kind == "time" and one.responses and one.responses[metric].elasticity is not None
@@ -98,7 +104,12 @@ def _most_valuable(found: SensitivityResult) -> str:
         if not ranked:
             return "Nothing that was varied could be measured."
         best = ranked[0]
-        return f"{name_of(metric)} changes most with {best.factor.name}: {_ends(best.responses[metric], found.units[metric])}."
+        told = f"{best.factor.name}: {_ends(best.responses[metric], found.units[metric])}"
+        if not best.responses[metric].swing:
+            return f"{name_of(metric)} is the same at both ends of every range."
+        if not any(_is_sure(one.responses[metric]) for one in ranked):
+            return f"No change of {name_of(metric)} is beyond its interval: more replications would tell. The largest is with {told}."
+        return f"{name_of(metric)} changes most with {told}."
     best = max(known, key=lambda one: _elasticity(one, metric).value)
     told = f"1 % faster {best.factor.name} {_saves(_elasticity(best, metric), name_of(metric))}"
     others = [f"{_shown(_elasticity(best, one))} of {name_of(one)}" for one in found.metrics[:-1]]
@@ -106,7 +117,13 @@ def _most_valuable(found: SensitivityResult) -> str:
     slope = _elasticity(best, metric)
     unsure = " That is less than its interval: more replications would tell." if slope.low <= 0 else ""
     bends = " It is not linear there." if best.responses[metric].bend == "bends" else ""
-    return f"{told}{more}, more than any other part whose time was varied.{unsure}{bends}"
+    rivals = ", more than any other part whose time was varied" if len(known) > 1 else ""
+    return f"{told}{more}{rivals}.{unsure}{bends}"
+
+
+def _is_sure(response: Response) -> bool:
+    """Whether the interval of a change, at either end, leaves out 0."""
+    return any(one is not None and one.resolved and one.excludes(0) for one in (response.low, response.high))
 
 
 def _is_member(found: SensitivityResult, one: FactorResult) -> bool:
@@ -131,6 +148,8 @@ def _shown(elasticity: Estimate) -> str:
     if not elasticity.resolved:
         return f"{value:.2g} % ± ?"
     half = elasticity.half_width
+    if 0 < value + half < LITTLE:
+        return f"< {LITTLE:g} %"
     if half < 5e-4 * max(value, 1e-3):
         return f"{value:.3g} %"
     places = max(0, min(4, 1 - math.floor(math.log10(half))))
@@ -159,7 +178,7 @@ def _tornado(found: SensitivityResult, metric: str) -> Table:
     if left > 0:
         note += f"; {left} with smaller swings are not shown"
     return Table(
-        f"One at a time: {name_of(metric)} (now {base})", ("factor", "now -> low / high", "at low", "at high", ""),
+        f"One at a time: {name_of(metric)} (now {base})", ("factor", "now -> low .. high", "at low", "at high", ""),
         "<<>><", tuple(rows), note,
     )  # fmt: skip
 
@@ -180,8 +199,8 @@ def _range(one: FactorResult) -> str:
     parts = [text.partition(" ")[::2] for text in texts]
     if len({unit for _, unit in parts}) == 1 and parts[0][1]:
         now, low, high = (number for number, _ in parts)
-        return f"{now} -> {low} / {high} {parts[0][1]}"
-    return f"{texts[0]} -> {ends[0]} / {ends[1].removeprefix('x ') if ends[0].startswith('x ') else ends[1]}"
+        return f"{now} -> {low} .. {high} {parts[0][1]}"
+    return f"{texts[0]} -> {ends[0]} .. {ends[1].removeprefix('x ') if ends[0].startswith('x ') else ends[1]}"
 
 
 def _bars(response: Response, widest: float) -> str:
@@ -235,7 +254,7 @@ def _without_blank(table: Table) -> Table:
 def _signed(one: FactorResult, elasticity: Estimate) -> str:
     saved = -elasticity.value if one.factor.kind in _UP else elasticity.value
     text = _shown(elasticity)
-    return f"-{text}" if saved < 0 and text.strip("0. %") else text
+    return f"-{text}" if saved < 0 and text[0] != "<" and text.strip("0. %") else text
 
 
 def _morris(found: SensitivityResult, metric: str, measures: MorrisMeasures) -> Table:

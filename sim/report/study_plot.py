@@ -25,6 +25,7 @@ __all__ = ["figure", "page", "parallel"]
 MOST_LINES = 12
 _AXIS = {"gridcolor": "#dddddd", "linecolor": "#888888", "showline": True, "ticks": "outside", "zeroline": False}
 _UNITS = {"s": "seconds", "B": "bytes"}
+_HEIGHT = 560  # pixels
 _WIDE = 30  # largest over smallest, from which an axis is logarithmic
 
 Data = dict[str, Any]
@@ -49,7 +50,7 @@ def figure(found: StudyResult, place: int, metric: str | None = None) -> Any:
     y: Data = {"title": html.escape(_titled(name, unit)), "rangemode": "tozero", **_AXIS}
     layout = {
         "title": {"text": html.escape(f"{name} over {factor.path}"), "x": 0.01},
-        "xaxis": x, "yaxis": y, "paper_bgcolor": "white", "plot_bgcolor": "white", "height": 560,
+        "xaxis": x, "yaxis": y, "paper_bgcolor": "white", "plot_bgcolor": "white", "height": _HEIGHT,
         "legend": {"font": {"size": 11}}, "margin": {"l": 70, "r": 20, "t": 60, "b": 60},
     }  # fmt: skip
     lines = _lines(found, known, place)
@@ -145,7 +146,7 @@ def parallel(found: StudyResult, metric: str | None = None) -> Any:
     line = {"color": values, "colorscale": "Viridis", "showscale": True}
     layout = {
         "title": {"text": html.escape(f"{name} over all factors"), "x": 0.01},
-        "paper_bgcolor": "white", "height": 560, "margin": {"l": 90, "r": 40, "t": 100, "b": 40},
+        "paper_bgcolor": "white", "height": _HEIGHT, "margin": {"l": 90, "r": 40, "t": 100, "b": 40},
     }  # fmt: skip
     return go.Figure(data=[{"type": "parcoords", "dimensions": dimensions, "line": line}], layout=layout)
 
@@ -171,5 +172,6 @@ def page(found: StudyResult) -> str:
 
 
 def _block(name: str, number: int) -> str:
-    chart = f'<div class="chart" data-chart="{number}" role="img" aria-label="Chart over {html.escape(name)}"></div>'
+    said = f'role="img" aria-label="Chart over {html.escape(name)}"'
+    chart = f'<div class="chart" style="min-height: {_HEIGHT}px" data-chart="{number}" {said}></div>'
     return f'<section id="chart-{number}"><h2>{html.escape(name)}</h2>{chart}</section>'

@@ -137,7 +137,8 @@ def _change(one: Comparison) -> str:
     if math.isnan(one.ratio.value) or one.difference.value == 0:
         return ""
     resolved = "" if one.difference.excludes(0.0) else ", not resolved"
-    return f"{100 * (one.ratio.value - 1):+.2g} %{resolved}"
+    change = 100 * (one.ratio.value - 1)
+    return f"{change:+,.0f} %{resolved}" if abs(change) >= 100 else f"{change:+.2g} %{resolved}"
 
 
 def _cells(found: StudyResult) -> Table:
