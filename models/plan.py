@@ -175,15 +175,18 @@ def plan(
     """Find the cheapest configuration that meets the objectives, at each load.
 
     What is not given is as the scenario's section `plan` says. `decide` maps a path to its values: a list, a `range`, a
-    mapping as the section has it, or a text as the command has it (`1..16@$2.5/h`). `load` is such as
+    mapping as the section has it, or a text as the command has it (`1..16@$2.5/h`); values without a price have that of the section,
+    where it has one for them. `load` is such as
     `{"growth": {"rate": "10 %", "per": "month", "for": 12}}`. No number depends on `workers`.
     Raises ScenarioError with every mistake.
     """
-    from .plan_values import told_in_full
+    from .plan_values import priced_as_before, told_in_full
 
     section: dict[str, Any] = {} if scenario.plan is None else scenario.plan.to_data()
     if decide is not None:
-        section["decide"] = {path: told_in_full(values) for path, values in decide.items()}
+        before = section.get("decide", {})
+        given = {path: told_in_full(values) for path, values in decide.items()}
+        section["decide"] = {path: priced_as_before(one, before.get(path)) for path, one in given.items()}
     section |= {} if slo is None else {"slo": dict(slo)}
     section |= {} if load is None else {"load": dict(load)}
     section |= {} if confidence is None else {"confidence": confidence}

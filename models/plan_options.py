@@ -14,7 +14,7 @@ from typing import Any
 
 from ..sim.engine.errors import Problem, ScenarioError
 from ..sim.engine.source import Document
-from .plan_values import DecisionError, decision_of
+from .plan_values import DecisionError, decision_of, priced_as_before
 
 __all__ = ["PlanOptions", "asked", "told_of_options"]
 
@@ -52,6 +52,10 @@ def asked(document: Document, options: PlanOptions) -> Document:
     load = _load(options, problems)
     if problems:
         raise ScenarioError(problems, "coordsim plan")
+    section = document.data.get("plan")
+    before = section.get("decide") if isinstance(section, dict) else None
+    if isinstance(before, dict):
+        decide = {path: priced_as_before(one, before.get(path)) for path, one in decide.items()}
     given: list[tuple[str, str]] = []
     given += [("decide", json.dumps(decide))] if decide else []
     given += [("slo", json.dumps(slo))] if slo else []

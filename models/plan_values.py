@@ -18,7 +18,7 @@ from ..sim.engine.source import Document
 from ..sim.engine.units import Dimension
 from .plan import Decision
 
-__all__ = ["MORE", "DecisionError", "Values", "amounts", "is_capacity", "told_in_full", "values_of"]
+__all__ = ["MORE", "DecisionError", "Values", "amounts", "is_capacity", "priced_as_before", "told_in_full", "values_of"]
 
 # Numbers that only add servers, or speed: customers of a station that is first come first served leave no later for them.
 MORE = (
@@ -166,6 +166,31 @@ def told_in_full(values: Any) -> Any:
     if isinstance(values, range):
         return {"values": list(values)}
     return dict(values) if isinstance(values, Mapping) else {"values": list(values)}
+
+
+def priced_as_before(given: dict[str, Any], before: Any) -> dict[str, Any]:
+    """Return a decision with what the section says of its variable where it says nothing: prices, and whether it is monotone.
+
+    The price of one unit holds for any values, prices of values for those that the section has too.
+
+    >>> priced_as_before({"values": [2, 4]}, {"from": 1, "to": 8, "price": "$2 / h"})
+    {'values': [2, 4], 'price': '$2 / h'}
+    >>> priced_as_before({"values": [4]}, {"values": [2, 4], "prices": ["$1 / h", "$3 / h"]})
+    {'values': [4], 'prices': ['$3 / h']}
+    """
+    if not isinstance(before, Mapping):
+        return given
+    kept = {"monotone": before["monotone"]} if before.get("monotone") is not None and "monotone" not in given else {}
+    if "price" in given or "prices" in given:
+        return given | kept
+    if before.get("price") is not None:
+        return given | {"price": before["price"]} | kept
+    values, prices = before.get("values"), before.get("prices")
+    if isinstance(values, list | tuple) and isinstance(prices, list | tuple) and len(values) == len(prices):
+        wanted = given.get("values", [])
+        if wanted and all(one in values for one in wanted):
+            kept |= {"prices": [prices[list(values).index(one)] for one in wanted]}
+    return given | kept
 
 
 def decision_of(text: str) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def grid_answer(name: str) -> tuple[Point, dict[Point, tuple[float, float, float
         values = []
         for replication in range(6):
             result = simulate_text(key, asked.seed, replication)
-            values.append(float(np.quantile(result.after(20.0).response_times, 0.95)))
+            values.append(float(np.quantile(result.after(100.0).response_times, 0.95)))
         estimate = mean_interval(values, 0.95)
         found[point] = (estimate.low, estimate.value, estimate.high)
     threshold = asked.objectives[0].threshold
@@ -136,7 +136,7 @@ def grid_answer(name: str) -> tuple[Point, dict[Point, tuple[float, float, float
 
 
 def test_agents_without_product_form_against_the_whole_grid() -> None:
-    """Batching, a tool that is short of slots, a long tail: all 60 configurations are simulated, and the cheapest that meets is the plan's."""
+    """Lognormal calls at several servers, visited again and again: all 60 configurations are simulated, and the cheapest that meets is the plan's."""
     result = planned("agents")
     best, found = grid_answer("agents")
     choice = result.choices[0]
@@ -149,13 +149,15 @@ def test_agents_without_product_form_against_the_whole_grid() -> None:
     assert sum(low > 45 for low, _, _ in cheaper) >= 0.9 * len(cheaper)
 
 
-def test_growth_buys_a_little_more_from_month_to_month() -> None:
-    """Each month has a configuration, none costs less than the month before, and the last needs more than the first."""
+def test_growth_buys_a_little_more_from_quarter_to_quarter() -> None:
+    """Each quarter has a configuration, none costs less than the one before, and the last needs more than the first."""
     result = planned("growth")
     assert result.verdict == "pass"
     costs = [choice.trial.cost for choice in result.choices if choice.trial is not None]
-    assert len(costs) == 6
+    assert len(costs) == 4
     assert costs == sorted(costs)
+    settings = [tuple(chosen(result, at).values()) for at in range(4)]
+    assert settings == [("2", "6"), ("3", "6"), ("3", "6"), ("4", "10")]
     assert costs[-1] > costs[0]
     for choice in result.choices:
         assert choice.trial is not None

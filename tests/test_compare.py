@@ -50,7 +50,7 @@ workflow: {start: act, steps: {act: {agent: worker, repeat: 4}}}
 def support(root: Any) -> Scenario:
     """Return a shipped scenario of a support agent, made short."""
     scenario = coordsim.load(root / "scenarios" / "sub-50ms-inference.yaml")
-    return scenario.replace("workload.tasks", 12)
+    return scenario.replace("workload.tasks", 6)
 
 
 @pytest.fixture(scope="module")

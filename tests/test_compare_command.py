@@ -43,7 +43,7 @@ def scenario(root: Path) -> Path:
 
 def test_the_report_says_what_is_saved_and_by_what(call: Call, scenario: Path) -> None:
     """All four parts are there: the verdict in words, categories, policies, and the region."""
-    done = call("compare", scenario, *RUNTIMES, *SHORT, *OVER, "--tasks", "20")
+    done = call("compare", scenario, *RUNTIMES, *SHORT, *OVER, "--tasks", "15")
     assert (done.code, done.err) == (0, "")
     words = " ".join(done.out.split())
     assert re.search(
@@ -57,6 +57,7 @@ def test_the_report_says_what_is_saved_and_by_what(call: Call, scenario: Path) -
         assert name in done.out
 
 
+@pytest.mark.slow
 def test_the_bytes_are_those_of_the_seed(call: Call, scenario: Path) -> None:
     """One process or two: the same JSON. Another seed: another."""
     arguments = (
@@ -195,6 +196,27 @@ def test_a_mistake_in_the_section_is_shown_in_the_file(call: Call, scenario: Pat
     done = call("compare", path, "-q")
     assert done.code == 2
     assert re.search(r"8:33 +models\.fast\.speed: must be .*got 'fast'\n +\| over:", done.err)
+
+
+def test_a_mistake_below_what_is_not_written_has_its_place(call: Call, scenario: Path, tmp_path: Path) -> None:
+    """Parents that are left at their defaults are put in, and the mistake stays where the user wrote it: in the file, or an option."""
+    path = tmp_path / "own.yaml"
+    changes = "models.fast.restore.overhead: slow, orchestrator.checkpoint.write.overhead: 1 s, workload.warmup: soon"
+    path.write_text(f"extends: {scenario}\nname: own\ncompare:\n  changes: {{{changes}}}\n", encoding="utf-8")
+    done = call("compare", path, "-q")
+    assert done.code == 2
+    assert "has 3 mistakes" in done.err
+    for name in ("models.fast.restore.overhead", "orchestrator.checkpoint", "workload.warmup"):
+        assert re.search(rf"4:\d+ +{re.escape(name)}: ", done.err), done.err
+    for option, value in (
+        ("--with", "models.fast.restore.overhead=slow"),
+        ("--over", "models.fast.restore.overhead=1 s,slow"),
+    ):
+        runtimes = () if option == "--with" else RUNTIMES
+        done = call("compare", scenario, *runtimes, option, value, "-q")
+        assert f"{option} {value}  models.fast.restore.overhead: must be a duration" in done.err
+    done = call("run", scenario, "--set", "models.fast.restore.overhead=slow", "-q")
+    assert "--set models.fast.restore.overhead=slow " in done.err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from coordsim.models.compare import compare
@@ -13,6 +14,7 @@ from coordsim.models.scenario import Scenario, load
 from coordsim.sim.analysis.compare import Plan, run_plan
 from coordsim.sim.analysis.comparison import ComparisonResult
 from coordsim.sim.analysis.replicate import Settings
+from coordsim.sim.analysis.summarize import cut_warmup
 from coordsim.sim.engine.errors import ScenarioError
 from coordsim.sim.report.compare_plot import figure, page, steps
 from coordsim.sim.report.compare_tables import report, to_json
@@ -279,3 +281,63 @@ def test_a_variant_that_a_grid_cannot_have_is_told_once(files: tuple[Path, Path]
     with pytest.raises(ScenarioError) as caught:
         compare(a, b, over={"models.llm.replicas": [1, 0]})
     assert len(caught.value.problems) == 1
+
+
+def test_a_variant_of_which_nothing_was_observed_is_told(root: Path) -> None:
+    """B's tasks all come before the warm-up that A asks for: no number of B, none of the differences, and the reason."""
+    first = scene({"workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": 200, "warmup": "60 s"}})
+    second = first.replace("workload.arrivals", {"deterministic": "10 / s"}).replace("models.llm.overhead", "1 s")
+    one = compare(first, second, replications=2)
+    assert statement(one) == "Not resolved: T_total, mean was not observed under scene again."
+    said = text(lay_out(report(one)))
+    assert "came before the warm-up ended, and counts for nothing" in " ".join(said.split())
+    assert not re.search(r"\bnan\b|\binf\b|success .* (may be chance|1\.000)", said)
+    assert one.saving.verdict == "not resolved"
+    assert "Plotly.newPlot" in page(one)
+    assert '"verdict": "not resolved"' in to_json(one)
+    assert "observed under neither" in statement(
+        compare(second, second.replace("models.llm.overhead", "2 s"), replications=2)
+    )
+
+
+@pytest.mark.parametrize("same_tasks", [True, False])
+def test_tasks_that_differ_have_each_their_own_warmup(same_tasks: bool) -> None:
+    """Where one time is of different tasks under both, means are those of each alone; of the same tasks, one time holds for both."""
+    shops = {"a": mm1.Queue(arrival_rate=0.9, tasks=300), "b": mm1.Queue(arrival_rate=8, service_rate=10, tasks=300)}
+    plan = Plan("shop", ("a", "b"), shops, ("a", "b"), same_tasks=same_tasks)
+    one = run_plan(mm1.simulate, plan, seed=2, settings=Settings(replications=4, warmup="auto"))
+    alone = [cut_warmup([mm1.simulate(shop, 2, n) for n in range(4)], "auto")[1] for shop in shops.values()]
+    means = [float(np.mean([run.response_times.mean() for run in runs])) for runs in alone]
+    assert (one.tasks is None) is not same_tasks
+    found = [one.saving.baseline.value, one.saving.variant.value]
+    assert (found == pytest.approx(means, rel=1e-12)) is not same_tasks
+
+
+def test_the_grid_of_a_section_is_that_of_its_scenario_alone(call: Call, files: tuple[Path, Path]) -> None:
+    """Compared with another scenario, only the grid of `--over` is made: what A's has need not be in B."""
+    with files[0].open("a", encoding="utf-8") as stream:
+        stream.write("compare: {runtime: agent-native, over: {tools.search.latency: [1 s, 2 s]}}\n")
+    files[1].write_text(files[1].read_text(encoding="utf-8").replace("search", "find"), encoding="utf-8")
+    done = call("compare", *files, *SHORT, "--no-ablate", "--format", "json")
+    assert json.loads(done.out)["region"] is None, done.err
+    assert compare(load(files[0]), load(files[1]), replications=2, ablate=False).region is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("quickstart", "sub-50ms-inference"),
+        ("provider-outage", "retry-storm"),
+        ("replay-azure-code", "checkpointing"),
+        ("theory/mm1", "theory/closed-mva"),
+        ("gpu-resident", "debate"),
+    ],
+)
+def test_scenarios_with_nothing_in_common_are_compared(call: Call, root: Path, a: str, b: str) -> None:
+    """Other agents, tools, models, workloads and faults: every number is one, and every sentence has its words."""
+    done = call("compare", *(root / "scenarios" / f"{one}.yaml" for one in (a, b)), "--tasks", "10", *SHORT)
+    assert done.code in (0, 4), done.err
+    assert re.search(r"saves|costs|Not resolved|No saving", done.out)
+    assert not re.search(r"\bnan\b|\binf\b|e[+-]\d\d", done.out)
+    assert "compared by replication, and not task by task" in " ".join(done.out.split())

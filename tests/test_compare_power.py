@@ -52,6 +52,7 @@ def test_a_true_difference_of_two_percent_is_found_with_the_replications_asked_f
     assert "costs" not in verdicts
 
 
+@pytest.mark.slow
 def test_a_system_against_itself_with_other_seeds_is_not_resolved() -> None:
     """Of 100 tries at 95 % at least 90 are not resolved; fewer would be chance in 1 of 90 such tests.
 

@@ -70,8 +70,8 @@ def test_one_number_of_each_has_no_interval() -> None:
 @pytest.mark.parametrize(("x", "y"), [((56, 70), (48, 80)), ((9, 10), (3, 10)), ((5, 56), (0, 29)), ((0, 10), (0, 20))])
 def test_shares_have_the_interval_of_newcombe(x: tuple[int, int], y: tuple[int, int]) -> None:
     """Its ends are those of two Wilson intervals, here scipy's, whose distances from the shares are squared and added."""
-    counts = [Counts(np.array([float(hits)]), np.array([float(trials)])) for hits, trials in (x, y)]
-    one = share_difference(*counts, 0.95)
+    first, second = (Counts(np.array([float(hits)]), np.array([float(trials)])) for hits, trials in (x, y))
+    one = share_difference(first, second, 0.95)
     (p, a), (q, b) = (
         (hits / trials, stats.binomtest(hits, trials).proportion_ci(0.95, method="wilson")) for hits, trials in (x, y)
     )

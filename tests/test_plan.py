@@ -360,6 +360,57 @@ def test_a_pair_against_monotony_is_told() -> None:
     assert pairs == {((a,), (b,)) for a, b in [(2, 1), (3, 1)] if {(a,), (b,)} <= seen}
 
 
+@pytest.mark.usefixtures("fast")
+def test_frontier_and_headroom_take_no_more_tasks_than_the_plan() -> None:
+    """Each table's tasks add up, the plan's trials stay as they were decided, and what the budget ended says so."""
+    variables = (variable("models.llm.replicas", 12, 3.0), variable("tools.search.concurrency", 12, 1.0))
+
+    def noisy(point: Point, load: Load) -> Made:
+        return Made(load.factor * (2 / (point[0] + 1) + 1 / (point[1] + 1)), 0.1)
+
+    alone = find_plan(made, problem(variables, noisy, {"mean": 0.8}))
+    found = find_plan(made, problem(variables, noisy, {"mean": 0.8}, frontier=(0.5, 0.75, 1.5, 2.0), headroom=True))
+    assert found.choices == alone.choices
+    assert found.trials == alone.trials
+    assert found.tasks == alone.tasks == sum(one.tasks for one in found.trials)
+    frontier = sum(one.tasks for one in found.frontier_trials)
+    assert 0 < frontier <= found.beyond <= found.tasks
+    assert found.beyond - frontier <= found.tasks / 2
+    assert any(one.ended for one in found.frontier)
+    costs = [one.trial.cost for one in found.frontier if one.trial is not None and not one.ended]
+    assert costs == sorted(costs, reverse=True)
+
+
+@pytest.mark.usefixtures("fast")
+def test_both_counts_of_tasks_are_there_where_bounds_exclude_all() -> None:
+    """What a replication would take is expected from the workload."""
+
+    def bound(point: Point, load: Load) -> QueueingBound:
+        return QueueingBound((), 3.2, math.inf, "mean of 2 s cannot be")
+
+    given = problem((variable("x", 8, 1.0),), one_station, {"mean": 2.0}, (1.0, 2.0), bound=bound)
+    found = find_plan(made, replace(given, expected=lambda load: TASKS * load.factor))
+    assert (found.tasks, found.grid_tasks) == (0, 8 * 10 * 3 * TASKS)
+
+
+@pytest.mark.usefixtures("fast")
+def test_of_equal_misses_the_cheapest_is_the_nearest() -> None:
+    """A choice that does as badly for more money is not told of as the nearest."""
+    choice = Variable("models.llm.model", ("dear", "cheap"), (10.0, 1.0), monotone=False)
+    found = find_plan(made, problem((choice,), lambda point, load: Made(2.0, 0.01), {"mean": 1.0}))
+    assert answers(found) == [("fail", (1,))]
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_plan_without_prices_says_that_cost_decides_nothing() -> None:
+    """All variables are free, and so are calls."""
+    said = "nothing that is decided has a price"
+    free = find_plan(made, problem((variable("x", 8, 0.0),), one_station, {"mean": 1.4}))
+    assert any(said in doubt for doubt in free.doubts)
+    priced = find_plan(made, problem((variable("x", 8, 1.0),), one_station, {"mean": 1.4}))
+    assert not any(said in doubt for doubt in priced.doubts)
+
+
 @dataclass
 class Kept:
     """A journal in memory; after `most` outcomes it interrupts."""

@@ -14,7 +14,7 @@ from coordsim.models.plan_options import PlanOptions, asked, told_of_options
 from coordsim.models.plan_problem import MOST_CONFIGURATIONS, plan_problem
 from coordsim.models.plan_values import decision_of, is_capacity
 from coordsim.models.scenario import Scenario, load
-from coordsim.models.variants import scenario_of
+from coordsim.models.variants import document_of, scenario_of
 from coordsim.sim.analysis.planned import Load, QueueingBound
 from coordsim.sim.engine.errors import ScenarioError
 from coordsim.sim.engine.source import Document
@@ -370,3 +370,23 @@ def test_closed_workloads_have_asymptotic_bounds() -> None:
     assert (half.throughput, half.response) == (0.5, 1.0)
     assert "at least 11 s" in bound(scenario, slo={"mean": "10 s"}).excludes
     assert "at most 1 / s" in bound(scenario, slo={"throughput": "1.1 / s"}).excludes
+
+
+def test_values_without_a_price_keep_that_of_the_section() -> None:
+    """In Python and as an option; what the section has no price for is free."""
+    scenario = load(FOLDER / "mmc.yaml")
+    document = asked(document_of(scenario), PlanOptions(decide=["models.server.replicas=9,12"]))
+    optioned = Scenario.of(document).plan
+    assert optioned is not None
+    assert optioned.decide["models.server.replicas"].price == pytest.approx(2 / 3600)
+    dearer = asked(document_of(scenario), PlanOptions(decide=["models.server.replicas=9,12@$5/h"]))
+    written = Scenario.of(dearer).plan
+    assert written is not None
+    assert written.decide["models.server.replicas"].price == pytest.approx(5 / 3600)
+
+
+def test_about_as_many_tasks_are_expected_as_arrive() -> None:
+    """A number of tasks, at other loads in proportion."""
+    given = plan_problem(load(FOLDER / "mmc.yaml"))
+    assert given.expected is not None
+    assert given.expected(Load("x", 1.5, 1.0)) == 6000

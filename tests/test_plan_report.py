@@ -236,6 +236,20 @@ def test_the_next_bottleneck_follows_each_fix() -> None:
     assert "no decision helps" in said
 
 
+def test_what_the_budget_ended_is_marked() -> None:
+    """A frontier and a headroom that were not looked for to the end say so; trials of the frontier have their own table."""
+    found = plan()
+    frontier = (replace(found.frontier[0], ended=True), *found.frontier[1:])
+    headroom = (found.headroom[0], replace(found.headroom[1], ended=True))
+    said = shown(replace(found, frontier=frontier, headroom=headroom, frontier_trials=(SMALLER,), beyond=25_000))
+    assert re.search(r"p95 <= 15 s † +– +– +– +none found yet", said)
+    assert "p95 breaks †" in said
+    assert "Simulated for the frontier, besides" in said
+    assert re.search(r"tasks simulated for the frontier, besides +20,000", said)
+    assert re.search(r"tasks simulated for the headroom, besides +5,000", said)
+    assert "†" not in shown(found)
+
+
 def test_the_frontier_says_where_nothing_was_found() -> None:
     """Objectives made stricter and looser, each with the cheapest configuration that meets them."""
     said = shown(plan())

@@ -53,8 +53,8 @@ coordsim: 1
 name: queue
 seed: 2
 runtime: ideal
-workload: {arrivals: {poisson: 0.5 / s}, tasks: 2500, warmup: 100 s}
-replications: 10
+workload: {arrivals: {poisson: 0.5 / s}, tasks: 1500, warmup: 100 s}
+replications: 8
 tools: {server: {latency: {exponential: {mean: 1 s}}, concurrency: 1}}
 workflow: {start: one, steps: {one: {tool: server}}}
 """
@@ -127,6 +127,7 @@ def test_a_range_gives_the_changes_at_its_ends() -> None:
     assert second.responses[MEAN].swing == pytest.approx(3.0)
 
 
+@pytest.mark.slow
 def test_elasticity_of_waiting_in_an_mm1_queue() -> None:
     """E[T] = s / (1 - r) with r = l s, so d ln T / d ln s = 1 / (1 - r); of the wait r s / (1 - r) it is 1 + 1 / (1 - r)."""
     rate, mean = 0.5, 1.0
@@ -350,7 +351,7 @@ def test_the_sentence_of_a_single_factor(given: list[str], told: str) -> None:
 
 def test_changes_within_their_intervals_are_called_so() -> None:
     """A share of a path that few tasks take, in three replications: the sentence says that nothing is known yet."""
-    few = QUEUE.replace("tasks: 2500, warmup: 100 s", "tasks: 12, warmup: 0 s").replace(
+    few = QUEUE.replace("tasks: 1500, warmup: 100 s", "tasks: 12, warmup: 0 s").replace(
         "replications: 10", "replications: 3"
     )
     found = sensitivity(Scenario.from_text(few), {"tools.server.concurrency": "1..2"}, metric="p95")

@@ -172,6 +172,26 @@ def test_the_section_says_what_the_options_would(call: Call, sum_of: Path) -> No
     assert by_section.out == call("sensitivity", sum_of, *options, *QUIET).out
 
 
+def test_few_points_tell_nothing_of_interactions(call: Call, sum_of: Path) -> None:
+    """Where the interval of the sum of first orders is wide, the sentence asks for more points in place of an answer."""
+    given = (
+        "sensitivity",
+        sum_of,
+        "--method",
+        "sobol",
+        "--factor",
+        "search",
+        "--factor",
+        "fetch",
+        "--metric",
+        "mean",
+        *QUIET,
+    )
+    few, many = (" ".join(call(*given, "--points", points).out.split()) for points in ("4", "512"))
+    assert "too wide to tell of interactions; more `--points` would." in few
+    assert "no interaction is seen." in many
+
+
 def test_without_salib_the_remedy_is_told(call: Call, sum_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The extra is named."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

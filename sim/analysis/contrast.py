@@ -11,8 +11,8 @@ seen does not enter: to plan by what chance has shown asks for too few where it 
 
 Leaves out: sequential tests, which may be looked at after each replication.
 Checked: tests/test_contrast.py, tests/test_compare_power.py.
-Source: Welch (1947); Fieller (1954); Newcombe, Statistics in Medicine 17 (1998) 873, method 10; two stages with Student's t in place
-of the normal, Stein (1945); half of b for each side, Julious, Statistics in Medicine 23 (2004) 1921.
+Source: Welch (1947); Fieller (1954); Newcombe, Statistics in Medicine 17 (1998) 873-890, method 10; two stages with Student's t in place
+of the normal, Stein (1945); half of b for each side, Julious, Statistics in Medicine 23 (2004) 1921-1986.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ A Morris verdict is by mu* and sigma / mu*: `negligible` where mu* is less than 
 Leaves out: groups of factors, factors that depend on each other, second-order indices.
 Checked: tests/test_sensitivity.py (Ishigami's function, linear functions; against SALib and scipy).
 Source: Morris, Technometrics 33(2), 1991, 161-174; mu* is Campolongo, Cariboni and Saltelli, Environmental Modelling and
-Software 22(10), 2007, 1509-1518; the bound 0.1 is Garcia Sanchez et al., Energy and Buildings 68, 2014, 741-750; indices are
+Software 22(10), 2007, 1509-1518; the bound 0.1 follows Garcia Sanchez et al., Energy and Buildings, 2014; indices are
 Saltelli et al., Computer Physics Communications 181(2), 2010, 259-270, as scipy.stats.sobol_indices has them.
 """
 

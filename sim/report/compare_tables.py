@@ -132,7 +132,8 @@ def _metrics(found: ComparisonResult) -> Table:
 def _metric(one: Metric, level: float) -> tuple[str, ...]:
     unit = unit_of(one.name)
     difference = show(one.difference, unit)
-    ratio = NOTHING if math.isnan(one.ratio.value) else f"{one.ratio.value:.3g}"
+    times = one.ratio.value
+    ratio = NOTHING if math.isnan(times) else f"{times:,.0f}" if times >= 1000 else f"{times:.3g}"
     told = "" if one.p_value < level else "may be chance" if one.difference.value else "the same"
     is_known = not math.isnan(one.difference.value)
     return (

@@ -37,6 +37,7 @@ _LEVER = {
     "share": "less of",
     "load": "less",
 }
+KNOWN = 0.9  # of the sum of first orders: where its interval goes below, interactions of a tenth of the variance may be there
 LITTLE = 0.001  # %, below which no digits are told
 _UP = ("rate", "capacity")  # levers of which more is what one buys
 
@@ -261,7 +262,7 @@ def _morris(found: SensitivityResult, metric: str, measures: MorrisMeasures) -> 
     unit = found.units[metric]
     widest = measures.factors[0].mu_star.value
     rows = tuple(
-        (one.name, _change(one.mu_star, unit).lstrip("+"), show(one.sigma, unit).text, _sign(one.mu), one.verdict,
+        (one.name, show(one.mu_star, unit).text, show(one.sigma, unit).text, _sign(one.mu), one.verdict,
          bar(one.mu_star.value / widest, 12) if widest else "")
         for one in measures.factors
     )  # fmt: skip
@@ -306,6 +307,8 @@ def _interactions(measures: SobolMeasures) -> str:
     told = f"First orders sum to {total.value:.2f} [{total.low:.2f}, {total.high:.2f}]"
     if total.high < 1:
         return f"{told}: the rest, {100 * (1 - total.value):.0f} %, is interactions."
+    if total.low < KNOWN:
+        return f"{told}: too wide to tell of interactions; more `--points` would."
     return f"{told}: no interaction is seen."
 
 
