@@ -169,8 +169,9 @@ def run(
 
 @app.command()
 def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")], sets: Sets = None) -> None:
-    """Check scenarios: all mistakes at once; if there are none, what they hold and which queue cannot be stable."""
+    """Check scenarios: all mistakes at once, those in what studies they ask for too; if there are none, what they hold and which queue cannot be stable."""
     from .models.bounds import bounds
+    from .models.sections import mistakes_in_sections
     from .sim.engine.errors import InputError
     from .sim.report.overview import overview
 
@@ -181,6 +182,11 @@ def check(scenarios: Annotated[list[str], typer.Argument(metavar="SCENARIO...")]
         except InputError as error:
             bad += 1
             say(str(error))
+            continue
+        wrong = list(mistakes_in_sections(loaded))
+        if wrong:
+            bad += 1
+            say("\n".join(map(str, wrong)))
             continue
         found = bounds(loaded)
         put("\n".join([f"{name}: ok", *overview(loaded.to_data()), *_indented(loaded.basis()), *found.lines()]) + "\n")

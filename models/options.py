@@ -92,10 +92,10 @@ def settings(scenario: Scenario, replications: str | None, precision: str | None
     """Return the settings that the scenario has, but for what the options say."""
     number: int | Literal["auto"] = scenario.replications if precision is None else "auto"
     if replications is not None:
-        number = _number(replications)
+        number = replications_of(replications)
     return Settings(
         replications=number,
-        precision=None if precision is None else _precision(precision),
+        precision=None if precision is None else precision_of(precision),
         warmup=scenario.workload.warmup,
         objectives=objectives(scenario.slo),
         confidence=scenario.confidence,
@@ -103,7 +103,8 @@ def settings(scenario: Scenario, replications: str | None, precision: str | None
     )
 
 
-def _number(text: str) -> int | Literal["auto"]:
+def replications_of(text: str) -> int | Literal["auto"]:
+    """Return what `--replications` says. Raises OptionError."""
     if text == "auto":
         return "auto"
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
@@ -111,7 +112,8 @@ def _number(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def _precision(text: str) -> float:
+def precision_of(text: str) -> float:
+    """Return what `--precision` says, a share. Raises OptionError."""
     try:
         share = units.parse(text, units.SHARE)
     except ValueError as error:

@@ -196,7 +196,7 @@ class Scenario(Spec):
             known = [depth for depth in range(1, len(steps)) if not _has(document.data, steps[:depth])]
             if not known:
                 raise
-            option = f"--set {path if isinstance(path, str) else paths.dotted(tuple(path))}={text}"  # as it was asked for
+            option = f"--set {path if isinstance(path, str) else paths.dotted(tuple(path))}={text}"
             for step in reversed(steps[known[0] :]):
                 text = f"{{{step}: {text}}}"
             return document.with_override(steps[: known[0]], text, option)
@@ -213,9 +213,16 @@ class Scenario(Spec):
     def replace_all(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with several values replaced (path to value), checked once all are in place."""
         document = self._document or Document.from_data(self.to_data(), self.name)
-        for path, value in values.items():
-            document = type(self).overridden(document, path, _text(path, value))
-        return type(self).of(document)
+        try:
+            for path, value in values.items():
+                document = type(self).overridden(document, path, _text(path, value))
+            return type(self).of(document)
+        except ScenarioError as error:
+            # Nobody wrote `--set`: the path of a mistake says enough.
+            problems = [
+                Problem(one.path, one.message) if one.file.startswith("--set ") else one for one in error.problems
+            ]
+            raise ScenarioError(problems, self.name) from None
 
     def to_data(self) -> dict[str, Any]:
         """Return plain data that loads to an equal scenario from any folder, with every default written out."""

@@ -52,7 +52,7 @@ class Asked:
 
 def asked(scenario: "Scenario", options: StudyOptions) -> Asked:
     """Return the study that options ask for, over the scenario's section. Raises ScenarioError with every mistake, OptionError for a number."""
-    from .options import _number, _precision
+    from .options import precision_of, replications_of
 
     problems: list[Problem] = []
     given: dict[str, Any] = {}
@@ -86,8 +86,8 @@ def asked(scenario: "Scenario", options: StudyOptions) -> Asked:
     origins |= {("metrics", number): f"--metric {name}" for number, name in enumerate(options.metrics)}
     if problems:
         raise ScenarioError(problems, "coordsim sweep")
-    number = None if options.replications is None else _number(options.replications)
-    precision = None if options.precision is None else _precision(options.precision)
+    number = None if options.replications is None else replications_of(options.replications)
+    precision = None if options.precision is None else precision_of(options.precision)
     return merged(scenario, given, origins, number, precision)
 
 
@@ -160,4 +160,6 @@ def plain_values(values: Any) -> Any:
         return _option_values(values)
     if isinstance(values, Mapping):
         return dict(values)
+    if not isinstance(values, Iterable):
+        return [values]
     return [one.item() if hasattr(one, "item") else one for one in values]

@@ -125,7 +125,7 @@ def grid_answer(name: str) -> tuple[Point, dict[Point, tuple[float, float, float
     for point in itertools.product(*(range(size) for size in asked.sizes)):
         key = asked.variant(point, asked.loads[0])
         values = []
-        for replication in range(6):
+        for replication in range(4):
             result = simulate_text(key, asked.seed, replication)
             values.append(float(np.quantile(result.after(100.0).response_times, 0.95)))
         estimate = mean_interval(values, 0.95)

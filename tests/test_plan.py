@@ -160,7 +160,9 @@ def queue_problem(**changes: Any) -> PlanProblem[Queue]:
 
     settings = Settings(max_replications=160, warmup=None)
     variables = (variable("models.llm.replicas", 24, 2.0),)
-    return problem(variables, variant, {"mean": 1.28}, **{"bound": bound, "settings": settings} | changes)
+    given: dict[str, Any] = {"bound": bound, "settings": settings} | changes
+    asked: PlanProblem[Queue] = problem(variables, variant, {"mean": 1.28}, **given)
+    return asked
 
 
 @pytest.mark.slow

@@ -13,8 +13,11 @@ from coordsim.models import sensitivity as models
 from coordsim.models.scenario import Scenario
 from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis.result import Result
+from coordsim.sim.analysis.sensitivity_global import SobolMeasures
+from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.engine.source import Document
 from coordsim.sim.report.sensitivity_plot import figure
+from coordsim.sim.report.sensitivity_tables import _interactions as interactions
 
 from .command import Call
 
@@ -172,24 +175,19 @@ def test_the_section_says_what_the_options_would(call: Call, sum_of: Path) -> No
     assert by_section.out == call("sensitivity", sum_of, *options, *QUIET).out
 
 
-def test_few_points_tell_nothing_of_interactions(call: Call, sum_of: Path) -> None:
-    """Where the interval of the sum of first orders is wide, the sentence asks for more points in place of an answer."""
-    given = (
-        "sensitivity",
-        sum_of,
-        "--method",
-        "sobol",
-        "--factor",
-        "search",
-        "--factor",
-        "fetch",
-        "--metric",
-        "mean",
-        *QUIET,
-    )
-    few, many = (" ".join(call(*given, "--points", points).out.split()) for points in ("4", "512"))
-    assert "too wide to tell of interactions; more `--points` would." in few
-    assert "no interaction is seen." in many
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (0.2, 1.6, "too wide to tell of interactions; more `--points` would."),
+        (0.9, 1.1, "no interaction is seen."),
+        (0.6, 0.8, "the rest, 30 %, is interactions."),
+    ],
+)
+def test_the_sum_of_first_orders_tells_of_interactions(low: float, high: float, told: str) -> None:
+    """They are seen, not seen, or cannot be told: few points say nothing of them."""
+    middle = round((low + high) / 2, 2)
+    total = Estimate(middle, low, high, 0.95, 8, "bootstrap")
+    assert interactions(SobolMeasures((), 8, 1.0, 0.0, total)).endswith(told)
 
 
 def test_without_salib_the_remedy_is_told(call: Call, sum_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,9 +199,13 @@ def test_without_salib_the_remedy_is_told(call: Call, sum_of: Path, monkeypatch:
 
 
 def test_figures_show_what_was_found() -> None:
-    """A tornado has a bar for each end, with its change."""
+    """A tornado has a bar for each end, with its change, beside the real values of the ends."""
     found = models.sensitivity(Scenario.from_text(SUM), ["search", "fetch"], metric="p95")
-    low, high = figure(found, "response_time_p95").data
+    chart = figure(found, "response_time_p95")
+    low, high = chart.data
+    assert list(chart.layout.yaxis.ticktext) == [
+        "search<br>350 -&gt; 332.5 .. 367.5 ms", "fetch<br>1 s -&gt; 950 ms .. 1.05 s",
+    ]  # fmt: skip
     assert list(low.y) == ["search", "fetch"]
     assert list(high.x) == [pytest.approx(0.0175), pytest.approx(0.05)]
 

@@ -174,7 +174,9 @@ class Trials(Generic[S]):
     records: dict[tuple[Point, float], Record] = field(default_factory=dict)
     invalid: dict[Point, str] = field(default_factory=dict)
     done: int = 0
-    _held: dict[tuple[Point, float], int] = field(default_factory=dict)  # tasks of trials that can go on where they ended
+    _held: dict[tuple[Point, float], int] = field(
+        default_factory=dict
+    )  # tasks of trials that can go on where they ended
     _results: dict[tuple[Point, float], list[Result]] = field(default_factory=dict)  # of these, what no journal had
 
     def bound(self, point: Point, load: Load) -> QueueingBound:

@@ -390,7 +390,9 @@ def _of_headroom(found: PlanResult) -> str:
         return f"{note}."
     note += f"; an objective breaks in simulation, by intervals of {100 * found.confidence:g} % each for itself."
     if any(one.ended for one in found.headroom):
-        note += " †: not looked for nearer than that; the budget, half as many tasks as the plan took, ended the search."
+        note += (
+            " †: not looked for nearer than that; the budget, half as many tasks as the plan took, ended the search."
+        )
     return note
 
 

@@ -14,11 +14,11 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from ..analysis.sensitivity import SensitivityResult
+from ..analysis.sensitivity import FactorResult, SensitivityResult
 from ..analysis.sensitivity_global import MorrisMeasures, SobolMeasures
 from ..analysis.statistics import Estimate
 from .profile_plot import CONFIG, GREY, _plotly
-from .sensitivity_tables import name_of, statement
+from .sensitivity_tables import name_of, range_of, statement
 
 __all__ = ["figure", "page"]
 
@@ -44,7 +44,7 @@ def figure(found: SensitivityResult, metric: str) -> Any:
         data, x, y = _sobol(found.sobol[metric]), f"share of the variance of {name}", ""
     else:
         data, x, y = _tornado(found, metric), f"change of {name}{of_unit}", ""
-    layout = {
+    layout: dict[str, Any] = {
         "title": {"text": f"{name}: {html.escape(found.scenario)}", "x": 0.01}, "barmode": "overlay",
         "xaxis": {"title": x, **_AXIS}, "yaxis": {"title": y, "automargin": True, **_AXIS},
         "paper_bgcolor": "white", "plot_bgcolor": "white", "height": 640,
@@ -52,11 +52,24 @@ def figure(found: SensitivityResult, metric: str) -> Any:
     }  # fmt: skip
     if metric in found.sobol:
         layout["barmode"] = "group"
+    elif metric not in found.morris:
+        layout["yaxis"] |= _labels(found, metric)
     return go.Figure(data=data, layout=layout)
 
 
+def _shown(found: SensitivityResult, metric: str) -> list[FactorResult]:
+    return [one for one in found.ranked(metric) if not one.failure][:_MOST][::-1]
+
+
+def _labels(found: SensitivityResult, metric: str) -> Data:
+    """Return the ticks of a tornado: each factor with what it is and the ends of its range."""
+    shown = _shown(found, metric)
+    texts = [f"{html.escape(one.factor.name)}<br>{html.escape(range_of(one))}" for one in shown]
+    return {"tickvals": [html.escape(one.factor.name) for one in shown], "ticktext": texts, "tickfont": {"size": 10}}
+
+
 def _tornado(found: SensitivityResult, metric: str) -> list[Data]:
-    shown = [one for one in found.ranked(metric) if not one.failure][:_MOST][::-1]
+    shown = _shown(found, metric)
     traces = []
     for label, colour in (("low", _LOW), ("high", _HIGH)):
         pairs = [(one, getattr(one.responses[metric], label), getattr(one.factor, label)) for one in shown]

@@ -37,7 +37,7 @@ _LEVER = {
     "share": "less of",
     "load": "less",
 }
-KNOWN = 0.9  # of the sum of first orders: where its interval goes below, interactions of a tenth of the variance may be there
+KNOWN = 0.8  # of the sum of first orders: where its interval goes below, a fifth of the variance may be interactions
 LITTLE = 0.001  # %, below which no digits are told
 _UP = ("rate", "capacity")  # levers of which more is what one buys
 
@@ -170,7 +170,7 @@ def _tornado(found: SensitivityResult, metric: str) -> Table:
     for one in moving[:_MOST]:
         response = one.responses[metric]
         rows.append(
-            (one.factor.name, _range(one), _change(response.low, unit),
+            (one.factor.name, range_of(one), _change(response.low, unit),
              _change(response.high, unit), _bars(response, widest))
         )  # fmt: skip
     base = show(found.base[metric], unit).text
@@ -193,7 +193,7 @@ def _change(change: Estimate | None, unit: str) -> str:
     return f"{sign}{show(change, unit).text}"
 
 
-def _range(one: FactorResult) -> str:
+def range_of(one: FactorResult) -> str:
     """Return what a factor is and its ends, with a unit that all have told once."""
     ends = [NOTHING if side is None else side.text for side in (one.factor.low, one.factor.high)]
     texts = [one.factor.now, *ends]

@@ -11,6 +11,7 @@ import io
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -211,7 +212,14 @@ def warnings(found: StudyResult) -> Iterator[str]:
     for told in alike.values():
         more = len({cell.number for cell, _ in told}) - 1
         likewise = f" (and the like of {_count(more, 'more cell')})" if more else ""
-        yield f"cell {told[0][0].number} ({_values(found, told[0][0])}): {told[0][1]}{likewise}"
+        cell, text = told[0]
+        # The command that a warning gives is for this cell, not for the scenario as it is written.
+        here = shlex.join(
+            [word for one, level in zip(found.factors, cell.levels, strict=True) if level.text
+             for word in ("--set", f"{one.path}={level.text}")]
+        )  # fmt: skip
+        text = re.sub(r"\bSCENARIO\b", f"SCENARIO {here}".strip(), text)
+        yield f"cell {cell.number} ({_values(found, cell)}): {text}{likewise}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
