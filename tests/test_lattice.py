@@ -45,7 +45,9 @@ def tandem(sizes: tuple[int, ...], rng: np.random.Generator) -> tuple[Grid, npt.
     with np.errstate(divide="ignore"):
         times: npt.NDArray[np.float64] = sum((1 / one for one in slack), np.zeros(sizes))
     limit = np.quantile(times[np.isfinite(times)], rng.uniform(0.05, 0.9))
-    costs: npt.NDArray[np.float64] = sum((rng.uniform(0.2, 3) * n for n in counts), np.zeros(sizes))
+    costs = np.zeros(sizes)
+    for n in counts:
+        costs += rng.uniform(0.2, 3) * n
     return np.where(times <= limit, PASSES, FAILS), costs
 
 

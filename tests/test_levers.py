@@ -193,15 +193,16 @@ def test_every_lever_of_a_scenario_that_ships_scales_what_it_says(name: str) -> 
     known = levers(scenario)
     assert len({one.name for one in known.found}) == len(known.found)
     assert known.by_name("load") is not None
-    for chosen in (known.apart, tuple(one for one in known.found if not one.members)):
-        reached = {one: one.reach(1.1) for one in chosen}
-        variant = scenario_of(Variants(scenario).key([change for one, at in reached.items() for change in one.at(at)]))
-        for one, at in reached.items():
-            for part, power in one.parts:
-                # What is several amounts tells so many times what it is, and that is 1 in each scenario.
-                if isinstance(part, WholePart) or (part.dimension is not None and not isinstance(part, CodecPart)):
-                    now = lever_at(variant, part.path).amount if part.path != "workload.arrivals" else load_of(variant)
-                    assert now == pytest.approx(part.amount * at**power, rel=1e-9), part.path
+    variants, at_once = Variants(scenario), {one: one.reach(1.1) for one in known.apart}
+    assert variants.key([change for one, at in at_once.items() for change in one.at(at)])
+    reached = {one: one.reach(1.1) for one in known.found if not one.members}
+    variant = scenario_of(variants.key([change for one, at in reached.items() for change in one.at(at)]))
+    for one, at in reached.items():
+        for part, power in one.parts:
+            # What is several amounts tells so many times what it is, and that is 1 in each scenario.
+            if isinstance(part, WholePart) or (part.dimension is not None and not isinstance(part, CodecPart)):
+                now = lever_at(variant, part.path).amount if part.path != "workload.arrivals" else load_of(variant)
+                assert now == pytest.approx(part.amount * at**power, rel=1e-9), part.path
 
 
 def load_of(scenario: Scenario) -> float:
