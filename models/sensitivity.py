@@ -250,13 +250,13 @@ def _number(text: str) -> float | str:
 
 def unit_of_metric(scenario: Scenario, metric: str) -> str:
     """Return the unit of a metric, as reports have it. Raises SensitivityError for what is none."""
-    from .slo import _COMMON, _quantity, unmeasured
+    from .slo import COMMON, quantity_of, unmeasured
 
-    quantity = _quantity(metric)
+    quantity = quantity_of(metric)
     if quantity is None:
         raise SensitivityError(
-            f"--metric must be one such as {', '.join(_COMMON)}, or of another quantity, such as `ttft_p95` or `cost_mean`; "
-            f"got `{metric}`{did_you_mean(metric, _COMMON)}"
+            f"--metric must be one such as {', '.join(COMMON)}, or of another quantity, such as `ttft_p95` or `cost_mean`; "
+            f"got `{metric}`{did_you_mean(metric, COMMON)}"
         )
     for problem in unmeasured({metric: 0.0}, scenario.workload.problems):
         raise SensitivityError(f"--metric {metric} {problem.message}")

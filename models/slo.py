@@ -16,7 +16,7 @@ from ..sim.engine.ledger import CATEGORIES
 from ..sim.engine.spec import Quantity, SpecProblem, SpecProblems
 from .context import FACTS
 
-__all__ = ["Slo", "objectives", "unmeasured"]
+__all__ = ["COMMON", "Slo", "no_such_metric", "objectives", "quantity_of", "unmeasured"]
 
 _TIMES = (RESPONSE_TIME, "coordination", *CATEGORIES)
 _SPECIAL = {
@@ -26,7 +26,7 @@ _SPECIAL = {
     "wasted": units.DURATION, "availability": units.SHARE, "retry_amplification": units.NUMBER,
     "wasted_share": units.SHARE, "recovery_share": units.SHARE, **dict.fromkeys(PASS_AT, units.SHARE),
 }  # fmt: skip
-_COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(RATES))
+COMMON = ("p50", "p95", "p99", "mean", "max", *sorted(RATES))
 _SYNONYMS = {"median": "p50", "average": "mean", "maximum": "max"}
 # No system keeps these at 0, or every system does.
 _POSITIVE = (RESPONSE_TIME, *AT_LEAST)
@@ -55,9 +55,9 @@ def _thresholds(slo: Any) -> dict[str, float]:
     found: dict[str, float] = {}
     problems = []
     for metric, threshold in slo.items():
-        quantity = _quantity(metric)
+        quantity = quantity_of(metric)
         if quantity is None:
-            problems.append(SpecProblem((metric,), _no_such_metric(metric), at_key=True))
+            problems.append(SpecProblem((metric,), no_such_metric(metric), at_key=True))
             continue
         try:
             found[metric] = quantity.parse(threshold)
@@ -68,7 +68,7 @@ def _thresholds(slo: Any) -> dict[str, float]:
     return found
 
 
-def _quantity(metric: str) -> Quantity | None:
+def quantity_of(metric: str) -> Quantity | None:
     """Return how the threshold of a metric is written; None for what is no metric."""
     try:
         measured = parse_metric(metric).quantity
@@ -85,25 +85,25 @@ def _quantity(metric: str) -> Quantity | None:
     return Quantity(dimension, open_low=measured in _POSITIVE)
 
 
-def _no_such_metric(metric: str) -> str:
+def no_such_metric(metric: str) -> str:
     """Return the rule for the names of metrics, and the one that was probably meant."""
     if metric in _SYNONYMS:
         return f"no such metric; did you mean `{_SYNONYMS[metric]}`?"
     quantity, _, statistic = metric.rpartition("_")
     measured = [f"{name}_{statistic}" for name in (*_TIMES, *FACTS)] if quantity else []
     hint = did_you_mean(
-        metric, [name for name in (*_COMMON, *sorted(AT_LEAST | AT_MOST), *measured) if _quantity(name) is not None]
+        metric, [name for name in (*COMMON, *sorted(AT_LEAST | AT_MOST), *measured) if quantity_of(name) is not None]
     )
     return (
         f"no such metric{hint}"
         if hint
-        else f"no such metric; there are {listed(_COMMON)}, and `coordination_p95`, `cost_mean` and the like"
+        else f"no such metric; there are {listed(COMMON)}, and `coordination_p95`, `cost_mean` and the like"
     )
 
 
 def _written(slo: dict[str, float]) -> dict[str, str | float]:
     """Return the thresholds with their units."""
-    quantities = ((metric, threshold, _quantity(metric)) for metric, threshold in slo.items())
+    quantities = ((metric, threshold, quantity_of(metric)) for metric, threshold in slo.items())
     return {
         metric: threshold if quantity is None else quantity.write(threshold)
         for metric, threshold, quantity in quantities

@@ -17,12 +17,12 @@ Leaves out: what options make of the section (`study_asked`), the cells (`study_
 Checked: tests/test_study.py, tests/test_sweep_command.py.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from ..sim.analysis import design as designs
 from ..sim.analysis.design import Design, Range, Value
@@ -31,7 +31,7 @@ from ..sim.analysis.replicate import Progress
 from ..sim.analysis.study import StudyResult, run_study
 from ..sim.engine.errors import show
 from ..sim.engine.spec import Count, PositiveCount, Spec, SpecProblem, SpecProblems
-from .slo import _no_such_metric, _quantity
+from .slo import no_such_metric, quantity_of
 from .variants import ASIDE, simulate_text
 
 if TYPE_CHECKING:
@@ -85,6 +85,29 @@ Values = Annotated[
 ]
 
 
+def _factor(path: str) -> str:
+    remedy = _REFUSED.get(path.partition(".")[0].strip())
+    if remedy is not None:
+        raise ValueError(f"cannot be a factor: {remedy}")
+    return path
+
+
+def _measured(name: str) -> str:
+    if name not in _KNOWN and quantity_of(name) is None:
+        raise ValueError(no_such_metric(name))
+    return name
+
+
+def _differing(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("must differ, or cells are the same twice")
+    return seeds
+
+
+FactorPath = Annotated[str, AfterValidator(_factor)]
+MetricName = Annotated[str, AfterValidator(_measured)]
+
+
 class StudyFile(Spec):
     """Another scenario that a study runs, by its file."""
 
@@ -99,22 +122,17 @@ class StudySpec(Spec):
     """
 
     design: Design | None = None
-    over: dict[str, Values] = {}
-    rows: tuple[dict[str, Any], ...] = ()
-    points: PositiveCount | None = None
-    seeds: tuple[Count, ...] = ()
+    over: dict[FactorPath, Values] = {}
+    rows: tuple[dict[FactorPath, Any], ...] = ()
+    points: Annotated[PositiveCount, Field(le=MOST)] | None = None
+    seeds: Annotated[tuple[Count, ...], AfterValidator(_differing)] = ()
     replications: PositiveCount | None = None
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[MetricName, ...] = ()
     scenarios: Annotated[tuple[StudyFile, ...], Field(default=())]
 
     @model_validator(mode="after")
     def _one_design(self) -> Self:
-        found = [*self._misfits(), *_bad_paths(self.over, "over")]
-        for number, row in enumerate(self.rows):
-            found += _bad_paths(row, "rows", number)
-        for number, name in enumerate(self.metrics):
-            if not _measured(name):
-                found.append(SpecProblem(("metrics", number), _no_such_metric(name)))
+        found = list(self._misfits())
         if found:
             raise SpecProblems(found)
         return self
@@ -134,10 +152,6 @@ class StudySpec(Spec):
         if len(set(counts.values())) > 1:
             told_of = ", ".join(f"`{path}` has {count}" for path, count in counts.items())
             yield SpecProblem(("over",), f"a zip takes as many values of every factor; {told_of}", True)
-        if len(set(self.seeds)) < len(self.seeds):
-            yield SpecProblem(("seeds",), "must differ, or cells are the same twice")
-        if self.points is not None and self.points > MOST:
-            yield SpecProblem(("points",), f"must be at most {MOST:,}; got {self.points:,}")
 
     @property
     def kind(self) -> Design:
@@ -148,18 +162,6 @@ class StudySpec(Spec):
         """Return the values of a factor of a grid or a zip."""
         values = self.over[path]
         return values.ladder(self.points) if isinstance(values, Range) else tuple(values)
-
-
-def _bad_paths(paths: Iterable[str], *where: str | int) -> Iterator[SpecProblem]:
-    for path in paths:
-        remedy = _REFUSED.get(path.partition(".")[0].strip())
-        if remedy is not None:
-            yield SpecProblem((*where, path), f"cannot be a factor: {remedy}", at_key=True)
-
-
-def _measured(name: str) -> bool:
-    """Whether a metric is one that every scenario measures."""
-    return name in _KNOWN or _quantity(name) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
