@@ -351,7 +351,7 @@ def _interrupted(
     from .sim.analysis.replicate import Run
 
     count, planned = len(stop.results), settings.first_round
-    say(f"interrupted: {count} of {max(planned, count)} replications were complete")
+    say(f"interrupted; {count} of {max(planned, count)} replications are complete")
     if out is not None and count:
         _write_run(
             Run(stop.results, settings.summarize(stop.results)), scenario, out, overwrite, given, interrupted=True

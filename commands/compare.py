@@ -103,7 +103,7 @@ def compare(
     changed = options.overrides(seed, tasks, horizon, None)
     second = None if other is None else find(other)
     loaded, against = options.read_comparison(find(scenario), second, sets or (), changed, wanted)
-    answers, output, stopped = _answers(), Output(format, out, overwrite, quiet), False
+    answers, output, stopped = _answers(), Output(format, out, overwrite, quiet), ""
     output.check_free(answers)
     try:
         with progress_bar(loaded.name, quiet) as bar:
@@ -111,11 +111,12 @@ def compare(
             found = run_comparison(loaded, against, replications=replications, workers=by, progress=bar)
     except ComparisonInterrupted as stop:
         if stop.result is None:
-            raise typer.Exit(say("interrupted: the comparison was not complete", INTERRUPTED)) from None
-        found, stopped = stop.result, True
-    output.put(answers, found, loaded, warnings=warnings(found), called=scenario, sets=sets)
+            raise typer.Exit(say(f"{stop}: too few to compare", INTERRUPTED)) from None
+        found, stopped = stop.result, str(stop)
+    beside = {} if against is None else {"scenario.b.resolved.yaml": against.to_yaml()}
+    output.put(answers, found, loaded, warnings=warnings(found), called=scenario, sets=sets, beside=beside)
     if stopped:
-        raise typer.Exit(say("interrupted: what was complete is above", INTERRUPTED))
+        raise typer.Exit(say(f"{stopped}: what they tell is above", INTERRUPTED))
     if found.saving.verdict == "not resolved":
         raise typer.Exit(INCONCLUSIVE)
 

@@ -120,16 +120,18 @@ class Output:
         called: str,
         sets: Sequence[str] | None = None,
         taken: bool = False,
+        beside: Mapping[str, str] | None = None,
     ) -> None:
         """Print what was found, then what is doubtful, and write both if asked; `called` is how the user named the scenario.
 
-        `taken`: the folder is ours, by `journal`.
+        `taken`: the folder is ours, by `journal`. `beside` holds more files to write, such as another scenario.
         """
         answers.put(found, self.format)
         warn(warnings, again(called, sets))
         if self.out is not None:
             if not taken:
                 answers.check_free(self.out, self.overwrite)
-            answers.write(found, {"scenario.resolved.yaml": scenario.to_yaml()}, self.out, taken or self.overwrite)
+            files = {"scenario.resolved.yaml": scenario.to_yaml(), **(beside or {})}
+            answers.write(found, files, self.out, taken or self.overwrite)
             if not self.quiet:
                 say(f"written to {self.out}")

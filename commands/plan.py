@@ -126,15 +126,10 @@ def _read(
 ) -> tuple[Scenario, PlanProblem[str]]:
     """Return the scenario with what the options ask for, and the problem. Raises ScenarioError with every mistake, told of the options."""
     from ..models.options import read_document
-    from ..models.plan_options import asked, told_of_options
+    from ..models.plan_options import asked
     from ..models.plan_problem import plan_problem
     from ..models.scenario import Scenario
-    from ..sim.engine.errors import ScenarioError
     from ..sim.report.shipped import find
 
-    document = read_document(find(name), sets, run)
-    try:
-        loaded = Scenario.of(asked(document, wanted))
-        return loaded, plan_problem(loaded)
-    except ScenarioError as error:
-        raise told_of_options(error) from None
+    loaded = Scenario.of(asked(read_document(find(name), sets, run), wanted))
+    return loaded, plan_problem(loaded)

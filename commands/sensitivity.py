@@ -20,6 +20,7 @@ from .options import (
     Backend,
     BackendName,
     FormatOption,
+    Horizon,
     Out,
     Output,
     Overwrite,
@@ -88,6 +89,7 @@ def sensitivity(
     seed: Seed = None,
     replications: Replications = None,
     tasks: Tasks = None,
+    horizon: Horizon = None,
     workers: Processes = None,
     backend: Backend = BackendName.LOCAL,
     scheduler: Scheduler = None,
@@ -105,13 +107,13 @@ def sensitivity(
     from ..sim.report.shipped import find
 
     check_resumed(resume, out)
-    loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
+    loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, horizon, None))
     wanted = _asked(factor, metric, by, method, (trajectories, points))
     plan = make_plan(loaded, wanted)
     answers, output = _answers(), Output(format, out, overwrite, quiet)
     count = replications or loaded.replications
     if not quiet:
-        say(f"{len(plan.cells)} scenarios, {count} replications of each")
+        say(f"{len(plan.cells)} scenarios, {count} replication{'' if count == 1 else 's'} of each")
     asked = {"scenario": loaded.to_digest(), **asdict(wanted), "replications": count}
     try:
         with output.journal(answers, asked, resume) as journal, progress_bar(loaded.name, quiet) as bar:

@@ -35,7 +35,7 @@ __all__ = ["make_plan"]
 
 AS_IT_IS = "as it is"  # what the scenario with no change is called
 MOST_SWITCHES = 8  # of two scenarios: so many parts are switched one by one, each in two variants
-SHOWN = 60  # characters of a value
+SHOWN = 60  # characters of a value; of a longer mapping its values are counted
 _APART = (
     *ASIDE,
     "coordsim",
@@ -63,8 +63,7 @@ class _Value:
     @property
     def shown(self) -> str:
         """The value as a table shows it: a text without its quotes."""
-        value = json.loads(self.text)
-        return value if isinstance(value, str) else self.text
+        return _flow(json.loads(self.text))
 
 
 @dataclass(frozen=True)
@@ -213,11 +212,19 @@ def _sides(scenario: "Scenario", spec: CompareSpec, other: "Scenario | None") ->
 
 
 def _names(a: "Scenario", b: "Scenario") -> tuple[str, str]:
-    """Return what two scenarios are called: by their names, or those of their files where they have one name."""
+    """Return what two scenarios are called: by their names, those of their files where they have one name, else by what differs."""
     if a.name != b.name:
         return a.name, b.name
     first, second = (PurePath(document_of(one).name).stem for one in (a, b))
-    return (first, second) if first != second else (a.name, f"{b.name} again")
+    if first != second:
+        return first, second
+    built = [_Built("", one.to_data(), document_of(one)) for one in (a, b)]
+    changes = list(_changes(built[0], built[1]))
+    if not changes:
+        return a.name, f"{b.name} again"
+    told = ", ".join(f"{one.path}={one.variant}" for one in changes)
+    is_short = len(told) <= SHOWN and all(one.baseline and one.variant for one in changes)
+    return a.name, f"{b.name} with {told}" if is_short else "the other"
 
 
 def _factor(scenario: "Scenario", path: str, values: Iterable[Any]) -> list[_Value]:
@@ -311,6 +318,17 @@ def _shown(value: Any) -> str:
     return shorten(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), SHOWN)
 
 
+def _flow(value: Any) -> str:
+    """Return a value as YAML on one line, such as `{lognormal: {median: 1 s, p95: 3 s}}`; what is at its default null is left out."""
+    if isinstance(value, dict):
+        if list(value) == ["constant"]:  # which a file says by its value alone
+            return _flow(value["constant"])
+        return f"{{{', '.join(f'{name}: {_flow(one)}' for name, one in value.items() if one is not None)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _switch(builder: _Builder, name: str, steps: Steps, a: dict[str, Any], b: dict[str, Any]) -> PlannedSwitch:
     """Return a switch; a combination that cannot be has no key, and a reason."""
     keys: list[str | None] = []
@@ -323,8 +341,11 @@ def _switch(builder: _Builder, name: str, steps: Steps, a: dict[str, Any], b: di
             reasons += [f"{what}: {': '.join(filter(None, (one.path, one.message)))}" for one in error.problems]
     both = _at(a, steps), _at(b, steps)
     before, after = (_shown(value) or "not written" for value in both)
-    if isinstance(both[0], dict) and isinstance(both[1], dict):
-        before = after = f"{len(list(_differing(*both, steps)))} values"
+    if all(isinstance(value, dict) for value in both):
+        flows = [_flow(value) for value in both]
+        count = len(list(_differing(*both, steps)))
+        short = all(len(text) <= SHOWN for text in flows)
+        before, after = flows if short else [f"{count} value{'' if count == 1 else 's'}"] * 2
     return PlannedSwitch(name, before, after, keys[0], keys[1], tuple(reasons))
 
 

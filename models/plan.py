@@ -15,9 +15,10 @@ Checked: tests/test_plan_models.py, tests/test_capacity_plans.py.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..sim.analysis.cells import Journal
 from ..sim.analysis.jobs import Workers
@@ -36,7 +37,9 @@ MOST_REPLICATIONS = 40
 HOURS = {"day": 24.0, "week": 168.0, "month": 8760 / 12, "quarter": 8760 / 4, "year": 8760.0}
 HOURS_OF_A_DAY = 24
 
-GrowthRate = Annotated[float, Quantity(units.WEIGHT, low=-0.99, high=100.0)]
+# A share that may be below 0 or above 1; written back with `%`, as it must be above 1.
+_GROWTH = replace(units.SHARE, name="rate of growth", example="10 %", low=-1.0, high=100.0)
+GrowthRate = Annotated[float, Quantity(_GROWTH, low=-0.99, high=100.0)]
 
 
 class Decision(Spec):
@@ -101,11 +104,29 @@ class Decision(Spec):
 
 
 class Growth(Spec):
-    """The load grows by `rate` per period (compounded), `for` so many periods; each is planned for the load at its end."""
+    """The load grows by `rate` per period (compounded), `for` so many periods; each is planned for the load at its end.
+
+    A rate above 1 is written with `%`, so that 10 is not taken for 1000 %.
+    """
 
     rate: GrowthRate
     per: Literal["day", "week", "month", "quarter", "year"] = "month"
     periods: Annotated[PositiveCount, Field(le=120)] = Field(alias="for")
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _share(cls, data: Any) -> Any:
+        """Refuse a number above 1 without `%`: who writes 10 means 10 %."""
+        if isinstance(data, str | int | float) and not isinstance(data, bool):
+            try:
+                bare = float(data)
+            except ValueError:
+                return data
+            if bare > 1:
+                raise ValueError(
+                    f"must be a share, such as `10 %`; got {data}: write `{bare:g} %`, or `{100 * bare:g} %`"
+                )
+        return data
 
 
 class LoadSpec(OneOf):
@@ -147,9 +168,9 @@ class PlanSpec(Spec):
 
 
 def loads_of(spec: LoadSpec | None) -> Iterator[Load]:
-    """Yield the loads, in order of time."""
+    """Yield the loads, in order of time; plain factors, and the scenario's own load, last for no time that is known."""
     if spec is None:
-        yield Load("as it is", 1.0, 1.0)
+        yield Load("as it is", 1.0, None)
     elif spec.growth is not None:
         growth = spec.growth
         for number in range(1, growth.periods + 1):
@@ -159,7 +180,7 @@ def loads_of(spec: LoadSpec | None) -> Iterator[Load]:
             yield Load(f"{hour:02}:00", factor, 1.0)
     else:
         for factor in spec.factors or ():
-            yield Load(f"{factor:g}x", factor, 1.0)
+            yield Load(f"{factor:g}x", factor, None)
 
 
 def plan(

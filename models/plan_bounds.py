@@ -73,8 +73,9 @@ def queueing_bound(base: BaseBound, factor: float, objectives: Sequence[Objectiv
         response = max(alone, users / capacity - found.think)
     loads = sorted((_load(one, found, rate, users) for one in found.resources), key=lambda one: one.saturates_at)
     bound = QueueingBound(tuple(loads), response, throughput, "")
-    why = next(_excludes(base, bound, rate, objectives), "")
-    return QueueingBound(tuple(loads), response, throughput, why)
+    unstable = next(_unstable(base, bound), "")
+    why = unstable or next(_excludes(base, bound, rate, objectives), "")
+    return QueueingBound(tuple(loads), response, throughput, why, bool(unstable))
 
 
 def _load(one: ResourceBound, found: Bounds, rate: float | None, users: int | None) -> ResourceLoad:
@@ -93,15 +94,19 @@ def _load(one: ResourceBound, found: Bounds, rate: float | None, users: int | No
     return ResourceLoad(one.name, one.room, utilization, saturates_at, wait)
 
 
+def _unstable(base: BaseBound, bound: QueueingBound) -> Iterator[str]:
+    """Yield which resources can have no steady state: closed workloads, and load that can go away, always have one."""
+    for one in bound.resources if base.bounds.users is None and not base.sheds else ():
+        if one.utilization is not None and one.utilization >= 1 + base.slack:
+            yield f"{one.name} cannot be stable: offered load is {one.utilization:.0%} of {one.room}"
+
+
 def _excludes(
     base: BaseBound, bound: QueueingBound, rate: float | None, objectives: Sequence[Objective]
 ) -> Iterator[str]:
     """Yield why a configuration cannot meet the objectives."""
     slack = base.slack
     is_open = base.bounds.users is None
-    for one in bound.resources if is_open and not base.sheds else ():
-        if one.utilization is not None and one.utilization >= 1 + slack:
-            yield f"{one.name} cannot be stable: offered load is {one.utilization:.0%} of {one.room}"
     greatest = math.inf if base.sheds else bound.throughput * (1 + slack)
     arriving = math.inf if rate is None or not is_open else rate
     for wanted in objectives:

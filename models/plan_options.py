@@ -8,7 +8,7 @@ Checked: tests/test_plan_models.py.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,7 @@ from ..sim.engine.errors import Problem, ScenarioError
 from ..sim.engine.source import Document
 from .plan_values import DecisionError, decision_of, priced_as_before
 
-__all__ = ["PlanOptions", "asked", "told_of_options"]
-
-_OPTIONS = {
-    "--set plan.decide=": "--decide ",
-    "--set plan.slo=": "--slo ",
-    "--set plan.load=": "the load: ",
-    "--set plan.confidence=": "--confidence ",
-    "--set plan.max_replications=": "--max-replications ",
-}
+__all__ = ["PlanOptions", "asked"]
 
 
 @dataclass(frozen=True)
@@ -56,30 +48,19 @@ def asked(document: Document, options: PlanOptions) -> Document:
     before = section.get("decide") if isinstance(section, dict) else None
     if isinstance(before, dict):
         decide = {path: priced_as_before(one, before.get(path)) for path, one in decide.items()}
-    given: list[tuple[str, str]] = []
-    given += [("decide", json.dumps(decide))] if decide else []
-    given += [("slo", json.dumps(slo))] if slo else []
-    given += [("load", json.dumps(load))] if load else []
-    given += [] if options.confidence is None else [("confidence", options.confidence)]
-    given += [] if options.max_replications is None else [("max_replications", options.max_replications)]
-    if given and document.data.get("plan") is None:
-        document = document.with_override("plan", "{}")
-    for name, text in given:
-        document = document.with_override(("plan", name), text)
+    given = [
+        ("decide", "--decide", json.dumps(decide) if decide else None),
+        ("slo", "--slo", json.dumps(slo) if slo else None),
+        *(("load", f"--{name}", json.dumps({name: value})) for name, value in load.items()),
+        ("confidence", "--confidence", options.confidence),
+        ("max_replications", "--max-replications", options.max_replications),
+    ]
+    written = [(name, option, text) for name, option, text in given if text is not None]
+    if written and document.data.get("plan") is None:
+        document = document.with_override("plan", "{}", written[0][1])
+    for name, option, text in written:
+        document = document.with_override(("plan", name), text, option)
     return document
-
-
-def told_of_options(error: ScenarioError) -> ScenarioError:
-    """Return the error with mistakes in the section, where options wrote it, told of the options."""
-    return ScenarioError([_told(one) for one in error.problems], error.subject)
-
-
-def _told(problem: Problem) -> Problem:
-    for written, option in _OPTIONS.items():
-        if problem.file.startswith(written):
-            # What is on the line is ours: the path says which decision, and the message what was got.
-            return replace(problem, file=option.strip(), line=0, column=0, source="")
-    return problem
 
 
 def _pairs(option: str, texts: Iterable[str], example: str, problems: list[Problem]) -> Iterator[tuple[str, str]]:

@@ -135,6 +135,7 @@ def plan_problem(scenario: "Scenario") -> PlanProblem[str]:
         bound=found.bound,
         bound_by=found.bound_by,
         expected=found.expected,
+        rate=found.rate,
     )
 
 

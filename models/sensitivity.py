@@ -27,9 +27,9 @@ from pydantic import BeforeValidator, Field
 from ..sim.analysis.replicate import Progress, Settings
 from ..sim.analysis.sensitivity import Method, PlannedFactor, SensitivityPlan, SensitivityResult, Side, run_plan
 from ..sim.engine import units
-from ..sim.engine.errors import CoordsimError, ScenarioError, did_you_mean
+from ..sim.engine.errors import CoordsimError, Problem, ScenarioError
 from ..sim.engine.spec import Count, PositiveCount, Share, Spec
-from .variants import Variants, reason, scenario_of, simulate_text
+from .variants import Variants, document_of, reason, scenario_of, simulate_text
 
 if TYPE_CHECKING:
     from ..sim.analysis.cells import Journal
@@ -67,14 +67,14 @@ class SensitivitySpec(Spec):
 
 
 class SensitivityError(CoordsimError):
-    """A factor or metric that cannot be: which, the rule, what was got, the remedy."""
+    """A sensitivity that cannot be, whatever is written in its section: what is missing, the remedy."""
 
 
 @dataclass(frozen=True)
 class Asked:
     """What is asked for; what is None is as the section has it. `size` is trajectories of Morris, or points of Sobol'.
 
-    `said` is how the user calls a factor: an option, where it is not in the section.
+    `said` is what precedes the name of an argument where the user gave it, and not the section: `--`, or nothing in Python.
     """
 
     factors: Mapping[str, str] | None = None
@@ -82,7 +82,7 @@ class Asked:
     by: float | None = None
     method: Method | None = None
     size: int | None = None
-    said: str = "--factor "
+    said: str = "--"
 
 
 @dataclass
@@ -94,6 +94,7 @@ class _Builder:
     section: SensitivitySpec
     variants: Variants
     notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     @property
     def method(self) -> Method:
@@ -103,12 +104,37 @@ class _Builder:
     def by(self) -> float:
         return self.asked.by or self.section.by or (NEAR if self.method == "tornado" else FAR)
 
-    def wrong(self, name: str, message: str) -> CoordsimError:
-        """Return the error about a factor, with the place where the user wrote it."""
-        if self.asked.factors is None and self.scenario._document is not None:
-            where = self.scenario._document.problem(("sensitivity", "factors", name), message)
-            return ScenarioError([where], self.scenario.name)
-        return SensitivityError(f"{self.asked.said}{name}: {message}")
+    def wrong(self, path: tuple[str | int, ...], message: str, option: str | None = None) -> None:
+        """Keep a mistake: of the section, at the line of its `path` there; of an `option`, such as `factor search=5`, by that."""
+        if option is None:
+            self.problems.append(document_of(self.scenario).problem(("sensitivity", *path), message))
+        else:
+            self.problems.append(Problem("", message, f"{self.asked.said}{option}"))
+
+    def wrong_factor(self, name: str, message: str) -> None:
+        """Keep a mistake of a factor."""
+        given = self.asked.factors
+        text = "" if given is None else given.get(name, "")
+        self.wrong(("factors", name), message, None if given is None else f"factor {name}{text and f'={text}'}")
+
+    def check(self) -> None:
+        """Raise ScenarioError with every mistake that was kept."""
+        if self.problems:
+            name = document_of(self.scenario).name
+            is_told = any(one.file == name for one in self.problems)
+            raise ScenarioError(self.problems, name if is_told else f"{self.asked.said and 'coordsim '}sensitivity")
+
+    def metrics(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return what is measured, and in which units."""
+        names = self.asked.metrics or self.section.metric
+        shown: dict[str, str] = {}
+        for number, name in enumerate(names):
+            try:
+                shown[name] = unit_of_metric(self.scenario, name)
+            except SensitivityError as error:
+                path: tuple[str | int, ...] = ("metric",) if len(names) == 1 else ("metric", number)
+                self.wrong(path, str(error), f"metric {name}" if self.asked.metrics else None)
+        return tuple(dict.fromkeys(names)), shown
 
     def chosen(self) -> list[tuple[Lever, float, float]]:
         """Return the levers that vary, each with the ends of its range as factors."""
@@ -125,8 +151,12 @@ class _Builder:
             try:
                 lever = known.by_name(name) or lever_at(self.scenario, name)
                 low, high = _range(lever, text, self.by)
-            except (LeverError, ScenarioError) as error:
-                raise self.wrong(name, str(error)) from None
+            except LeverError as error:
+                self.wrong_factor(name, str(error))
+                continue
+            except ScenarioError as error:
+                self.wrong_factor(name, reason(error))
+                continue
             chosen.append((replace(lever, name=name), *self._ends(lever, low, high)))
         return chosen
 
@@ -144,7 +174,8 @@ class _Builder:
                 ]
             except ScenarioError as error:
                 if own:
-                    raise self.wrong(lever.name, reason(error)) from None
+                    self.wrong_factor(lever.name, reason(error))
+                    continue
                 self.notes.append(f"`{lever.name}` is left out: {reason(error, 1)}")
                 continue
             if sides == [None, None]:
@@ -156,21 +187,27 @@ class _Builder:
                 lever.name, lever.kind, lever.paths, lever.now, sides[0], sides[1], lever.members, lever.is_whole, is_small
             )  # fmt: skip
             found.append((lever, planned, low, high))
-        if not found:
+        if not found and not self.problems:
             raise SensitivityError("there is nothing to vary: the scenario has no lever that can move")
         return found
 
 
 def make_plan(scenario: Scenario, asked: Asked | None = None) -> SensitivityPlan[str]:
-    """Return what to run. Raises SensitivityError or ScenarioError for a factor or metric that the scenario does not have."""
+    """Return what to run.
+
+    Raises ScenarioError with every mistake in the section or the options, each where it was written, and SensitivityError where
+    nothing can vary or a package is missing.
+    """
     section = scenario.sensitivity or SensitivitySpec()
     build = _Builder(scenario, asked or Asked(), section, Variants(scenario))
-    metrics = tuple(dict.fromkeys(build.asked.metrics or section.metric))
-    shown = {name: unit_of_metric(scenario, name) for name in metrics}
+    metrics, shown = build.metrics()
     if build.method == "morris":
         _need_salib()
     base = build.variants.key()
     chosen = build.factors()
+    if build.method != "tornado":
+        _check_joint(build, chosen)
+    build.check()
     plan = SensitivityPlan(
         scenario.name, build.method, base, tuple(one for _, one, _, _ in chosen), metrics, shown, build.by,
         build.variants.found, notes=(*build.notes, *_unstable(chosen, base)),
@@ -184,19 +221,11 @@ def _joint(
     """Return the plan with the points of its design."""
     from ..sim.analysis.sensitivity_global import morris_design, sobol_design
 
-    for (one, *_), (other, *_) in combinations(chosen, 2):
-        if _overlap(one.paths, other.paths):
-            raise build.wrong(other.name, f"changes what `{one.name}` changes; vary one of them, or one at a time")
     seed, count = build.scenario.seed, len(chosen)
     if build.method == "morris":
         design = morris_design(count, build.asked.size or build.section.trajectories, LEVELS, seed)
     else:
-        points = build.asked.size or build.section.points
-        if points < 2 or points & (points - 1):
-            raise SensitivityError(
-                f"--points must be a power of two, 2 or more, as Sobol' sequences have it; got {points}"
-            )
-        design = sobol_design(count, points, seed)
+        design = sobol_design(count, build.asked.size or build.section.points, seed)
     keys = []
     for point in design:
         changes = []
@@ -205,6 +234,21 @@ def _joint(
             changes += lever.at(round(lever.amount * at) / lever.amount if lever.is_whole else at)
         keys.append(build.variants.key(changes))
     return replace(plan, design=design, keys=tuple(keys))
+
+
+def _check_joint(build: _Builder, chosen: Sequence[tuple[Lever, PlannedFactor, float, float]]) -> None:
+    """Keep the mistakes of factors that cannot vary together, and of points that no Sobol' sequence has."""
+    told: set[str] = set()
+    for (one, *_), (other, *_) in combinations(chosen, 2):
+        if _overlap(one.paths, other.paths) and other.name not in told:
+            told.add(other.name)
+            build.wrong_factor(
+                other.name, f"changes what `{one.name}` changes; vary one of them, or one at a time"
+            )
+    points = build.asked.size or build.section.points
+    if build.method == "sobol" and (points < 2 or points & (points - 1)):
+        option = f"{'points' if build.asked.said else 'size'} {points}" if build.asked.size else None
+        build.wrong(("points",), f"must be a power of two, 2 or more, as Sobol' sequences have it; got {points}", option)
 
 
 def _overlap(some: Iterable[str], others: Sequence[str]) -> bool:
@@ -250,16 +294,13 @@ def _number(text: str) -> float | str:
 
 def unit_of_metric(scenario: Scenario, metric: str) -> str:
     """Return the unit of a metric, as reports have it. Raises SensitivityError for what is none."""
-    from .slo import COMMON, quantity_of, unmeasured
+    from .slo import no_such_metric, quantity_of, unmeasured
 
     quantity = quantity_of(metric)
     if quantity is None:
-        raise SensitivityError(
-            f"--metric must be one such as {', '.join(COMMON)}, or of another quantity, such as `ttft_p95` or `cost_mean`; "
-            f"got `{metric}`{did_you_mean(metric, COMMON)}"
-        )
+        raise SensitivityError(f"{no_such_metric(metric)}; got `{metric}`")
     for problem in unmeasured({metric: 0.0}, scenario.workload.problems):
-        raise SensitivityError(f"--metric {metric} {problem.message}")
+        raise SensitivityError(problem.message)
     return _UNITS.get(quantity.dimension.name, "")
 
 
@@ -332,7 +373,7 @@ def sensitivity(
     """
     given = factors if factors is None or isinstance(factors, Mapping) else dict.fromkeys(factors, "")
     metrics = [metric] if isinstance(metric, str) else metric
-    asked = Asked(given, metrics, None if by is None else share_of(by), _method(method), size, "factor ")
+    asked = Asked(given, metrics, None if by is None else share_of(by), _method(method), size, "")
     return run_sensitivity(scenario, make_plan(scenario, asked), replications=replications, workers=workers)
 
 

@@ -75,8 +75,9 @@ class _Checker:
         try:
             type(self.scenario).of(document)
         except ScenarioError as error:
+            origins = {f"--set {one.path}={one.text}": one for one in changes}
             for problem in error.problems:
-                self._keep(problem, _culprit(problem, changes), changes)
+                self._keep(problem, origins.get(problem.file), changes)
 
     def _keep(self, problem: Problem, one: _Change | None, changes: Sequence[_Change] = ()) -> None:
         what = f"in {self.label}: " if self.several else ""
@@ -89,16 +90,6 @@ class _Checker:
             made = replace(problem, message=f"{what}{problem.message} (with {cell})")
             known = (problem.file, problem.line, problem.column, problem.path, problem.message)
         self.problems.setdefault((self.label, *known), made)
-
-
-def _culprit(problem: Problem, changes: Sequence[_Change]) -> _Change | None:
-    """Return the value that a mistake was written in; None for one written elsewhere."""
-    if not problem.file.startswith("--set "):
-        return None
-    where = problem.file.removeprefix("--set ").partition("=")[0]
-    near = [one for one in changes if f"{problem.path}.".startswith(f"{one.path}.")]
-    near += [one for one in changes if one.path == where or one.path.startswith(f"{where}.")]
-    return near[0] if near else None
 
 
 def make_study(scenarios: Sequence["Scenario"], given: Asked) -> Study[str]:

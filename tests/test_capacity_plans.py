@@ -119,10 +119,13 @@ def test_the_cheapest_pair_by_product_form() -> None:
 
 
 def grid_answer(name: str) -> tuple[Point, dict[Point, tuple[float, float, float]]]:
-    """Return the cheapest configuration whose interval of the p95 is below the objective, of all that could be; and the intervals."""
+    """Return the cheapest configuration whose interval of the p95 is below the objective, and the intervals of all as cheap as it."""
     asked = problem(name)
     found: dict[Point, tuple[float, float, float]] = {}
-    for point in itertools.product(*(range(size) for size in asked.sizes)):
+    threshold = asked.objectives[0].threshold
+    points = itertools.product(*(range(size) for size in asked.sizes))
+    # From the cheapest up: what costs more than one that meets cannot be the cheapest.
+    for point in sorted(points, key=lambda one: (asked.fixed_cost(one), one)):
         key = asked.variant(point, asked.loads[0])
         values = []
         for replication in range(4):
@@ -130,13 +133,13 @@ def grid_answer(name: str) -> tuple[Point, dict[Point, tuple[float, float, float
             values.append(float(np.quantile(result.after(100.0).response_times, 0.95)))
         estimate = mean_interval(values, 0.95)
         found[point] = (estimate.low, estimate.value, estimate.high)
-    threshold = asked.objectives[0].threshold
-    meets = [(asked.fixed_cost(point), point) for point, (_, _, high) in found.items() if high <= threshold]
-    return min(meets)[1], found
+        if estimate.high <= threshold:
+            return point, found
+    raise AssertionError("no configuration of the grid meets the objective")
 
 
 def test_agents_without_product_form_against_the_whole_grid() -> None:
-    """Lognormal calls at several servers, visited again and again: all 60 configurations are simulated, and the cheapest that meets is the plan's."""
+    """Lognormal calls at several servers, visited again and again: all configurations from the cheapest up are simulated, and the first that meets is the plan's."""
     result = planned("agents")
     best, found = grid_answer("agents")
     choice = result.choices[0]

@@ -656,7 +656,7 @@ def test_an_interrupt_ends_the_run(assistant: Path, tmp_path: Path, workers: str
     assert process.stdout.read() == b""
     process.stdout.close()
     assert process.wait(timeout=60) == 130
-    count = re.search(r"interrupted: (\d+) of 2000 replications were complete", said)
+    count = re.search(r"interrupted; (\d+) of 2000 replications are complete", said)
     assert count is not None, said
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     found = read(folder)

@@ -16,6 +16,7 @@ from coordsim.models.simulate import simulate
 from coordsim.sim.analysis import compare as comparing
 from coordsim.sim.analysis.compare import ComparisonInterrupted, Plan, PlannedPoint, run_plan
 from coordsim.sim.analysis.comparison import ComparisonResult, Point, Region, Saving
+from coordsim.sim.analysis.contrast import unrounded
 from coordsim.sim.analysis.replicate import Settings
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.savings import verdict
@@ -291,14 +292,24 @@ def test_words_are_listed() -> None:
     assert region_statement(region(grid, ("size",))) == "No saving at size = small."
 
 
-def test_p_values_are_adjusted_for_all_metrics(whole: ComparisonResult) -> None:
-    """By Holm's method the least p-value is multiplied by the number of metrics in the table."""
+def test_p_values_are_adjusted_for_all_but_the_declared_metric(support: Scenario, whole: ComparisonResult) -> None:
+    """The declared metric's is its own, and agrees with its interval; the same row, not declared, has Holm's, which is larger."""
     from coordsim.sim.analysis.statistics import paired_difference
 
     samples = np.array(whole.saving.samples)
     raw = paired_difference(np.zeros(3), -samples).p_value
-    assert whole.metrics[0].p_value > raw
+    assert whole.metrics[0].p_value == pytest.approx(raw, rel=1e-9)
+    other = compare(support, "external-orchestrator", "agent-native", replications=3, metric="p95", ablate=False)
+    assert other.metrics[0].name == whole.metrics[0].name
+    assert other.metrics[0].p_value > raw
     assert all(0 <= one.p_value <= 1 for one in whole.metrics)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_row_of_the_declared_metric_never_contradicts_the_verdict(seed: int) -> None:
+    """Its p-value is below 5 % exactly where its interval leaves out 0, so that what is resolved is not told to be chance."""
+    one = queues((1.0, 1.05), replications=3, seed=seed, tasks=150)
+    assert (one.metrics[0].p_value < 0.05) is one.saving.amount.excludes(0)
 
 
 def stopping(after: int) -> Any:
@@ -339,6 +350,24 @@ def test_an_interrupt_before_the_comparison_keeps_nothing() -> None:
             stopping(3), Plan("mm1", ("a", "b"), variants, ("v0", "v1")), seed=1, settings=Settings(replications=2)
         )
     assert stop.value.result is None
+
+
+def test_an_interrupted_comparison_tells_of_its_complete_pairs() -> None:
+    """Stopped in the fourth pair of nine: what three pairs say, as if no more had been asked for."""
+    variants = {"v0": mm1.Queue(tasks=50), "v1": mm1.Queue(tasks=50, service_rate=2)}
+    plan = Plan("mm1", ("a", "b"), variants, ("v0", "v1"))
+    with pytest.raises(ComparisonInterrupted, match="interrupted; 7 of 18 runs are complete") as stop:
+        run_plan(stopping(7), plan, seed=1, settings=Settings(replications=9, warmup=None))
+    found = stop.value.result
+    assert found is not None
+    three = run_plan(mm1.simulate, plan, seed=1, settings=Settings(replications=3, warmup=None))
+    assert found == dataclasses.replace(three, interrupted=True)
+
+
+def test_what_is_left_of_rounding_is_no_difference() -> None:
+    """Numbers apart by less than rounding are one; a difference of a millionth is one."""
+    x = np.array([8.0, 8.0, 8.0])
+    assert unrounded(x, np.array([8.0 + 4e-15, 8.0 + 8e-6, 7.0]), x).tolist() == [8.0, 8.0 + 8e-6, 7.0]
 
 
 def test_results_are_dropped_when_no_pair_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:

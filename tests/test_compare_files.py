@@ -5,21 +5,26 @@ import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from coordsim.models.compare import compare
+from coordsim.models.compare_plan import make_plan
 from coordsim.models.scenario import Scenario, load
 from coordsim.sim.analysis.compare import Plan, run_plan
 from coordsim.sim.analysis.comparison import ComparisonResult
 from coordsim.sim.analysis.replicate import Settings
+from coordsim.sim.analysis.result import Result
+from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.analysis.summarize import cut_warmup
 from coordsim.sim.engine.errors import ScenarioError
 from coordsim.sim.report.compare_plot import figure, page, steps
 from coordsim.sim.report.compare_tables import report, to_json
 from coordsim.sim.report.compare_words import statement
 from coordsim.sim.report.layout import lay_out, text
+from coordsim.sim.report.numbers import show
 
 from . import mm1
 from .command import Call
@@ -70,6 +75,98 @@ def test_two_files_are_compared(call: Call, files: tuple[Path, Path]) -> None:
     assert [one["policy"] for one in data["ablation"]["switches"]] == ["models.llm"]
     assert data["ablation"]["interaction"]["value"] == pytest.approx(0, abs=1e-9)
     assert [one["path"] for one in data["changes"]] == ["models.llm.replicas", "models.llm.decode"]
+
+
+def test_two_scenarios_of_one_name_are_called_by_what_differs() -> None:
+    """B by its one value if short, else `the other`; only what is the same comes `again`."""
+    slow, fast = pair()
+    names = [make_plan(slow, other).names for other in (fast, fast.replace("tools.search.latency", "80 s"), slow)]
+    assert names == [
+        ("slow", "slow with models.llm.decode=20 ms / token"), ("slow", "the other"), ("slow", "slow again"),
+    ]  # fmt: skip
+
+
+def test_the_scenarios_of_both_files_are_kept(call: Call, files: tuple[Path, Path], tmp_path: Path) -> None:
+    """A's and B's, each as it was read: B's is written again, not left from before, and only where there is a B."""
+    folder = tmp_path / "out"
+    for overwrite in ((), ("--overwrite",)):
+        assert call("compare", *files, *SHORT, "--no-ablate", "-o", folder, *overwrite).code == 0
+        a, b = (load(folder / name) for name in ("scenario.resolved.yaml", "scenario.b.resolved.yaml"))
+        assert (a.name, b.name) == ("slow", "fast")
+        assert make_plan(a, b).main == make_plan(*(load(one) for one in files)).main
+    alone = tmp_path / "alone"
+    assert call("compare", files[0], "--with", "models.llm.replicas=2", *SHORT, "--no-ablate", "-o", alone).code in (0, 4)
+    assert not (alone / "scenario.b.resolved.yaml").exists()
+
+
+def test_an_interrupt_reports_over_the_pairs_that_are_complete(
+    call: Call, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the third pair of four: two pairs are told of and written, marked as interrupted."""
+    from coordsim.models import simulate as module
+
+    count, real = 0, module.simulate
+
+    def simulate(*arguments: Any) -> Result:
+        nonlocal count
+        count += 1
+        if count > 5:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "simulate", simulate)
+    done = call("compare", *files, "--replications", "4", "--workers", "1", "-q", "-o", tmp_path / "out")
+    assert done.code == 130
+    assert "over 2 replications" in " ".join(done.out.split())
+    assert "Interrupted: what was not complete is missing." in done.out
+    assert re.search(r"interrupted; 5 of \d+ runs are complete: what they tell is above", done.err)
+    data = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    assert (data["interrupted"], data["replications"], len(data["saving"]["samples"])) == (True, 2, 2)
+
+
+def test_the_declared_metric_has_a_row_even_where_nothing_was_observed(call: Call, files: tuple[Path, Path]) -> None:
+    """No model of these tells a time to first token: a row without numbers, and no verdict that they are the same."""
+    done = call("compare", *files, *SHORT, "--no-ablate", "--metric", "ttft_p95")
+    assert done.code == 4
+    words = " ".join(done.out.split())
+    assert "Not resolved: time to first token, all calls, p95 was observed under neither." in words
+    assert "time to first token, all calls, p95 – – –" in words
+    assert "to the last digit" not in words
+    done = call("compare", *files, *SHORT, "--no-ablate", "--metric", "recovery_mean")
+    assert re.search(r"^ +recovery.* mean +0 s +0 s +0 s", done.out, re.MULTILINE)
+
+
+def test_a_row_has_one_unit(found: ComparisonResult) -> None:
+    """A small difference of rates or times is told in the unit of both sides; a tiny one alone has its own."""
+    table = next(one for one in report(found).tables if one.title == "What differs")
+    for row in table.rows:
+        units = {cell.partition(" ")[2] for cell in row[1:4]} - {""}
+        assert len(units) <= 1, row
+    half = Estimate(0.002, -0.007, 0.011, 0.95, 3, "t")
+    assert show(half, "1/s", 0.3).text == "0.002 / s ± 0.009"
+    assert show(half, "1/s").text == "0.1 / min ± 0.5"
+    assert show(Estimate(2e-5, 1e-5, 3e-5, 0.95, 3, "t"), "s", 7.0).text == "20 µs ± 10"
+
+
+def test_an_interval_of_rounding_is_none() -> None:
+    """100 ms but for the last bits."""
+    assert show(Estimate(0.1, 0.1 - 3e-15, 0.1 + 3e-15, 0.95, 3, "t"), "s").text == "100 ms ± 0"
+
+
+def test_a_part_that_is_a_mapping_is_shown_as_yaml() -> None:
+    """A distribution on one line where that is short; longer ones are counted, one value as one."""
+    slow, _ = pair()
+    changes = {"tools.search.latency": {"lognormal": {"median": "80 s", "p95": "2 min"}}, "models.llm.replicas": 2}
+    one = compare(slow, changes=changes, replications=2)
+    assert one.variant == "tools.search.latency={lognormal: {median: 80 s, p95: 2 min}}, models.llm.replicas=2"
+    assert one.ablation is not None
+    first = one.ablation.switches[0]
+    assert (first.baseline, first.variant) == ("1.5 min", "{lognormal: {median: 80 s, p95: 2 min}}")
+    again = slow.replace("tools.search", {"latency": "80 s"})
+    two = compare(slow, changes={"tools.search": {"latency": "80 s"}}, replications=2)
+    assert make_plan(slow, again).switches is not None
+    assert two.ablation is not None
+    assert {two.ablation.switches[0].baseline, two.ablation.switches[0].variant} == {"1 value"}
 
 
 def test_set_and_over_hold_for_both_files(call: Call, files: tuple[Path, Path]) -> None:
@@ -288,7 +385,7 @@ def test_a_variant_of_which_nothing_was_observed_is_told(root: Path) -> None:
     first = scene({"workload": {"arrivals": {"deterministic": "1 / s"}, "tasks": 200, "warmup": "60 s"}})
     second = first.replace("workload.arrivals", {"deterministic": "10 / s"}).replace("models.llm.overhead", "1 s")
     one = compare(first, second, replications=2)
-    assert statement(one) == "Not resolved: T_total, mean was not observed under scene again."
+    assert statement(one) == "Not resolved: T_total, mean was not observed under the other."
     said = text(lay_out(report(one)))
     assert "came before the warm-up ended, and counts for nothing" in " ".join(said.split())
     assert not re.search(r"\bnan\b|\binf\b|success .* (may be chance|1\.000)", said)

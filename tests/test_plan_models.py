@@ -10,7 +10,7 @@ import pytest
 
 from coordsim.models.bounds import bounds
 from coordsim.models.plan import LoadSpec, PlanSpec, loads_of
-from coordsim.models.plan_options import PlanOptions, asked, told_of_options
+from coordsim.models.plan_options import PlanOptions, asked
 from coordsim.models.plan_problem import MOST_CONFIGURATIONS, plan_problem
 from coordsim.models.plan_values import decision_of, is_capacity
 from coordsim.models.scenario import Scenario, load
@@ -120,7 +120,7 @@ def test_what_only_adds_servers_or_speed_is_monotone() -> None:
 # -- loads
 
 
-def loads(**section: Any) -> list[tuple[str, float, float]]:
+def loads(**section: Any) -> list[tuple[str, float, float | None]]:
     """Return label, factor and hours of each load."""
     spec = LoadSpec.model_validate(section)
     return [(one.label, round(one.factor, 9), one.hours) for one in loads_of(spec)]
@@ -133,12 +133,30 @@ def test_growth_is_compounded_and_planned_for_the_end_of_each_period() -> None:
     assert loads(growth={"rate": -0.5, "per": "week", "for": 1}) == [("week 1", 0.5, 168.0)]
 
 
+@pytest.mark.parametrize("rate", [10, "10", 1.5])
+def test_growth_of_more_than_all_is_written_with_percent(rate: Any) -> None:
+    """Who writes 10 means 10 %, not 1000 %: a bare number above 1 is refused, with both ways to write it."""
+    with pytest.raises(ScenarioError) as caught:
+        planned(f"  decide: {{models.llm.replicas: [1]}}\n  load: {{growth: {{rate: {json.dumps(rate)}, for: 2}}}}\n")
+    (problem,) = caught.value.problems
+    assert problem.path == "plan.load.growth.rate"
+    assert problem.line == BASE.count("\n") + 3
+    assert f"write `{float(rate):g} %`, or `{100 * float(rate):g} %`" in problem.message
+
+
+def test_growth_by_more_than_all_may_be_planned() -> None:
+    """200 % a month is three times the load, and is read back as it was written."""
+    spec = LoadSpec.model_validate({"growth": {"rate": "200 %", "for": 1}})
+    assert [one.factor for one in loads_of(spec)] == [3.0]
+    assert LoadSpec.model_validate(spec.to_data()) == spec
+
+
 def test_a_day_has_24_hours_and_factors_are_as_they_are() -> None:
-    """Labels are the hours of the day, or how many times the load."""
+    """Labels are the hours of the day, or how many times the load, which says nothing of hours."""
     day = loads(daily=[1.0] * 23 + [2])
     assert day[0] == ("00:00", 1.0, 1.0)
     assert day[-1] == ("23:00", 2.0, 1.0)
-    assert loads(factors=[1, 1.5]) == [("1x", 1.0, 1.0), ("1.5x", 1.5, 1.0)]
+    assert loads(factors=[1, 1.5]) == [("1x", 1.0, None), ("1.5x", 1.5, None)]
     assert [one.factor for one in loads_of(None)] == [1.0]
 
 
@@ -276,8 +294,18 @@ def test_mistakes_in_options_are_told_of_the_options() -> None:
         plan_problem(
             Scenario.of(asked(Document.from_text(BASE), PlanOptions(["models.llm.replicas=0,2"], ["p95=1 s"])))
         )
-    told = told_of_options(refused.value).problems
+    told = refused.value.problems
     assert [(one.file, one.path) for one in told] == [("--decide", "models.llm.replicas")]
+    for option, given in (
+        ("--daily", {"daily": "1,2"}),
+        ("--factors", {"factors": "1,-1"}),
+        ("--growth", {"growth": "10/day:2"}),
+    ):
+        with pytest.raises(ScenarioError) as misplaced:
+            Scenario.of(
+                asked(Document.from_text(BASE), PlanOptions(["models.llm.replicas=1..3"], ["p95=1 s"], **given))
+            )
+        assert [one.file for one in misplaced.value.problems] == [option]
 
 
 # -- bounds
@@ -305,6 +333,11 @@ def test_what_cannot_be_stable_is_excluded_and_says_so() -> None:
     excluded = [bool(problem.bound((place,), ONE).excludes) for place in range(32)]
     assert excluded == [place < 8 for place in range(32)]
     assert problem.bound((3,), ONE).excludes == "models.server cannot be stable: offered load is 200% of 4 replicas"
+    assert [problem.bound((place,), ONE).unstable for place in range(32)] == excluded
+    # That more tasks are asked for than arrive excludes, too, and is another reason.
+    throughput = load(FOLDER / "mmc.yaml").replace("plan.slo", {"throughput": "9 / s"})
+    found = plan_problem(throughput).bound((20,), ONE)
+    assert (bool(found.excludes), found.unstable) == (True, False)
 
 
 def test_a_limit_that_is_no_variable_excludes_everything() -> None:

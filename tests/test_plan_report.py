@@ -242,7 +242,7 @@ def test_what_the_budget_ended_is_marked() -> None:
     frontier = (replace(found.frontier[0], ended=True), *found.frontier[1:])
     headroom = (found.headroom[0], replace(found.headroom[1], ended=True))
     said = shown(replace(found, frontier=frontier, headroom=headroom, frontier_trials=(SMALLER,), beyond=25_000))
-    assert re.search(r"p95 <= 15 s † +– +– +– +none found yet", said)
+    assert re.search(r"p95 <= 15 s † +– +– +– +not looked for to the end", said)
     assert "p95 breaks †" in said
     assert "Simulated for the frontier, besides" in said
     assert re.search(r"tasks simulated for the frontier, besides +20,000", said)
@@ -251,10 +251,16 @@ def test_what_the_budget_ended_is_marked() -> None:
 
 
 def test_the_frontier_says_where_nothing_was_found() -> None:
-    """Objectives made stricter and looser, each with the cheapest configuration that meets them."""
-    said = shown(plan())
-    assert re.search(r"p95 <= 15 s +– +– +– +none found", said)
+    """Objectives made stricter and looser, each with the cheapest configuration that meets them; that all miss is not that none is resolved."""
+    found = plan()
+    said = shown(found)
+    assert re.search(r"p95 <= 15 s +– +– +– +none: all miss it", said)
     assert re.search(r"p95 <= 45 s +2 +10 +\$5.1 +36.9 s +± 0.4", said)
+    assert "‡" not in said
+    said = shown(replace(found, frontier=tuple(replace(one, open=True) for one in found.frontier)))
+    assert re.search(r"p95 <= 15 s +– +– +– +not resolved", said)
+    assert re.search(r"p95 <= 45 s ‡ +2 +10", said)
+    assert "‡: something cheaper may do; that is not resolved" in said
 
 
 def hours() -> PlanResult:
@@ -291,7 +297,68 @@ def test_a_load_that_is_not_met_is_named_with_its_cause() -> None:
     )
     answer = plan_words.answer(replace(found, choices=(first, second, bad)), RATE)
     assert answer.startswith("The plan meets p95 <= 30 s at 2 of 3 loads: from 1 replica")
+    said = shown(replace(found, choices=(first, second, bad)))
+    assert re.search(r"20:00 +0.75 tasks/s +4 +5 +\$11.05 +4 +– +fail", said)
+    assert re.search(r"total of the 2 loads met +20 +\$101\b", said)
+    assert "kept at all loads" not in said
     assert "Nothing meets p95 <= 30 s at 0.75 tasks/s (20:00): the nearest is 4 replicas" in answer
+
+
+def test_factors_without_hours_have_no_total() -> None:
+    """A factor of the load lasts for no time that is known: neither table nor sentence has a sum."""
+    found = hours()
+    choices = tuple(replace(one, load=replace(one.load, hours=None)) for one in found.choices)
+    found = replace(found, choices=choices)
+    assert plan_words.total_cost(choices) is None
+    said = shown(found)
+    assert not re.search(r"^ +total", said, re.MULTILINE)
+    assert "hours" not in plan_words.answer(found, RATE)
+    assert plan_words.answer(found, RATE).startswith("The plan meets p95 <= 30 s at all 3 loads: from 1 replica")
+    assert "hours" not in {row["quantity"] for row in csv.DictReader(io.StringIO(to_csv(found)))}
+
+
+def test_doubts_at_several_loads_are_in_the_answer_and_folded() -> None:
+    """The sentence counts the loads at which something cheaper may do; of warnings that are alike the first is told, with how many more."""
+    found = hours()
+    open_ = tuple(replace(one, undecided=(replace(OPEN, load=one.load),)) for one in found.choices)
+    doubts = tuple(f"{one.load.label}: {n} of 9 tasks had not ended" for n, one in enumerate(found.choices, 1))
+    doubted = replace(found, choices=open_, doubts=(*doubts, "runs are short"))
+    assert plan_words.answer(doubted, RATE).endswith(" At each of them something cheaper may, too: it is not resolved.")
+    some = replace(found, choices=(open_[0], *found.choices[1:]))
+    assert plan_words.answer(some, RATE).endswith(" At 1 of them something cheaper may, too: it is not resolved.")
+    cheaper, unfinished, short = plan_tables.warnings(doubted)
+    assert cheaper.startswith("00:00: 1 cheaper configuration may meet the objectives, too")
+    assert cheaper.endswith("`--max-replications 63` (and the like at 2 more loads)")
+    assert unfinished == "00:00: 1 of 9 tasks had not ended (and the like at 2 more loads)"
+    assert short == "runs are short"
+
+
+def test_what_calls_cost_has_its_column_and_what_is_excluded_says_that_it_has_none() -> None:
+    """$1 of $8.6 an hour is what calls cost, measured; configurations that did not run have their price without calls."""
+    metered = Estimate(1.02, 0.97, 1.07, 0.95, 5, "t over replications")
+    paid = replace(trial((2, 1), 27.1, 1.2, "pass", usage=1.0), metered=metered)
+    found = plan((Choice(NOW, "pass", paid, (), "", ()),), trials=(paid, FULL))
+    said = shown(found)
+    assert re.search(r"\$/h in all +of it calls", said)
+    assert re.search(r"\* +3 +10 +\$8.6 +\$1.02 +± \$0.05", said)
+    assert re.search(r"concurrency +\$/h without calls +because", said)
+    assert "counts as equal" in said
+    rows = [row for row in csv.DictReader(io.StringIO(to_csv(found))) if row["quantity"] == "usage_estimate"]
+    assert (rows[0]["value"], rows[0]["low"], rows[0]["high"], rows[0]["n"]) == ("1.02", "0.97", "1.07", "5")
+
+
+def test_without_prices_the_smallest_is_told_without_a_price() -> None:
+    """Nothing is bought for $0: the sentence has no price, and what is doubted is smaller, not cheaper."""
+    free = tuple(replace(one, costs=(0.0,) * len(one.costs)) for one in (REPLICAS, SEARCH))
+    chosen, open_ = replace(CHOSEN, cost=0.0), replace(OPEN, cost=0.0)
+    found = plan((Choice(NOW, "pass", chosen, (), "", (open_,)),), variables=free, trials=(chosen, open_))
+    answer = plan_words.answer(found, RATE)
+    assert "$" not in answer
+    assert (
+        "Something smaller may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search is not resolved"
+        in answer
+    )
+    assert "assistant: the smallest that meets" in shown(found)
 
 
 def test_a_long_table_keeps_the_chosen_and_says_what_is_left_out() -> None:

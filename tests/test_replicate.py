@@ -143,7 +143,7 @@ def test_progress_is_told_after_every_replication_and_round() -> None:
 def test_an_interrupt_keeps_what_was_complete() -> None:
     """Replications 0 and 1 are in the error, and a second run goes on from them."""
     settings = Settings(replications=4)
-    with pytest.raises(Interrupted, match="2 replications were complete") as caught:
+    with pytest.raises(Interrupted, match="2 replications are complete") as caught:
         replicate(Recorder(stop=2), QUEUE, seed=1, settings=settings)
     assert [result.replication for result in caught.value.results] == [0, 1]
     rest = Recorder()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coordsim.models.scenario import Scenario, load
-from coordsim.models.sensitivity import Asked, SensitivityError, make_plan, run_sensitivity, sensitivity
+from coordsim.models.sensitivity import Asked, make_plan, run_sensitivity, sensitivity
 from coordsim.sim.analysis.cells import Cell, Outcome
 from coordsim.sim.analysis.replicate import Settings
 from coordsim.sim.analysis.result import ResourceInfo, Result
@@ -22,6 +22,7 @@ from coordsim.sim.analysis.sensitivity import (
 )
 from coordsim.sim.analysis.sensitivity_global import elementary_effects, morris, morris_design, sobol, sobol_design
 from coordsim.sim.engine.branch import Branch
+from coordsim.sim.engine.errors import ScenarioError
 from coordsim.sim.engine.ledger import DONE, Ledger
 from coordsim.sim.engine.simulation import Simulation
 from coordsim.sim.report.layout import lay_out, text
@@ -302,7 +303,7 @@ def test_a_journal_gives_the_same_answer_without_a_run() -> None:
 def test_a_range_of_whole_numbers_is_of_whole_numbers() -> None:
     """Half a replica is refused, and not rounded."""
     written = SUM.replace("a: {latency: 2 s}", "a: {latency: 2 s, concurrency: 2}")
-    with pytest.raises(SensitivityError, match="must be whole numbers"):
+    with pytest.raises(ScenarioError, match="must be whole numbers"):
         make_plan(Scenario.from_text(written), Asked({"tools.a.concurrency": "1.2..1.7"}))
 
 
@@ -332,7 +333,7 @@ def test_a_factor_that_changes_nothing_is_said_to() -> None:
 )
 def test_mistakes_say_what_to_write(asked: Asked, told: str) -> None:
     """Each mistake names the rule and what was got."""
-    with pytest.raises(SensitivityError, match=told):
+    with pytest.raises(ScenarioError, match=told):
         make_plan(Scenario.from_text(SUM), asked)
 
 

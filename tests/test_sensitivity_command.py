@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.engine.source import Document
 from coordsim.sim.report.sensitivity_plot import figure
 from coordsim.sim.report.sensitivity_tables import _interactions as interactions
+from coordsim.sim.report.sensitivity_tables import statement
 
 from .command import Call
 
@@ -127,6 +129,7 @@ def test_an_interrupted_call_says_the_command_that_goes_on(
         patch.setattr(models, "simulate_text", stopped)
         done = call(*given, tmp_path / "found")
     assert (done.code, done.out) == (130, "")
+    assert "interrupted; 1 of 3 cells are complete; go on with" in done.err
     told = shlex.split(done.err.partition("go on with: coordsim ")[2])
     assert told[-1] == "--resume"
     assert "`replications` was" in call(*told, "--replications", "3").err
@@ -141,7 +144,7 @@ def test_an_interrupted_call_says_the_command_that_goes_on(
     ("options", "told"),
     [
         (["--factor", "serch"], "did you mean `search`"),
-        (["--factor", "search=5"], "--factor search: must be a range"),
+        (["--factor", "search=5"], "--factor search=5 must be a range"),
         (["--factor", "search", "--factor", "search"], "given twice"),
         (["--metric", "p955"], "did you mean `p95`"),
         (["--by", "120 %"], "--by"),
@@ -164,8 +167,56 @@ def test_a_mistake_in_the_section_has_its_line(call: Call, tmp_path: Path) -> No
     path = tmp_path / "bad.yaml"
     path.write_text(f"{SUM}sensitivity:\n  factors:\n    search: ±20 %\n    serch: ''\n", encoding="utf-8")
     line = path.read_text(encoding="utf-8").splitlines().index("    serch: ''") + 1
-    assert f"bad.yaml:{line}:" in call("sensitivity", path, *QUIET).err
+    assert f"  {line}:12  sensitivity.factors.serch: no lever" in call("sensitivity", path, *QUIET).err
 
+
+def test_all_mistakes_are_told_at_once(call: Call, sum_of: Path, tmp_path: Path) -> None:
+    """Of the section each at its line of the file, by this command and by `check`; of options each by its option."""
+    path = tmp_path / "bad.yaml"
+    section = ["factors:", "  foo: ±20 %", "  tools.search.latency: 1 kB..2 kB", "  fetch: ±300 %", "metric: [mean, p9x]"]
+    path.write_text(f"{SUM}sensitivity:\n  " + "\n  ".join(section) + "\n", encoding="utf-8")
+    first = path.read_text(encoding="utf-8").splitlines().index("  factors:") + 1
+    for command in ("sensitivity", "check"):
+        done = call(command, path, *(QUIET if command == "sensitivity" else ()))
+        assert done.code == 2
+        assert "bad.yaml has 4 mistakes" in done.err
+        for line, name in ((1, "factors.foo"), (2, "factors.tools.search.latency"), (3, "factors.fetch"), (4, "metric.1")):
+            assert re.search(rf"^  {first + line}:\d+ +sensitivity\.{re.escape(name)}: ", done.err, re.MULTILINE), done.err
+        assert "--metric" not in done.err
+    done = call("sensitivity", sum_of, "--factor", "foo", "--factor", "search=5", "--metric", "p9x", *QUIET)
+    assert "coordsim sensitivity has 3 mistakes" in done.err
+    for option in ("--factor foo ", "--factor search=5 ", "--metric p9x "):
+        assert f"  {option}" in done.err
+
+
+def test_a_run_ends_by_time_where_it_is_asked_to(call: Call, sum_of: Path) -> None:
+    """`--horizon` is in place of the scenario's number of tasks; one replication is told as one."""
+    done = call("sensitivity", sum_of, "--factor", "search", "--horizon", "20 min", "--replications", "1", *QUIET)
+    assert done.code == 0, done.err
+    assert "1 replication of each of 3 cells" in " ".join(done.out.split())
+
+
+def test_rounding_is_told_as_no_change(call: Call, sum_of: Path) -> None:
+    """Constant times whatever the load: it changes nothing, and intervals of nothing but rounding are 0."""
+    done = call("sensitivity", sum_of, *QUIET, "--tasks", "20")
+    words = " ".join(done.out.split())
+    assert re.search(r"No task was any different with other .*\bload\b", words)
+    assert "e-" not in words
+    assert "~0" not in words
+    assert "<0." not in words
+    assert "1 % less load" not in words
+
+
+def test_a_first_order_above_the_total_is_not_told_as_a_result() -> None:
+    """A part is no more than the whole: where few points have it so, more of them are asked for."""
+    found = models.sensitivity(Scenario.from_text(SUM), ["search", "fetch"], metric="p95", method="sobol", size=4)
+    (name,) = found.metrics
+    one = found.sobol[name].factors[0]
+    less = replace(one.total, value=one.first.value / 2)
+    few = replace(found.sobol[name], factors=(replace(one, total=less), *found.sobol[name].factors[1:]))
+    assert "4 points do not tell" in statement(replace(found, sobol={name: few}))
+    enough = replace(few, factors=(replace(one, total=one.first), *found.sobol[name].factors[1:]))
+    assert "with its interactions. First orders" in statement(replace(found, sobol={name: enough}))
 
 def test_the_section_says_what_the_options_would(call: Call, sum_of: Path) -> None:
     """By the section or by options, the same answer."""
@@ -181,6 +232,7 @@ def test_the_section_says_what_the_options_would(call: Call, sum_of: Path) -> No
         (0.2, 1.6, "too wide to tell of interactions; more `--points` would."),
         (0.9, 1.1, "no interaction is seen."),
         (0.6, 0.8, "the rest, 30 %, is interactions."),
+        (1.1, 2.3, "too few points; more `--points` would tell."),
     ],
 )
 def test_the_sum_of_first_orders_tells_of_interactions(low: float, high: float, told: str) -> None:

@@ -347,7 +347,7 @@ def test_an_interrupt_stays_one(scenario: Scenario, monkeypatch: pytest.MonkeyPa
         return simulate_model.simulate(given, seed, replication, spans)
 
     monkeypatch.setattr("coordsim.models.run.simulate", stopped)
-    with pytest.raises(KeyboardInterrupt, match="2 replications were complete") as told:
+    with pytest.raises(KeyboardInterrupt, match="2 replications are complete") as told:
         cs.simulate(scenario, replications=4)
     assert isinstance(told.value.__cause__, Interrupted)
     assert len(told.value.__cause__.results) == 2

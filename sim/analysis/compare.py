@@ -43,11 +43,11 @@ S = TypeVar("S")
 
 
 class ComparisonInterrupted(CoordsimError):
-    """The user stopped a comparison; `result` holds what was complete, None where the main comparison was not."""
+    """The user stopped a comparison after `done` of `total` runs; `result` holds what was complete, None before two pairs were."""
 
-    def __init__(self, result: ComparisonResult | None) -> None:
+    def __init__(self, result: ComparisonResult | None, done: int, total: int) -> None:
         self.result = result
-        super().__init__("interrupted")
+        super().__init__(f"interrupted; {done} of {total} runs are complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +117,20 @@ def run_plan(
     if count == "auto":
         raise ValueError("a comparison takes a number of replications, but got 'auto'")
     collected = _Collected(plan, settings, count, seed)
-    jobs = [(plan.variants[key], own, number, "none") for key, own in collected.sides for number in range(count)]
+    runs = collected.runs_in_order()
+    jobs = [(plan.variants[key], own, number, "none") for (key, own), number in runs]
     tell = progress or (lambda _progress: None)
     tell(Progress(0, len(jobs)))
+    done = 0
     try:
         with closing(run_jobs(simulate, jobs, workers)) as fresh:
-            for done, result in enumerate(fresh):
-                collected.add(collected.sides[done // count], result)
-                tell(Progress(done + 1, len(jobs)))
+            for result in fresh:
+                collected.add(runs[done][0], result)
+                done += 1
+                tell(Progress(done, len(jobs)))
     except KeyboardInterrupt:
-        raise ComparisonInterrupted(collected.result(interrupted=True)) from None
+        collected.cut_short()
+        raise ComparisonInterrupted(collected.result(interrupted=True), done, len(jobs)) from None
     found = collected.result()
     assert found is not None, "all variants have run"
     return found
@@ -141,6 +145,8 @@ def _unseen(names: Sequence[str], whole: Sequence[Sequence[Result]], seen: Seque
                 "`--tasks`, or a `workload.warmup` of 0 s with `--set`."
             )
 
+
+LEAST_PAIRS = 2  # of an interrupted comparison: one has no interval
 
 _Slot = tuple[str, int]  # ("main" | "alone" | "last" | "point", number)
 _Side = tuple[str, int]  # a key and a seed
@@ -169,6 +175,23 @@ class _Collected:
         other = seed if plan.seed_b is None else plan.seed_b
         self.pairs = {slot: ((a, seed), (b, other)) for slot, (a, b) in pairs.items()}
         self.sides = list(dict.fromkeys(side for pair in self.pairs.values() for side in pair))
+        self.main = tuple(dict.fromkeys(self.pairs["main", 0]))
+
+    def runs_in_order(self) -> list[tuple[_Side, int]]:
+        """Return what to run: the main pair side by side, so that an interrupt leaves whole pairs of it, then the others one by one."""
+        others = [side for side in self.sides if side not in self.main]
+        return [(side, number) for number in range(self.count) for side in self.main] + [
+            (side, number) for side in others for number in range(self.count)
+        ]
+
+    def cut_short(self) -> None:
+        """Compare the pairs of the main comparison that are complete, if it is not and they are two or more."""
+        whole = min(len(self.runs.get(side, ())) for side in self.main)
+        if self.details is None and whole >= LEAST_PAIRS:
+            self.count = whole
+            for side in self.main:
+                self.runs[side] = self.runs[side][:whole]
+            self._compare(("main", 0), *self.pairs["main", 0])
 
     def add(self, side: _Side, result: Result) -> None:
         """Take a result; compare what is complete with it."""

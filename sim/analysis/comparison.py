@@ -48,7 +48,10 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric under both: difference is variant - baseline; `p_value` is Holm's, over all metrics and categories."""
+    """A metric under both: difference is variant - baseline.
+
+    `p_value` is its own for the declared metric, and Holm's for the others, over all of them and the categories.
+    """
 
     name: str
     baseline: Estimate

@@ -27,6 +27,7 @@ from .statistics import Array, Estimate, mean_interval, no_estimate, paired_diff
 
 POWER = 0.9
 FEW = 10  # of successes or failures: below it the spread of counts is no basis (Brown, Cai and DasGupta, 2001)
+ROUNDING = 1e-11  # relative: two numbers nearer than this are one, but for sums in another order
 _STEPS = 50  # halvings of the interval of a p-value
 
 
@@ -145,6 +146,11 @@ def share_p_value(x: Counts, y: Counts) -> float:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if share_difference(x, y, 1 - middle).excludes(0) else (middle, high)
     return high
+
+
+def unrounded(x: Array, y: Array, whole: Array) -> Array:
+    """Return `y`, with the number of `x` wherever the two differ by no more than rounding of what they are parts of, `whole`."""
+    return np.where(np.abs(y - x) <= ROUNDING * np.abs(whole), x, y)
 
 
 def times(one: Estimate, factor: float) -> Estimate:

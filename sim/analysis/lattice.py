@@ -3,8 +3,8 @@
 Of a monotone variable more is never worse: a point that passes passes with more of it, one that fails fails with less. Any other
 variable is a choice, and each combination of choices a *slice* that says nothing about another. Costs may be anything.
 
-With one monotone variable this is bisection. With several, the greatest point of a slice comes first (if that fails, all of the slice
-does), then the least value of each variable with the others at most, by bisection, which bounds it from below. Then, time and
+With one monotone variable this is bisection, but that the greatest point comes next once one has failed and none has passed: if it
+fails too, all do, and nothing more is to be looked at. With several, the greatest point of a slice comes first, then the least value of each variable with the others at most, by bisection, which bounds it from below. Then, time and
 again, the candidate that is expected to settle most: a fail settles all below it, a pass all that cost as much or more. How likely a
 point is to pass is guessed by how many points below and above it are open; a guess changes how many evaluations it takes, never
 the answer.
@@ -60,6 +60,7 @@ class Search:
         self._capped = np.zeros(self.sizes, dtype=bool)  # points at or below one that is inconclusive
         self._floored = np.zeros(self.sizes, dtype=bool)  # points at or above one
         self.screens = len(self._axes) > 1  # whether the greatest point of a slice comes first
+        self._missed: set[int] = set()  # slices in which a point was seen to fail
         self.evaluations = 0
         self.excluded = 0
 
@@ -71,6 +72,8 @@ class Search:
         `cost` is what it turned out to cost. Not `seen`: it follows from elsewhere, and counts for no evaluation.
         """
         self.evaluations += seen
+        if seen and verdict == "fail":
+            self._missed.add(self.slice_of(point))
         if cost is not None:
             self._cost[point], self._exact[point] = cost, True
         if verdict in ("pass", "fail"):
@@ -121,6 +124,11 @@ class Search:
         return other
 
     @property
+    def cheaper(self) -> int:
+        """How many points cost less than the best, as far as is known, but for those that are invalid."""
+        return int(np.count_nonzero((self._cost < self._limit()) & (self._known != INVALID)))
+
+    @property
     def proven(self) -> bool:
         """Whether every point cheaper than the best is known to fail (or to be no configuration at all)."""
         cheaper = self._known[self._cost < self._limit()]
@@ -155,7 +163,7 @@ class Search:
         free = self._known == OPEN
         if (wanted & ~self._capped).any():
             wanted, free = wanted & ~self._capped, free & ~self._capped
-        return (self._screen(wanted) if self.screens else None) or self._most(wanted, free)
+        return self._screen(wanted) or self._most(wanted, free)
 
     def _screen(self, wanted: Mask) -> Point | None:
         """Return the greatest point of a slice, or the middle of a line below it, while these are open; else None."""
@@ -163,8 +171,10 @@ class Search:
         assert first is not None
         # One slice after the other, the one with the cheapest candidate first: a pass there may settle the others.
         top = tuple(size - 1 if axis in self._axes else first[axis] for axis, size in enumerate(self.sizes))
-        if self._known[top] == OPEN:
+        if self._known[top] == OPEN and (self.screens or self.slice_of(top) in self._missed):
             return top
+        if not self.screens:
+            return None
         for axis in self._axes:
             line = np.moveaxis(self._known, axis, -1)[(*top[:axis], *top[axis + 1 :])]
             others = tuple(other for other in range(len(self.sizes)) if other != axis)

@@ -4,7 +4,7 @@ The lattice of configurations is searched (`lattice`), first by queueing bounds 
 how the stated confidence holds for the whole plan). Loads are solved from the greatest to the least and inwards: what passes at a
 load passes at a lower one, and what fails fails at a higher one, unless an objective asks for throughput.
 
-Costs that calls make are known once a configuration has run: until then it is taken for as cheap as the cheapest seen in
+Where nothing has a price, the fewest steps of capacity win. Costs that calls make are known once a configuration has run: until then it is taken for as cheap as the cheapest seen in
 its slice (nothing where none was).
 
 Headroom and frontier go on from what the plan simulated, and may simulate as many tasks as it did, together.
@@ -16,6 +16,7 @@ Checked: tests/test_plan.py.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic
@@ -128,7 +129,11 @@ def _begin(trials: Trials[S]) -> _Plan[S]:
     monotone = [one.monotone for one in problem.variables]
     costs: npt.NDArray[np.float64] = np.zeros(problem.sizes)
     for axis, one in enumerate(problem.variables):
-        costs += np.asarray(one.costs).reshape([-1 if other == axis else 1 for other in range(costs.ndim)])
+        # Of one variable alone: what the others add is added in their turn.
+        ranks = [
+            problem.rank((*[0] * axis, at, *[0] * (costs.ndim - axis - 1)), cost) for at, cost in enumerate(one.costs)
+        ]
+        costs += np.asarray(ranks).reshape([-1 if other == axis else 1 for other in range(costs.ndim)])
     plan = _Plan(trials, loads, [Search(problem.sizes, monotone, costs) for _ in loads])
     for at in reversed(range(len(loads))):
         _bound_all(plan, at)
@@ -202,7 +207,7 @@ def _look(plan: _Plan[S], at: int, point: Point) -> None:
         for one in plan.searches:
             one.learn(point, "invalid", seen=False)
         return
-    search.learn(point, trial.verdict, trial.cost)
+    search.learn(point, trial.verdict, plan.problem.rank(point, trial.cost))
     if plan.shares:
         share(plan.searches, at, point, trial.verdict)
     group = (at, search.slice_of(point))
@@ -217,7 +222,7 @@ def _choice(plan: _Plan[S], at: int, load: Load) -> Choice:
     undecided = [plan.trials.find(point, load) for point in search.undecided]
     best = None if search.best is None else plan.trials.find(search.best, load)
     known = [one for one in undecided if one is not None]
-    return choose(plan.trials, load, best, known, len(undecided) - len(known))
+    return choose(plan.trials, load, search, best, known, len(undecided) - len(known))
 
 
 def _grid_tasks(plan: _Plan[S], looked: Sequence[Trial]) -> int:
@@ -244,9 +249,12 @@ def _doubts(plan: _Plan[S], choices: Iterable[Choice]) -> Iterator[str]:
     for point, reason in plan.trials.invalid.items():
         told = ", ".join(f"{one.path}={one.values[at]}" for one, at in zip(plan.problem.variables, point, strict=True))
         yield f"{told} cannot be, and was left out: {reason}"
-    free = all(cost == 0 for one in plan.problem.variables for cost in one.costs)
-    if free and all(one.usage == 0 for one in plan.trials.all):
-        yield "nothing that is decided has a price, so that cost decides nothing: of all that meet the objectives any is the cheapest"
+    if plan.problem.is_free:
+        yield (
+            "nothing that is decided has a price: of all that meet the objectives"
+            f"{' at the same cost of calls' if any(one.usage for one in plan.trials.all) else ''} the one with the fewest "
+            "steps of capacity, counted from the least values, was chosen"
+        )
     if any(not search.is_bounded for search in plan.searches):
         yield f"only {MOST_BOUNDS} configurations were bounded beforehand; others that bounds exclude are counted as pruned"
     used: dict[tuple[float, int], list[float]] = {}
@@ -262,7 +270,23 @@ def _doubts(plan: _Plan[S], choices: Iterable[Choice]) -> Iterator[str]:
     for choice in choices:
         record = None if choice.trial is None else plan.trials.find(choice.trial.point, choice.load)
         if record is not None and record.summary is not None:
-            yield from (f"{choice.load.label}: {warning}" for warning in record.summary.warnings)
+            warnings = (_in_a_plan(one, choice.load.factor) for one in record.summary.warnings)
+            yield from (f"{choice.load.label}: {one}" for one in warnings if one)
+
+
+def _in_a_plan(warning: str, factor: float) -> str:
+    """Return a warning of a run as one of a plan: empty where the plan's own replications are the answer, with the remedies of a plan else.
+
+    >>> _in_a_plan("x; try `coordsim run SCENARIO --set workload.tasks=800`", 2.0)
+    'x; try `coordsim plan SCENARIO --set workload.tasks=400`'
+    """
+    told, remedy, _ = warning.partition("; try `coordsim run SCENARIO --replications")
+    if remedy:
+        # How many replications it takes is what the plan decides; that none differs from another is still to be known.
+        return told if told.startswith("nothing is drawn at random") else ""
+    # The plan multiplies the scenario's own number of tasks by the factor of the load.
+    tasks = re.sub(r"(?<=workload\.tasks=)\d+", lambda found: str(math.ceil(int(found[0]) / factor)), warning)
+    return tasks.replace("coordsim run SCENARIO", "coordsim plan SCENARIO")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -277,7 +301,8 @@ def _frontier(plan: _Plan[S], top: Choice, most: float) -> Iterator[FrontierPoin
     wanted = plan.problem.objectives
     if not plan.problem.frontier or not any(_is_time(one) for one in wanted):
         return
-    found = {1.0: FrontierPoint(1.0, wanted, top.trial if top.verdict == "pass" else None)}
+    is_open = bool(top.undecided) or top.verdict == "inconclusive"
+    found = {1.0: FrontierPoint(1.0, wanted, top.trial if top.verdict == "pass" else None, open=is_open)}
     others = sorted({*plan.problem.frontier} - {1.0}, key=lambda one: (abs(math.log(one)), one))
     for number, strictness in enumerate(others):
         plan.trials.most = plan.trials.tasks + (most - plan.trials.tasks) / (len(others) - number)
@@ -286,15 +311,16 @@ def _frontier(plan: _Plan[S], top: Choice, most: float) -> Iterator[FrontierPoin
     for strictness in sorted(found):
         # What was simulated since for other thresholds tells more.
         one = found[strictness]
-        yield one if strictness == 1 else replace(one, trial=_cheapest_seen(plan, one.objectives) or one.trial)
+        seen = None if strictness == 1 else _cheapest_seen(plan, one.objectives)
+        yield one if seen is None else replace(one, trial=seen)
 
 
 def _is_time(one: Objective) -> bool:
     return one.sense == "<=" and unit(one.metric) == "s"
 
 
-def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> tuple[Trial | None, bool]:
-    """Return the cheapest configuration by other thresholds (None if none), and whether the budget ended the search for it.
+def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> tuple[Trial | None, bool, bool]:
+    """Return the cheapest configuration by other thresholds (None if none), whether the budget ended the search, and whether something cheaper is undecided.
 
     Judged by what was simulated as far as that goes.
     """
@@ -307,23 +333,23 @@ def _cheapest(plan: _Plan[S], objectives: tuple[Objective, ...]) -> tuple[Trial 
         # What these thresholds leave open may still be decided by more replications.
         verdict = record.verdict(objectives)
         if verdict != "inconclusive" or _is_over(problem, record):
-            search.learn(record.trial.point, verdict, record.trial.cost)
+            search.learn(record.trial.point, verdict, problem.rank(record.trial.point, record.trial.cost))
     while (point := search.next() or search.best) is not None:
         found = trials.find(point, load)
         if found is not None and found.verdict(objectives) == "pass":
-            return _rejudged(found, objectives), False
+            return _rejudged(found, objectives), False, bool(search.undecided)
         try:
             if trials.excludes(point, load, objectives):
                 search.learn(point, "fail", seen=False)
                 continue
             record = trials.judge(point, load, objectives)
         except Spent:
-            return _cheapest_seen(plan, objectives), True
+            return _cheapest_seen(plan, objectives), True, False
         except Invalid:
             search.learn(point, "invalid", seen=False)
             continue
-        search.learn(point, record.verdict(objectives), record.trial.cost)
-    return None, False
+        search.learn(point, record.verdict(objectives), problem.rank(point, record.trial.cost))
+    return None, False, bool(search.undecided)
 
 
 def _cheapest_seen(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial | None:
@@ -334,7 +360,9 @@ def _cheapest_seen(plan: _Plan[S], objectives: tuple[Objective, ...]) -> Trial |
         for one in plan.trials.records.values()
         if one.trial.load.factor == load.factor and one.summary is not None and one.verdict(objectives) == "pass"
     ]
-    return _rejudged(min(met, key=lambda one: one.trial.cost), objectives) if met else None
+    rank = plan.problem.rank
+    best = min(met, key=lambda one: rank(one.trial.point, one.trial.cost), default=None)
+    return None if best is None else _rejudged(best, objectives)
 
 
 def _rejudged(record: Record, objectives: tuple[Objective, ...]) -> Trial:

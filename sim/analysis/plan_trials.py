@@ -10,6 +10,10 @@ share their draws, so levels by order of trial, as in alpha spending, would depe
 Results of trials at the greatest load are kept, the last `KEPT` tasks of them, so that the frontier can go on where a trial ended; where
 they were let go, its replications run again, and count again.
 
+What calls cost an hour is what they cost a task times the planned rate of tasks, both over the first `LEAST` replications of each
+trial: these meet the same draws, so that no configuration looks dearer for having run longer. Where the paired difference of two
+holds zero, they count as equal, and what is decided settles which is cheaper.
+
 Leaves out: that a quantile of a short run is biased, and its spread over replications not quite normal (intervals are of the expected
 number of a run as long as these, not of an endless one).
 Checked: tests/test_plan.py, by the share of wrong choices among many plans.
@@ -33,20 +37,26 @@ from .planned import Load, Point, QueueingBound, Trial, Variable
 from .replicate import LEAST, Progress, Settings
 from .result import Result
 from .slo import Objective, Verdict, full_name, overall, parse_metric, verdict
+from .statistics import mean_interval
 from .summary import Judged, Summary, unit_of
 
 S = TypeVar("S")
 
 FRONTIER = (0.5, 0.75, 1.5, 2.0)
+HOUR = 3600.0  # seconds
+STEP = 1e-9  # $ an hour that a step of capacity counts, where none has a price: below any price
 KEPT = 250_000  # tasks whose results are kept: some 500 bytes each
 
 
-def metered(summary: Summary, load: Load) -> float:  # noqa: ARG001  # one `usage` of many: others need the load
-    """Return what calls cost ($ an hour): the mean cost of a task (the fact `cost`) times the tasks that arrive in an hour."""
-    cost, rate = summary.facts.get("cost"), summary.metrics.get("arrival_rate")
-    if cost is None or rate is None or not math.isfinite(cost.value * rate.value):
-        return 0.0
-    return cost.value * rate.value * 3600
+def metered(summary: Summary, rate: float | None) -> tuple[float, ...]:
+    """Return what calls cost ($ an hour) in each of the first `LEAST` replications; nothing where it is not known in all of them.
+
+    It is the mean cost of a task times the tasks of an hour, at the planned `rate` (1/s); without one, at the throughput of the replication.
+    """
+    costs = summary.samples.get("cost_mean", ())[:LEAST]
+    rates = summary.samples.get("throughput", ())[:LEAST] if rate is None else (rate,) * len(costs)
+    found = tuple(cost * tasks * HOUR for cost, tasks in zip(costs, rates, strict=False))
+    return found if len(found) == LEAST and all(map(math.isfinite, found)) else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +66,7 @@ class PlanProblem(Generic[S]):
     `variant(point, load)` returns what `simulate` takes as its scenario (as text it says all of it), and `bound(point, load)`
     what queueing theory says of it by `objectives`; both may raise ScenarioError where values do not go together. `bound_by` is
     `bound` by other thresholds of the same metrics, for the frontier; without it, only what is saturated stays excluded there.
-    `usage(summary, load)` is what calls cost ($ an hour), and `expected(load)` about how many tasks a replication has, where that is
+    `rate` is that of tasks at a factor of 1 (1/s; None where it depends on how fast they end), and `expected(load)` about how many tasks a replication has, where that is
     known beforehand. `confidence` is that of the plan as a whole. Of `settings`, `warmup`
     and `max_replications` count, and `replications` are those of each configuration in the grid that the search is compared with
     ('auto': 10). `frontier` are the factors of the objectives on time to plan for besides, at the greatest load (none: empty);
@@ -72,7 +82,7 @@ class PlanProblem(Generic[S]):
     variant: Callable[[Point, Load], S]
     bound: Callable[[Point, Load], QueueingBound]
     bound_by: Callable[[Point, Load, tuple[Objective, ...]], QueueingBound] | None = None
-    usage: Callable[[Summary, Load], float] = metered
+    rate: float | None = None
     expected: Callable[[Load], float | None] | None = None
     confidence: float = 0.95
     first_round: int = LEAST
@@ -112,6 +122,16 @@ class PlanProblem(Generic[S]):
     def fixed_cost(self, point: Point) -> float:
         """Return what a configuration costs without what its calls cost ($ an hour)."""
         return math.fsum(one.costs[at] for one, at in zip(self.variables, point, strict=True))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that is decided has a price."""
+        return all(cost == 0 for one in self.variables for cost in one.costs)
+
+    def rank(self, point: Point, cost: float) -> float:
+        """Return what a configuration of this cost is compared by: where nothing has a price, the fewest steps of capacity are cheapest."""
+        steps = sum(at for one, at in zip(self.variables, point, strict=True) if one.monotone)
+        return cost + STEP * steps if self.is_free else cost
 
     def level(self, trials: int) -> float:
         """Return the confidence of each interval, so that all of so many trials hold at once with `confidence`."""
@@ -174,6 +194,9 @@ class Trials(Generic[S]):
     records: dict[tuple[Point, float], Record] = field(default_factory=dict)
     invalid: dict[Point, str] = field(default_factory=dict)
     done: int = 0
+    _metered: dict[float, list[tuple[float, ...]]] = field(
+        default_factory=dict
+    )  # what calls cost that differs, by load
     _held: dict[tuple[Point, float], int] = field(
         default_factory=dict
     )  # tasks of trials that can go on where they ended
@@ -316,8 +339,20 @@ class Trials(Generic[S]):
         self.invalid[point] = str(error)
         return Invalid(str(error))
 
+    def _usage(self, values: tuple[float, ...], load: Load) -> float:
+        """Return what calls cost ($ an hour): of the first configuration seen from which this one does not differ beyond the noise."""
+        seen = self._metered.setdefault(load.factor, [])
+        for other in seen:
+            apart = mean_interval([b - a for a, b in zip(other, values, strict=True)], self.problem.confidence)
+            if apart.low <= 0 <= apart.high:
+                return math.fsum(other) / len(other)
+        seen.append(values)
+        return math.fsum(values) / len(values)
+
     def _record(self, point: Point, load: Load, bound: QueueingBound, summary: Summary, tasks: int) -> Record:
-        usage = self.problem.usage(summary, load)
+        rate = self.problem.rate
+        values = metered(summary, None if rate is None else rate * load.factor)
+        usage = self._usage(values, load) if any(values) else 0.0
         utilized = [
             (one.metrics["utilization"].value, one.name) for one in summary.resources if "utilization" in one.metrics
         ]
@@ -336,5 +371,6 @@ class Trials(Generic[S]):
             tasks=tasks,
             busiest=busiest,
             utilization=utilization,
+            metered=mean_interval(values, self.problem.confidence) if any(values) else None,
         )
         return Record(trial, summary)

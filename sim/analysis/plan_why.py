@@ -12,6 +12,7 @@ from itertools import permutations
 
 import numpy as np
 
+from .lattice import Search
 from .plan_trials import Invalid, PlanProblem, Record, S, Trials, unit
 from .planned import Choice, Load, Miss, Point, QueueingBound, Trial, Variable
 from .slo import Objective, full_name
@@ -24,14 +25,16 @@ BUSY = 0.8  # a utilization from which on waiting makes up much of the time: twi
 OF_MEAN = ("response_time_mean", "response_time_max")  # what a bound on the mean also bounds
 
 
-def choose(trials: Trials[S], load: Load, best: Record | None, undecided: Sequence[Record], unseen: int) -> Choice:
+def choose(
+    trials: Trials[S], load: Load, search: Search, best: Record | None, undecided: Sequence[Record], unseen: int
+) -> Choice:
     """Return the answer at a load: the best, else what may pass, else the nearest.
 
     `undecided` were simulated and may pass too; `unseen` more between these were not.
     """
     cheaper = tuple(one.trial for one in undecided)
     if best is not None:
-        return Choice(load, "pass", best.trial, (), _of_pass(trials, best, cheaper, unseen), cheaper, unseen)
+        return Choice(load, "pass", best.trial, (), _of_pass(trials, best, search, cheaper, unseen), cheaper, unseen)
     if undecided:
         nearest = min(undecided, key=_score)
         return Choice(load, "inconclusive", nearest.trial, (), _of_doubt(nearest), cheaper, unseen)
@@ -135,32 +138,38 @@ def _distance(bound: QueueingBound) -> tuple[float, float]:
 # In words
 
 
-def _of_pass(trials: Trials[S], best: Record, undecided: Sequence[Trial], unseen: int) -> str:
-    cost, factor = best.trial.cost, best.trial.load.factor
-    cheaper = [
-        one.trial for one in trials.records.values() if one.trial.load.factor == factor and one.trial.cost < cost
+def _of_pass(trials: Trials[S], best: Record, search: Search, undecided: Sequence[Trial], unseen: int) -> str:
+    """Return why nothing cheaper was chosen: what is known of each cheaper configuration, and how."""
+    what = "smaller" if trials.problem.is_free else "cheaper"
+    if not search.cheaper:
+        return f"no configuration is {what}"
+    factor, limit = best.trial.load.factor, search.cost(best.trial.point)
+    seen = [
+        one.trial
+        for one in trials.records.values()
+        if one.trial.load.factor == factor and one.trial.verdict == "fail" and search.cost(one.trial.point) < limit
     ]
-    excluded = sum(1 for one in cheaper if not one.replications)
-    failed = sum(1 for one in cheaper if one.replications and one.verdict == "fail")
-    parts = [f"{excluded} by queueing bounds"] * bool(excluded) + [f"{failed} by simulation"] * bool(failed)
-    told = " and ".join(parts)
-    cheapest = math.fsum(min(one.costs) for one in trials.problem.variables)
-    if not told and not undecided and cheapest >= trials.problem.fixed_cost(best.trial.point):
-        return "no configuration is cheaper"
-    many = len({one.factor for one in trials.problem.loads}) > 1
-    if undecided:
-        count = len(undecided) + unseen
-        may = f"{count} cheaper configuration{'s' if count > 1 else ''} may meet them too"
-        may += f" ({unseen} of them lie between two of these, and were not simulated)" if unseen else ""
-        return f"{may}; the other cheaper ones miss an objective{_by(told, many)}"
-    return f"every cheaper configuration misses an objective{_by(told, many)}"
-
-
-def _by(told: str, many: bool) -> str:
-    """Return how it is known that the others miss, at one load or at `many`."""
-    if not told:
-        return ", or one with no less capacity does at a lower load" if many else ""
-    return f": {told}, the others by having no more capacity than one {'that misses at this load or a lower one' if many else 'of these'}"
+    excluded = [one for one in seen if not one.replications]
+    unstable = sum(one.bound.unstable for one in excluded)
+    count = len(undecided) + unseen
+    others = search.cheaper - count - len(seen)
+    parts = [f"{unstable} cannot be stable (queueing bounds)"] * bool(unstable)
+    if unable := len(excluded) - unstable:
+        parts.append(f"{unable} cannot meet an objective (queueing bounds)")
+    if failed := len(seen) - len(excluded):
+        parts.append(f"{failed} {'miss' if failed > 1 else 'misses'} an objective in simulation")
+    if others > 0:
+        many = len({one.factor for one in trials.problem.loads}) > 1
+        has = "have" if others > 1 else "has"
+        parts.append(
+            f"{others:,} {has} no more capacity than another that will not do{' at this load or a lower one' * many}"
+        )
+    told = "; ".join(parts)
+    if not undecided:
+        return f"nothing {what} will do: {told}"
+    may = f"{count} {what} configuration{'s' if count > 1 else ''} may meet the objectives too"
+    may += f" ({unseen} of them not simulated, between two that were)" if unseen else ""
+    return f"{may}; of the other {what} ones {told}" if told else may
 
 
 def _of_fail(problem: PlanProblem[S], record: Record) -> str:

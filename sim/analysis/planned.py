@@ -31,11 +31,11 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A load to plan for: what it is called (`month 3`, `14:00`), the scenario's times `factor`, and for how many `hours`."""
+    """A load to plan for: what it is called (`month 3`, `14:00`), the scenario's times `factor`, and for how many `hours` (None: not said)."""
 
     label: str
     factor: float
-    hours: float
+    hours: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,23 @@ class ResourceLoad:
 class QueueingBound:
     """What queueing theory says of a configuration before any simulation.
 
-    `response` is the least mean T_total (s), `throughput` the greatest (1/s). `excludes` says why the configuration cannot meet the
-    objectives; empty where it may.
+    `response` is the least mean T_total (s), `throughput` the greatest (1/s). `excludes` says why the configuration cannot be planned:
+    it is `unstable`, which no plan may be, or cannot meet the objectives; empty where it may.
     """
 
     resources: tuple[ResourceLoad, ...]
     response: float
     throughput: float
     excludes: str
+    unstable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """A configuration at a load: the bound, and what was simulated (nothing where the bound excludes it).
 
-    `cost` is $ an hour: the variables' and what calls cost at this load (`usage`). `judged` hold the intervals at the confidence that
+    `cost` is $ an hour: the variables' and what calls cost at this load (`usage`; its own estimate is `metered`, None where calls cost
+    nothing, and it counts as that of another configuration where the two do not differ beyond the noise). `judged` hold the intervals at the confidence that
     the verdict was taken with; `replications` and `tasks` were simulated. `busiest` names the resource with the greatest
     measured utilization.
     """
@@ -83,6 +85,7 @@ class Trial:
     tasks: int
     busiest: str
     utilization: float
+    metered: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,15 @@ class Fix:
 class FrontierPoint:
     """The cheapest configuration for objectives on time made `strictness` times as long; None where none was found.
 
-    `ended`: the budget ended the search, so `trial` is the cheapest seen to meet them, and something cheaper may.
+    `ended`: the budget ended the search, so `trial` is the cheapest seen to meet them, and something cheaper may. `open`: something
+    cheaper (anything, without a trial) stayed inconclusive.
     """
 
     strictness: float
     objectives: tuple[Objective, ...]
     trial: Trial | None
     ended: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,11 @@ class PlanResult:
     doubts: tuple[str, ...]
     beyond: int = 0
     frontier_trials: tuple[Trial, ...] = ()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing that is decided has a price: then the fewest steps of capacity are what is cheapest."""
+        return all(cost == 0 for one in self.variables for cost in one.costs)
 
     @property
     def verdict(self) -> Verdict:

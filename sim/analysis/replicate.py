@@ -115,7 +115,7 @@ class Interrupted(CoordsimError):
 
     def __init__(self, results: Sequence[Result]) -> None:
         self.results = tuple(results)
-        super().__init__(f"interrupted; {len(self.results)} replications were complete")
+        super().__init__(f"interrupted; {len(self.results)} replications are complete")
 
 
 def replicate(

@@ -18,7 +18,7 @@ import numpy as np
 from ..engine.ledger import CATEGORIES
 from . import measure
 from .comparison import ByTask, Metric, Part, Saving, Verdict
-from .contrast import Contrast, Counts, as_seen, needed, share_difference, share_p_value, times
+from .contrast import Contrast, Counts, as_seen, needed, share_difference, share_p_value, times, unrounded
 from .estimator import Estimator, Measured
 from .replicate import LEAST
 from .result import TASK, Result
@@ -35,6 +35,7 @@ FACTS = ("cost", "bytes", "messages", "llm_calls", "new_tokens", "carried_tokens
 QUANTILES = {"p5": 0.05, "p50": 0.5, "p95": 0.95}  # of the savings of single tasks
 EQUAL = 1e-9  # relative: two times nearer than this are one, but for rounding
 GROWING = 0.2  # share of replications in which the number of tasks grows, from which a variant has not settled
+_NEVER_ZERO = ("ttft", "ttfa")  # where they are, no model tells them: nothing was observed
 _SHARES = ("success", "attainment")  # of the tasks that ended
 
 
@@ -75,6 +76,11 @@ class Pair:
         first, second = (_measured(runs, self.by, name, self.objectives) for runs in (self.a, self.b))
         return first, second
 
+    def samples(self, before: Measured, after: Measured, whole: Measured | None = None) -> tuple[Array, Array]:
+        """Return the numbers of both, without differences that are left of sums in another order; `whole` is what they are parts of."""
+        x, y = np.array(before.samples), np.array(after.samples)
+        return (x, unrounded(x, y, x if whole is None else np.array(whole.samples))) if self.paired else (x, y)
+
     def counts(self, before: Measured, after: Measured) -> tuple[Counts, Counts] | None:
         """Return shares of tasks as counts where so few are on one side that their spread says little."""
         if self.same or len(self.a) < 2:
@@ -97,8 +103,12 @@ def _measured(runs: Sequence[Result], by: Estimator, name: str, objectives: Sequ
         asked = () if name in {one.metric for one in objectives} else (Objective(name, 0.0, ">="),)
         return measure.metric(runs, by, name, measure.headline(runs, by, (*objectives, *asked)))
     if wanted.statistic == "mean" and wanted.quantity in runs[0].facts:
-        return measure.facts(runs, by)[wanted.quantity]
-    return measure.metric(runs, by, name, {})
+        found = measure.facts(runs, by)[wanted.quantity]
+    else:
+        found = measure.metric(runs, by, name, {})
+    if wanted.quantity in _NEVER_ZERO and not any(found.samples):
+        return replace(found, estimate=no_estimate(by.confidence), samples=(math.nan,) * len(runs))
+    return found
 
 
 def align(
@@ -121,7 +131,7 @@ def align(
 def saving(pair: Pair, metric: str, tolerance: float) -> Saving:
     """Return what the variant saves of a metric (its full name), or gains where more is better."""
     before, after = pair.measure(metric)
-    x, y = np.array(before.samples), np.array(after.samples)
+    x, y = pair.samples(before, after)
     sign = -1.0 if more_is_better(metric) else 1.0
     counts = pair.counts(before, after) if metric in _SHARES else None
     if counts is None:
@@ -170,7 +180,8 @@ def verdict(amount: Estimate, share: Estimate, tolerance: float) -> Verdict:
 def tables(pair: Pair, metric: str) -> tuple[tuple[Metric, ...], tuple[Part, ...], Part]:
     """Return the metrics under both, the saving by category, and that of T_total; p-values are Holm's, over the first two.
 
-    `metric` is in the table too, where it is another. The seconds by category sum to the saving of mean T_total.
+    `metric` is in the table too, where it is another; declared beforehand, it is one test, and keeps its own p-value. The seconds by
+    category sum to the saving of mean T_total.
     """
     both = [
         measure.headline(runs, pair.by, pair.objectives) | measure.facts(runs, pair.by) for runs in (pair.a, pair.b)
@@ -188,9 +199,9 @@ def tables(pair: Pair, metric: str) -> tuple[tuple[Metric, ...], tuple[Part, ...
         for name in CATEGORIES
     }
     total = _part(pair, "T_total", totals, totals)
-    p_values = {name: one.p_value for name, one in rows.items()}
+    p_values = {name: one.p_value for name, one in rows.items() if name != asked}
     p_values |= {f"{name} ": one.p_value for name, one in parts.items() if one.baseline.value or one.variant.value}
-    adjusted = holm(p_values)
+    adjusted = {asked: rows[asked].p_value, **holm(p_values)}
     return (
         tuple(replace(one, p_value=adjusted[name]) for name, one in rows.items()),
         tuple(replace(one, p_value=adjusted.get(f"{name} ", 1.0)) for name, one in parts.items()),
@@ -199,7 +210,7 @@ def tables(pair: Pair, metric: str) -> tuple[tuple[Metric, ...], tuple[Part, ...
 
 
 def _metric(pair: Pair, name: str, before: Measured, after: Measured) -> Metric:
-    x, y = np.array(before.samples), np.array(after.samples)
+    x, y = pair.samples(before, after)
     counts = pair.counts(before, after) if name in _SHARES else None
     if counts is None:
         difference, p_value = times(pair.contrast.difference(x, y), -1.0), pair.contrast.p_value(x, y)
@@ -222,8 +233,8 @@ def _of(difference: Estimate, base: float) -> Estimate:
 def _part(pair: Pair, name: str, both: Sequence[Measured], totals: Sequence[Measured]) -> Part:
     """Return a category; of nothing saved in the whole it has no share, nor of two that are not paired."""
     before, after = both
-    x, y = np.array(before.samples), np.array(after.samples)
-    whole = np.array(totals[0].samples) - np.array(totals[1].samples)
+    x, y = pair.samples(before, after, totals[0])
+    whole = np.subtract(*pair.samples(*totals))
     known = np.isfinite(whole) & np.isfinite(x - y)
     share = no_estimate(pair.confidence, "nothing saved")
     if pair.paired and known.any() and whole[known].mean():

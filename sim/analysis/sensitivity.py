@@ -22,6 +22,7 @@ import numpy as np
 
 from ..engine.errors import CoordsimError
 from .cells import Cell, Journal, Outcome, run_cells
+from .contrast import unrounded
 from .jobs import Simulate, Workers
 from .replicate import Progress, Settings
 from .sensitivity_global import MorrisMeasures, SobolMeasures, morris, sobol
@@ -46,6 +47,7 @@ S = TypeVar("S")
 Method = Literal["tornado", "morris", "sobol"]
 Bend = Literal["linear", "bends", "unknown"]
 STEEP = 0.05  # of the elasticity: slopes to both sides that differ by less are as good as one
+_WHOLE = "response_time_mean"
 NO_CHANGE = "changes nothing: no task comes to it, or nothing waits for it"
 
 
@@ -189,7 +191,7 @@ def run_plan(
             asked = replace(asked, warmup=cut.seconds or None)
         run(plan.cells if cut.mode == "auto" and cut.seconds else others, asked)
     except KeyboardInterrupt:
-        raise SensitivityInterrupted(f"interrupted: {len(done)} of {len(plan.cells)} cells were complete") from None
+        raise SensitivityInterrupted(f"interrupted; {len(done)} of {len(plan.cells)} cells are complete") from None
     tasks = sum(one.tasks for one in done.values()) + (tasks if cut.mode == "auto" and cut.seconds else 0)
     return replace(_measured(plan, done, seed, asked), tasks=tasks)
 
@@ -238,10 +240,14 @@ def _of(
     if bad:
         return FactorResult(factor, {}, f"failed: {bad[0]}")
     responses: dict[str, Response] = {}
+    units = {full_name(one): unit for one, unit in plan.units.items()}
     is_still = True
     for name in (full_name(one) for one in plan.metrics):
-        base = _values(_summary(done[plan.base]), name)
-        low, high = (None if one is None else _values(_summary(one), name) for one in sides)
+        first = _summary(done[plan.base])
+        base = _values(first, name)
+        # Seconds are parts of T_total, and known as well as that is.
+        whole = np.maximum(np.abs(base), _values(first, _WHOLE) if units[name] == "s" else 0.0)
+        low, high = (None if one is None else unrounded(base, _values(_summary(one), name), whole) for one in sides)
         at = [side.at if side is not None else 1.0 for side in (factor.low, factor.high)]
         responses[name] = respond(base, low, high, (at[0], at[1]), settings.confidence, has_slope=factor.is_small)
         is_still &= all(one is None or np.array_equal(one, base, equal_nan=True) for one in (low, high))

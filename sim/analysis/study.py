@@ -63,7 +63,7 @@ _HELD = ("cell", "scenario", "seed")
 
 
 class StudyInterrupted(CoordsimError):
-    """The user stopped the study; `done` of `total` cells were complete."""
+    """The user stopped the study; `done` of `total` cells are complete."""
 
     def __init__(self, done: int, total: int) -> None:
         self.done, self.total = done, total

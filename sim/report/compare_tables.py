@@ -15,7 +15,6 @@ import io
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ..analysis.comparison import (
     Ablation,
@@ -39,7 +38,6 @@ KEY, VERSION = "coordsim_comparison", 2
 COLUMNS = ("table", "name", "quantity", "unit", "value", "low", "high", "n")
 MOST_CHANGES, MOST_REASONS = 25, 4
 BAR = 8  # characters of the longest bar
-_ROUNDING = 1e-12  # relative to T_total: what is smaller is left of sums in another order
 
 Row = tuple[str, str, str, str, Estimate]
 
@@ -122,7 +120,8 @@ def _metrics(found: ComparisonResult) -> Table:
     shown = [
         one
         for one in found.metrics
-        if any(side.value and not math.isnan(side.value) for side in (one.baseline, one.variant))
+        if one.name in (found.metric, found.metric.removesuffix("_mean"))
+        or any(side.value and not math.isnan(side.value) for side in (one.baseline, one.variant))
     ]
     rows = tuple(_metric(one, 1 - found.confidence) for one in shown)
     columns = ("per task", "A", "B", "B - A", "", "B / A", "p (Holm)", "")
@@ -131,15 +130,16 @@ def _metrics(found: ComparisonResult) -> Table:
 
 def _metric(one: Metric, level: float) -> tuple[str, ...]:
     unit = unit_of(one.name)
-    difference = show(one.difference, unit)
+    like = max((abs(side.value) for side in (one.baseline, one.variant) if not math.isnan(side.value)), default=0.0)
+    difference = show(one.difference, unit, like)
     times = one.ratio.value
     ratio = NOTHING if math.isnan(times) else f"{times:,.0f}" if times >= 1000 else f"{times:.3g}"
     told = "" if one.p_value < level else "may be chance" if one.difference.value else "the same"
     is_known = not math.isnan(one.difference.value)
     return (
         name_of(one.name),
-        _value(one.baseline, unit),
-        _value(one.variant, unit),
+        show(one.baseline, unit, like).value,
+        show(one.variant, unit, like).value,
         difference.value,
         difference.error,
         ratio,
@@ -155,25 +155,29 @@ def _p(value: float) -> str:
 def _categories(found: ComparisonResult) -> Table:
     total = found.total
     present = [one for one in found.categories if one.baseline.value > 0 or one.variant.value > 0]
-    parts = [_rounded(part, total.baseline.value) for part in present]
-    longest = max((abs(one.saving.value) for one in parts), default=0.0)
+    longest = max((abs(one.saving.value) for one in present), default=0.0)
     resolved = total.saving.excludes(0)
     rows = [
         (
             one.category,
-            _value(one.baseline, "s"),
-            _value(one.variant, "s"),
-            *_two(one.saving, "s"),
+            *_in_one_unit(one),
             *(_two(one.share, "share") if resolved else ("", "")),
             NOTHING if math.isnan(one.saving.value) else _p(one.p_value),
             _signed(one.saving.value, longest),
         )
-        for one in parts
+        for one in present
     ]
-    ends = (_value(total.baseline, "s"), _value(total.variant, "s"), *_two(total.saving, "s"))
-    rows.append(("T_total", *ends, "", "", "", ""))
+    rows.append(("T_total", *_in_one_unit(total), "", "", "", ""))
     columns = ("category", "A", "B", "saving", "", "share of it", "", "p (Holm)", f"{'costs':>{BAR}} saves")
     return Table("The saving by category (mean per task)", columns, "<>>><><><", tuple(rows))
+
+
+def _in_one_unit(part: Part) -> tuple[str, str, str, str]:
+    """Return both sides of a category, and the saving with its error."""
+    like = max((side.value for side in (part.baseline, part.variant) if not math.isnan(side.value)), default=0.0)
+    sides = [show(one, "s", like).value for one in (part.baseline, part.variant)]
+    saved = show(part.saving, "s", like)
+    return sides[0], sides[1], saved.value, saved.error
 
 
 def _signed(value: float, longest: float) -> str:
@@ -182,14 +186,6 @@ def _signed(value: float, longest: float) -> str:
     # Blocks grow from the left only: to the left of the axis they are whole.
     left = "█" * max(1, round(BAR * abs(value) / longest)) if value < 0 else ""
     return f"{left:>{BAR}}│{length if value > 0 else ''}"
-
-
-def _rounded(part: Part, total: float) -> Part:
-    """Return a part without a saving that is nothing but rounding."""
-    if max(abs(part.saving.low), abs(part.saving.high)) > _ROUNDING * total:
-        return part
-    nothing = replace(part.saving, value=0.0, low=0.0, high=0.0)
-    return replace(part, saving=nothing, share=nothing)
 
 
 def _tasks(tasks: ByTask) -> Table:
@@ -265,7 +261,10 @@ def _notes(found: ComparisonResult) -> Iterator[str]:
     kind = "B - A" if found.more_is_better else "A - B"
     how = "of paired differences" if found.paired else "(Welch's) of the difference of means, not paired,"
     yield f"A saving is {kind}. ± is the {sure} interval {how} over {replications(found.replications)}."
-    yield f"The verdict is on {name_of(found.metric)} alone; p (Holm) allows for all rows of both tables."
+    yield (
+        f"The verdict is on {name_of(found.metric)} alone, declared beforehand: its p is that of one test; p (Holm) of the others allows "
+        "for all of them in both tables."
+    )
     if found.tolerance:
         yield f"A verdict of `none` is one whose {sure} interval of the relative saving lies within ± {plain(found.tolerance, 'share')}."
     if found.region is not None and found.region.planned > 1:

@@ -7,7 +7,7 @@ Checked: tests/test_report.py.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..analysis.statistics import Estimate
 from ..analysis.summary import unit_of as unit_of_metric
@@ -27,6 +27,8 @@ _DIMENSIONS = {
 _MOST_DIGITS = 4
 _MOST_DIGITS_OF_SHARE = 6  # 99.99 % and 99.9 % are far apart
 _LONG = 5  # minutes, hours and days are used from so many on: `75 s ± 4` says more than `1.2 min ± 0.1`
+_ROUNDING = 1e-9  # relative: an interval narrower than this is what adding in another order leaves
+_TINY = 1e-3  # of a unit: what is less has a unit of its own
 _SKEW = 0.05  # of the interval: beyond it ± would say something else than the two ends
 
 
@@ -56,8 +58,8 @@ def unit_of(name: str) -> str:
     return {"bytes": "B", "state_bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
 
 
-def show(estimate: Estimate | None, unit: str) -> Shown:
-    """Return an estimate in the unit that fits its value.
+def show(estimate: Estimate | None, unit: str, like: float = 0.0) -> Shown:
+    """Return an estimate in the unit that fits its value; or that which fits `like`, unless it is tiny in it.
 
     >>> show(Estimate(0.0123, 0.0119, 0.0127, 0.95, 10, "t"), "s").text
     '12.3 ms ± 0.4'
@@ -65,7 +67,12 @@ def show(estimate: Estimate | None, unit: str) -> Shown:
     if estimate is None or math.isnan(estimate.value):
         return Shown(NOTHING, "")
     dimension = _DIMENSIONS[unit]
-    suffix, size = _rung(abs(estimate.value) or (estimate.half_width if estimate.resolved else 0.0), dimension)
+    if estimate.resolved and 0 < estimate.half_width <= _ROUNDING * abs(estimate.value):
+        estimate = replace(estimate, low=estimate.value, high=estimate.value)
+    reach = abs(estimate.value) or (estimate.half_width if estimate.resolved else 0.0)
+    suffix, size = _rung(abs(like) or reach, dimension)
+    if 0 < reach < _TINY * size:
+        suffix, size = _rung(reach, dimension)
     places = _places(estimate, size, _MOST_DIGITS_OF_SHARE if unit == "share" else _MOST_DIGITS)
     value = f"{dimension.dollar}{fixed(estimate.value / size, places)}{suffix}"
     if not estimate.resolved:

@@ -56,7 +56,8 @@ def _rows(found: PlanResult) -> Iterator[_Row]:
         if choice.trial is not None:
             label, name = choice.load.label, words.settings(found, choice.trial)
             yield from _trial("choice", label, name, choice.trial, choice.verdict)
-            yield _Row("choice", label, name, "hours", "h", choice.load.hours, verdict=choice.verdict)
+            if choice.load.hours is not None:
+                yield _Row("choice", label, name, "hours", "h", choice.load.hours, verdict=choice.verdict)
     for trial in found.trials:
         name = words.settings(found, trial)
         yield from _trial("trial", trial.load.label, name, trial, trial.verdict)
@@ -76,6 +77,9 @@ def _rows(found: PlanResult) -> Iterator[_Row]:
 def _trial(table: str, load: str, name: str, one: Trial, verdict: str) -> Iterator[_Row]:
     yield _Row(table, load, name, "cost", "USD/h", one.cost, verdict=verdict)
     yield _Row(table, load, name, "usage", "USD/h", one.usage, verdict=verdict)
+    if one.metered is not None:
+        calls = one.metered
+        yield _Row(table, load, name, "usage_estimate", "USD/h", calls.value, calls.low, calls.high, calls.n, verdict)
     yield _Row(table, load, name, "tasks", "", one.tasks, n=one.replications, verdict=verdict)
     for judged in one.judged:
         yield _estimate(table, load, name, judged.metric, judged.estimate, judged.verdict)

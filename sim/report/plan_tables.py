@@ -3,7 +3,8 @@
 JSON holds the fields of `PlanResult` by name, and the sentence; docs/plan.md explains it. Numbers in it are not rounded; what is not
 known is null.
 
-Leaves out: how it looks on a terminal (`layout`); CSV (`plan_csv`); the figures (`plan_plot`); sentences (`plan_words`).
+Leaves out: how it looks on a terminal (`layout`); CSV (`plan_csv`); the figures (`plan_plot`); sentences (`plan_words`); frontier and headroom
+(`plan_beyond`).
 Checked: tests/test_plan_report.py.
 """
 
@@ -11,19 +12,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
-from ..analysis.planned import Choice, Fix, FrontierPoint, Limit, PlanResult, ResourceLoad, Trial
+from ..analysis.planned import Choice, PlanResult, ResourceLoad, Trial
+from ..analysis.replicate import LEAST
 from ..analysis.summary import Judged
 from . import plan_words as words
 from .files import plain_data
 from .layout import Report, Table, without_empty
 from .numbers import NOTHING, plain, show
+from .plan_beyond import beyond
 
 __all__ = ["MOST_TRIALS", "busiest_bound", "report", "shown_trials", "to_json", "warnings"]
 
 KEY, VERSION = "coordsim_plan", 1
 MOST_TRIALS = 25  # rows of the table of configurations; all are in CSV and JSON
+_NO_MONEY = 1e-6  # $ an hour
 _NO_WAIT = 1e-6  # seconds; what is less is none
 _MOST_OBJECTIVES = 3  # columns of that table
 
@@ -35,10 +40,9 @@ def report(found: PlanResult, rate: float = math.nan) -> Report:
     if len(found.choices) > 1:
         tables.append(_loads(found, rate))
     tables += [_objectives(found, one) for one in _told(chosen)]
-    tables += [_trials(found), *_excluded(found), _effort(found)]
-    tables += [*_frontier(found), *_frontier_trials(found), *_headroom(found, rate), *_fixes(found, rate)]
+    tables += [_trials(found), *_excluded(found), _effort(found), *_frontier_trials(found), *beyond(found, rate)]
     heading = (
-        f"{found.scenario}: the cheapest that meets {words.wanted(found.objectives)}",
+        f"{found.scenario}: the {'smallest' if found.is_free else 'cheapest'} that meets {words.wanted(found.objectives)}",
         f"seed {found.seed}; {words.counted(len(found.variables), 'decision')}: {', '.join(_decided(found))}",
     )
     return Report(heading, words.answer(found, rate), tuple(tables), tuple(_notes(found)))
@@ -51,29 +55,52 @@ def to_json(found: PlanResult, rate: float = math.nan) -> str:
 
 
 def warnings(found: PlanResult) -> Iterator[str]:
-    """Yield what is doubtful: cheaper configurations that may do, capacity that did worse, and the search's own doubts."""
-    for choice in found.choices:
-        if not choice.undecided or choice.verdict != "pass":
-            continue
-        least = min(choice.undecided, key=lambda one: one.cost)
-        more = words.needed(least)
-        remedy = (
-            f"; about {words.counted(more, 'more replication')} would tell: try `--max-replications {least.replications + more}`"
-            if more
-            else ""
-        )
-        where = f"{choice.load.label}: " if len(found.choices) > 1 else ""
+    """Yield what is doubtful: cheaper configurations that may do, capacity that did worse, and the search's own doubts.
+
+    Of several loads that are told alike, but for the numbers, the first is told.
+    """
+    yield from _folded((choice.load.label, _in_doubt(found, choice)) for choice in found.choices if choice.undecided)
+    for more, less in found.broken:
         yield (
-            f"{where}{words.counted(len(choice.undecided) + choice.unseen, 'cheaper configuration')} may meet the objectives, too, such as "
-            f"{words.configuration(found, least)} ({words.estimates(least)}){remedy}"
-        )
-    for more_, less in found.broken:
-        yield (
-            f"{words.configuration(found, more_)} did worse ({words.estimates(more_)}) than "
+            f"{words.configuration(found, more)} did worse ({words.estimates(more)}) than "
             f"{words.configuration(found, less)} ({words.estimates(less)}), which has less capacity: the search takes this "
             "for impossible, so a cheaper configuration may have been passed over"
         )
-    yield from (one.removeprefix(f"{words.AS_IT_IS}: ") for one in found.doubts)
+    labels = {one.load.label for one in found.choices}
+    split = ((one.partition(": "), one) for one in found.doubts)
+    yield from _folded((label, text) if label in labels else ("", one) for (label, _, text), one in split)
+
+
+def _in_doubt(found: PlanResult, choice: Choice) -> str:
+    """Return what may do, and what would tell; empty where the answer is that nothing is resolved, which says it."""
+    if choice.verdict != "pass":
+        return ""
+    least = choice.undecided[0]
+    count, more = (
+        words.counted(len(choice.undecided) + choice.unseen, f"{words.less(found)} configuration"),
+        words.needed(least),
+    )
+    said = (
+        f"{count} may meet the objectives, too, such as {words.configuration(found, least)} ({words.estimates(least)})"
+    )
+    if not more:
+        return said
+    would = f"about {words.counted(more, 'more replication')} would tell"
+    return f"{said}; {would}: try `--max-replications {least.replications + more}`"
+
+
+def _folded(told: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield texts of loads, each with its load's label; those that are alike but for their numbers once."""
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for label, text in dict.fromkeys(told):
+        if text:
+            alike.setdefault(f"{bool(label)} {re.sub(r'[0-9][0-9.,]*', '#', text)}" if label else text, []).append(
+                (label, text)
+            )
+    for (label, text), *others in alike.values():
+        where = f"{label}: " if label and label != words.AS_IT_IS else ""
+        likewise = f" (and the like at {words.counted(len(others), 'more load')})" if others else ""
+        yield f"{where}{text}{likewise}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,30 +155,39 @@ def _loads(found: PlanResult, rate: float) -> Table:
         )
         for choice in found.choices
     ]
-    known = [one for one in found.choices if one.trial is not None]
-    hours = sum(one.load.hours for one in found.choices)
-    rows.append(
-        ("total", "", *("" for _ in found.variables), "", f"{hours:,.4g}", words.money(words.total_cost(known)), "")
-    )
+    met = [one for one in found.choices if one.verdict == "pass"]
+    total = words.total_cost(met)
+    if met and total is not None:
+        left = len(found.choices) - len(met)
+        name = f"total of the {words.counted(len(met), 'load')} met" if left else "total"
+        hours = sum(one.load.hours or 0.0 for one in met)
+        rows.append((name, "", *("" for _ in found.variables), "", f"{hours:,.4g}", words.money(total), ""))
     columns = ("", "load", *words.headers(found), "$ an hour", "hours", "cost", "verdict")
     align = "<>" + ">" * len(found.variables) + ">>><"
     return Table("The plan over the loads", columns, align, tuple(rows), _saving(found))
 
 
 def _cost(choice: Choice) -> tuple[str, str, str]:
-    hours = f"{choice.load.hours:,.4g}"
+    length = choice.load.hours
+    hours = NOTHING if length is None else f"{length:,.4g}"
     if choice.trial is None:
         return NOTHING, hours, NOTHING
-    return words.money(choice.trial.cost), hours, words.money(choice.trial.cost * choice.load.hours)
+    # What does not meet the objectives is no answer: it has a price, but is no part of what the plan costs.
+    is_part = choice.verdict == "pass" and length is not None
+    return (
+        words.money(choice.trial.cost),
+        hours,
+        words.money(choice.trial.cost * (length or 0.0)) if is_part else NOTHING,
+    )
 
 
 def _saving(found: PlanResult) -> str:
     """Return what following the load saves over having what its greatest needs all the time."""
     peak = words.at_the_peak(found.choices)
     steady = "Each load is simulated in its steady state: what a change of load or of capacity takes is not in it."
-    if peak is None:
-        return steady
     total = words.total_cost(found.choices)
+    if peak is None or total is None:
+        return steady
     if peak <= total:
         return f"What the greatest load needs costs no more at the others. {steady}"
     share = words.percent((peak - total) / peak)
@@ -202,7 +238,7 @@ def _frontier_trials(found: PlanResult) -> Iterator[Table]:
 
 
 def _simulations(found: PlanResult, shown: Sequence[Trial], title: str, note: str) -> Table:
-    several = len(found.choices) > 1
+    several, calls = len(found.choices) > 1, _has_calls(found)
     metrics = [one.metric for one in found.objectives][:_MOST_OBJECTIVES]
     chosen = [one.trial for one in found.choices if one.trial is not None]
     rows = [
@@ -211,15 +247,21 @@ def _simulations(found: PlanResult, shown: Sequence[Trial], title: str, note: st
             *((one.load.label,) if several else ()),
             *words.cells(found, one),
             words.money(one.cost),
+            *(_calls(one) if calls else ()),
             *_bound(one),
             _share(one.busiest, one.utilization),
-            *_estimates(one, metrics),
+            *words.shown_estimates(one, metrics),
             one.verdict,
             f"{one.tasks:,}",
         )
         for one in shown
     ]
-    head = ("", *(("load",) if several else ()), *words.headers(found), "$/h")
+    head = (
+        "",
+        *(("load",) if several else ()),
+        *words.headers(found),
+        *(("$/h in all", "of it calls", "") if calls else ("$/h",)),
+    )
     columns = (
         *head,
         "busiest, bound",
@@ -227,8 +269,21 @@ def _simulations(found: PlanResult, shown: Sequence[Trial], title: str, note: st
         "busiest, measured",
         *(part for name in metrics for part in (name, "")),
     )
-    align = "<" + "<" * several + ">" * len(found.variables) + "><><" + "><" * len(metrics)
+    align = "<" + "<" * several + ">" * len(found.variables) + (">><" if calls else ">") + "<><" + "><" * len(metrics)
     return without_empty(Table(title, (*columns, "verdict", "tasks"), align + "<>", tuple(rows), note), len(head))
+
+
+def _has_calls(found: PlanResult) -> bool:
+    """Whether calls cost anything, beside what is decided."""
+    return any(one.usage for one in found.trials)
+
+
+def _calls(trial: Trial) -> tuple[str, str]:
+    """Return what calls cost an hour, with its interval."""
+    if trial.metered is None:
+        return NOTHING, ""
+    half = trial.metered.half_width
+    return words.money(trial.metered.value), f"± {words.money(half)}" if half >= _NO_MONEY else ""
 
 
 def _bound(trial: Trial) -> tuple[str, str]:
@@ -246,14 +301,6 @@ def _share(name: str, share: float) -> str:
     return f"{name} {100 * share:.0f} %" if name and math.isfinite(share) else ""
 
 
-def _estimates(trial: Trial, metrics: Sequence[str]) -> Iterator[str]:
-    by = {one.metric: one for one in trial.judged}
-    for metric in metrics:
-        one = by.get(metric)
-        shown = show(None if one is None else one.estimate, words.unit_of_objective(metric))
-        yield from (shown.value, shown.error)
-
-
 def _excluded(found: PlanResult) -> Iterator[Table]:
     """Yield those that bounds alone exclude: the dearest of each reason say most."""
     excluded = sorted((one for one in found.trials if one.bound.excludes), key=lambda one: (one.load.factor, -one.cost))
@@ -264,7 +311,8 @@ def _excluded(found: PlanResult) -> Iterator[Table]:
         (*((one.load.label,) if several else ()), *words.cells(found, one), words.money(one.cost), one.bound.excludes)
         for one in excluded[: _room(found)]
     )
-    columns = (*(("load",) if several else ()), *words.headers(found), "$/h", "because")
+    price = "$/h without calls" if _has_calls(found) else "$/h"
+    columns = (*(("load",) if several else ()), *words.headers(found), price, "because")
     align = "<" * several + ">" * len(found.variables) + "><"
     left = len(excluded) - len(rows)
     note = f"the dearest first; {left:,} more in CSV and JSON" if left else ""
@@ -327,124 +375,13 @@ def _times(found: PlanResult) -> str:
     return f"{found.grid_tasks / found.tasks:,.3g} times as many" if found.tasks else ""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Beyond the answer
-
-
-def _frontier(found: PlanResult) -> Iterator[Table]:
-    if all(one.trial is None for one in found.frontier):
-        return
-    metrics = [one.metric for one in found.objectives][:1]
-    rows = tuple(_frontier_row(found, one, metrics) for one in sorted(found.frontier, key=lambda one: one.strictness))
-    columns = (
-        "objectives",
-        *words.headers(found),
-        "$/h",
-        *(part for name in metrics for part in (f"{name} found", "")),
-    )
-    align = "<" + ">" * len(found.variables) + ">" + "><" * len(metrics)
-    note = "The cheapest configuration shown to meet the objectives, with those on time made shorter and longer."
-    if any(one.ended for one in found.frontier):
-        note += " †: not looked for to the end, as the budget (no more tasks than the plan took) was spent; something cheaper may do."
-    yield Table("Frontier of cost and latency", columns, align, rows, note)
-
-
-def _frontier_row(found: PlanResult, one: FrontierPoint, metrics: Sequence[str]) -> tuple[str, ...]:
-    told = words.wanted(one.objectives) + (" †" if one.ended else "")
-    if one.trial is None:
-        why = "none found yet" if one.ended else _none_of(found, one)
-        return (
-            told,
-            *(NOTHING for _ in found.variables),
-            NOTHING,
-            *(why if not i else "" for i in range(2 * len(metrics))),
-        )
-    return told, *words.cells(found, one.trial), words.money(one.trial.cost), *_estimates(one.trial, metrics)
-
-
-def _none_of(found: PlanResult, one: FrontierPoint) -> str:
-    """Return why a point of the frontier has no configuration: that none meets it, or that none was shown to."""
-    own = max(found.choices, key=lambda choice: choice.load.factor)
-    return "not resolved" if one.strictness == 1 and own.verdict == "inconclusive" else "none found"
-
-
-def _headroom(found: PlanResult, rate: float) -> Iterator[Table]:
-    if not found.headroom:
-        return
-    rows = tuple(_limit(one, _base(found, rate)) for one in sorted(found.headroom, key=lambda one: one.factor))
-    columns = ("", "ends at", "", "bracket", "by")
-    title = f"Headroom{_planned(found)}"
-    yield Table(
-        title,
-        columns,
-        "<>><<",
-        rows,
-        _of_headroom(found),
-    )
-
-
-def _of_headroom(found: PlanResult) -> str:
-    """Return what the table rests on."""
-    note = "A resource saturates by the traffic equations"
-    if not any(one.kind == "objective" for one in found.headroom):
-        return f"{note}."
-    note += f"; an objective breaks in simulation, by intervals of {100 * found.confidence:g} % each for itself."
-    if any(one.ended for one in found.headroom):
-        note += (
-            " †: not looked for nearer than that; the budget, half as many tasks as the plan took, ended the search."
-        )
-    return note
-
-
-def _base(found: PlanResult, rate: float) -> float:
-    """Return the rate of the load that headroom is about: the greatest that is planned (tasks/s)."""
-    return rate * max((one.load.factor for one in found.choices), default=1.0)
-
-
-def _planned(found: PlanResult) -> str:
-    return f" above {max(found.choices, key=lambda one: one.load.factor).load.label}" if len(found.choices) > 1 else ""
-
-
-def _limit(one: Limit, base: float) -> tuple[str, ...]:
-    what = f"{one.name} saturates" if one.kind == "resource" else f"{one.name} breaks"
-    what += " †" if one.ended else ""
-    if not math.isfinite(one.factor):
-        return what, f"> {_at(one.low, base)}" if math.isfinite(one.low) else NOTHING, "", "", one.source
-    bracket = "" if one.low == one.high else f"{_at(one.low, base)} to {_at(one.high, base)}"
-    return what, _at(one.factor, base), _more(one.factor), bracket, one.source
-
-
-def _at(factor: float, base: float) -> str:
-    """Return a load: tasks a second where the rate is known, else times the planned load."""
-    if not math.isfinite(factor):
-        return "more"
-    return words.tasks_per(factor * base) if math.isfinite(base) else f"{factor:.3g} x"
-
-
-def _more(factor: float) -> str:
-    return f"{100 * (factor - 1):+.0f} %" if math.isfinite(factor) else ""
-
-
-def _fixes(found: PlanResult, rate: float) -> Iterator[Table]:
-    if not found.fixes:
-        return
-    base = _base(found, rate)
-    rows = tuple(_fix(one, base) for one in found.fixes)
-    columns = ("limits", "at", "", "fix", "costs $/h", "then limits", "at", "")
-    note = "By the traffic equations, from this configuration up: each fix is on top of those above it."
-    yield Table(f"The next bottleneck after each fix{_planned(found)}", columns, "<>><><>>", rows, note)
-
-
-def _fix(one: Fix, base: float) -> tuple[str, ...]:
-    first = one.resource, _at(one.factor, base), _more(one.factor)
-    if one.change is None:
-        return *first, "no decision helps", NOTHING, NOTHING, "", ""
-    return *first, one.change, f"{one.cost:+.3g}", one.then, _at(one.factor_then, base), _more(one.factor_then)
-
-
 def _notes(found: PlanResult) -> Iterator[str]:
     sure = f"{100 * found.confidence:g} %"
     yield f"± and [ ]: intervals as wide as the verdicts need, so that all of the plan's hold together with {sure}."
     yield "Margin: how far within its threshold an estimate is, as a share of the threshold."
-    if any(one.usage for one in found.trials):
-        yield "$ an hour: of what is decided, and what calls cost at that load."
+    if _has_calls(found):
+        yield (
+            "$ an hour: of what is decided, and what calls cost at that load, measured over the same "
+            f"{LEAST} replications of each configuration. Where what calls cost does not differ beyond that noise it counts as equal, "
+            "and what is decided settles which is cheaper."
+        )

@@ -128,6 +128,15 @@ def estimates(trial: Trial) -> str:
     return ", ".join(f"{one.metric} {show(one.estimate, unit_of_objective(one.metric)).text}" for one in trial.judged)
 
 
+def shown_estimates(trial: Trial, metrics: Sequence[str]) -> Iterator[str]:
+    """Yield the estimate of each metric, and its interval, as cells of a table."""
+    by = {one.metric: one for one in trial.judged}
+    for metric in metrics:
+        one = by.get(metric)
+        shown = show(None if one is None else one.estimate, unit_of_objective(metric))
+        yield from (shown.value, shown.error)
+
+
 def basis(found: PlanResult, trial: Trial) -> str:
     """Return what an interval rests on: '95 % for the whole plan, 20 replications'."""
     return f"{100 * found.confidence:g} % for the whole plan, {counted(trial.replications, 'replication')}"
@@ -171,9 +180,14 @@ def _one(found: PlanResult, choice: Choice, rate: float) -> str:
     if choice.trial is None or choice.verdict == "inconclusive":
         return f"Inconclusive: whether anything meets {what}{where} is not resolved{_unresolved(found, choice)}."
     met = "meets" if _is_one(found, choice.trial) else "meet"
-    said = f"{configuration(found, choice.trial)} {met} {what}{where} for {money(choice.trial.cost)} an hour"
+    said = f"{configuration(found, choice.trial)} {met} {what}{where}{_price(found, choice.trial)}"
     told = f": {estimates(choice.trial)} ({basis(found, choice.trial)})" if choice.trial.judged else ""
     return f"{said}{told}.{_cheaper(found, choice)}"
+
+
+def _price(found: PlanResult, trial: Trial) -> str:
+    """Return ' for $22 an hour'; nothing where nothing has a price."""
+    return "" if found.is_free and not trial.cost else f" for {money(trial.cost)} an hour"
 
 
 def _is_one(found: PlanResult, trial: Trial) -> bool:
@@ -208,14 +222,15 @@ def _would(trial: Trial) -> str:
 def _cheaper(found: PlanResult, choice: Choice) -> str:
     """Return the doubt that something cheaper would do, if there is one."""
     assert choice.trial is not None
-    cheaper = [one for one in choice.undecided if one.cost < choice.trial.cost]
-    if not cheaper:
+    if not choice.undecided:
         return ""
-    least = min(cheaper, key=lambda one: one.cost)
-    return (
-        f" Something cheaper may, too: {configuration(found, least)} for {money(least.cost)} an hour is "
-        f"not resolved{_would(least)}."
-    )
+    least = choice.undecided[0]
+    return f" Something {less(found)} may, too: {configuration(found, least)}{_price(found, least)} is not resolved{_would(least)}."
+
+
+def less(found: PlanResult) -> str:
+    """Return what a plan prefers: 'cheaper', or 'smaller' where nothing has a price."""
+    return "smaller" if found.is_free else "cheaper"
 
 
 def _several(found: PlanResult, rate: float) -> Iterator[str]:
@@ -223,17 +238,28 @@ def _several(found: PlanResult, rate: float) -> Iterator[str]:
     met = [one for one in found.choices if one.verdict == "pass"]
     what = wanted(found.objectives)
     if len(met) == len(found.choices):
-        yield f"The plan meets {what} at all {len(met)} loads, for {money(total_cost(met))} over {hours(met)}{_range(found, met)}."
+        total = total_cost(met)
+        price = "" if total is None or (found.is_free and not total) else f", for {money(total)} over {hours(met)}"
+        yield f"The plan meets {what} at all {len(met)} loads{price}{_range(found, met)}.{_in_doubt(found, met)}"
         return
     count = f"{len(met)} of {len(found.choices)} loads"
     yield (
-        f"The plan meets {what} at {count}{_range(found, met)}."
+        f"The plan meets {what} at {count}{_range(found, met)}.{_in_doubt(found, met)}"
         if met
         else f"The plan meets {what} at none of {len(found.choices)} loads."
     )
     fails = [one for one in found.choices if one.verdict == "fail"]
     bad = (fails or [one for one in found.choices if one.verdict != "pass"])[0]
     yield _one(found, bad, rate)
+
+
+def _in_doubt(found: PlanResult, met: Sequence[Choice]) -> str:
+    """Return at how many loads something cheaper may do, if at any."""
+    count = sum(bool(one.undecided) for one in met)
+    if not count:
+        return ""
+    where = "each of them" if count == len(met) > 1 else f"{count} of them" if len(met) > 1 else "it"
+    return f" At {where} something {less(found)} may, too: it is not resolved."
 
 
 def _range(found: PlanResult, met: Sequence[Choice]) -> str:
@@ -243,7 +269,7 @@ def _range(found: PlanResult, met: Sequence[Choice]) -> str:
         return ""
     ends = [choose(known, key=lambda one: one.load.factor) for choose in (min, max)]
     told = [
-        f"{configuration(found, one.trial)} ({one.load.label}, {money(one.trial.cost)} an hour)"
+        f"{configuration(found, one.trial)} ({one.load.label}{_price(found, one.trial).replace(' for', ',')})"
         for one in ends
         if one.trial is not None
     ]
@@ -251,24 +277,27 @@ def _range(found: PlanResult, met: Sequence[Choice]) -> str:
     return f": {told[0]}" if len(points) == 1 else f": from {told[0]} to {told[1]}"
 
 
-def total_cost(choices: Sequence[Choice]) -> float:
-    """Return what the chosen configurations cost over the hours of their loads ($)."""
-    return sum(one.trial.cost * one.load.hours for one in choices if one.trial is not None)
+def total_cost(choices: Sequence[Choice]) -> float | None:
+    """Return what the configurations cost ($) over the hours of the loads that are met; None where a load has no hours."""
+    met = [one for one in choices if one.verdict == "pass"]
+    if any(one.load.hours is None for one in met):
+        return None
+    return sum(one.trial.cost * (one.load.hours or 0.0) for one in met if one.trial is not None)
 
 
 def hours(choices: Sequence[Choice]) -> str:
     """Return the hours of loads together."""
-    return f"{sum(one.load.hours for one in choices):,.4g} hours"
+    return f"{sum(one.load.hours or 0.0 for one in choices):,.4g} hours"
 
 
 def at_the_peak(choices: Sequence[Choice]) -> float | None:
-    """Return the cost ($) of the greatest load's configuration at all loads, calls paid as they come; None if unknown."""
-    if len(choices) < 2 or any(one.trial is None for one in choices):
+    """Return the cost ($) of the greatest load's configuration at all loads, calls paid as they come; None unless all are met, for known hours."""
+    if len(choices) < 2 or any(one.verdict != "pass" or one.load.hours is None for one in choices):
         return None
     peak = max(choices, key=lambda one: one.load.factor).trial
     assert peak is not None
     fixed = peak.cost - peak.usage
-    return sum((fixed + one.trial.usage) * one.load.hours for one in choices if one.trial is not None)
+    return sum((fixed + one.trial.usage) * (one.load.hours or 0.0) for one in choices if one.trial is not None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

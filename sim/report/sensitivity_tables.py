@@ -20,6 +20,7 @@ from typing import Any
 from ..analysis.sensitivity import FactorResult, Response, SensitivityResult
 from ..analysis.sensitivity_global import MorrisMeasures, SobolMeasures
 from ..analysis.statistics import Estimate
+from .compare_words import replications
 from .files import plain_data
 from .layout import Report, Table, bar
 from .numbers import NOTHING, plain, show
@@ -46,7 +47,7 @@ def report(found: SensitivityResult) -> Report:
     """Return the report."""
     heading = (
         f"{found.scenario}: what {_and([name_of(one) for one in found.metrics])} {'owes' if len(found.metrics) == 1 else 'owe'} to each factor",
-        f"seed {found.seed}; {found.replications} replications of each of {found.cells} cells; {_how(found)}",
+        f"seed {found.seed}; {replications(found.replications)} of each of {found.cells} cells; {_how(found)}",
     )
     tables: list[Table] = []
     if found.method == "tornado":
@@ -81,6 +82,12 @@ def statement(found: SensitivityResult) -> str:
         largest = found.sobol[metric].factors[0]
         if math.isnan(largest.total.value):
             return f"{name_of(metric)} does not vary at all."
+        if largest.first.value > largest.total.value:  # impossible but by chance: a part is no more than the whole
+            return (
+                f"{largest.name} explains most of the variance of {name_of(metric)}; how much, {found.sobol[metric].points} points do "
+                f"not tell: {_percent(largest.first)} alone and {_percent(largest.total)} with its interactions, of which the first can be "
+                "no more than the second. More `--points` would."
+            )
         return (
             f"{largest.name} explains {_percent(largest.first)} of the variance of {name_of(metric)} alone, and "
             f"{_percent(largest.total)} with its interactions. {_interactions(found.sobol[metric])}"
@@ -305,6 +312,8 @@ def _interactions(measures: SobolMeasures) -> str:
     if math.isnan(total.value):
         return ""
     told = f"First orders sum to {total.value:.2f} [{total.low:.2f}, {total.high:.2f}]"
+    if total.low > 1:
+        return f"{told}, which is more than all: too few points; more `--points` would tell."
     if total.high < 1:
         return f"{told}: the rest, {100 * (1 - total.value):.0f} %, is interactions."
     if total.low < KNOWN:
