@@ -242,13 +242,13 @@ def _check_joint(build: _Builder, chosen: Sequence[tuple[Lever, PlannedFactor, f
     for (one, *_), (other, *_) in combinations(chosen, 2):
         if _overlap(one.paths, other.paths) and other.name not in told:
             told.add(other.name)
-            build.wrong_factor(
-                other.name, f"changes what `{one.name}` changes; vary one of them, or one at a time"
-            )
+            build.wrong_factor(other.name, f"changes what `{one.name}` changes; vary one of them, or one at a time")
     points = build.asked.size or build.section.points
     if build.method == "sobol" and (points < 2 or points & (points - 1)):
         option = f"{'points' if build.asked.said else 'size'} {points}" if build.asked.size else None
-        build.wrong(("points",), f"must be a power of two, 2 or more, as Sobol' sequences have it; got {points}", option)
+        build.wrong(
+            ("points",), f"must be a power of two, 2 or more, as Sobol' sequences have it; got {points}", option
+        )
 
 
 def _overlap(some: Iterable[str], others: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from coordsim.models.plan_problem import plan_problem
-from coordsim.models.scenario import load
+from coordsim.models.scenario import Scenario, load
 from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis.plan import find_plan
 from coordsim.sim.analysis.plan_trials import PlanProblem
@@ -113,6 +113,44 @@ def test_the_cheapest_pair_by_product_form() -> None:
     judged = choice.trial.judged[0].estimate
     assert judged.low < tandem_p95(3, 5) < judged.high
     assert choice.undecided == ()
+
+
+# -- what calls cost
+
+COSTLY = """
+coordsim: 1
+name: costly
+seed: 5
+runtime: ideal
+workload: {arrivals: {poisson: 2 / s}, tasks: 400}
+agents: {a: {model: m}}
+models: {m: {kind: api, overhead: 2 s}}
+tools: {x: {latency: 1 s, price: $0.01}, y: {latency: 3 s}}
+workflow: {start: one, steps: {one: {agent: a, tools: {x: 1}, next: two}, two: {agent: a, tools: {y: 1}}}}
+slo: {p95: 9 s}
+plan:
+  decide:
+    tools.x.concurrency: {from: 3, to: 8, price: $1 / h}
+    tools.y.concurrency: {from: 8, to: 14, price: $0.5 / h}
+"""
+
+
+def test_calls_that_cost_the_same_do_not_decide() -> None:
+    """2 calls a second of a cent are $72 an hour in every configuration: the cheapest by what is bought is chosen, to the cent."""
+    asked = replace(plan_problem(Scenario.from_text(COSTLY)), frontier=(), headroom=False)
+    result = find_plan(simulate_text, asked)
+    choice = result.choices[0]
+    assert choice.trial is not None
+    assert chosen(result) == {"tools.x.concurrency": "4", "tools.y.concurrency": "9"}
+    assert choice.trial.cost == pytest.approx(4 + 9 / 2 + 72, abs=1e-9)
+    simulated = [one for one in result.trials if one.replications]
+    assert {round(one.usage, 9) for one in simulated} == {72.0}
+    assert len({one.replications for one in simulated}) > 1  # though some were looked at for longer
+    # Of what was seen to meet the objective nothing has a smaller price.
+    assert choice.trial.cost == min(one.cost for one in simulated if one.verdict == "pass")
+    for one in simulated:
+        bought = asked.fixed_cost(one.point)
+        assert one.cost == pytest.approx(bought + 72.0)
 
 
 # -- no product form

@@ -95,7 +95,10 @@ def test_the_scenarios_of_both_files_are_kept(call: Call, files: tuple[Path, Pat
         assert (a.name, b.name) == ("slow", "fast")
         assert make_plan(a, b).main == make_plan(*(load(one) for one in files)).main
     alone = tmp_path / "alone"
-    assert call("compare", files[0], "--with", "models.llm.replicas=2", *SHORT, "--no-ablate", "-o", alone).code in (0, 4)
+    assert call("compare", files[0], "--with", "models.llm.replicas=2", *SHORT, "--no-ablate", "-o", alone).code in (
+        0,
+        4,
+    )
     assert not (alone / "scenario.b.resolved.yaml").exists()
 
 

@@ -16,8 +16,10 @@ from coordsim.sim.analysis.replicate import Settings
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.engine.errors import ScenarioError
 
-from .made_plans import TASKS, Made, answers, made, one_station, problem, variable
+from .made_plans import TASKS, Made, answers, fast, made, one_station, problem, variable
 from .mm1 import Queue, simulate
+
+__all__ = ["fast"]  # a fixture, which tests use by its name
 
 # -- real queues
 

@@ -11,7 +11,9 @@ import pytest
 from coordsim.sim.analysis.plan import _in_a_plan, find_plan
 from coordsim.sim.analysis.planned import Load, Point, QueueingBound, Variable
 
-from .made_plans import Made, answers, made, one_station, problem, variable
+from .made_plans import Made, answers, fast, made, one_station, problem, variable
+
+__all__ = ["fast"]  # a fixture, which tests use by its name
 
 
 @pytest.mark.usefixtures("fast")
@@ -79,6 +81,18 @@ def test_what_cannot_be_stable_misses_no_objective() -> None:
         r"nothing cheaper will do: (2 cannot be stable \(queueing bounds\)|1 cannot be stable \(queueing bounds\); "
         r"1 has no more capacity than another that will not do)", loose.choices[0].why,
     )  # fmt: skip
+    alone = find_plan(
+        made,
+        problem(
+            (variable("x", 8, 1.0),),
+            any_will_do,
+            {"mean": 9.0},
+            bound=lambda point, load: QueueingBound(
+                (), 1.0, math.inf, "cannot be stable" * (point[0] < 1), point[0] < 1
+            ),
+        ),
+    )
+    assert alone.choices[0].why == "nothing cheaper will do: 1 cannot be stable (queueing bounds)"
     tight = find_plan(made, problem((variable("x", 3, 1.0),), one_station, {"mean": 1.4}))
     assert answers(tight) == [("pass", (2,))]
     assert "misses an objective in simulation" in tight.choices[0].why

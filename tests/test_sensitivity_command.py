@@ -173,15 +173,28 @@ def test_a_mistake_in_the_section_has_its_line(call: Call, tmp_path: Path) -> No
 def test_all_mistakes_are_told_at_once(call: Call, sum_of: Path, tmp_path: Path) -> None:
     """Of the section each at its line of the file, by this command and by `check`; of options each by its option."""
     path = tmp_path / "bad.yaml"
-    section = ["factors:", "  foo: ±20 %", "  tools.search.latency: 1 kB..2 kB", "  fetch: ±300 %", "metric: [mean, p9x]"]
+    section = [
+        "factors:",
+        "  foo: ±20 %",
+        "  tools.search.latency: 1 kB..2 kB",
+        "  fetch: ±300 %",
+        "metric: [mean, p9x]",
+    ]
     path.write_text(f"{SUM}sensitivity:\n  " + "\n  ".join(section) + "\n", encoding="utf-8")
     first = path.read_text(encoding="utf-8").splitlines().index("  factors:") + 1
     for command in ("sensitivity", "check"):
         done = call(command, path, *(QUIET if command == "sensitivity" else ()))
         assert done.code == 2
         assert "bad.yaml has 4 mistakes" in done.err
-        for line, name in ((1, "factors.foo"), (2, "factors.tools.search.latency"), (3, "factors.fetch"), (4, "metric.1")):
-            assert re.search(rf"^  {first + line}:\d+ +sensitivity\.{re.escape(name)}: ", done.err, re.MULTILINE), done.err
+        for line, name in (
+            (1, "factors.foo"),
+            (2, "factors.tools.search.latency"),
+            (3, "factors.fetch"),
+            (4, "metric.1"),
+        ):
+            assert re.search(rf"^  {first + line}:\d+ +sensitivity\.{re.escape(name)}: ", done.err, re.MULTILINE), (
+                done.err
+            )
         assert "--metric" not in done.err
     done = call("sensitivity", sum_of, "--factor", "foo", "--factor", "search=5", "--metric", "p9x", *QUIET)
     assert "coordsim sensitivity has 3 mistakes" in done.err
@@ -217,6 +230,7 @@ def test_a_first_order_above_the_total_is_not_told_as_a_result() -> None:
     assert "4 points do not tell" in statement(replace(found, sobol={name: few}))
     enough = replace(few, factors=(replace(one, total=one.first), *found.sobol[name].factors[1:]))
     assert "with its interactions. First orders" in statement(replace(found, sobol={name: enough}))
+
 
 def test_the_section_says_what_the_options_would(call: Call, sum_of: Path) -> None:
     """By the section or by options, the same answer."""

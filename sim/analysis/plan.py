@@ -10,7 +10,7 @@ its slice (nothing where none was).
 Headroom and frontier go on from what the plan simulated, and may simulate as many tasks as it did, together.
 
 Leaves out: how a configuration is simulated and bounded (`PlanProblem`); headroom and fixes (`plan_margin`); words (`plan_why`).
-Checked: tests/test_plan.py.
+Checked: tests/test_plan.py, tests/test_plan_cost.py.
 """
 
 from __future__ import annotations

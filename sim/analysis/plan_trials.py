@@ -16,7 +16,7 @@ holds zero, they count as equal, and what is decided settles which is cheaper.
 
 Leaves out: that a quantile of a short run is biased, and its spread over replications not quite normal (intervals are of the expected
 number of a run as long as these, not of an endless one).
-Checked: tests/test_plan.py, by the share of wrong choices among many plans.
+Checked: tests/test_plan.py, tests/test_plan_cost.py, by the share of wrong choices among many plans.
 Source: Bonferroni's inequality, Law, Simulation Modeling and Analysis, 5th ed., 9.7; looks at accumulating data as in Jennison and
 Turnbull, Group Sequential Methods (2000), ch. 2, split evenly.
 """

@@ -1,7 +1,7 @@
 """Why a plan's answer is what it is: what passes, the nearest that misses and what keeps it from passing, what would decide.
 
 Leaves out: units other than seconds, shares and rates.
-Checked: tests/test_plan.py.
+Checked: tests/test_plan.py, tests/test_plan_cost.py.
 """
 
 from __future__ import annotations

@@ -120,16 +120,24 @@ def _metrics(found: ComparisonResult) -> Table:
     shown = [
         one
         for one in found.metrics
-        if one.name in (found.metric, found.metric.removesuffix("_mean"))
+        if _is_declared(one, found)
         or any(side.value and not math.isnan(side.value) for side in (one.baseline, one.variant))
     ]
-    rows = tuple(_metric(one, 1 - found.confidence) for one in shown)
+    rows = tuple(_metric(one, 1 - found.confidence, _unit(one, found)) for one in shown)
     columns = ("per task", "A", "B", "B - A", "", "B / A", "p (Holm)", "")
     return Table("What differs", columns, "<>>><>><", rows)
 
 
-def _metric(one: Metric, level: float) -> tuple[str, ...]:
-    unit = unit_of(one.name)
+def _is_declared(one: Metric, found: ComparisonResult) -> bool:
+    return one.name in (found.metric, found.metric.removesuffix("_mean"))
+
+
+def _unit(one: Metric, found: ComparisonResult) -> str:
+    """Return the unit of a metric; a declared one may be any quantity."""
+    return unit_of_saving(found) if _is_declared(one, found) else unit_of(one.name)
+
+
+def _metric(one: Metric, level: float, unit: str) -> tuple[str, ...]:
     like = max((abs(side.value) for side in (one.baseline, one.variant) if not math.isnan(side.value)), default=0.0)
     difference = show(one.difference, unit, like)
     times = one.ratio.value
@@ -288,9 +296,9 @@ def _rows(found: ComparisonResult) -> Iterator[Row]:
     unit = unit_of_saving(found)
     yield from _saving("comparison", found.metric, found.saving, unit)
     for metric in found.metrics:
-        unit = unit_of(metric.name)
+        own = _unit(metric, found)
         for name in ("baseline", "variant", "difference", "ratio"):
-            yield "metrics", metric.name, name, "" if name == "ratio" else unit, getattr(metric, name)
+            yield "metrics", metric.name, name, "" if name == "ratio" else own, getattr(metric, name)
     for part in (*found.categories, found.total):
         for name in ("baseline", "variant", "saving", "share"):
             yield "categories", part.category, name, "share" if name == "share" else "s", getattr(part, name)

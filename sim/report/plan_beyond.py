@@ -14,17 +14,11 @@ from . import plan_words as words
 from .layout import Table
 from .numbers import NOTHING
 
-__all__ = ["beyond"]
+__all__ = ["fixes", "frontier", "headroom"]
 
 
-def beyond(found: PlanResult, rate: float) -> Iterator[Table]:
-    """Yield the tables that there is anything for; `rate` is that of the scenario (tasks/s), nan without one."""
-    yield from _frontier(found)
-    yield from _headroom(found, rate)
-    yield from _fixes(found, rate)
-
-
-def _frontier(found: PlanResult) -> Iterator[Table]:
+def frontier(found: PlanResult) -> Iterator[Table]:
+    """Yield the table of the frontier, if anything was found for it."""
     if all(one.trial is None for one in found.frontier):
         return
     metrics = [one.metric for one in found.objectives][:1]
@@ -57,7 +51,8 @@ def _frontier_row(found: PlanResult, one: FrontierPoint, metrics: Sequence[str])
     return told, *words.cells(found, one.trial), words.money(one.trial.cost), *words.shown_estimates(one.trial, metrics)
 
 
-def _headroom(found: PlanResult, rate: float) -> Iterator[Table]:
+def headroom(found: PlanResult, rate: float) -> Iterator[Table]:
+    """Yield the table of what ends at which load; `rate` is that of the scenario (tasks/s), nan without one."""
     if not found.headroom:
         return
     rows = tuple(_limit(one, _base(found, rate)) for one in sorted(found.headroom, key=lambda one: one.factor))
@@ -114,7 +109,8 @@ def _more(factor: float) -> str:
     return f"{100 * (factor - 1):+.0f} %" if math.isfinite(factor) else ""
 
 
-def _fixes(found: PlanResult, rate: float) -> Iterator[Table]:
+def fixes(found: PlanResult, rate: float) -> Iterator[Table]:
+    """Yield the table of what limits after each fix, if anything limits."""
     if not found.fixes:
         return
     base = _base(found, rate)

@@ -22,7 +22,7 @@ from . import plan_words as words
 from .files import plain_data
 from .layout import Report, Table, without_empty
 from .numbers import NOTHING, plain, show
-from .plan_beyond import beyond
+from .plan_beyond import fixes, frontier, headroom
 
 __all__ = ["MOST_TRIALS", "busiest_bound", "report", "shown_trials", "to_json", "warnings"]
 
@@ -40,7 +40,8 @@ def report(found: PlanResult, rate: float = math.nan) -> Report:
     if len(found.choices) > 1:
         tables.append(_loads(found, rate))
     tables += [_objectives(found, one) for one in _told(chosen)]
-    tables += [_trials(found), *_excluded(found), _effort(found), *_frontier_trials(found), *beyond(found, rate)]
+    tables += [_trials(found), *_excluded(found), _effort(found)]
+    tables += [*frontier(found), *_frontier_trials(found), *headroom(found, rate), *fixes(found, rate)]
     heading = (
         f"{found.scenario}: the {'smallest' if found.is_free else 'cheapest'} that meets {words.wanted(found.objectives)}",
         f"seed {found.seed}; {words.counted(len(found.variables), 'decision')}: {', '.join(_decided(found))}",
@@ -59,7 +60,10 @@ def warnings(found: PlanResult) -> Iterator[str]:
 
     Of several loads that are told alike, but for the numbers, the first is told.
     """
-    yield from _folded((choice.load.label, _in_doubt(found, choice)) for choice in found.choices if choice.undecided)
+    doubted = [one for one in found.choices if one.verdict == "pass" and one.undecided]
+    # The one that takes most to settle is told: its remedy does for the others.
+    doubted.sort(key=lambda one: -(words.needed(one.undecided[0]) or 0))
+    yield from _folded((one.load.label, _in_doubt(found, one), "in doubt") for one in doubted)
     for more, less in found.broken:
         yield (
             f"{words.configuration(found, more)} did worse ({words.estimates(more)}) than "
@@ -67,14 +71,15 @@ def warnings(found: PlanResult) -> Iterator[str]:
             "for impossible, so a cheaper configuration may have been passed over"
         )
     labels = {one.load.label for one in found.choices}
-    split = ((one.partition(": "), one) for one in found.doubts)
-    yield from _folded((label, text) if label in labels else ("", one) for (label, _, text), one in split)
+    split = [(one.partition(": "), one) for one in found.doubts]
+    yield from _folded(
+        (label, text, re.sub(r"[0-9][0-9.,]*", "#", text)) if label in labels else ("", one, one)
+        for (label, _, text), one in split
+    )
 
 
 def _in_doubt(found: PlanResult, choice: Choice) -> str:
-    """Return what may do, and what would tell; empty where the answer is that nothing is resolved, which says it."""
-    if choice.verdict != "pass":
-        return ""
+    """Return what may do, and what would tell."""
     least = choice.undecided[0]
     count, more = (
         words.counted(len(choice.undecided) + choice.unseen, f"{words.less(found)} configuration"),
@@ -89,18 +94,14 @@ def _in_doubt(found: PlanResult, choice: Choice) -> str:
     return f"{said}; {would}: try `--max-replications {least.replications + more}`"
 
 
-def _folded(told: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield texts of loads, each with its load's label; those that are alike but for their numbers once."""
+def _folded(told: Iterable[tuple[str, str, str]]) -> Iterator[str]:
+    """Yield texts of loads, each with its load's label; of those with one key the first, and how many more there are."""
     alike: dict[str, list[tuple[str, str]]] = {}
-    for label, text in dict.fromkeys(told):
-        if text:
-            alike.setdefault(f"{bool(label)} {re.sub(r'[0-9][0-9.,]*', '#', text)}" if label else text, []).append(
-                (label, text)
-            )
+    for label, text, key in told:
+        alike.setdefault(key, []).append((label, text))
     for (label, text), *others in alike.values():
         where = f"{label}: " if label and label != words.AS_IT_IS else ""
-        likewise = f" (and the like at {words.counted(len(others), 'more load')})" if others else ""
-        yield f"{where}{text}{likewise}"
+        yield f"{where}{text}" + (f" (and the like at {words.counted(len(others), 'more load')})" if others else "")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -337,8 +338,8 @@ def _effort(found: PlanResult) -> Table:
             _times(found),
         ),
     ]
-    frontier = sum(one.tasks for one in found.frontier_trials)
-    besides = {"frontier": frontier, "headroom": found.beyond - frontier}
+    own = sum(one.tasks for one in found.frontier_trials)
+    besides = {"frontier": own, "headroom": found.beyond - own}
     rows += [(f"tasks simulated for the {name}, besides", f"{tasks:,}", "") for name, tasks in besides.items() if tasks]
     return Table("Effort", ("", "", ""), "<><", tuple(rows))
 
