@@ -222,6 +222,8 @@ def _names(a: "Scenario", b: "Scenario") -> tuple[str, str]:
     changes = list(_changes(built[0], built[1]))
     if not changes:
         return a.name, f"{b.name} again"
+    if all(one.path.startswith("runtime.") for one in changes):
+        return _called(a.runtime), _called(b.runtime)
     told = ", ".join(f"{one.path}={one.variant}" for one in changes)
     is_short = len(told) <= SHOWN and all(one.baseline and one.variant for one in changes)
     return a.name, f"{b.name} with {told}" if is_short else "the other"

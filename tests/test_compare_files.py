@@ -78,12 +78,14 @@ def test_two_files_are_compared(call: Call, files: tuple[Path, Path]) -> None:
 
 
 def test_two_scenarios_of_one_name_are_called_by_what_differs() -> None:
-    """B by its one value if short, else `the other`; only what is the same comes `again`."""
+    """Both by their runtimes if nothing else differs, B by its one value if short, else `the other`; only what is the same comes `again`."""
     slow, fast = pair()
+    stateless, session = (slow.replace("runtime", name) for name in ("stateless-api", "session-state"))
     names = [make_plan(slow, other).names for other in (fast, fast.replace("tools.search.latency", "80 s"), slow)]
     assert names == [
         ("slow", "slow with models.llm.decode=20 ms / token"), ("slow", "the other"), ("slow", "slow again"),
     ]  # fmt: skip
+    assert make_plan(stateless, session).names == ("stateless-api", "session-state")
 
 
 def test_the_scenarios_of_both_files_are_kept(call: Call, files: tuple[Path, Path], tmp_path: Path) -> None:
