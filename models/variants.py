@@ -8,7 +8,7 @@ Checked: tests/test_variants.py.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -73,8 +73,3 @@ def simulate_text(text: str, seed: int, replication: int, spans: str = "none") -
     from .simulate import simulate
 
     return simulate(scenario_of(text), seed, replication, spans)
-
-
-def changes_of(values: Sequence[Change]) -> tuple[str, ...]:
-    """Return changes as a command line would say them."""
-    return tuple(f"{path}={text}" for path, text in values)

@@ -38,7 +38,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Extremes:
-    """The points with the least and the most, what the least is below the most, and how many others cannot be told from each.
+    """The points with the least and the most, what the least is below the most, and how many others cannot be told from the least.
 
     `difference` is least minus most, None where nothing pairs; its intervals hold for all `compared` points at once.
     """
@@ -47,7 +47,6 @@ class Extremes:
     most: Point
     difference: Comparison | None
     near_least: int
-    near_most: int
     compared: int
 
 
@@ -117,7 +116,7 @@ def extremes(found: StudyResult, metric: str) -> Extremes | None:
         others = [difference(other.sample, one.sample, sure) for other in known if other is not one]
         return sum(other is None or not other.difference.excludes(0.0) for other in others)
 
-    return Extremes(least, most, difference(least.sample, most.sample, sure), near(least), near(most), len(known))
+    return Extremes(least, most, difference(least.sample, most.sample, sure), near(least), len(known))
 
 
 def effects(found: StudyResult, metric: str) -> tuple[Effect, ...]:
