@@ -9,7 +9,8 @@ Checked: tests/test_sweep_command.py.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,6 +34,9 @@ from .options import (
     interrupted,
     workers_of,
 )
+
+if TYPE_CHECKING:
+    from ..models.scenario import Scenario
 
 __all__ = ["sweep"]
 
@@ -107,11 +111,14 @@ def sweep(
 
     check_resumed(resume, out)
     changed = options.overrides(seed, tasks, horizon, None)
-    read = [options.read_scenario(find(one), sets or (), changed) for one in scenarios]
+
+    def read(name: str | Path) -> Scenario:
+        return options.read_scenario(name, sets or (), changed)
+
     wanted = StudyOptions(
         over or (), None if design is None else design.value, points, seeds, replications, precision, metric or ()
     )
-    loaded = study.all_scenarios(read)
+    loaded = study.all_scenarios([read(find(one)) for one in scenarios], read)
     given = asked(loaded[0], wanted)
     try:
         with progress_bar(loaded[0].name, quiet) as bar:

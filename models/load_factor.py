@@ -1,7 +1,7 @@
 """The same workload, more of it: changes that make tasks arrive a factor as often, over as long a time.
 
 Leaves out: other changes in what tasks ask for.
-Checked: tests/test_faults_command.py.
+Checked: tests/test_faults_command.py, tests/test_levers.py.
 """
 
 import json
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine import units
+from ..sim.engine.spec import Quantity
 from ..sim.engine.units import Dimension
 from .variants import Change
 
@@ -25,6 +26,8 @@ def load_times(scenario: "Scenario", factor: float) -> list[Change]:
 
     A number of tasks grows with it, so that a run is as long, and what comes at set times comes.
     """
+    from .lever_parts import scaled  # which itself needs this module
+
     data = scenario.workload.arrivals.to_data()
     (name, value), *_ = data.items()
     if factor == 1:
@@ -35,7 +38,9 @@ def load_times(scenario: "Scenario", factor: float) -> list[Change]:
     if name == "closed":
         faster: dict[str, Any] = {name: value | {"users": max(1, round(value["users"] * factor))}}
     elif name == "renewal":
-        faster = {name: amounts_times(value, 1 / factor, units.DURATION)}
+        # Numbers in a file carry no unit: a distribution is scaled as such, not by what is written with one.
+        between = scaled(scenario.workload.arrivals.chosen[1].interarrival, 1 / factor, Quantity(units.DURATION))
+        faster = {name: value | {"interarrival": between}}
     else:
         faster = amounts_times(data, factor, units.RATE, _RATES)
     changes = [("workload.arrivals", json.dumps(faster))]

@@ -229,9 +229,12 @@ def _joint(
     keys = []
     for point in design:
         changes = []
-        for (lever, _, low, high), u in zip(chosen, point, strict=True):
-            at = low + float(u) * (high - low)
-            changes += lever.at(round(lever.amount * at) / lever.amount if lever.is_whole else at)
+        for place, (lever, _, low, high) in enumerate(chosen):
+            at = low + float(point[place]) * (high - low)
+            if lever.is_whole:
+                at = round(lever.amount * at) / lever.amount
+                point[place] = (at - low) / (high - low)  # effects are over the step that was made
+            changes += lever.at(at)
         keys.append(build.variants.key(changes))
     return replace(plan, design=design, keys=tuple(keys))
 

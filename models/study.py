@@ -168,12 +168,12 @@ class StudySpec(Spec):
 # Running it
 
 
-def all_scenarios(scenarios: Sequence["Scenario"]) -> list["Scenario"]:
-    """Return the scenarios with those that the first one's section names. Raises ScenarioError."""
+def all_scenarios(scenarios: Sequence["Scenario"], read: Callable[[str], "Scenario"] | None = None) -> list["Scenario"]:
+    """Return the scenarios with those that the first one's section names, which `read` reads (`load`). Raises ScenarioError."""
     from .scenario import load
 
     spec = scenarios[0].study
-    return [*scenarios, *(load(one.file) for one in (spec.scenarios if spec else ()))]
+    return [*scenarios, *((read or load)(one.file) for one in (spec.scenarios if spec else ()))]
 
 
 def run(

@@ -108,7 +108,7 @@ def make_study(scenarios: Sequence["Scenario"], given: Asked) -> Study[str]:
         for number, point in enumerate(points):
             key = checker.key(point)
             variant = scenario_of(key) if key and summed else checker.scenario
-            settings = _settings(variant, given)
+            settings = _settings(variant, given, scenarios[0].confidence)
             for seed in spec.seeds or (scenarios[0].seed,):
                 cells.append(PlannedCell(len(cells) + 1, checker.label, number, levels[number], seed, key, settings))
     problems = [one for checker in checkers for one in checker.problems.values()]
@@ -194,7 +194,8 @@ def labels_of(scenarios: Sequence["Scenario"]) -> list[str]:
     return labels
 
 
-def _settings(scenario: "Scenario", given: Asked) -> Settings:
+def _settings(scenario: "Scenario", given: Asked, confidence: float) -> Settings:
+    """Return how a cell is run and summed up; the `confidence` is that of the first scenario, so that a table has one."""
     replications = given.replications or given.spec.replications
     if replications is None:
         replications = "auto" if given.precision is not None else scenario.replications
@@ -204,7 +205,7 @@ def _settings(scenario: "Scenario", given: Asked) -> Settings:
         warmup=scenario.workload.warmup,
         objectives=scenario.objectives,
         metrics=given.spec.metrics,
-        confidence=scenario.confidence,
+        confidence=confidence,
     )
 
 

@@ -370,8 +370,8 @@ def test_the_lines_say_it_all() -> None:
 
 @pytest.mark.parametrize("path", sorted(SCENARIOS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_scenario_has_bounds(path: Path) -> None:
-    """None is unstable, and each says something."""
+    """None is unstable but the one that is there to be, and each says something."""
     found = bounds(load(path))
-    assert not any("cannot be stable" in warning for warning in found.warnings)
+    assert bool(found.unstable) == (path.stem == "infeasible")
     assert len(list(found.lines())) >= 2
     assert 0 < found.response < float("inf")

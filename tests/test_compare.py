@@ -14,7 +14,7 @@ from coordsim.models.compare_plan import make_plan
 from coordsim.models.scenario import Scenario
 from coordsim.models.simulate import simulate
 from coordsim.sim.analysis import compare as comparing
-from coordsim.sim.analysis.compare import ComparisonInterrupted, Plan, PlannedPoint, run_plan
+from coordsim.sim.analysis.compare import ComparisonInterrupted, Plan, PlannedPoint, PlannedSwitch, run_plan
 from coordsim.sim.analysis.comparison import ComparisonResult, Point, Region, Saving
 from coordsim.sim.analysis.contrast import unrounded
 from coordsim.sim.analysis.replicate import Settings
@@ -22,7 +22,7 @@ from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.savings import verdict
 from coordsim.sim.analysis.statistics import Estimate, no_estimate
 from coordsim.sim.engine.errors import ScenarioError
-from coordsim.sim.report.compare_tables import to_json
+from coordsim.sim.report.compare_tables import report, to_json
 from coordsim.sim.report.compare_words import statement
 from coordsim.sim.report.region import statement as region_statement
 
@@ -45,6 +45,9 @@ agents: {worker: {model: llm, prompt: 0 tokens, output: 100 tokens}}
 models: {llm: {kind: llm, prefill: 1 ms / token, decode: 1 ms / token}}
 workflow: {start: act, steps: {act: {agent: worker, repeat: 4}}}
 """
+
+
+NEVER = PlannedSwitch("p2", "off", "on", None, None, ("it makes no variant",))
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +257,18 @@ def test_one_replication_resolves_nothing() -> None:
     assert (saving.needed, saving.more, saving.as_seen) == (5, 4, None)
 
 
+def test_a_metric_that_few_replications_observe_needs_more_of_all() -> None:
+    """Of ten replications of one task most have it fail, and no time to compare: what is needed counts these too."""
+    variants = {f"v{i}": mm1.Queue(service_rate=1 + i / 4, tasks=1, fails=0.7) for i in range(2)}
+    plan = Plan("mm1", ("a", "b"), variants, ("v0", "v1"), seed_b=109)
+    saving = run_plan(mm1.simulate, plan, seed=9, settings=Settings(replications=10, warmup=None)).saving
+    assert (saving.amount.n, saving.verdict) == (4, "not resolved")
+    assert (saving.needed, saving.more) == (13, 3)  # 5 that observe it, where 4 in 10 do
+    assert saving.as_seen is not None
+    observed = saving.as_seen * 4 // 10  # a whole number
+    assert saving.as_seen == math.ceil(observed * 10 / 4)
+
+
 def region(verdicts: Mapping[Any, str], factors: tuple[str, ...] = ("calls",)) -> Region:
     """Return a region of points with verdicts and made-up savings, all alike."""
     points = []
@@ -340,6 +355,27 @@ def test_an_interrupt_keeps_what_was_complete(after: int, points: int) -> None:
     assert found.region is not None
     assert len(found.region.points) == points
     assert '"interrupted": true' in to_json(found)
+
+
+@pytest.mark.parametrize("after", [4, 6, 8])
+def test_an_interrupted_ablation_has_no_sum(after: int) -> None:
+    """While a switch is missing, what the others add says nothing of the interaction; of all of them it does."""
+    variants = {f"v{i}": mm1.Queue(service_rate=1 + i / 4, tasks=50) for i in range(5)}
+    switches = tuple(PlannedSwitch(f"p{i}", "off", "on", f"v{2 + i}", None) for i in range(2))
+    plan = Plan("mm1", ("a", "b"), variants, ("v0", "v1"), switches=(*switches, NEVER))
+    if after < 8:
+        with pytest.raises(ComparisonInterrupted) as stop:
+            run_plan(stopping(after), plan, seed=1, settings=Settings(replications=2, warmup=None))
+        found = stop.value.result
+    else:
+        found = run_plan(mm1.simulate, plan, seed=1, settings=Settings(replications=2, warmup=None))
+    assert found is not None
+    assert found.ablation is not None
+    assert [one.alone is not None for one in found.ablation.switches] == [after >= 6, after >= 8, False]
+    assert math.isnan(found.ablation.sum_alone.value) == math.isnan(found.ablation.interaction.value) == (after < 8)
+    assert found.ablation.interaction.resolved == (after == 8)
+    assert "interaction" in to_json(found)
+    assert report(found).tables
 
 
 def test_an_interrupt_before_the_comparison_keeps_nothing() -> None:

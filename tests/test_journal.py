@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,31 @@ def test_a_journal_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(JournalError, match="cannot be written"):
         FileJournal(tmp_path / "file" / "journal")
+
+
+def test_a_full_disk_is_told_and_the_lock_given_back(path: Path) -> None:
+    """What is buffered can then neither be cut off nor written by closing."""
+
+    class Full:
+        def __init__(self, file: Any) -> None:
+            self.file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def refuse(self, *_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        flush = truncate = refuse
+
+        def close(self) -> None:
+            self.file.close()
+            self.refuse()
+
+    journal = FileJournal(path)
+    journal._file = Full(journal._file)  # type: ignore[assignment]
+    with pytest.raises(JournalError, match="No space left"):
+        journal.keep(CELLS[2], SETTINGS, Outcome(None, "failed"))
+    with pytest.raises(OSError, match="No space left"):
+        journal.close()
+    assert found(path)[:2] != [None, None]

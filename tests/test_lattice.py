@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +137,30 @@ def test_what_is_invalid_says_nothing_of_others() -> None:
     solve(search, np.array([FAILS, PASSES, PASSES]))
     assert search.best == (2,)
     assert search.proven
+
+
+@pytest.mark.parametrize("verdict", ["invalid", "fail"])
+def test_what_was_implied_to_pass_may_turn_out_not_to(verdict: Literal["invalid", "fail"]) -> None:
+    """Told of a point itself, unseen, that it is invalid or excluded by its bound holds against a pass that others imply."""
+    search = Search((3,), (True,), np.arange(3))
+    search.learn((0,), "pass", seen=False)
+    search.learn((0,), verdict, seen=False)
+    assert (search.status((0,)), search.best, search.evaluations) == (verdict, (1,), 0)
+
+
+def test_a_point_seen_to_stay_inconclusive_is_not_implied_to_pass() -> None:
+    """Its own evaluation would not pass; that it fails may be implied, and it may pass when it is seen again."""
+    search = Search((3,), (True,), np.arange(3))
+    search.learn((1,), "inconclusive")
+    for point in ((0,), (1,)):
+        search.learn(point, "pass", seen=False)
+    assert [search.status((at,)) for at in range(3)] == ["pass", "inconclusive", "pass"]
+    search.learn((1,), "pass")
+    assert search.status((1,)) == "pass"
+    other = Search((3,), (True,), np.arange(3))
+    other.learn((1,), "inconclusive")
+    other.learn((2,), "fail", seen=False)
+    assert other.status((1,)) == "fail"
 
 
 def test_loads_share_what_they_know() -> None:

@@ -110,6 +110,17 @@ def test_values_of_a_file_are_written_out_with_how_often_they_come(tmp_path: Pat
     np.testing.assert_allclose(drawn(again), 1.3 * drawn(given), rtol=1e-12)
 
 
+def test_arrivals_by_times_of_a_file_come_as_often_as_the_load_says(tmp_path: Path, chain: Scenario) -> None:
+    """Numbers in a file carry no unit, and are scaled with the load all the same."""
+    path = tmp_path / "gaps.csv"
+    path.write_text("s\n0.2\n0.4\n0.9\n", encoding="utf-8")
+    given = {"empirical": {"file": str(path), "unit": "s"}}
+    arrivals = chain.workload.arrivals.model_validate({"renewal": {"interarrival": given}})
+    scenario = chain.model_copy(update={"workload": chain.workload.model_copy(update={"arrivals": arrivals})})
+    twice = json.loads(dict(load_times(scenario, 2.0))["workload.arrivals"])
+    np.testing.assert_allclose(drawn(twice["renewal"]["interarrival"]), drawn(given) / 2, rtol=1e-12)
+
+
 def test_levers_are_found_and_named(chain: Scenario) -> None:
     """A component's times are one lever by its short name; what no task uses is none, and said."""
     known = levers(chain)

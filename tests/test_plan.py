@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from coordsim.sim.analysis.cells import Cell, Outcome
+from coordsim.sim.analysis.jobs import ClusterError
 from coordsim.sim.analysis.plan import PlanProblem, find_plan
 from coordsim.sim.analysis.planned import Load, Point, QueueingBound, ResourceLoad, Variable
 from coordsim.sim.analysis.replicate import Settings
 from coordsim.sim.analysis.result import Result
-from coordsim.sim.engine.errors import ScenarioError
+from coordsim.sim.engine.errors import ConservationError, CoordsimError, ScenarioError
+from coordsim.sim.engine.watchdog import StuckError
 
 from .made_plans import TASKS, Made, answers, fast, made, one_station, problem, variable
 from .mm1 import Queue, simulate
@@ -195,6 +197,80 @@ def test_values_that_do_not_go_together_are_left_out() -> None:
     found = find_plan(made, problem((variable("x", 8, 1.0),), sometimes, {"mean": 1.4}))
     assert answers(found) == [("pass", (3,))]
     assert any(doubt.startswith("x=3 cannot be") for doubt in found.doubts)
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_configuration_implied_to_pass_that_cannot_be_is_left_out() -> None:
+    """What passes at the greater load, and cannot be at the less by its values or by its bound, is not asked for ever."""
+
+    def steady(point: Point, load: Load) -> Made:
+        return Made(1 + 3 / (point[0] + 1), 0.005)
+
+    def invalid(point: Point, load: Load) -> Made:
+        if load.factor == 1 and point == (3,):
+            raise ScenarioError([], "made")
+        return steady(point, load)
+
+    def excluded(point: Point, load: Load) -> QueueingBound:
+        return QueueingBound((), 0.0, math.inf, "made" if load.factor == 1 and point[0] <= 3 else "")
+
+    x = (variable("x", 8, 1.0),)
+    found = find_plan(made, problem(x, invalid, {"mean": 1.9}, (1.0, 3.0)))
+    assert answers(found) == [("pass", (4,)), ("pass", (4,))]
+    found = find_plan(made, problem(x, steady, {"mean": 1.9}, (1.0, 3.0), bound=excluded))
+    assert answers(found) == [("pass", (4,)), ("pass", (3,))]
+
+
+@pytest.mark.usefixtures("fast")
+def test_each_best_was_simulated_at_its_own_load_and_passed() -> None:
+    """A pass at the middle load, found last, implies a cheaper one at the least, which is looked at there: noise may leave it open."""
+
+    def noisier_below(point: Point, load: Load) -> Made:
+        mean = 1 + (load.factor if load.factor > 1 else 1.9) / (point[0] + 1)
+        return Made(mean, 0.4 if load.factor == 1 else 0.005)
+
+    found = find_plan(made, problem((variable("x", 24, 1.0),), noisier_below, {"mean": 1.56}, (1.0, 2.0, 4.0)))
+    assert answers(found)[1:] == [("pass", (3,)), ("pass", (7,))]
+    first = found.choices[0]
+    assert first.verdict == "pass"
+    for one in found.choices:
+        assert one.trial is not None
+        assert (one.trial.verdict, one.trial.load.factor) == ("pass", one.load.factor)
+    assert (1.0, (3,)) in {(one.load.factor, one.point) for one in found.trials if one.replications}
+    assert first.undecided
+
+
+@pytest.mark.usefixtures("fast")
+def test_a_run_that_is_stuck_says_nothing_of_other_loads() -> None:
+    """It makes the configuration invalid at that load alone, and the plan says so."""
+
+    def stuck_at_three(one: Made, seed: int, replication: int, spans: str) -> Any:
+        if one.utilization == 0.9:
+            raise StuckError("made")
+        return made(one, seed, replication, spans)
+
+    def variant(point: Point, load: Load) -> Made:
+        return replace(one_station(point, load), spread=0.005, utilization=0.9 if load.factor == 3 else 0.5)
+
+    x = (variable("x", 8, 1.0),)
+    found = find_plan(stuck_at_three, problem(x, variant, {"mean": 1.14}, (1.0, 3.0)))
+    assert answers(found)[0] == ("pass", (7,))
+    assert found.choices[1].verdict == "fail"
+    assert [one for one in found.doubts if "x=8" in one] == [
+        "x=8 does not run at 3 times the load, and was left out there: made"
+    ]
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("error", [ClusterError, ConservationError])
+def test_an_error_that_is_none_of_the_configuration_ends_the_plan(error: type[CoordsimError]) -> None:
+    """A cluster that is lost, or a ledger that does not add up, makes no configuration invalid."""
+
+    def failing(one: Made, seed: int, replication: int, spans: str) -> Any:
+        raise error("made")
+
+    with pytest.raises(error, match="made"):
+        find_plan(failing, problem((variable("x", 8, 1.0),), one_station, {"mean": 1.4}))
 
 
 @pytest.mark.usefixtures("fast")

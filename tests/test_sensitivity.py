@@ -378,3 +378,14 @@ def test_every_lever_of_scenarios_that_ship_can_be_measured(root: Path, name: st
     assert not [one for one in found.factors if one.failure.startswith("failed") or not one.responses]
     assert not [note for note in found.notes if "is left out: " in note and "it cannot be" not in note]
     assert "nan" not in text(lay_out(report(found))) + to_csv(found) + to_json(found) + statement(found)
+
+
+def test_whole_factors_of_a_screening_are_judged_by_the_steps_they_made() -> None:
+    """Ten seconds a turn are ten seconds, whether a design's levels are whole numbers or were rounded to some."""
+    turns = {"start": "one", "steps": {"one": {"agent": "a", "next": "two"}, "two": {"agent": "a"}}}
+    scenario = Scenario.from_text(SUM).replace_all(
+        {"models": {"llm": {"kind": "llm", "overhead": "10 s"}}, "agents": {"a": {"model": "llm"}}, "tools": {}, "workflow": turns}
+    )  # fmt: skip
+    factors = {"workflow.steps.one.repeat": "1..2", "workflow.steps.two.repeat": "1..3"}
+    found = sensitivity(scenario, factors, method="morris", size=4, replications=2)
+    assert [one.mu_star.value for one in found.morris[MEAN].factors] == pytest.approx([20, 10], rel=1e-9)

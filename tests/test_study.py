@@ -336,6 +336,15 @@ def test_a_study_names_other_scenarios_by_file(tmp_path: Path) -> None:
     assert sweep(load(tmp_path / "desk.yaml")).scenarios == ("desk", "other")
 
 
+@pytest.mark.parametrize("levels", [(0.95, 0.8), (0.8, 0.95)])
+def test_all_cells_have_the_confidence_of_the_first_scenario(desk: Scenario, levels: tuple[float, float]) -> None:
+    """The table names one, so scenarios that ask for others are summed up with it too."""
+    both = [desk.replace("confidence", level) for level in levels]
+    found = sweep(both, {"tools.search.concurrency": [1, 2]}, replications=2)
+    assert found.confidence == levels[0]
+    assert {one.estimates["response_time_mean"].confidence for one in found.cells} == {levels[0]}
+
+
 def test_a_section_reads_back_what_it_writes() -> None:
     """Ranges with their units, and lists."""
     section = "study: {design: sobol, over: {tools.search.latency: {from: 100 ms, to: 1 s, scale: log}, max_steps: [5, 9]}, points: 8}\n"

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from coordsim.sim.analysis.estimator import Estimator
-from coordsim.sim.analysis.result import Result
+from coordsim.sim.analysis.result import STATUS, Result
 from coordsim.sim.analysis.slo import objective
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.analysis.summarize import cut_warmup, summarize
 from coordsim.sim.analysis.summary import Summary, SummaryError, unit_of
-from coordsim.sim.engine.ledger import CATEGORIES
+from coordsim.sim.engine.ledger import CATEGORIES, FAILED, Ledger
 
 from .mm1 import POOL, Queue, simulate
 
@@ -221,6 +221,20 @@ def test_facts_are_means_over_tasks_that_ended(summary: Summary) -> None:
     """Every task counts one step."""
     assert summary.facts["steps"].value == 1.0
     assert summary.facts["steps"].half_width == 0.0
+
+
+def test_the_mean_of_a_fact_is_one_wherever_it_is_asked_for() -> None:
+    """As a fact, a metric, an objective and in the samples: over tasks that ended, of which those that failed took a step more."""
+    results = [simulate(Queue(fails=0.3, tasks=100), 5, number) for number in range(4)]
+    for one in results:
+        assert one.facts[0] == "steps"
+        one.rows[:, len(Ledger.HEAD)] += one.rows[:, STATUS] == FAILED
+    found = summarize(results, warmup=None, metrics=["steps_mean"], objectives=[objective("steps_mean", 1.1)])
+    failed = sum(sum(one.failures.values()) for one in results) / 400
+    assert failed > 0.2
+    assert found.facts["steps"].value == pytest.approx(1 + failed)
+    assert found.metrics["steps_mean"] == found.facts["steps"] == found.objectives[0].estimate
+    assert found.metrics["steps_mean"].value == pytest.approx(np.mean(found.samples["steps_mean"]))
 
 
 def test_littles_law_checks_the_ledger(steady: list[Result]) -> None:

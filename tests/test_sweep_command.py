@@ -57,6 +57,17 @@ def test_the_answer_comes_first_in_words(call: Call, desk: Path) -> None:
     assert "paired by replication" in words
 
 
+def test_options_hold_for_the_scenarios_that_the_section_names(call: Call, desk: Path, tmp_path: Path) -> None:
+    """As for those that the command names: all cells have as many tasks and replications."""
+    (tmp_path / "other.yaml").write_text(QUEUE.replace("name: desk", "name: other"), encoding="utf-8")
+    section = "study: {over: {tools.search.concurrency: [1, 2]}, scenarios: [{file: other.yaml}]}\n"
+    desk.write_text(QUEUE + section, encoding="utf-8")
+    options = ("--tasks", "7", "--set", "replications=2", "-o", tmp_path / "out")
+    assert call("sweep", desk, *options, *ALONE).code == 0
+    rows = pq.read_table(tmp_path / "out" / "study.parquet", columns=["scenario", "tasks"]).to_pylist()
+    assert [(one["scenario"], one["tasks"]) for one in rows] == [("desk", 14)] * 2 + [("other", 14)] * 2
+
+
 def test_a_long_table_says_how_to_see_all_of_it(call: Call, desk: Path) -> None:
     """Forty cells on the terminal; all of them as CSV, with the unit of each number."""
     many = (

@@ -28,7 +28,10 @@ from .summary import Summary
 S = TypeVar("S")
 
 WAVE = 32  # jobs for each worker that are given out together: so many results at most wait for this process
-HOPELESS = 3  # jobs that killed their worker one after the other: it is not for them that workers die
+HOPELESS = (
+    3  # jobs that killed their worker one after the other before any other ended: it is not for them that workers die
+)
+ENOUGH = 10  # as many of them end a study in which others ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ class _Study(Generic[S]):
         self.simulate, self.settings, self.crew, self.tell = simulate, settings, crew, tell
         self.told, self.cells = cells
         self.done = self.planned = 0
-        self.lost = 0
+        self.lost, self.bearable = 0, HOPELESS
         self.progress = Progress(0, 0, cells=cells)
 
     def run(self, cells: Sequence[_Going[S]]) -> Generator[tuple[_Going[S], Outcome], None, None]:
@@ -239,7 +242,7 @@ class _Study(Generic[S]):
             try:
                 with closing(self._given(jobs, batch)) as results:
                     for place, done in results:
-                        self.lost = 0
+                        self.lost, self.bearable = 0, ENOUGH
                         del left[place]
                         yield place, done
             except WorkerDied as error:
@@ -247,7 +250,7 @@ class _Study(Generic[S]):
                     suspects.update([batch[number] for number in error.suspects] or batch)
                     continue
                 self.lost += 1
-                if self.lost == HOPELESS:
+                if self.lost == self.bearable:
                     raise WorkerError(f"workers die again and again: {error}") from error
                 del left[alone]
                 yield alone, Raised(WorkerError("its worker died, and died again when it ran alone"))

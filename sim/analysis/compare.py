@@ -36,7 +36,7 @@ from .jobs import Simulate, Workers, run_jobs
 from .replicate import Progress, Settings
 from .result import Result
 from .savings import TOLERANCE, Pair, align, by_task, more_is_better, name_in_full, saving, tables
-from .statistics import bonferroni
+from .statistics import bonferroni, no_estimate
 from .summarize import cut_warmup
 
 S = TypeVar("S")
@@ -275,6 +275,10 @@ class _Collected:
         added = np.sum(alone, axis=0) if alone else np.zeros(self.count)
         whole = np.array(self.savings["main", 0].samples)
         over, nothing = Contrast(self.settings.confidence), np.zeros(self.count)
+        planned = [("alone", number) for number, one in enumerate(self.plan.switches) if one.alone is not None]
+        if any(slot not in self.savings for slot in planned):
+            unknown = no_estimate(self.settings.confidence, "interrupted")  # a sum of some switches is not that of all
+            return Ablation(tuple(switches), unknown, unknown)
         return Ablation(tuple(switches), over.difference(added, nothing), over.difference(whole - added, nothing))
 
     def _region(self) -> Region | None:

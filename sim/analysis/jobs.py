@@ -73,13 +73,14 @@ class ClusterError(CoordsimError):
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What a job raised, in place of its result."""
+    """What a job raised, in place of its result; `told` is what it said where it was raised, if it had to be replaced on the way."""
 
     error: Exception
+    told: str = ""
 
     def __str__(self) -> str:
         """Return it as a table tells it."""
-        return f"{type(self.error).__name__}: {self.error}"
+        return self.told or _words(self.error)
 
 
 Done = tuple[int, Result | Raised]
@@ -199,7 +200,11 @@ def in_worker(simulate: Simulate[S], job: Job[S], place: int, wanted: str) -> Do
     try:
         return place, simulate(*job)
     except Exception as error:  # noqa: BLE001  # it is told where the job was given
-        return place, Raised(_sendable(error))
+        return place, Raised(_sendable(error), _words(error))
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _sendable(error: Exception) -> Exception:
@@ -208,7 +213,7 @@ def _sendable(error: Exception) -> Exception:
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001  # pickling runs code of the error
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        return RuntimeError(_words(error))
     return error
 
 

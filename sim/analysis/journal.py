@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -86,8 +87,10 @@ class FileJournal:
 
     def close(self) -> None:
         """Close the file, and let others have it."""
-        self._file.close()
-        self._lock.release()
+        try:
+            self._file.close()
+        finally:
+            self._lock.release()
 
     def find(self, cell: Cell[S], settings: Settings) -> Outcome | None:
         """Return what became of a cell in an earlier call; None where it was not complete, or failed."""
@@ -113,7 +116,8 @@ class FileJournal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except BaseException as error:
-            self._file.truncate(start)
+            with suppress(OSError):  # of a full disk, which refuses what is still buffered once more
+                self._file.truncate(start)
             if isinstance(error, OSError):
                 raise self._failed("written", error) from error
             raise

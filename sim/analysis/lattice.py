@@ -59,6 +59,7 @@ class Search:
         self._may = np.zeros(self.sizes, dtype=bool)  # points that bounds do not exclude
         self._capped = np.zeros(self.sizes, dtype=bool)  # points at or below one that is inconclusive
         self._floored = np.zeros(self.sizes, dtype=bool)  # points at or above one
+        self._unsure = np.zeros(self.sizes, dtype=bool)  # points that were seen to stay inconclusive
         self.screens = len(self._axes) > 1  # whether the greatest point of a slice comes first
         self._missed: set[int] = set()  # slices in which a point was seen to fail
         self.evaluations = 0
@@ -77,14 +78,19 @@ class Search:
         if cost is not None:
             self._cost[point], self._exact[point] = cost, True
         if verdict in ("pass", "fail"):
-            implied = self._known[self._from(point) if verdict == "pass" else self._to(point)]
-            implied[(implied == OPEN) | (implied == UNDECIDED)] = _CODES[verdict]
+            place = self._from(point) if verdict == "pass" else self._to(point)
+            implied = self._known[place]
+            # What was seen to stay inconclusive is not shown to pass by others: the best's own evaluation passes.
+            kept = self._unsure[place] & (verdict == "pass")
+            implied[((implied == OPEN) | (implied == UNDECIDED)) & ~kept] = _CODES[verdict]
         elif verdict == "inconclusive":
             self._capped[self._to(point)] = self._floored[self._from(point)] = True
             self._known[(self._known == OPEN) & self._capped & self._floored] = UNDECIDED
-        # What was seen of the point itself holds, whatever the others imply.
-        if seen or self._known[point] == OPEN:
+        # What is known of the point itself holds, whatever the others imply.
+        if seen or verdict != "pass" or not self._unsure[point]:
             self._known[point] = _CODES[verdict]
+        if seen:
+            self._unsure[point] = verdict == "inconclusive"
 
     def at_least(self, point: Point, more: float) -> None:
         """Raise what the points in the slice of `point` cost at least by `more`, but for those whose cost is known."""

@@ -150,7 +150,10 @@ def _over(a: float, b: float) -> float:
 
 
 def metric(runs: Sequence[Result], by: Estimator, name: str, known: Measures) -> Measured:
-    """Return the metric of a name, as `parse_metric` reads it, or one `known` already. Raises ValueError for what nothing measures."""
+    """Return the metric of a name, as `parse_metric` reads it, or one `known` already. Raises ValueError for what nothing measures.
+
+    The mean of a fact is that of `facts`: over tasks that ended.
+    """
     if name in known:
         return known[name]
     wanted = parse_metric(name)
@@ -158,6 +161,8 @@ def metric(runs: Sequence[Result], by: Estimator, name: str, known: Measures) ->
         if wanted.quantity not in known:
             raise ValueError(f"`{wanted.quantity}` needs `workload.problems`, which make tasks trials of one problem")
         return known[wanted.quantity]
+    if wanted.statistic == "mean" and wanted.quantity in runs[0].facts:
+        return facts(runs, by)[wanted.quantity]
     series = [quantity(run, wanted.quantity) for run in runs]
     if wanted.statistic == "quantile":
         return by.quantile(series, wanted.q)

@@ -80,8 +80,9 @@ def find_plan(
     """
     with opened(workers) as crew:
         plan = _begin(Trials(simulate, problem, crew, journal, progress))
-        for at in _order(len(plan.loads)):
-            _solve(plan, at)
+        # A pass at a load in the middle may tell one below, which was solved before, of something cheaper.
+        while sum(_solve(plan, at) for at in _order(len(plan.loads))):
+            pass
         choices = {load.factor: _choice(plan, at, load) for at, load in enumerate(plan.loads)}
         tasks, looked = plan.trials.tasks, plan.trials.all
         top = choices[plan.loads[-1].factor]
@@ -184,13 +185,18 @@ def _order(loads: int) -> list[int]:
 # The search
 
 
-def _solve(plan: _Plan[S], at: int) -> None:
-    """Look at configurations until none that is open could be cheaper than the best, and the best was simulated."""
-    search = plan.searches[at]
+def _solve(plan: _Plan[S], at: int) -> bool:
+    """Look at configurations until none that is open could be cheaper than the best, and the best was simulated.
+
+    Return whether any was looked at.
+    """
+    search, looked = plan.searches[at], False
     while (point := search.next() or search.best) is not None:
         if plan.trials.find(point, plan.loads[at]) is not None:
-            return
+            break
         _look(plan, at, point)
+        looked = True
+    return looked
 
 
 def _look(plan: _Plan[S], at: int, point: Point) -> None:
@@ -204,7 +210,7 @@ def _look(plan: _Plan[S], at: int, point: Point) -> None:
             return
         trial = plan.trials.judge(point, load).trial
     except Invalid:
-        for one in plan.searches:
+        for one in plan.searches if (point, None) in plan.trials.invalid else (search,):
             one.learn(point, "invalid", seen=False)
         return
     search.learn(point, trial.verdict, plan.problem.rank(point, trial.cost))
@@ -246,9 +252,10 @@ def _grid_tasks(plan: _Plan[S], looked: Sequence[Trial]) -> int:
 def _doubts(plan: _Plan[S], choices: Iterable[Choice]) -> Iterator[str]:
     """Yield what to know of the answer."""
     yield from plan.doubts
-    for point, reason in plan.trials.invalid.items():
+    for (point, factor), reason in plan.trials.invalid.items():
         told = ", ".join(f"{one.path}={one.values[at]}" for one, at in zip(plan.problem.variables, point, strict=True))
-        yield f"{told} cannot be, and was left out: {reason}"
+        where = "cannot be" if factor is None else f"does not run at {factor:.4g} times the load"
+        yield f"{told} {where}, and was left out{'' if factor is None else ' there'}: {reason}"
     if plan.problem.is_free:
         yield (
             "nothing that is decided has a price: of all that meet the objectives"

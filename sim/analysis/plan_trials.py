@@ -31,8 +31,9 @@ from typing import Generic, TypeVar
 
 from ..engine.errors import CoordsimError, ScenarioError
 from ..engine.ledger import CATEGORIES
+from ..engine.watchdog import StuckError
 from .cells import Cell, Journal, Outcome
-from .jobs import Crew, Simulate, WorkerError, Workers, run_jobs
+from .jobs import Crew, Simulate, Workers, run_jobs
 from .planned import Load, Point, QueueingBound, Trial, Variable
 from .replicate import LEAST, Progress, Settings
 from .result import Result
@@ -192,7 +193,7 @@ class Trials(Generic[S]):
     tasks: int = 0
     most: float = math.inf
     records: dict[tuple[Point, float], Record] = field(default_factory=dict)
-    invalid: dict[Point, str] = field(default_factory=dict)
+    invalid: dict[tuple[Point, float | None], str] = field(default_factory=dict)  # at a load; None: at any
     done: int = 0
     _metered: dict[float, list[tuple[float, ...]]] = field(
         default_factory=dict
@@ -216,8 +217,8 @@ class Trials(Generic[S]):
         return any((one.utilization or 0.0) >= 1 for one in bound.resources)
 
     def _bound(self, ask: Callable[[], QueueingBound], point: Point) -> QueueingBound:
-        if point in self.invalid:
-            raise Invalid(self.invalid[point])
+        if (point, None) in self.invalid:
+            raise Invalid(self.invalid[point, None])
         try:
             return ask()
         except ScenarioError as error:
@@ -326,17 +327,16 @@ class Trials(Generic[S]):
                     self.done += 1
                     if self.progress is not None:
                         self.progress(Progress(self.done, self.done + count - len(results), latest=result))
-        except WorkerError:
-            raise
-        except CoordsimError as error:
-            raise self._refuse(point, error) from None
+        except (ScenarioError, StuckError) as error:
+            # A run that fails says nothing of other loads; any other error is none of the configuration.
+            raise self._refuse(point, error, load) from None
         summary = settings.summarize(results)
         if self.journal is not None:
             self.journal.keep(cell, settings, Outcome(summary, "", summary.tasks.arrived - before))
         return summary
 
-    def _refuse(self, point: Point, error: CoordsimError) -> Invalid:
-        self.invalid[point] = str(error)
+    def _refuse(self, point: Point, error: CoordsimError, load: Load | None = None) -> Invalid:
+        self.invalid[point, None if load is None else load.factor] = str(error)
         return Invalid(str(error))
 
     def _usage(self, values: tuple[float, ...], load: Load) -> float:

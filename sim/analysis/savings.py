@@ -97,15 +97,12 @@ def _counts(one: Measured, runs: Sequence[Result]) -> Counts:
 
 
 def _measured(runs: Sequence[Result], by: Estimator, name: str, objectives: Sequence[Objective]) -> Measured:
-    """Return a metric by its full name; the mean of a fact is over tasks that ended, as in the tables."""
+    """Return a metric by its full name; a first token that no model tells was not observed."""
     wanted = parse_metric(name)
     if wanted.statistic == "rate":
         asked = () if name in {one.metric for one in objectives} else (Objective(name, 0.0, ">="),)
         return measure.metric(runs, by, name, measure.headline(runs, by, (*objectives, *asked)))
-    if wanted.statistic == "mean" and wanted.quantity in runs[0].facts:
-        found = measure.facts(runs, by)[wanted.quantity]
-    else:
-        found = measure.metric(runs, by, name, {})
+    found = measure.metric(runs, by, name, {})
     if wanted.quantity in _NEVER_ZERO and not any(found.samples):
         return replace(found, estimate=no_estimate(by.confidence), samples=(math.nan,) * len(runs))
     return found
@@ -145,8 +142,8 @@ def saving(pair: Pair, metric: str, tolerance: float) -> Saving:
     if found == "not resolved":
         has_share = not math.isnan(share.value)
         judged, degrees = share if has_share else amount, pair.contrast.degrees(x, y)
-        total = needed(judged, degrees, tolerance if has_share else 0.0)
-        seen = as_seen(judged, degrees) if len(pair.a) >= LEAST else None
+        total = _in_all(needed(judged, degrees, tolerance if has_share else 0.0), judged.n, len(pair.a))
+        seen = _in_all(as_seen(judged, degrees), judged.n, len(pair.a)) if len(pair.a) >= LEAST else None
     return Saving(
         baseline=before.estimate,
         variant=after.estimate,
@@ -159,6 +156,13 @@ def saving(pair: Pair, metric: str, tolerance: float) -> Saving:
         samples=tuple((sign * (x - y) + 0.0).tolist()),
         unsettled=(_unsettled(pair.a), _unsettled(pair.b)),
     )
+
+
+def _in_all(observed: int | None, seen: int, run: int) -> int | None:
+    """Return how many replications it takes to observe the metric in so many, when it was `seen` in that share of those `run`."""
+    if observed is None or not seen:
+        return None
+    return max(run + 1, math.ceil(observed * run / seen))
 
 
 def _relative(ratio: Estimate, sign: float) -> Estimate:

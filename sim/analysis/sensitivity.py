@@ -23,7 +23,7 @@ import numpy as np
 from ..engine.errors import CoordsimError
 from .cells import Cell, Journal, Outcome, run_cells
 from .contrast import unrounded
-from .jobs import Simulate, Workers
+from .jobs import Crew, Simulate, Workers, opened
 from .replicate import Progress, Settings
 from .sensitivity_global import MorrisMeasures, SobolMeasures, morris, sobol
 from .slo import full_name
@@ -171,9 +171,9 @@ def run_plan(
     asked = replace(settings, metrics=plan.metrics)
     done: dict[str, Outcome] = {}
 
-    def run(keys: Sequence[str], chosen: Settings) -> None:
+    def run(keys: Sequence[str], chosen: Settings, crew: Crew) -> None:
         cells = [Cell(key, plan.variants[key], seed) for key in keys]
-        found = run_cells(simulate, cells, chosen, workers=workers, journal=journal, progress=progress)
+        found = run_cells(simulate, cells, chosen, workers=crew, journal=journal, progress=progress)
         with closing(found):
             for place, outcome in found:
                 done[keys[place]] = outcome
@@ -181,15 +181,16 @@ def run_plan(
     base, *others = plan.cells
     tasks = 0
     try:
-        run([base], asked)
-        first = done[base].summary
-        if first is None:
-            raise CoordsimError(f"the scenario as it is fails: {done[base].failure}")
-        cut, tasks = first.warmup, done[base].tasks
-        # The same tasks in all cells: a warm-up found anew in each cell and replication would pair others.
-        if cut.mode == "auto":
-            asked = replace(asked, warmup=cut.seconds or None)
-        run(plan.cells if cut.mode == "auto" and cut.seconds else others, asked)
+        with opened(workers) as crew:
+            run([base], asked, crew)
+            first = done[base].summary
+            if first is None:
+                raise CoordsimError(f"the scenario as it is fails: {done[base].failure}")
+            cut, tasks = first.warmup, done[base].tasks
+            # The same tasks in all cells: a warm-up found anew in each cell and replication would pair others.
+            if cut.mode == "auto":
+                asked = replace(asked, warmup=cut.seconds or None)
+            run(plan.cells if cut.mode == "auto" and cut.seconds else others, asked, crew)
     except KeyboardInterrupt:
         raise SensitivityInterrupted(f"interrupted; {len(done)} of {len(plan.cells)} cells are complete") from None
     tasks = sum(one.tasks for one in done.values()) + (tasks if cut.mode == "auto" and cut.seconds else 0)

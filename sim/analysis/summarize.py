@@ -67,9 +67,9 @@ def summarize(
         resources=tuple(Resource(one.kind, one.name, one.capacity, _estimates(found)) for one, found in resources),
         facts=_estimates(facts),
         failures=_failures(results),
-        samples={name: one.samples for name, one in (headline | more).items()}
+        samples={f"{name}_mean": one.samples for name, one in facts.items()}
         | {f"{name}_mean": seconds.samples for name, (seconds, _) in categories.items()}
-        | {f"{name}_mean": one.samples for name, one in facts.items()}
+        | {name: one.samples for name, one in (headline | more).items()}  # what has an estimate has its samples
         | {
             f"utilization.{one.name}": found["utilization"].samples
             for one, found in resources
