@@ -20,6 +20,7 @@ import numpy as np
 
 from ..sim.engine import units
 from ..sim.engine.ledger import CATEGORIES
+from ..sim.report.numbers import counted
 from .demand import Demand
 from .demand_faults import warnings as fault_warnings
 from .demand_media import LONGEST
@@ -282,8 +283,8 @@ def _room(scenario: Scenario, name: str, capacity: float) -> str:
     spec = scenario.models.get(rest) if kind == "models" else None
     if isinstance(spec, Llm):
         each = "" if spec.concurrency == 1 else f" of {spec.concurrency} calls"
-        return _counted(spec.most_replicas, "replica") + each
-    return _counted(int(capacity), {"agents": "task", "orchestrator": "event loop"}.get(kind, "call")) + (
+        return counted(spec.most_replicas, "replica") + each
+    return counted(int(capacity), {"agents": "task", "orchestrator": "event loop"}.get(kind, "call")) + (
         "" if kind == "orchestrator" else " at once"
     )
 
@@ -335,7 +336,7 @@ def _enough(scenario: Scenario, one: ResourceBound) -> str:
         return f"more than {units.format(needed * (link.bandwidth or 0.0), units.BANDWIDTH)}"
     spec = scenario.models.get(rest) if kind == "models" else None
     if isinstance(spec, Llm):
-        return f"at least {_counted(math.floor(needed / spec.concurrency) + 1, 'replica')}"
+        return f"at least {counted(math.floor(needed / spec.concurrency) + 1, 'replica')}"
     return f"a concurrency of at least {math.floor(needed) + 1}"
 
 
@@ -362,10 +363,6 @@ def _row(one: ResourceBound) -> tuple[str, ...]:
 
 def _seconds(seconds: float) -> str:
     return units.format(seconds if seconds >= 1e-6 else 0.0, units.DURATION)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _share(count: float, seconds: float) -> float:

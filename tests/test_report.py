@@ -16,14 +16,14 @@ from coordsim.sim.analysis.runfolder import read, write
 from coordsim.sim.analysis.slo import objective
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.analysis.summarize import summarize
-from coordsim.sim.analysis.summary import Judged, Summary
+from coordsim.sim.analysis.summary import Summary
 from coordsim.sim.engine.ledger import Account, Span
 from coordsim.sim.report import tables
 from coordsim.sim.report.formats import to_csv, to_json
 from coordsim.sim.report.layout import Report, Table, bar, lay_out, markdown, text
-from coordsim.sim.report.numbers import show
+from coordsim.sim.report.numbers import show, unit_of_objective
 from coordsim.sim.report.overview import about
-from coordsim.sim.report.tables import About, answer, objective_unit, report
+from coordsim.sim.report.tables import About, answer, report
 from coordsim.sim.report.tasks import TaskError, pick, title, view_in_folder, view_of, wanted
 from coordsim.sim.report.timeline import timeline
 
@@ -206,7 +206,7 @@ def test_failures_are_told_the_most_frequent_first(summary: Summary) -> None:
 def test_an_objective_has_the_unit_of_its_quantity(metric: str, unit: str) -> None:
     """A threshold is shown in the unit in which it was compared."""
     wanted_one = objective(metric, 1.0)
-    assert objective_unit(Judged(metric, 1.0, wanted_one.sense, estimate(1.0), "pass")) == unit
+    assert unit_of_objective(wanted_one.metric) == unit
 
 
 def test_the_runtime_is_told_by_what_differs_from_its_preset() -> None:

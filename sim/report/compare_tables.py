@@ -32,7 +32,7 @@ from ..analysis.statistics import Estimate
 from .compare_words import name_of, replications, said_of_region, statement, unit_of_saving
 from .files import plain_data
 from .layout import Report, Table, bar
-from .numbers import NOTHING, plain, show, unit_of
+from .numbers import NOTHING, exact, plain, show, unit_of
 
 KEY, VERSION = "coordsim_comparison", 2
 COLUMNS = ("table", "name", "quantity", "unit", "value", "low", "high", "n")
@@ -77,7 +77,7 @@ def to_csv(found: ComparisonResult) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for table, name, quantity, unit, one in _rows(found):
-        writer.writerow((table, name, quantity, unit, *(_number(x) for x in (one.value, one.low, one.high)), one.n))
+        writer.writerow((table, name, quantity, unit, *(exact(x) for x in (one.value, one.low, one.high)), one.n))
     return out.getvalue()
 
 
@@ -328,7 +328,3 @@ def _saving(table: str, name: str, one: Saving, unit: str) -> Iterator[Row]:
     yield table, name, "variant", unit, one.variant
     yield table, name, "saving", unit, one.amount
     yield table, name, "saving_share", "share", one.share
-
-
-def _number(value: float) -> str:
-    return repr(float(value)) if math.isfinite(value) else ""

@@ -13,7 +13,7 @@ from ..analysis.comparison import ComparisonResult, Part, Saving
 from ..analysis.contrast import POWER, times
 from ..analysis.slo import parse_metric
 from ..analysis.statistics import Estimate
-from .numbers import plain, show, unit_of
+from .numbers import counted, plain, show, unit_of
 from .region import statement as region_statement
 from .tables import FACTS
 
@@ -56,7 +56,7 @@ def said_of_region(found: ComparisonResult) -> str:
 
 def replications(count: int) -> str:
     """Return '1 replication', '5 replications'."""
-    return f"{count} replication{'' if count == 1 else 's'}"
+    return counted(count, "replication")
 
 
 def statement(found: ComparisonResult) -> str:
@@ -107,7 +107,7 @@ def _more(one: Saving, found: ComparisonResult) -> str:
     """Return how many more replications would tell, and what."""
     if one.more is None or one.needed is None:
         return "its spread does not say how many replications would tell"
-    run = f"run {one.more} more replication{'' if one.more == 1 else 's'} (--replications {one.needed})"
+    run = f"run {counted(one.more, 'more replication')} (--replications {one.needed})"
     if one.as_seen is None:
         return f"{run}, whose spread says how many will tell"
     sure = f"with a power of {100 * POWER:g} %"

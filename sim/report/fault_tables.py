@@ -24,7 +24,7 @@ from ..engine.incidents import OUTCOMES
 from .fault_words import sentences
 from .files import plain_data
 from .layout import Report, Table
-from .numbers import NOTHING, plain, show, unit_of
+from .numbers import NOTHING, exact, plain, show, unit_of
 
 KEY, VERSION = "coordsim_faults", 1
 COLUMNS = ("part", "name", "x", "metric", "value", "low", "high")
@@ -290,7 +290,7 @@ def to_csv(found: StudyResult) -> str:
     writer.writerow(COLUMNS)
     for part, name, x, metric, one in _rows(found):
         numbers = (one.value, one.low, one.high) if isinstance(one, Estimate) else (one, math.nan, math.nan)
-        writer.writerow((part, name, x, metric, *(repr(float(n)) if math.isfinite(n) else "" for n in numbers)))
+        writer.writerow((part, name, x, metric, *map(exact, numbers)))
     return out.getvalue()
 
 

@@ -12,14 +12,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator
 from typing import Any
 
 from ..analysis.statistics import Estimate
 from ..analysis.summary import Summary
-from .numbers import unit_of
-from .tables import objective_unit
+from .numbers import exact, unit_of, unit_of_objective
 
 COLUMNS = ("metric", "component", "unit", "value", "low", "high", "n")
 
@@ -37,7 +35,7 @@ def to_csv(summary: Summary) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for metric, component, unit, one in _rows(summary):
-        writer.writerow((metric, component, unit, _number(one.value), _number(one.low), _number(one.high), one.n))
+        writer.writerow((metric, component, unit, exact(one.value), exact(one.low), exact(one.high), one.n))
     for name in ("arrived", "done", "failed", "unfinished", "observed"):
         writer.writerow((f"tasks_{name}", "", "tasks", getattr(summary.tasks, name), "", "", summary.replications))
     for reason, count in summary.failures.items():
@@ -71,7 +69,7 @@ def _rows(summary: Summary) -> Iterator[Row]:
     yield from (("availability", name, "share", one) for name, one in summary.reliability.availability.items())
     yield from (("blast_radius", row.name, "share", row.blast_radius) for row in summary.reliability.causes)
     for judged in summary.objectives:
-        yield f"slo_{judged.metric}", judged.verdict, objective_unit(judged), judged.estimate
+        yield f"slo_{judged.metric}", judged.verdict, unit_of_objective(judged.metric), judged.estimate
 
 
 def _counts(summary: Summary) -> Iterator[tuple[str, str, str, int]]:
@@ -85,7 +83,3 @@ def _counts(summary: Summary) -> Iterator[tuple[str, str, str, int]]:
     for root in found.roots:
         yield "root_cause_failed", f"{root.cause} -> {root.path}", "tasks", root.failed
         yield "root_cause_late", f"{root.cause} -> {root.path}", "tasks", root.late
-
-
-def _number(value: float) -> str:
-    return repr(float(value)) if math.isfinite(value) else ""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from ..analysis.slo import RESPONSE_TIME, parse_metric
 from ..analysis.statistics import Estimate
 from ..analysis.summary import unit_of as unit_of_metric
 from ..engine import units
+from ..engine.ledger import CATEGORIES
 from ..engine.units import Dimension
 
 NOTHING = "–"
@@ -99,6 +101,34 @@ def plain(value: float, unit: str, digits: int = 3) -> str:
     dimension = _DIMENSIONS[unit]
     suffix, size = _rung(abs(value), dimension)
     return f"{dimension.dollar}{value / size:,.{digits}g}{suffix}"
+
+
+def unit_of_objective(metric: str) -> str:
+    """Return the unit of an objective's threshold and estimate.
+
+    >>> unit_of_objective("p95"), unit_of_objective("tool_mean"), unit_of_objective("success")
+    ('s', 's', 'share')
+    """
+    quantity = parse_metric(metric).quantity
+    return "s" if quantity in (RESPONSE_TIME, "coordination", *CATEGORIES) else unit_of(quantity)
+
+
+def exact(value: float) -> str:
+    """Return a number for CSV: not rounded, and empty where it is not known.
+
+    >>> exact(0.1), exact(math.inf)
+    ('0.1', '')
+    """
+    return repr(float(value)) if math.isfinite(value) else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "cell"), counted(2, "cell")
+    ('1 cell', '2 cells')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def fixed(value: float, places: int) -> str:

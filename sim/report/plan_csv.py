@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ..analysis.planned import Fix, Limit, PlanResult, ResourceLoad, Trial
 from ..analysis.statistics import Estimate
 from . import plan_words as words
+from .numbers import exact, unit_of_objective
 
 __all__ = ["COLUMNS", "to_csv"]
 
@@ -44,7 +45,7 @@ def to_csv(found: PlanResult) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in _rows(found):
-        told = [repr(float(one)) if math.isfinite(one) else "" for one in (row.value, row.low, row.high)]
+        told = [exact(one) for one in (row.value, row.low, row.high)]
         writer.writerow((*row[:5], *told, row.n, row.verdict))
     return out.getvalue()
 
@@ -86,7 +87,7 @@ def _trial(table: str, load: str, name: str, one: Trial, verdict: str) -> Iterat
 
 
 def _estimate(table: str, load: str, name: str, metric: str, one: Estimate, verdict: str) -> _Row:
-    unit = words.unit_of_objective(metric)
+    unit = unit_of_objective(metric)
     return _Row(table, load, name, metric, unit, one.value, one.low, one.high, one.n, verdict)
 
 

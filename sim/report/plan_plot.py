@@ -19,6 +19,7 @@ from typing import Any
 from ..analysis.planned import Limit, PlanResult, Trial
 from ..analysis.summary import Judged
 from . import plan_words as words
+from .numbers import unit_of_objective
 from .plan_tables import effort
 from .profile_plot import COLOURS, CONFIG, GREY, _plotly
 
@@ -222,9 +223,7 @@ def _first(found: PlanResult, trial: Trial) -> Judged | None:
 
 def _axis(found: PlanResult) -> tuple[str, str]:
     metric = found.objectives[0].metric
-    unit = {"s": " (seconds)", "share": " (share)", "1/s": " (1/s)", "USD": " ($)"}.get(
-        words.unit_of_objective(metric), ""
-    )
+    unit = {"s": " (seconds)", "share": " (share)", "1/s": " (1/s)", "USD": " ($)"}.get(unit_of_objective(metric), "")
     return html.escape(metric), unit
 
 

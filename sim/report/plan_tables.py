@@ -21,7 +21,7 @@ from ..analysis.summary import Judged
 from . import plan_words as words
 from .files import plain_data
 from .layout import Report, Table, without_empty
-from .numbers import NOTHING, plain, show
+from .numbers import NOTHING, plain, show, unit_of_objective
 from .plan_beyond import fixes, frontier, headroom
 
 __all__ = ["MOST_TRIALS", "busiest_bound", "report", "shown_trials", "to_json", "warnings"]
@@ -132,7 +132,7 @@ def _objectives(found: PlanResult, choice: Choice) -> Table:
 
 
 def _judged(one: Judged) -> tuple[str, ...]:
-    shown = show(one.estimate, words.unit_of_objective(one.metric))
+    shown = show(one.estimate, unit_of_objective(one.metric))
     sense = {"<=": "≤", ">=": "≥"}[one.sense]
     return one.metric, f"{sense} {words.threshold(one)}", shown.value, shown.error, _margin(one), one.verdict
 

@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..analysis.planned import Choice, Load, Miss, PlanResult, Trial, Variable
-from ..analysis.slo import RESPONSE_TIME, Objective, parse_metric
+from ..analysis.slo import Objective
 from ..analysis.statistics import student_t
 from ..analysis.summary import Judged
-from ..engine.ledger import CATEGORIES
-from .numbers import NOTHING, plain, show, unit_of
+from .numbers import NOTHING, plain, show, unit_of_objective
 
 AS_IT_IS = "as it is"  # what the scenario's own load is called
 _MOST_REPLICATIONS = 1_000_000
@@ -52,12 +51,6 @@ def cells(found: PlanResult, trial: Trial) -> tuple[str, ...]:
 def wanted(objectives: Sequence[Objective]) -> str:
     """Return 'p95 <= 30 s and success >= 99 %'."""
     return joined([f"{one.metric} {one.sense} {threshold(one)}" for one in objectives])
-
-
-def unit_of_objective(metric: str) -> str:
-    """Return the unit of an objective's threshold and estimate, as `numbers` names it."""
-    quantity = parse_metric(metric).quantity
-    return "s" if quantity in (RESPONSE_TIME, "coordination", *CATEGORIES) else unit_of(quantity)
 
 
 def threshold(one: Objective | Judged | Miss) -> str:

@@ -27,7 +27,7 @@ from ..analysis.statistics import Estimate, mean_interval
 from ..engine.ledger import CATEGORIES
 from .files import plain_data
 from .layout import Report, Table
-from .numbers import NOTHING, show
+from .numbers import NOTHING, counted, show
 
 KEY, VERSION = "coordsim_scaling", 1
 COLUMNS = ("factor", "x", "subset", "replication", "metric", "value", "mechanism_off")
@@ -49,7 +49,7 @@ def report(found: ScalingResult) -> Report:
         tables += [_curve(one, found), *_categories(one), *_laws(one), *_others(one), *_ablation(one, found)]
     heading = (
         f"{found.scenario}: how {name_of(found.metric)} scales with {', '.join(one.factor for one in found.sweeps)}",
-        f"seed {found.seed}; {_count(found.replications, 'replication')} of each of {len(_distinct(found))} cells",
+        f"seed {found.seed}; {counted(found.replications, 'replication')} of each of {len(_distinct(found))} cells",
     )
     return Report(
         heading, " ".join(statement(one, found.metric) for one in ordered(found)), tuple(tables), tuple(_notes(found))
@@ -283,7 +283,7 @@ def _changes(made: Ablated) -> str:
 
 def _notes(found: ScalingResult) -> Iterator[str]:
     sure = f"{100 * found.confidence:g} %"
-    yield f"± and [ ] are {sure} intervals over {_count(found.replications, 'replication')}, which meet the same draws at every x."
+    yield f"± and [ ] are {sure} intervals over {counted(found.replications, 'replication')}, which meet the same draws at every x."
     if found.ablated:
         yield (
             "Less by: what the exponent loses without the mechanism; rise left: what remains of the rise from the smallest to "
@@ -314,7 +314,3 @@ def _share(value: float) -> str:
 
 def _number(value: float, unit: str) -> str:
     return show(Estimate(value, -math.inf, math.inf, 0.95, 1, ""), unit).value if value else "0"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

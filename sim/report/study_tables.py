@@ -20,7 +20,7 @@ from ..analysis.study import StudyCell, StudyResult
 from ..analysis.study_effects import Effect, EffectLevel, Extremes, Point, effects, extremes, points
 from .files import plain_data
 from .layout import Report, Table, without_empty
-from .numbers import NOTHING, plain, show
+from .numbers import NOTHING, counted, plain, show
 
 __all__ = ["report", "statement", "to_csv", "to_json", "to_samples_csv", "warnings"]
 
@@ -45,14 +45,14 @@ def _heading(found: StudyResult) -> Iterator[str]:
     told = "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "0"
     each = f"{told} replication{'' if told == '1' else 's'} of each"
     seeds = f"seed{'' if len(found.seeds) == 1 else 's'} {_few(found.seeds)}"
-    yield f"{found.design}; {_count(len(found.cells), 'cell')}; {seeds}; {each}"
+    yield f"{found.design}; {counted(len(found.cells), 'cell')}; {seeds}; {each}"
 
 
 def statement(found: StudyResult) -> str:
     """Return which values give the least and the most of the main metric, and by how much."""
     ends = extremes(found, found.metric)
     known = points(found, found.metric)
-    failed = f" {_count(len(found.failed), 'cell')} failed." if found.failed else ""
+    failed = f" {counted(len(found.failed), 'cell')} failed." if found.failed else ""
     if not known:
         return f"No cell measured {found.metric}.{failed}"
     unit = found.column(found.metric).unit
@@ -63,7 +63,7 @@ def statement(found: StudyResult) -> str:
     least, most = (f"{show(one.estimate, unit).text}, {_at(found, one)}" for one in (ends.least, ends.most))
     told = [f"{found.metric} is least, {least}, and most, {most}: {_apart(ends, unit)}."]
     if ends.near_least and ends.compared > 2:
-        told.append(f"{_count(ends.near_least, 'other point')} cannot be told from the least.")
+        told.append(f"{counted(ends.near_least, 'other point')} cannot be told from the least.")
     return " ".join(told) + failed
 
 
@@ -116,7 +116,7 @@ def _effects(found: StudyResult, measured: Sequence[Effect]) -> Iterator[Table]:
     out = sum(one.left_out for one in measured)
     note = "differences are from the first level, paired by replication"
     if out:
-        note += f"; {_count(out, 'point')} left out beside cells that failed"
+        note += f"; {counted(out, 'point')} left out beside cells that failed"
     columns = ("factor", "level", "mean", "", "difference", "", "", "over")
     yield Table(f"Main effects on {found.metric}", columns, "<<><><<>", tuple(rows), note)
 
@@ -127,11 +127,11 @@ def _effect_row(one: Effect, level: EffectLevel, unit: str) -> tuple[str, ...]:
     told = one.factor if is_first else ""
     row = (told, _short(level.level.text), mean.value, mean.error)
     if level.difference is None:
-        return (*row, "", "", "", _count(level.cells, "point"))
+        return (*row, "", "", "", counted(level.cells, "point"))
     gap = level.difference.difference
     shown = show(gap, unit)
     sign = "+" if gap.value > 0 else ""
-    return (*row, f"{sign}{shown.value}", shown.error, _change(level.difference), _count(level.cells, "point"))
+    return (*row, f"{sign}{shown.value}", shown.error, _change(level.difference), counted(level.cells, "point"))
 
 
 def _change(one: Comparison) -> str:
@@ -160,7 +160,7 @@ def _cells(found: StudyResult) -> Table:
             row += [shown.value, shown.error]
         rows.append((*row, "failed" if cell.failure else cell.verdict or ""))
     more = len(found.cells) - MOST_ROWS
-    note = f"and {_count(more, 'cell')} more: `--format csv`, or `-o DIR`, has all" if more > 0 else ""
+    note = f"and {counted(more, 'cell')} more: `--format csv`, or `-o DIR`, has all" if more > 0 else ""
     align = ">" * len(columns) + "><" * len(names) + "<"
     heads = (*columns, *(part for name in names for part in (name, "")), "SLO" if found.judged else "")
     return without_empty(Table("Cells", heads, align, tuple(rows), note), 1)
@@ -211,7 +211,7 @@ def warnings(found: StudyResult) -> Iterator[str]:
             alike.setdefault(re.sub(r"[0-9][0-9.,]*", "#", text), []).append((cell, text))
     for told in alike.values():
         more = len({cell.number for cell, _ in told}) - 1
-        likewise = f" (and the like of {_count(more, 'more cell')})" if more else ""
+        likewise = f" (and the like of {counted(more, 'more cell')})" if more else ""
         cell, text = told[0]
         # The command that a warning gives is for this cell, not for the scenario as it is written.
         here = shlex.join(
@@ -317,7 +317,3 @@ def _few(values: Sequence[int]) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

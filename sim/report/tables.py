@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ..analysis.slo import PASS_AT, RESPONSE_TIME, parse_metric
+from ..analysis.slo import PASS_AT
 from ..analysis.statistics import Estimate, LittlesLaw, mean_interval
 from ..analysis.summary import Component, Judged, Part, Resource, Summary
 from ..engine import units
-from ..engine.ledger import CATEGORIES
 from .layout import Report, Table, bar, without_empty
-from .numbers import plain, show, unit_of
+from .numbers import plain, show, unit_of, unit_of_objective
 from .reliability_tables import WRONG, reliability_answer, reliability_tables
 
 BAR = 24
@@ -313,15 +312,9 @@ def _objectives(summary: Summary) -> Table | None:
 
 
 def _objective(one: Judged) -> tuple[str, ...]:
-    unit = objective_unit(one)
+    unit = unit_of_objective(one.metric)
     sense = {"<=": "≤", ">=": "≥"}[one.sense]
     return (one.metric, f"{sense} {plain(one.threshold, unit, 4)}", *_two(one.estimate, unit), one.verdict)
-
-
-def objective_unit(one: Judged) -> str:
-    """Return the unit of an objective's threshold."""
-    quantity = parse_metric(one.metric).quantity
-    return "s" if quantity in (RESPONSE_TIME, "coordination", *CATEGORIES) else unit_of(quantity)
 
 
 def _failures(summary: Summary) -> Table | None:
