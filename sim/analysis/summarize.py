@@ -21,12 +21,13 @@ from .estimator import Estimator, Measured
 from .result import ARRIVAL, END, TASK, Result
 from .slo import Objective, full_name, overall, verdict
 from .statistics import Estimate, LittlesLaw, little
-from .summary import Component, Judged, Part, Resource, Summary, Tasks, Warmup
+from .summary import Component, Judged, Part, Quantiles, Resource, Summary, Tasks, Warmup
 from .troubles import find_troubles
 from .warmup import mser5_pooled
 
 Cut = Literal["auto"] | float | None
 
+SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 1.0)
 GRID = 512  # times at which the number in the system is looked at
 
 
@@ -85,8 +86,17 @@ def summarize(
         warnings=(),
         doubts=tuple(widest(doubt for result in results for doubt in result.doubts)),
         reliability=find_troubles(results, by, objectives),
+        times=quantiles(runs),
     )
     return find_doubts(summary, runs)
+
+
+def quantiles(runs: Sequence[Result]) -> Quantiles | None:
+    """Return T_total at `SHARES` of the tasks of each replication; None where in one of them none was done."""
+    times = [run.response_times for run in runs]
+    if not all(one.size for one in times):
+        return None
+    return Quantiles(SHARES, tuple(tuple(np.quantile(one, SHARES).tolist()) for one in times))
 
 
 def cut_warmup(results: Sequence[Result], warmup: Cut) -> tuple[Warmup, list[Result]]:

@@ -23,6 +23,7 @@ interval that is not known (`low` then stands for minus and `high` for plus infi
     stability          [settled, grows or unknown], one a replication
     objectives         [{metric, threshold, sense, estimate, verdict}], and `verdict` on all of them (null: none)
     precision          {target, reached, worst, relative_error}, or null when none was asked for
+    times              {shares: [...], rows: [[...]]}: quantiles of T_total of tasks done (s), a row a replication
     largest, warnings, doubts: sentences; `doubts` are what the models say about their own numbers
 
 Leaves out: rounding and units, which are the report's.
@@ -160,6 +161,14 @@ class Reliability:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantiles:
+    """T_total of tasks done at some `shares` of them (s), a row a replication: how it is distributed, small enough to keep."""
+
+    shares: tuple[float, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All replications of one scenario, summed up. The fields are explained above."""
 
@@ -186,6 +195,7 @@ class Summary:
     warnings: tuple[str, ...]
     doubts: tuple[str, ...]
     reliability: Reliability = Reliability()
+    times: Quantiles | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -242,7 +252,7 @@ def _write(value: Any) -> Any:
 
 
 def _read(data: dict[str, Any]) -> Summary:
-    given = {one.name: data[one.name] for one in fields(Summary) if one.name != "reliability"}
+    given = {one.name: data[one.name] for one in fields(Summary) if one.name not in _LATER}
     precision = given["precision"]
     return Summary(
         **given
@@ -263,7 +273,8 @@ def _read(data: dict[str, Any]) -> Summary:
             "precision": None if precision is None else _reached(precision),
             "warnings": tuple(given["warnings"]),
             "doubts": tuple(given["doubts"]),
-            "reliability": _reliability(data.get("reliability") or {}),  # summaries were once without
+            "reliability": _reliability(data.get("reliability") or {}),
+            "times": _quantiles(data.get("times")),
         }
     )
 
@@ -312,6 +323,12 @@ def _judged(data: Mapping[str, Any]) -> Judged:
     return Judged(data["metric"], data["threshold"], data["sense"], _estimate(data["estimate"]), data["verdict"])
 
 
+def _quantiles(data: Mapping[str, Any] | None) -> Quantiles | None:
+    if data is None:
+        return None
+    return Quantiles(tuple(data["shares"]), tuple(tuple(map(_number, row)) for row in data["rows"]))
+
+
 def _reached(data: Mapping[str, Any]) -> Reached:
     return Reached(data["target"], data["reached"], data["worst"], _number(data["relative_error"], math.inf))
 
@@ -334,4 +351,5 @@ def _reliability(data: Mapping[str, Any]) -> Reliability:
     )
 
 
+_LATER = ("reliability", "times")  # summaries were once without
 _OF_CALLS = ("amplification", "per_task", "failed", "rejected", "wasted")
