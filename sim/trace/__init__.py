@@ -1,0 +1,1 @@
+"""Traces: a run's spans in the formats that viewers open."""
