@@ -11,6 +11,7 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EXPORTS`
+    from .explorer import explore as explore
     from .models.scenario import Scenario as Scenario
     from .sim.analysis.jobs import Workers as Workers
     from .sim.analysis.result import Result as Result
@@ -24,17 +25,24 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EX
     from .whatif import compare as compare
     from .whatif import load as load
     from .whatif import plan as plan
+    from .whatif import report as report
     from .whatif import sensitivity as sensitivity
     from .whatif import simulate as simulate
     from .whatif import sweep as sweep
+    from .whatif_studies import FaultStudy as FaultStudy
+    from .whatif_studies import Scaling as Scaling
+    from .whatif_studies import faults as faults
+    from .whatif_studies import scaling as scaling
 
     __version__: str
 
 _EXPORTS: dict[str, str] = {
     "CapacityPlan": "whatif",
     "Comparison": "whatif",
+    "FaultStudy": "whatif_studies",
     "Ledger": "sim.engine.ledger",
     "Result": "sim.analysis.result",
+    "Scaling": "whatif_studies",
     "Scenario": "models.scenario",
     "ScenarioError": "sim.engine.errors",
     "Sensitivity": "whatif",
@@ -42,8 +50,12 @@ _EXPORTS: dict[str, str] = {
     "Study": "whatif",
     "Workers": "sim.analysis.jobs",
     "compare": "whatif",
+    "explore": "explorer",
+    "faults": "whatif_studies",
     "load": "whatif",
     "plan": "whatif",
+    "report": "whatif",
+    "scaling": "whatif_studies",
     "sensitivity": "whatif",
     "simulate": "whatif",
     "sweep": "whatif",

@@ -41,6 +41,7 @@ from .commands.options import (
     workers_of,
 )
 from .commands.plan import plan
+from .commands.report import report
 from .commands.scaling import scaling
 from .commands.sensitivity import sensitivity
 from .commands.sweep import sweep
@@ -281,6 +282,7 @@ app.command()(faults)
 app.command()(sensitivity)
 app.command()(plan)
 app.command()(sweep)
+app.command()(report)
 calibration.add_to(app)
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -329,11 +331,20 @@ def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Want
 
 
 def _write_run(
-    done: Run, scenario: Scenario, out: Path, overwrite: bool, given: Any, interrupted: bool = False
+    done: Run,
+    scenario: Scenario,
+    out: Path,
+    overwrite: bool,
+    given: Any,
+    *,
+    interrupted: bool = False,
 ) -> None:
     from datetime import UTC, datetime
 
+    from .models.provenance import canonical, provenance
+    from .models.run import digest_of
     from .sim.analysis.runfolder import Source, write
+    from .sim.report.answers import for_report
 
     source = Source(
         shlex.join(["coordsim", *(given or ())]),
@@ -341,7 +352,8 @@ def _write_run(
         interrupted,
         scenario.hash,
     )
-    write(done, scenario.to_yaml(), out, overwrite=overwrite, source=source)
+    extra = for_report("run", digest_of(done, scenario), provenance(scenario, canonical(given or ())))
+    write(done, scenario.to_yaml(), out, overwrite=overwrite, source=source, extra=extra)
 
 
 def _interrupted(

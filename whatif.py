@@ -1,4 +1,4 @@
-"""What-if in Python: `load`, `simulate`, `compare`, `sweep`, `sensitivity`, `plan`, and what they answer with.
+"""What-if in Python: `load`, `simulate`, `compare`, `sweep`, `sensitivity`, `plan`, what they answer with, and `report`.
 
     import coordsim as cs
     scenario = cs.load("quickstart").replace("models.llm.replicas", 2)
@@ -22,8 +22,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar
 
 from .models import compare as compare_models
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text
 
+    from .sim.report.stored import Stored
+
 __all__ = [
     "Answer",
     "CapacityPlan",
@@ -61,6 +64,7 @@ __all__ = [
     "compare",
     "load",
     "plan",
+    "report",
     "sensitivity",
     "simulate",
     "sweep",
@@ -71,6 +75,7 @@ R = TypeVar("R")
 P = ParamSpec("P")
 A = TypeVar("A", bound="Answer[Any]")
 
+_ASIDE = ("workers", "out", "resume", "progress")  # of the options: they change no number
 _RICH = {"": "", "title": "bold", "strong": "bold cyan", "faint": "dim"}
 
 
@@ -80,14 +85,19 @@ _RICH = {"": "", "title": "bold", "strong": "bold cyan", "faint": "dim"}
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Answer(ABC, Generic[T]):
-    """An answer: the `result` that the analysis found, and the ways to read it."""
+    """An answer: the `result` that the analysis found, and the ways to read it.
+
+    `asked` are the scenarios that the question was about, and `call` what asked it: a report says both.
+    """
 
     result: T
+    asked: tuple[Scenario, ...] = field(default=(), kw_only=True)
+    call: str = field(default="", kw_only=True)
 
     @classmethod
-    def of(cls, result: T, _asked: Any) -> Self:
-        """Return the answer with a result; `_asked` is the scenario, or the scenarios, that the question was about."""
-        return cls(result)
+    def of(cls, result: T, asked: tuple[Scenario, ...], call: str) -> Self:
+        """Return the answer with a result."""
+        return cls(result, asked=asked, call=call)
 
     @abstractmethod
     def _report(self) -> Report:
@@ -113,6 +123,27 @@ class Answer(ABC, Generic[T]):
 
     def _name(self) -> str:
         return str(getattr(self.result, "scenario", "SCENARIO"))
+
+    def _stored(self) -> Stored:
+        """Return the answer as a report takes it: with where it came from."""
+        from .models.provenance import provenance
+        from .sim.report.stored import Stored, kind_of
+
+        if not self.asked:
+            raise ValueError("the answer does not know its scenario, which a report says; ask for it with a function of coordsim")
+        found = self._found()
+        return Stored(kind_of(found), found, provenance(self.asked[0], self.call))
+
+    def _found(self) -> object:
+        """Return what a report shows."""
+        return self.result
+
+    def save(self, path: str | os.PathLike[str], title: str = "") -> Path:
+        """Write the report of this answer: a page (.html) that opens from disk, or Markdown (.md). What is there is replaced.
+
+        `report` puts several answers on one page.
+        """
+        return report([self], path, title=title)
 
     def summary(self) -> str:
         """Return the report as text, as the command prints it; what is doubtful comes last."""
@@ -182,6 +213,11 @@ class Simulation(Answer[Run]):
 
     scenario: Scenario
 
+    def _found(self) -> object:
+        from .models.run import digest_of
+
+        return digest_of(self.result, self.scenario)
+
     @property
     def results(self) -> tuple[Result, ...]:
         """The replications, each with its tasks and spans."""
@@ -214,13 +250,11 @@ class Simulation(Answer[Run]):
         return to_csv(self.estimates)
 
     def _figures(self) -> Mapping[str, Any]:
-        import numpy as np
+        from .sim.analysis.digest import digest
+        from .sim.report.sections.run_time import charts
 
-        from .sim.analysis.summarize import cut_warmup
-        from .sim.report.run_figure import figure
-
-        _, views = cut_warmup(self.results, self.scenario.workload.warmup)
-        return {"run": figure(self.estimates, np.concatenate([view.response_times for view in views]))}
+        found = digest(self.results, self.estimates, self.scenario.workload.warmup)
+        return {one.name: one.figure() for one in charts(found)}
 
     def _doubts(self) -> Iterable[str]:
         from .models.bounds import bounds
@@ -277,10 +311,9 @@ class Study(Answer[StudyResult]):
         return to_csv(self.result)
 
     def _figures(self) -> Mapping[str, Any]:
-        from .sim.report.study_plot import figure, parallel
+        from .sim.report.sections.study import figures
 
-        drawn = {one.path: figure(self.result, place) for place, one in enumerate(self.result.factors)}
-        return drawn | ({"all factors": parallel(self.result)} if len(drawn) > 1 else {})
+        return {name: one.figure() for name, one in figures(self.result).items()}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.study_tables import warnings
@@ -319,10 +352,10 @@ class CapacityPlan(Answer[PlanResult]):
     rate: float = math.nan
 
     @classmethod
-    def of(cls, result: PlanResult, _asked: Scenario) -> Self:
+    def of(cls, result: PlanResult, asked: tuple[Scenario, ...], call: str) -> Self:
         """Return the plan of a scenario, whose loads are told in tasks."""
-        rate = _asked.workload.rate
-        return cls(result, math.nan if rate is None else rate)
+        rate = asked[0].workload.rate
+        return cls(result, math.nan if rate is None else rate, asked=asked, call=call)
 
     def _report(self) -> Report:
         from .sim.report.plan_tables import report
@@ -335,9 +368,9 @@ class CapacityPlan(Answer[PlanResult]):
         return to_csv(self.result)
 
     def _figures(self) -> Mapping[str, Any]:
-        from .sim.report.plan_plot import figures
+        from .sim.report.sections.plan import charts
 
-        return {one.name: one.figure for one in figures(self.result, self.rate)}
+        return {one.name: one.figure() for one in charts(self.result, self.rate)}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.plan_tables import warnings
@@ -375,7 +408,46 @@ def simulate(
     _check(scenario)
     with _stoppable():
         found = run(scenario, seed, replications=replications, precision=precision, workers=workers, spans=spans)
-    return Simulation(found, scenario)
+    options = {"seed": seed, "replications": replications, "precision": precision}
+    call = _call("simulate", scenario, {name: one for name, one in options.items() if one is not None})
+    return Simulation(found, scenario, asked=(scenario,), call=call)
+
+
+def report(answers: Iterable[Answer[Any]], path: str | os.PathLike[str], *, title: str = "") -> Path:
+    """Write answers of any kinds as one report: a page (.html) that opens from disk, or Markdown (.md); return its path.
+
+    What is there is replaced. The title, unless given, names the scenarios. Raises ValueError for another ending, or no answer.
+    """
+    from .sim.report.files import write_text
+    from .sim.report.sections import every
+
+    place = Path(path)
+    makers = {".html": every.to_html, ".htm": every.to_html, ".md": every.to_markdown}
+    if place.suffix not in makers:
+        raise ValueError(f"`path` must end in .html or .md, but got {os.fspath(path)!r}")
+    stored = [one._stored() for one in answers]
+    if not stored:
+        raise ValueError("there is no answer to report")
+    write_text(place, makers[place.suffix](stored, title), overwrite=True)
+    return place
+
+
+def _call(name: str, given: Scenario | Iterable[Scenario], options: Mapping[str, Any]) -> str:
+    """Return a call as Python writes it, without what changes no number."""
+    from .models.provenance import loaded
+
+    first = loaded(given) if isinstance(given, Scenario) else f"[{', '.join(map(loaded, given))}]"
+    written = [f"{key}={_written(one)}" for key, one in options.items() if key not in _ASIDE]
+    return f"coordsim.{name}({', '.join([first, *written])})"
+
+
+def _written(value: Any) -> str:
+    """Return an option as Python writes it: a scenario as it is loaded, and other parts of one as their plain data."""
+    from .models.provenance import loaded
+
+    if isinstance(value, Scenario):
+        return loaded(value)
+    return repr(value.to_data() if hasattr(value, "to_data") else value)
 
 
 def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
@@ -384,10 +456,14 @@ def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
 
     @wraps(ask, assigned=("__name__", "__qualname__", "__doc__"))
     def asked(*args: P.args, **kwargs: P.kwargs) -> A:
-        given = signature.bind(*args, **kwargs).args[0]
-        _check(given)
+        bound = signature.bind(*args, **kwargs)
+        _check(bound.args[0])
         with _stoppable():
-            return answer.of(ask(*args, **kwargs), given)
+            found = ask(*args, **kwargs)
+        (_, given), *rest = bound.arguments.items()
+        options = {key: one for key, one in rest if signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD}
+        scenarios = (given,) if isinstance(given, Scenario) else tuple(given)
+        return answer.of(found, scenarios, _call(ask.__name__, given, {**options, **bound.kwargs}))
 
     asked.__signature__ = signature.replace(return_annotation=answer)  # type: ignore[attr-defined]
     return asked

@@ -66,6 +66,7 @@ Replications = Annotated[int | None, typer.Option(min=1, help="Independent runs 
 
 
 def compare(
+    context: typer.Context,
     scenario: ScenarioName,
     other: Other = None,
     *,
@@ -103,7 +104,7 @@ def compare(
     changed = options.overrides(seed, tasks, horizon, None)
     second = None if other is None else find(other)
     loaded, against = options.read_comparison(find(scenario), second, sets or (), changed, wanted)
-    answers, output, stopped = _answers(), Output(format, out, overwrite, quiet), ""
+    answers, output, stopped = _answers(), Output(format, out, overwrite, quiet, context.obj or ()), ""
     output.check_free(answers)
     try:
         with progress_bar(loaded.name, quiet) as bar:
@@ -125,7 +126,6 @@ def _answers() -> Answers[ComparisonResult]:
     """Return how a comparison is told."""
     from ..sim.report import compare_tables
     from ..sim.report.answers import Answers
-    from ..sim.report.compare_plot import page
 
     tables = compare_tables.report, compare_tables.to_csv, compare_tables.to_json
-    return Answers("comparison", "comparison", *tables, pages={"compare.html": page})
+    return Answers("compare", "comparison", "comparison", *tables)

@@ -52,6 +52,7 @@ Replications = Annotated[
 
 
 def faults(
+    context: typer.Context,
     scenario: ScenarioName,
     *,
     handling: Handling = False,
@@ -82,7 +83,6 @@ def faults(
     from ..sim.analysis.replicate import Settings
     from ..sim.report import fault_tables
     from ..sim.report.answers import Answers
-    from ..sim.report.fault_plot import page
     from ..sim.report.shipped import find
 
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, horizon, None))
@@ -91,8 +91,8 @@ def faults(
     if replication >= count:
         raise typer.BadParameter(f"there are {count}, numbered from 0; got {replication}", param_hint="--replication")
     tables = fault_tables.report, fault_tables.to_csv, fault_tables.to_json
-    answers = Answers("study of faults", "faults", *tables, pages={"faults.html": page})
-    output = Output(format, out, overwrite, quiet)
+    answers = Answers("faults", "study of faults", "faults", *tables)
+    output = Output(format, out, overwrite, quiet, context.obj or ())
     output.check_free(answers)
     settings = Settings(replications=count, warmup=loaded.workload.warmup, confidence=loaded.confidence)
     if not quiet:

@@ -89,12 +89,13 @@ def interrupted(told: object, out: Path | None, context: typer.Context) -> typer
 
 @dataclass(frozen=True)
 class Output:
-    """Where an answer goes, as the options say."""
+    """Where an answer goes, as the options say; `given` are all words of the command."""
 
     format: Format
     out: Path | None
     overwrite: bool
     quiet: bool
+    given: Sequence[str]
 
     def check_free(self, answers: Answers[T]) -> None:
         """Raise FileError unless the folder may be written to: better now than after an hour."""
@@ -129,9 +130,12 @@ class Output:
         answers.put(found, self.format)
         warn(warnings, again(called, sets))
         if self.out is not None:
+            from ..models.provenance import canonical, provenance
+
             if not taken:
                 answers.check_free(self.out, self.overwrite)
             files = {"scenario.resolved.yaml": scenario.to_yaml(), **(beside or {})}
-            answers.write(found, files, self.out, taken or self.overwrite)
+            source = provenance(scenario, canonical(self.given))
+            answers.write(found, source, files, self.out, overwrite=taken or self.overwrite)
             if not self.quiet:
                 say(f"written to {self.out}")

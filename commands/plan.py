@@ -105,7 +105,7 @@ def plan(
     wanted = PlanOptions(decide or (), slo or (), growth, daily, factors, confidence, most)
     loaded, problem = _read(scenario, sets or (), options.overrides(seed, tasks, horizon, None), wanted)
     problem = replace(problem, frontier=problem.frontier if frontier else (), headroom=headroom)
-    answers, output = plan_answers(loaded.workload.rate), Output(format, out, overwrite, quiet)
+    answers, output = plan_answers(loaded.workload.rate), Output(format, out, overwrite, quiet, context.obj or ())
     asked = {"scenario": loaded.to_digest(), "frontier": frontier, "headroom": headroom}
     if not quiet:
         say(f"{math.prod(problem.sizes):,} configurations at {len(problem.loads)} load{'s'[: len(problem.loads) > 1]}")

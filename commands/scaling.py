@@ -54,6 +54,7 @@ Replications = Annotated[
 
 
 def scaling(
+    context: typer.Context,
     scenario: ScenarioName,
     *,
     over: Over = None,
@@ -81,15 +82,14 @@ def scaling(
     from ..sim.analysis.scaling import ScalingInterrupted, run_plan
     from ..sim.report import scaling_tables
     from ..sim.report.answers import Answers
-    from ..sim.report.scaling_plot import page
     from ..sim.report.shipped import find
 
     unit = unit_of_metric(metric)
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, None, None))
     plan = make_plan(loaded, over or (), stream=stream, only=only, ablate=ablation)
     tables = scaling_tables.report, scaling_tables.to_csv, scaling_tables.to_json
-    answers = Answers("sweep", "scaling", *tables, pages={"scaling.html": page})
-    output = Output(format, out, overwrite, quiet)
+    answers = Answers("scaling", "sweep", "scaling", *tables)
+    output = Output(format, out, overwrite, quiet, context.obj or ())
     output.check_free(answers)
     settings = Settings(
         replications=replications or min(loaded.replications, MOST_REPLICATIONS),

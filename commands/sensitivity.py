@@ -110,7 +110,7 @@ def sensitivity(
     loaded = options.read_scenario(find(scenario), sets or (), options.overrides(seed, tasks, horizon, None))
     wanted = _asked(factor, metric, by, method, (trajectories, points))
     plan = make_plan(loaded, wanted)
-    answers, output = _answers(), Output(format, out, overwrite, quiet)
+    answers, output = _answers(), Output(format, out, overwrite, quiet, context.obj or ())
     count = replications or loaded.replications
     if not quiet:
         say(f"{len(plan.cells)} scenarios, {count} replication{'' if count == 1 else 's'} of each")
@@ -133,10 +133,9 @@ def _answers() -> Answers[SensitivityResult]:
     """Return how the answer is told."""
     from ..sim.report import sensitivity_tables
     from ..sim.report.answers import Answers
-    from ..sim.report.sensitivity_plot import page
 
     tables = sensitivity_tables.report, sensitivity_tables.to_csv, sensitivity_tables.to_json
-    return Answers("sensitivity", "sensitivity", *tables, pages={"sensitivity.html": page})
+    return Answers("sensitivity", "sensitivity", "sensitivity", *tables)
 
 
 def _asked(

@@ -103,6 +103,7 @@ def sweep(
 ) -> None:
     """Run scenarios over factors and seeds: one tidy table, and which values give the least and the most."""
     from ..models import options, study
+    from ..models.provenance import canonical
     from ..models.study_asked import StudyOptions, asked
     from ..sim.analysis.study import StudyInterrupted
     from ..sim.report import study_tables
@@ -124,7 +125,7 @@ def sweep(
         with progress_bar(loaded[0].name, quiet) as bar:
             found = study.run(
                 loaded, given, workers=workers_of(workers, backend, scheduler), out=out, resume=resume, overwrite=overwrite,
-                progress=bar,
+                progress=bar, command=canonical(context.obj or ()),
             )  # fmt: skip
     except StudyInterrupted as stop:
         raise interrupted(stop, out, context) from None

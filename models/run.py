@@ -1,4 +1,4 @@
-"""`run(scenario)`: replicate a scenario and sum it up, in one call.
+"""`run(scenario)`: replicate a scenario and sum it up, in one call; and `digest_of` what came of it, for a report.
 
 Leaves out: how the answer is read (`whatif`).
 Checked: tests/test_run.py.
@@ -7,8 +7,10 @@ Checked: tests/test_run.py.
 from numbers import Integral
 from typing import Literal, get_args
 
+from ..sim.analysis.digest import RunDigest, digest
 from ..sim.analysis.jobs import Workers
 from ..sim.analysis.replicate import Run, Settings, replicate
+from ..sim.analysis.result import Result
 from .scenario import Scenario
 from .simulate import simulate
 
@@ -43,6 +45,16 @@ def run(
     )
     chosen = scenario.seed if seed is None else int(seed)
     return replicate(simulate, scenario, seed=chosen, settings=settings, workers=workers)
+
+
+def digest_of(done: Run, scenario: Scenario) -> RunDigest:
+    """Return the digest of a run of a scenario; its examples run again, each for the spans of one task."""
+    seed = done.summary.seed
+
+    def again(task: int) -> Result:
+        return simulate(scenario, seed, 0, f"task {task}")
+
+    return digest(done.results, done.summary, scenario.workload.warmup, again)
 
 
 def _check(seed: object, replications: object, spans: object) -> None:

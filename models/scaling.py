@@ -38,7 +38,7 @@ from .workflow import AgentStep, Workflow
 if TYPE_CHECKING:
     from .scenario import Scenario
 
-__all__ = ["ScalingError", "ScalingSpec", "make_plan", "unit_of_metric", "values_of"]
+__all__ = ["ScalingError", "ScalingSpec", "changes_of", "make_plan", "unit_of_metric", "values_of"]
 
 ALL = 8  # a range of at most so many whole numbers is taken whole
 STREAMS = "1..16"  # what a sweep over modalities adds
@@ -318,6 +318,20 @@ def make_plan(
     # Such as that nobody takes in a modality which this cell leaves out.
     silent = frozenset(variants.doubts.difference(scenario.doubts()))
     return Plan(scenario.name, variants.found, tuple(sweeps), ablated=ablate, silent=silent)
+
+
+def changes_of(
+    scenario: "Scenario", name: str, xs: Sequence[float]
+) -> tuple[str, tuple[tuple[tuple[str, ...], tuple[Change, ...]], ...]]:
+    """Return the path of `steps`, `agents` or `modalities`, and for each value the modalities it leaves and its changes.
+
+    So many modalities are the first ones of the list. Raises ScalingError where the scenario has no such number.
+    """
+    if name == "modalities":
+        factor = _subsets(scenario, xs)
+    else:
+        factor = _number(scenario, name, _path(scenario, name), xs)
+    return factor.path, tuple(cells[0] for cells in factor.cells)
 
 
 def _sweep(variants: Variants, factor: _Factor, known: Sequence[Mechanism]) -> PlannedSweep:

@@ -226,22 +226,22 @@ class Scenario(Spec):
 
     def to_data(self) -> dict[str, Any]:
         """Return plain data that loads to an equal scenario from any folder, with every default written out."""
-        data: dict[str, Any] = _with_files(super().to_data(), _absolute)
+        data: dict[str, Any] = with_files(super().to_data(), _absolute)
         return data
 
     def to_digest(self) -> dict[str, Any]:
         """Return plain data that is the same wherever files lie: each that is named is the SHA-256 of what is in it."""
-        data: dict[str, Any] = _with_files(super().to_data(), _digest)
+        data: dict[str, Any] = with_files(super().to_data(), _digest)
         return data
 
     def to_yaml(self) -> str:
         """Return the resolved scenario as YAML."""
-        return _yaml(self.to_data())
+        return as_yaml(self.to_data())
 
     @property
     def hash(self) -> str:
         """Return the SHA-256 of the resolved scenario and of what is in the files that it names, wherever they lie."""
-        return hashlib.sha256(_yaml(self.to_digest()).encode()).hexdigest()
+        return hashlib.sha256(as_yaml(self.to_digest()).encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         """Whether both say the same, however they were written."""
@@ -378,7 +378,7 @@ def _migrated(document: Document) -> Document:
     return document
 
 
-def _yaml(data: dict[str, Any]) -> str:
+def as_yaml(data: dict[str, Any]) -> str:
     """Return data as YAML, in the order it has."""
     from io import StringIO
 
@@ -393,12 +393,12 @@ def _yaml(data: dict[str, Any]) -> str:
     return out.getvalue()
 
 
-def _with_files(data: Any, change: Callable[[str, str], str], key: str = "") -> Any:
+def with_files(data: Any, change: Callable[[str, str], str], key: str = "") -> Any:
     """Return data with every text that may name a file changed, given its key."""
     if isinstance(data, dict):
-        return {name: _with_files(value, change, name) for name, value in data.items()}
+        return {name: with_files(value, change, name) for name, value in data.items()}
     if isinstance(data, list):
-        return [_with_files(item, change, key) for item in data]
+        return [with_files(item, change, key) for item in data]
     return change(key, data) if isinstance(data, str) and key in ("file", "profile") else data
 
 

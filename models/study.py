@@ -185,8 +185,9 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    command: str = "",
 ) -> StudyResult:
-    """Run a study, and keep it in the folder `out`, where `resume` goes on with one that was interrupted.
+    """Run a study, and keep it in the folder `out`, where `resume` goes on with one that was interrupted; `command` asked for it.
 
     Raises ScenarioError with every mistake, FileError for a folder that holds something else, StudyInterrupted and WorkerError.
     """
@@ -196,12 +197,14 @@ def run(
     if out is None:
         return run_study(simulate_text, study, workers=workers, progress=progress)
     from ..sim.report.study_answers import ANSWERS, file_of
+    from .provenance import provenance
 
     named = dict(zip(labels_of(scenarios), scenarios, strict=True))
     asked = {**study.identity, "scenarios": {label: system_of(one).to_digest() for label, one in named.items()}}
     with ANSWERS.journal(out, asked, resume=resume, overwrite=overwrite) as journal:
         found = run_study(simulate_text, study, workers=workers, journal=journal, progress=progress)
-        ANSWERS.write(found, {file_of(label): _with_study(one, given.spec) for label, one in named.items()}, out, True)
+        files = {file_of(label): _with_study(one, given.spec) for label, one in named.items()}
+        ANSWERS.write(found, provenance(scenarios[0], command), files, out, overwrite=True)
     return found
 
 

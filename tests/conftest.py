@@ -6,9 +6,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from .browser import chromium, open_page
+from .browser_reports import reports
 from .command import call
 
-__all__ = ["call", "root"]
+__all__ = ["call", "chromium", "open_page", "reports", "root"]
 
 # Worker processes inherit it: more threads than cores slow a run down, and reorder sums.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -13,9 +13,9 @@ from coordsim.sim.report.files import FileError
 from coordsim.sim.report.layout import Report
 
 ANSWERS = Answers[str](
-    "study", "study", lambda _: Report(("an answer",), "", (), ()), str, str, {"page.bin": str.encode}
+    "study", "study", "study", lambda _: Report(("an answer",), "", (), ()), str, str, {"page.bin": str.encode}
 )
-OTHER = Answers[str]("plan", "plan", lambda _: Report(("an answer",), "", (), ()), str, str)
+OTHER = Answers[str]("plan", "plan", "plan", lambda _: Report(("an answer",), "", (), ()), str, str)
 FIRST = {"scenario": {"tools": {"search": {"latency": "1 s"}}}, "settings": [{"replications": 2}], "seeds": [1, 2]}
 
 

@@ -44,6 +44,7 @@ COMMANDS = (
     "sweep",
     "sensitivity",
     "plan",
+    "report",
 )
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
 ANSWER = re.compile(

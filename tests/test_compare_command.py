@@ -85,7 +85,7 @@ def test_a_folder_holds_all_formats(call: Call, scenario: Path, tmp_path: Path) 
     done = call("compare", scenario, *RUNTIMES, *SHORT, *OVER, "--no-ablate", "--format", "json", "-o", folder)
     assert done.code == 0
     assert sorted(path.name for path in folder.iterdir()) == [
-        "compare.html", "comparison.csv", "comparison.json", "report.md", "scenario.resolved.yaml",
+        "comparison.csv", "comparison.json", "report.html", "report.md", "result.json", "scenario.resolved.yaml",
     ]  # fmt: skip
     assert (folder / "comparison.json").read_text() == done.out
     data = json.loads(done.out)

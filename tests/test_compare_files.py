@@ -28,6 +28,7 @@ from coordsim.sim.report.numbers import show
 
 from . import mm1
 from .command import Call
+from .pages import page_data
 from .scene import scene
 
 SHORT = ("--replications", "3", "--workers", "1", "-q")
@@ -367,10 +368,10 @@ def pair() -> tuple[Scenario, Scenario]:
 
 
 def test_the_page_is_written_with_the_rest(call: Call, files: tuple[Path, Path], tmp_path: Path) -> None:
-    """`-o` holds compare.html; CSV has the declared metric and T_total, in their units."""
+    """`-o` holds report.html; CSV has the declared metric and T_total, in their units."""
     folder = tmp_path / "out"
     assert call("compare", *files, *SHORT, "--no-ablate", "--metric", "throughput", "-o", folder).code in (0, 4)
-    assert "Plotly.newPlot" in (folder / "compare.html").read_text(encoding="utf-8")
+    assert page_data(folder / "report.html")["charts"]
     with (folder / "comparison.csv").open() as stream:
         rows = {(row["table"], row["name"], row["quantity"]): row["unit"] for row in csv.DictReader(stream)}
     assert rows["comparison", "throughput", "saving"] == "1/s"

@@ -21,6 +21,7 @@ from coordsim.sim.engine.incidents import OUTCOMES
 from coordsim.sim.report import fault_words
 
 from .command import Call
+from .pages import outside, page_data
 
 QUIET = ("--workers", "1", "--quiet")
 SHOP = """
@@ -328,19 +329,13 @@ def test_a_folder_holds_all_formats_and_a_figure(call: Call, shop: Path, tmp_pat
     folder = tmp_path / "out"
     arguments = ("faults", shop, "--replications", "2", *QUIET, "-o", folder)
     done = call(*arguments, "--format", "json")
-    names = ["faults.csv", "faults.html", "faults.json", "report.md", "scenario.resolved.yaml"]
+    names = ["faults.csv", "faults.json", "report.html", "report.md", "result.json", "scenario.resolved.yaml"]
     assert sorted(path.name for path in folder.iterdir()) == names
     assert (folder / "faults.json").read_text() == done.out
-    text = (folder / "faults.html").read_text(encoding="utf-8")
-    packed = re.search(r'id="plotly">(.*?)</script>', text)
-    assert packed is not None
-    assert not re.search(r"https?://", text.replace(packed[1], ""))
-    assert '"showSendToCloud": false' in text
-    charts = re.search(r'id="charts">(.*?)</script>', text)
-    assert charts is not None
-    (chart,) = json.loads(charts[1])
-    assert [(one["x0"], one["x1"]) for one in chart["layout"]["shapes"]] == [(40, 45)]
-    assert {"arrivals", "goodput", "queue of tools.search"} <= {one["name"] for one in chart["data"]}
+    assert outside(folder / "report.html") == []
+    drawn = [view for chart in page_data(folder / "report.html")["charts"].values() for view in chart["views"].values()]
+    shaded = [shape for view in drawn for shape in view["layout"].get("shapes", ())]
+    assert (40, 45) in [(one["x0"], one["x1"]) for one in shaded]
     refused = call(*arguments)
     assert refused.code == 2
     assert "pass --overwrite" in refused.err

@@ -150,7 +150,7 @@ def test_a_folder_holds_all_formats(call: Call, steady: Path, tmp_path: Path) ->
     done = call(*arguments, "--format", "json")
     assert done.code == 0, done.err
     names = {path.name for path in folder.iterdir()}
-    assert {"plan.json", "plan.csv", "plan.html", "report.md", "scenario.resolved.yaml"} <= names
+    assert {"plan.json", "plan.csv", "report.html", "report.md", "scenario.resolved.yaml"} <= names
     assert (folder / "plan.json").read_text(encoding="utf-8") == done.out
     assert "## steady: the cheapest that meets p95 <= 2 s" in (folder / "report.md").read_text(encoding="utf-8")
     rows = list(csv.DictReader(io.StringIO((folder / "plan.csv").read_text(encoding="utf-8"))))
@@ -195,7 +195,7 @@ def test_an_interrupted_plan_goes_on_where_it_stopped(
     again = call(*arguments, "-o", tmp_path / "out", "--resume", "--format", "json")
     assert again.code == whole.code
     assert again.out == whole.out
-    for name in ("plan.json", "plan.csv", "report.md", "plan.html"):
+    for name in ("plan.json", "plan.csv", "report.md", "report.html", "result.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     ran_again = len(ran) - before
     ran.clear()

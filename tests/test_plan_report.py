@@ -1,4 +1,4 @@
-"""What a capacity plan says: the sentence for each verdict, the tables, CSV, JSON and the figures, from plans made by hand."""
+"""What a capacity plan says: the sentence for each verdict, the tables, CSV and JSON, from plans made by hand."""
 
 import csv
 import io
@@ -28,7 +28,6 @@ from coordsim.sim.analysis.summary import Judged
 from coordsim.sim.report import plan_tables, plan_words
 from coordsim.sim.report.layout import lay_out, markdown, text
 from coordsim.sim.report.plan_csv import COLUMNS, to_csv
-from coordsim.sim.report.plan_plot import figures, page
 
 REPLICAS = Variable("models.llm.replicas", ("1", "2", "3", "4"), (2.5, 5.0, 7.5, 10.0))
 SEARCH = Variable("tools.search.concurrency", ("5", "10"), (0.05, 0.1))
@@ -410,35 +409,6 @@ def test_markdown_has_a_table_of_each_kind() -> None:
     said = markdown(plan_tables.report(hours(), RATE))
     assert said.startswith("## assistant: the cheapest that meets p95 <= 30 s\n")
     assert "### The plan over the loads" in said
-
-
-def test_the_charts_draw_what_the_plan_found() -> None:
-    """Frontier with whiskers, a trace for each verdict, a bar for each limit; loads only where there are several."""
-    charts = {one.name: one.figure.to_plotly_json() for one in figures(plan(), RATE)}
-    assert list(charts) == ["frontier", "trials", "headroom"]
-    (line,) = charts["frontier"]["data"]
-    assert (list(line["x"]), list(line["y"])) == ([7.6, 5.1], [27.1, 36.9])
-    assert line["error_y"]["array"] == pytest.approx([1.2, 0.4])
-    assert [trace["name"] for trace in charts["trials"]["data"]] == ["pass", "fail", "inconclusive"]
-    bars = {trace["name"]: trace for trace in charts["headroom"]["data"]}
-    assert list(bars["saturates (traffic equations)"]["x"]) == [pytest.approx(0.665)]
-    assert list(bars["breaks (simulation)"]["y"]) == ["p95"]
-    loads = {one.name: one.figure.to_plotly_json() for one in figures(hours(), RATE)}["loads"]
-    assert [pytest.approx(cost) for cost in loads["data"][0]["y"]] == [3.55, 6.05, 11.05]
-    assert list(loads["data"][1]["y"]) == [pytest.approx(11.05)] * 3
-
-
-def test_the_page_opens_without_a_network() -> None:
-    """No address outside of the packed plotly.js, no upload, and the names of the scenario are text, not markup."""
-    said = page(plan(scenario="<script>"), RATE)
-    packed = re.search(r'id="plotly">(.*?)</script>', said)
-    assert packed is not None
-    assert not re.search(r"https?://", said.replace(packed[1], ""))
-    assert '"showSendToCloud": false' in said
-    assert "&lt;script&gt;" in said
-    charts = re.search(r'id="charts">(.*?)</script>', said)
-    assert charts is not None
-    assert len(json.loads(charts[1])) == 3
 
 
 def test_a_setting_without_a_number_of_things_is_written_as_path_and_value() -> None:

@@ -15,6 +15,7 @@ from coordsim.sim.analysis import scaling as sweeping
 from coordsim.sim.analysis.result import Result
 
 from .command import Call
+from .pages import outside, page_data
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUIET = ("--workers", "1", "--quiet")
@@ -159,7 +160,7 @@ def test_a_folder_holds_all_formats(call: Call, senses: Path, tmp_path: Path) ->
     done = call(*arguments, folder, "--format", "json")
     assert done.code == 4  # four points
     assert sorted(path.name for path in folder.iterdir()) == [
-        "report.md", "scaling.csv", "scaling.html", "scaling.json", "scenario.resolved.yaml",
+        "report.html", "report.md", "result.json", "scaling.csv", "scaling.json", "scenario.resolved.yaml",
     ]  # fmt: skip
     assert (folder / "scaling.json").read_text() == done.out
     assert "## senses" in (folder / "report.md").read_text()
@@ -176,19 +177,12 @@ def test_a_folder_holds_all_formats(call: Call, senses: Path, tmp_path: Path) ->
 def test_the_figure_opens_without_a_network(call: Call, senses: Path, tmp_path: Path) -> None:
     """No address outside of the packed plotly.js, no upload; curve, laws and ablations are in the charts."""
     call("scaling", senses, "--over", "streams=1..16", "--stream", "text", *QUIET, "-o", tmp_path / "out")
-    text = (tmp_path / "out" / "scaling.html").read_text(encoding="utf-8")
-    packed = re.search(r'id="plotly">(.*?)</script>', text)
-    assert packed is not None
-    assert not re.search(r"https?://", text.replace(packed[1], ""))
-    assert '"showSendToCloud": false' in text
-    charts = re.search(r'id="charts">(.*?)</script>', text)
-    assert charts is not None
-    (chart,) = json.loads(charts[1])
-    names = [trace["name"] for trace in chart["data"]]
-    assert names[0].startswith("as it is<br><sup>super-linear: 2.")
-    assert "law: quadratic (chosen)" in names
-    assert any(name.startswith("without pairwise alignment") for name in names)
-    assert all("error_y" in trace for trace in chart["data"] if not trace["name"].startswith("law"))
+    page = tmp_path / "out" / "report.html"
+    assert outside(page) == []
+    drawn = [view for chart in page_data(page)["charts"].values() for view in chart["views"].values()]
+    names = [str(trace.get("name", "")) for view in drawn for trace in view["data"]]
+    assert any("quadratic" in name for name in names)
+    assert any("without pairwise alignment" in name for name in names)
 
 
 def test_an_interrupt_writes_nothing(call: Call, senses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

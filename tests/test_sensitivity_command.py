@@ -18,10 +18,10 @@ from coordsim.sim.analysis.sensitivity_global import SobolMeasures
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.engine.source import Document
 from coordsim.sim.report.sensitivity_plot import figure
-from coordsim.sim.report.sensitivity_tables import _interactions as interactions
-from coordsim.sim.report.sensitivity_tables import statement
+from coordsim.sim.report.sensitivity_tables import interactions, statement
 
 from .command import Call
+from .pages import outside
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUIET = ("--workers", "1", "--quiet")
@@ -78,7 +78,8 @@ def test_formats_and_files(call: Call, sum_of: Path, tmp_path: Path, method: str
         1, method, ["response_time_mean", "response_time_p95"],
     )  # fmt: skip
     assert sorted(one.name for one in out.iterdir()) == [
-        "asked.json", "journal.jsonl", "report.md", "scenario.resolved.yaml", "sensitivity.csv", "sensitivity.html", "sensitivity.json",
+        "asked.json", "journal.jsonl", "report.html", "report.md", "result.json", "scenario.resolved.yaml", "sensitivity.csv",
+        "sensitivity.json",
     ]  # fmt: skip
     rows = list(csv.DictReader(io.StringIO(call(*given, "--format", "csv").out)))
     measures = {"tornado": "elasticity", "morris": "mu_star", "sobol": "total_order"}
@@ -89,9 +90,7 @@ def test_formats_and_files(call: Call, sum_of: Path, tmp_path: Path, method: str
     assert "already" in refused.err
     assert call(*given, "-o", out, "--resume").code == 0
     assert {one.name: one.read_bytes() for one in out.iterdir()} == before
-    html = (out / "sensitivity.html").read_text(encoding="utf-8")
-    assert '"showSendToCloud": false' in html
-    assert "https://cdn" not in html
+    assert outside(out / "report.html") == []
 
 
 def test_a_journal_without_an_answer_is_resumed_or_written_anew(call: Call, sum_of: Path, tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from coordsim.sim.analysis.result import Result
 
 from .clusters import dask_cluster
 from .command import Call
+from .pages import outside, page_data
 from .test_study import MEAN, QUEUE
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ALONE = ("--workers", "1", "--quiet")
-TABLES = ("study.csv", "samples.csv", "study.parquet", "study.json", "report.md", "study.html", "asked.json")
+TABLES = ("study.csv", "samples.csv", "study.parquet", "study.json", "report.md", "report.html", "result.json", "asked.json")
 TWO = ("--over", "tools.search.concurrency=1,2", "--over", f"{MEAN}=200 ms..800 ms:log:3")
 
 
@@ -101,9 +102,8 @@ def test_a_folder_holds_the_tables(call: Call, desk: Path, tmp_path: Path) -> No
     assert data["coordsim_study"] == 1
     assert len(data["cells"]) == 6
     assert data["statement"] in " ".join((out / "report.md").read_text().split())
-    page = (out / "study.html").read_text()
-    assert '"showSendToCloud": false' in page
-    assert "parcoords" in page
+    assert outside(out / "report.html") == []
+    assert page_data(out / "report.html")["charts"]
     assert not (out / "journal.jsonl.lock").exists()
     again = call("sweep", out / "scenario.desk.yaml", *ALONE, "-o", tmp_path / "again")
     assert again.code == 0

@@ -372,5 +372,6 @@ class Trials(Generic[S]):
             busiest=busiest,
             utilization=utilization,
             metered=mean_interval(values, self.problem.confidence) if any(values) else None,
+            times=summary.times,
         )
         return Record(trial, summary)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from .slo import Objective, Verdict
 from .statistics import Estimate
-from .summary import Judged
+from .summary import Judged, Quantiles
 
 Point = tuple[int, ...]  # a configuration: a place in the values of each variable
 
@@ -71,7 +71,7 @@ class Trial:
     `cost` is $ an hour: the variables' and what calls cost at this load (`usage`; its own estimate is `metered`, None where calls cost
     nothing, and it counts as that of another configuration where the two do not differ beyond the noise). `judged` hold the intervals at the confidence that
     the verdict was taken with; `replications` and `tasks` were simulated. `busiest` names the resource with the greatest
-    measured utilization.
+    measured utilization. `times` are quantiles of T_total in each replication of the last look (None where a replication had no task done).
     """
 
     point: Point
@@ -86,6 +86,7 @@ class Trial:
     busiest: str
     utilization: float
     metered: Estimate | None = None
+    times: Quantiles | None = None
 
 
 @dataclass(frozen=True, slots=True)

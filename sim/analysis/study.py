@@ -23,7 +23,7 @@ from .jobs import Simulate, Workers, opened
 from .replicate import Progress, Settings
 from .slo import full_name, parse_metric
 from .statistics import Estimate
-from .summary import Summary
+from .summary import Quantiles, Summary
 from .summary import unit_of as unit_of_metric
 
 if TYPE_CHECKING:
@@ -168,7 +168,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class StudyCell:
-    """A cell and what it measured: `estimates` and the number of each replication (`samples`) by metric; empty if it failed."""
+    """A cell and what it measured: `estimates` and the number of each replication (`samples`) by metric; empty if it failed.
+
+    `times` are quantiles of T_total in each replication (None where one had no task done).
+    """
 
     number: int
     scenario: str
@@ -183,6 +186,7 @@ class StudyCell:
     failure: str = ""
     warnings: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    times: Quantiles | None = None
 
     @property
     def status(self) -> str:
@@ -383,6 +387,7 @@ def _measured(cell: PlannedCell, outcome: Outcome) -> StudyCell:
         verdict=summary.verdict,
         warnings=summary.warnings,
         doubts=summary.doubts,
+        times=summary.times,
     )
 
 

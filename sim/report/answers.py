@@ -1,4 +1,4 @@
-"""What a command found, to stdout, and to a folder: NAME.json, NAME.csv, report.md, the scenario, and pages of its own.
+"""What a command found, to stdout, and to a folder: NAME.json, NAME.csv, report.md, report.html, result.json, the scenario, and files of its own.
 
 The same answer written twice gives the same bytes. All files are made before the first is written. An answer that takes long has in its
 folder, from the start, what was asked (`asked.json`) and a journal of what is complete (`journal.jsonl`), so that the same question
@@ -18,18 +18,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..engine.errors import show
+from . import stored
 from .files import FileError, write_bytes, write_text
 from .layout import Report, markdown
+from .page.provenance import Provenance
+from .sections import every
 from .terminal import Format, put, put_report
 
 if TYPE_CHECKING:
     from ..analysis.journal import FileJournal
 
-__all__ = ["ASKED", "JOURNAL", "Answers"]
+__all__ = ["ASKED", "JOURNAL", "PAGE", "Answers", "for_report"]
 
 T = TypeVar("T")
 
 ASKED, JOURNAL = "asked.json", "journal.jsonl"
+PAGE = "report.html"
 KEY, VERSION = "coordsim_asked", 1
 MOST_TOLD = 3  # differences between two questions
 LONGEST = 120  # characters of what differs
@@ -38,14 +42,15 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Answers(Generic[T]):
-    """How answers of one kind (`what`, such as 'sweep') are told: as a report, CSV and JSON, and as `pages` by file name."""
+    """How answers of one `kind` (of `stored.KINDS`), called `what`, are told: as a report, CSV and JSON, and as `files` by name."""
 
+    kind: str
     what: str
     name: str
     report: Callable[[T], Report]
     to_csv: Callable[[T], str]
     to_json: Callable[[T], str]
-    pages: Mapping[str, Callable[[T], str | bytes]] = field(default_factory=dict)
+    files: Mapping[str, Callable[[T], str | bytes]] = field(default_factory=dict)
 
     def put(self, found: T, format: Format) -> None:
         """Print an answer."""
@@ -120,21 +125,30 @@ class Answers(Generic[T]):
 
     def _clear(self, folder: Path) -> None:
         """Remove what an answer of this kind wrote, and nothing else."""
-        names = [f"{self.name}.json", f"{self.name}.csv", "report.md", *self.pages]
+        names = [f"{self.name}.json", f"{self.name}.csv", "report.md", *self.files, PAGE, stored.NAME]
         try:
             for path in (*(folder / name for name in names), *folder.glob("scenario.*.yaml")):
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise FileError(f"{folder} cannot be cleared: {error.strerror or error}") from error
 
-    def write(self, found: T, scenarios: Mapping[str, str], folder: Path, overwrite: bool) -> None:
+    def write(
+        self, found: T, source: Provenance, scenarios: Mapping[str, str], folder: Path, *, overwrite: bool
+    ) -> None:
         """Write an answer, its JSON last; `scenarios` are YAML by file name. Raises FileError."""
         files: dict[str, str | bytes] = {**scenarios, f"{self.name}.csv": self.to_csv(found)}
         files["report.md"] = markdown(self.report(found))
-        files |= {name: page(found) for name, page in self.pages.items()}
+        files |= {name: made(found) for name, made in self.files.items()}
+        files |= for_report(self.kind, found, source)
         files[f"{self.name}.json"] = self.to_json(found)
         for name, content in files.items():
             write_bytes(folder / name, content if isinstance(content, bytes) else content.encode(), overwrite)
+
+
+def for_report(kind: str, found: Any, source: Provenance) -> dict[str, str]:
+    """Return what a folder holds for `coordsim report`, and the report of this answer alone, by file name."""
+    page = every.to_html([stored.Stored(kind, found, source)])
+    return {PAGE: page, stored.NAME: stored.dump(kind, found, source)}
 
 
 def _is_free(folder: Path) -> bool:

@@ -4,7 +4,7 @@ JSON holds the fields of `ComparisonResult` by name, and the sentences; docs/com
 number a row, with `table, name, quantity, unit, value, low, high, n`. Numbers in both are not rounded; a value that was
 not observed and an end that is not known are null, or empty.
 
-Leaves out: the sentences (`compare_words`, `region`); how it looks on a terminal (`layout`); charts (`compare_plot`).
+Leaves out: the sentences (`compare_words`, `region`); how it looks on a terminal (`layout`); charts (`sections.compare`).
 Checked: tests/test_compare_command.py, tests/test_compare_files.py.
 """
 
@@ -45,13 +45,13 @@ Row = tuple[str, str, str, str, Estimate]
 def report(found: ComparisonResult) -> Report:
     """Return the report of a comparison."""
     unit = unit_of_saving(found)
-    tables = [_changes(found.changes)] if found.changes else []
-    tables += [_metrics(found), _categories(found)]
-    tables += [_tasks(found.tasks)] if found.tasks else []
-    tables += [_ablation(found.ablation, found)] if found.ablation else []
+    tables = [changes_table(found.changes)] if found.changes else []
+    tables += [metrics_table(found), categories_table(found)]
+    tables += [tasks_table(found.tasks)] if found.tasks else []
+    tables += [ablation_table(found.ablation, found)] if found.ablation else []
     answer = statement(found)
     if found.region is not None:
-        tables.append(_region(found.region, unit))
+        tables.append(region_table(found.region, unit))
         tables += [_matrix(found.region)] if len(found.region.factors) > 1 else []
         answer += f" {said_of_region(found)}"
     seeds = f"seed {found.seed}" if found.paired else f"seeds {found.seed} and {found.seed_b}, not paired"
@@ -60,7 +60,7 @@ def report(found: ComparisonResult) -> Report:
         f"{found.scenario}: {found.baseline} (A) against {found.variant} (B)",
         "; ".join((seeds, replications(found.replications), *done)),
     )
-    return Report(heading, answer, tuple(tables), tuple(_notes(found)))
+    return Report(heading, answer, tuple(tables), tuple(notes(found)))
 
 
 def to_json(found: ComparisonResult) -> str:
@@ -108,14 +108,14 @@ def warnings(found: ComparisonResult) -> Iterator[str]:
 # Tables
 
 
-def _changes(found: Sequence[Change]) -> Table:
+def changes_table(found: Sequence[Change]) -> Table:
     rows = tuple((one.path, one.baseline or NOTHING, one.variant or NOTHING) for one in found[:MOST_CHANGES])
     rest = len(found) - len(rows)
     note = f"and {rest} more; JSON has them all" if rest else ""
     return Table("What changed in the scenario", ("path", "A", "B"), "<<<", rows, note)
 
 
-def _metrics(found: ComparisonResult) -> Table:
+def metrics_table(found: ComparisonResult) -> Table:
     # What is 0 or was not observed under both says nothing.
     shown = [
         one
@@ -160,7 +160,7 @@ def _p(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _categories(found: ComparisonResult) -> Table:
+def categories_table(found: ComparisonResult) -> Table:
     total = found.total
     present = [one for one in found.categories if one.baseline.value > 0 or one.variant.value > 0]
     longest = max((abs(one.saving.value) for one in present), default=0.0)
@@ -196,13 +196,13 @@ def _signed(value: float, longest: float) -> str:
     return f"{left:>{BAR}}│{length if value > 0 else ''}"
 
 
-def _tasks(tasks: ByTask) -> Table:
+def tasks_table(tasks: ByTask) -> Table:
     rows = [(f"{name} of what a task saves", *_two(one, "s")) for name, one in tasks.quantiles.items()]
     rows.append(("tasks that got slower", *_two(tasks.slower, "share")))
     return Table("Task by task", ("", "", ""), "<><", tuple(rows))
 
 
-def _ablation(found: Ablation, whole: ComparisonResult) -> Table:
+def ablation_table(found: Ablation, whole: ComparisonResult) -> Table:
     unit = unit_of_saving(whole)
     rows = [_switch(one, unit) for one in found.switches]
     if rows:
@@ -227,7 +227,7 @@ def _switch(one: Switch, unit: str) -> tuple[str, ...]:
     return one.policy, one.baseline, one.variant, *alone, *back
 
 
-def _region(found: Region, unit: str) -> Table:
+def region_table(found: Region, unit: str) -> Table:
     rows = [
         (
             *one.values,
@@ -264,7 +264,7 @@ def _word(one: Saving) -> str:
     return f"{one.verdict}: {one.needed} replications would" if one.needed else one.verdict
 
 
-def _notes(found: ComparisonResult) -> Iterator[str]:
+def notes(found: ComparisonResult) -> Iterator[str]:
     sure = f"{100 * found.confidence:g} %"
     kind = "B - A" if found.more_is_better else "A - B"
     how = "of paired differences" if found.paired else "(Welch's) of the difference of means, not paired,"

@@ -3,7 +3,7 @@
 JSON holds the fields of `StudyResult` by name, and the sentences; docs/fault-study.md explains it. CSV is tidy: a number a row.
 Numbers in both are not rounded; what is not known is null, or empty.
 
-Leaves out: how it looks on a terminal (`layout`); the figure (`fault_plot`); the words (`fault_words`).
+Leaves out: how it looks on a terminal (`layout`); charts (`sections.faults`); the words (`fault_words`).
 Checked: tests/test_faults_command.py.
 """
 

@@ -33,7 +33,7 @@ def sentences(found: StudyResult) -> Iterator[str]:
         yield _cost(one)
     if len(each) > MOST:
         yield f"{len(each) - MOST} more faults are in the table."
-    yield from (_trigger(one) for one in found.timeline.triggers)
+    yield from (trigger_words(one) for one in found.timeline.triggers)
     policies = [one for one in found.costs if one.kind == HANDLING and one.metrics]
     yield from (_policy(one) for one in policies[:MOST])
     if found.breaks is not None:
@@ -102,7 +102,8 @@ def _ends(one: Estimate) -> tuple[float, float]:
     return (one.low, one.high) if one.value > 0 else (-one.high, -one.low)
 
 
-def _trigger(one: Trigger) -> str:
+def trigger_words(one: Trigger) -> str:
+    """Return what a trigger did to goodput, and what sustains it."""
     verdict = one.collapse
     when = f"{one.name}, from {plain(verdict.start, 's', 4)} to {plain(verdict.end, 's', 4)}"
     if verdict.state in ("unharmed", "cannot tell"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ..analysis.planned import PlanResult
-from . import plan_plot, plan_tables
+from . import plan_tables
 from .answers import Answers
 from .plan_csv import to_csv
 
@@ -22,8 +22,8 @@ def plan_answers(rate: float | None) -> Answers[PlanResult]:
     return Answers(
         "plan",
         "plan",
+        "plan",
         lambda found: plan_tables.report(found, known),
         to_csv,
         lambda found: plan_tables.to_json(found, known),
-        {"plan.html": lambda found: plan_plot.page(found, known)},
     )

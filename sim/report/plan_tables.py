@@ -3,7 +3,7 @@
 JSON holds the fields of `PlanResult` by name, and the sentence; docs/plan.md explains it. Numbers in it are not rounded; what is not
 known is null.
 
-Leaves out: how it looks on a terminal (`layout`); CSV (`plan_csv`); the figures (`plan_plot`); sentences (`plan_words`); frontier and headroom
+Leaves out: how it looks on a terminal (`layout`); CSV (`plan_csv`); charts (`sections.plan`); sentences (`plan_words`); frontier and headroom
 (`plan_beyond`).
 Checked: tests/test_plan_report.py.
 """
@@ -14,6 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ..analysis.planned import Choice, PlanResult, ResourceLoad, Trial
 from ..analysis.replicate import LEAST
@@ -24,7 +25,21 @@ from .layout import Report, Table, without_empty
 from .numbers import NOTHING, plain, show, unit_of_objective
 from .plan_beyond import fixes, frontier, headroom
 
-__all__ = ["MOST_TRIALS", "busiest_bound", "report", "shown_trials", "to_json", "warnings"]
+__all__ = [
+    "MOST_TRIALS",
+    "busiest_bound",
+    "effort",
+    "effort_table",
+    "excluded_by_bounds",
+    "judged_row",
+    "over_loads",
+    "report",
+    "shown_trials",
+    "simulated_besides",
+    "simulated_trials",
+    "to_json",
+    "warnings",
+]
 
 KEY, VERSION = "coordsim_plan", 1
 MOST_TRIALS = 25  # rows of the table of configurations; all are in CSV and JSON
@@ -38,10 +53,10 @@ def report(found: PlanResult, rate: float = math.nan) -> Report:
     chosen = [one for one in found.choices if one.trial is not None]
     tables: list[Table] = []
     if len(found.choices) > 1:
-        tables.append(_loads(found, rate))
+        tables.append(over_loads(found, rate))
     tables += [_objectives(found, one) for one in _told(chosen)]
-    tables += [_trials(found), *_excluded(found), _effort(found)]
-    tables += [*frontier(found), *_frontier_trials(found), *headroom(found, rate), *fixes(found, rate)]
+    tables += [simulated_trials(found), *excluded_by_bounds(found), effort_table(found)]
+    tables += [*frontier(found), *simulated_besides(found), *headroom(found, rate), *fixes(found, rate)]
     heading = (
         f"{found.scenario}: the {'smallest' if found.is_free else 'cheapest'} that meets {words.wanted(found.objectives)}",
         f"seed {found.seed}; {words.counted(len(found.variables), 'decision')}: {', '.join(_decided(found))}",
@@ -52,7 +67,14 @@ def report(found: PlanResult, rate: float = math.nan) -> Report:
 def to_json(found: PlanResult, rate: float = math.nan) -> str:
     """Return a plan as JSON."""
     data = {KEY: VERSION, "statement": words.answer(found, rate), "verdict": found.verdict, "rate": plain_data(rate)}
-    return json.dumps(data | plain_data(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(data | _without_times(plain_data(found)), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _without_times(data: Any) -> Any:
+    """Return plain data without the quantiles of every trial, which are for the page."""
+    if isinstance(data, dict):
+        return {name: _without_times(one) for name, one in data.items() if name != "times"}
+    return [_without_times(one) for one in data] if isinstance(data, list) else data
 
 
 def warnings(found: PlanResult) -> Iterator[str]:
@@ -122,7 +144,7 @@ def _decided(found: PlanResult) -> Iterator[str]:
 
 def _objectives(found: PlanResult, choice: Choice) -> Table:
     assert choice.trial is not None
-    rows = tuple(_judged(one) for one in choice.trial.judged)
+    rows = tuple(judged_row(one) for one in choice.trial.judged)
     where = f" at {choice.load.label}" if len(found.choices) > 1 else ""
     what = "nearest" if choice.verdict == "fail" else "candidate" if choice.verdict == "inconclusive" else "chosen"
     title = f"Objectives of the {what} configuration{where}: {words.settings(found, choice.trial)}"
@@ -131,7 +153,8 @@ def _objectives(found: PlanResult, choice: Choice) -> Table:
     return Table(title, columns, "<<><><", rows, note)
 
 
-def _judged(one: Judged) -> tuple[str, ...]:
+def judged_row(one: Judged) -> tuple[str, ...]:
+    """Return an objective as cells: metric, threshold, value, interval, margin, verdict."""
     shown = show(one.estimate, unit_of_objective(one.metric))
     sense = {"<=": "≤", ">=": "≥"}[one.sense]
     return one.metric, f"{sense} {words.threshold(one)}", shown.value, shown.error, _margin(one), one.verdict
@@ -145,7 +168,8 @@ def _margin(one: Judged) -> str:
     return words.percent(sign * (one.threshold - one.estimate.value) / one.threshold)
 
 
-def _loads(found: PlanResult, rate: float) -> Table:
+def over_loads(found: PlanResult, rate: float) -> Table:
+    """Return configuration, price and verdict of each load."""
     rows = [
         (
             choice.load.label,
@@ -217,7 +241,8 @@ def shown_trials(found: PlanResult) -> list[Trial]:
     return sorted(ranked[:MOST_TRIALS], key=lambda one: (one.load.factor, one.cost, one.point))
 
 
-def _trials(found: PlanResult) -> Table:
+def simulated_trials(found: PlanResult) -> Table:
+    """Return the table of configurations that were simulated, beside their bounds."""
     shown = shown_trials(found)
     if not shown:
         return Table("Configurations simulated", ("",), "<", (("none: bounds alone decide",),))
@@ -227,8 +252,8 @@ def _trials(found: PlanResult) -> Table:
     return _simulations(found, shown, "Configurations simulated", note)
 
 
-def _frontier_trials(found: PlanResult) -> Iterator[Table]:
-    """Yield those that were simulated, or gone on with, for the frontier alone."""
+def simulated_besides(found: PlanResult) -> Iterator[Table]:
+    """Yield the table of those that were simulated, or gone on with, for the frontier alone."""
     if not found.frontier_trials:
         return
     shown = sorted(found.frontier_trials, key=lambda one: (one.cost, one.point))[:MOST_TRIALS]
@@ -302,8 +327,8 @@ def _share(name: str, share: float) -> str:
     return f"{name} {100 * share:.0f} %" if name and math.isfinite(share) else ""
 
 
-def _excluded(found: PlanResult) -> Iterator[Table]:
-    """Yield those that bounds alone exclude: the dearest of each reason say most."""
+def excluded_by_bounds(found: PlanResult) -> Iterator[Table]:
+    """Yield the table of those that bounds alone exclude: the dearest of each reason say most."""
     excluded = sorted((one for one in found.trials if one.bound.excludes), key=lambda one: (one.load.factor, -one.cost))
     if not excluded:
         return
@@ -325,7 +350,8 @@ def _room(found: PlanResult) -> int:
     return max(5, MOST_TRIALS - len(shown_trials(found)))
 
 
-def _effort(found: PlanResult) -> Table:
+def effort_table(found: PlanResult) -> Table:
+    """Return how much was simulated, and what was not."""
     rows = [
         (f"configurations{_each(found)}", f"{_total(found):,}", ""),
         ("  simulated", f"{_simulated(found):,}", ""),

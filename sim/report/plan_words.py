@@ -1,6 +1,6 @@
 """A capacity plan in words: configurations, objectives and loads by name, and the sentence that answers.
 
-Leaves out: tables and files (`plan_tables`), and the figure (`plan_plot`).
+Leaves out: tables and files (`plan_tables`), and charts (`sections.plan`).
 Checked: tests/test_plan_report.py.
 """
 

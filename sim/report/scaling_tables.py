@@ -3,7 +3,7 @@
 JSON holds the fields of `ScalingResult` by name, and the sentences; docs/scaling.md explains it. CSV is tidy: a number a row,
 of each cell, replication and metric. Numbers in both are not rounded; what is not known is null, or empty.
 
-Leaves out: how it looks on a terminal (`layout`); the figure (`scaling_plot`).
+Leaves out: how it looks on a terminal (`layout`); the charts (`sections.scaling`).
 Checked: tests/test_scaling_command.py.
 """
 
@@ -46,13 +46,13 @@ def report(found: ScalingResult) -> Report:
     """Return the report of all sweeps."""
     tables: list[Table] = []
     for one in found.sweeps:
-        tables += [_curve(one, found), *_categories(one), *_laws(one), *_others(one), *_ablation(one, found)]
+        tables += [curve_table(one, found), *categories_table(one), *laws_table(one), *others_table(one), *ablation_tables(one, found)]
     heading = (
         f"{found.scenario}: how {name_of(found.metric)} scales with {', '.join(one.factor for one in found.sweeps)}",
         f"seed {found.seed}; {counted(found.replications, 'replication')} of each of {len(_distinct(found))} cells",
     )
     return Report(
-        heading, " ".join(statement(one, found.metric) for one in ordered(found)), tuple(tables), tuple(_notes(found))
+        heading, " ".join(statement(one, found.metric) for one in ordered(found)), tuple(tables), tuple(notes(found))
     )
 
 
@@ -173,7 +173,7 @@ def to_csv(found: ScalingResult) -> str:
 # Tables
 
 
-def _curve(one: Sweep, found: ScalingResult) -> Table:
+def curve_table(one: Sweep, found: ScalingResult) -> Table:
     title = f"{name_of(found.metric)} over {one.factor} (`{one.path}`)"
     if one.growth is None:
         return Table(title, ("",), "<", (("nothing was measured",),))
@@ -184,13 +184,13 @@ def _curve(one: Sweep, found: ScalingResult) -> Table:
         shown = show(mean_interval(curve.values[:, place], found.confidence), found.unit)
         exponent = local.get(round(float(x), 9))
         cells = [cell for cell in one.cells if cell.x == x and not cell.off]
-        rows.append((f"{x:g}", shown.value, shown.error, *_exponent(exponent), str(len(cells))))
+        rows.append((f"{x:g}", shown.value, shown.error, *exponent_cells(exponent), str(len(cells))))
     columns = (one.factor, "mean per task", "", "local exponent", "", "cells")
     note = "; ".join(growth.reasons)
     return Table(title, columns, ">><><>", tuple(rows), note)
 
 
-def _categories(one: Sweep) -> Iterator[Table]:
+def categories_table(one: Sweep) -> Iterator[Table]:
     """Yield the split of the base curve by category, the largest at the end first."""
     base = [cell for cell in one.cells if not cell.off]
     if one.growth is None:
@@ -209,7 +209,7 @@ def _over_cells(cells: Sequence[Cell], x: float, name: str) -> float:
     return float(np.mean([np.mean(cell.values[name]) for cell in cells if cell.x == x]))
 
 
-def _laws(one: Sweep) -> Iterator[Table]:
+def laws_table(one: Sweep) -> Iterator[Table]:
     if one.growth is None:
         return
     rows = tuple(
@@ -227,13 +227,13 @@ def _laws(one: Sweep) -> Iterator[Table]:
     yield Table(f"Laws of {one.factor} (* chosen by held-out error)", columns, "<<<>>", rows, why)
 
 
-def _others(one: Sweep) -> Iterator[Table]:
-    rows = tuple((name_of(name), curve.verdict, *_exponent(curve.exponent)) for name, curve in one.others.items())
+def others_table(one: Sweep) -> Iterator[Table]:
+    rows = tuple((name_of(name), curve.verdict, *exponent_cells(curve.exponent)) for name, curve in one.others.items())
     if rows:
         yield Table(f"Other times over {one.factor}", ("", "verdict", "exponent", ""), "<<><", rows)
 
 
-def _ablation(one: Sweep, found: ScalingResult) -> Iterator[Table]:
+def ablation_tables(one: Sweep, found: ScalingResult) -> Iterator[Table]:
     if not one.ablation:
         return
     last = f"{one.growth.curve.x[-1]:g}" if one.growth is not None else "?"
@@ -244,12 +244,12 @@ def _ablation(one: Sweep, found: ScalingResult) -> Iterator[Table]:
             skipped.append(f"{made.mechanism}: {made.skipped}")
             continue
         shown = show(made.largest, found.unit)
-        drop = _exponent(made.drop)
+        drop = exponent_cells(made.drop)
         rows.append(
             (
                 made.mechanism,
                 made.growth.verdict,
-                *_exponent(made.growth.exponent),
+                *exponent_cells(made.growth.exponent),
                 *drop,
                 _left(made.left),
                 shown.value,
@@ -281,7 +281,7 @@ def _changes(made: Ablated) -> str:
     )
 
 
-def _notes(found: ScalingResult) -> Iterator[str]:
+def notes(found: ScalingResult) -> Iterator[str]:
     sure = f"{100 * found.confidence:g} %"
     yield f"± and [ ] are {sure} intervals over {counted(found.replications, 'replication')}, which meet the same draws at every x."
     if found.ablated:
@@ -297,7 +297,7 @@ def _distinct(found: ScalingResult) -> set[tuple[str, float, tuple[str, ...], st
     return {(one.factor, cell.x, cell.subset, cell.off) for one in found.sweeps for cell in one.cells}
 
 
-def _exponent(one: Estimate | None) -> tuple[str, str]:
+def exponent_cells(one: Estimate | None) -> tuple[str, str]:
     """Return an exponent with two decimals, and its interval; nothing where neither end is known."""
     if one is None or not math.isfinite(one.value) or not (math.isfinite(one.low) or math.isfinite(one.high)):
         return NOTHING, ""

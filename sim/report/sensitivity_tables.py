@@ -3,7 +3,7 @@
 JSON holds the fields of `SensitivityResult` by name, and the sentence; docs/sensitivity.md explains it. CSV is tidy: a number a row.
 Numbers in both are not rounded; what is not known is null, or empty.
 
-Leaves out: how it looks on a terminal (`layout`); the figures (`sensitivity_plot`).
+Leaves out: how it looks on a terminal (`layout`); the charts (`sections.sensitivity`).
 Checked: tests/test_sensitivity_command.py.
 """
 
@@ -51,14 +51,14 @@ def report(found: SensitivityResult) -> Report:
     )
     tables: list[Table] = []
     if found.method == "tornado":
-        tables += [_tornado(found, metric) for metric in found.metrics]
-        tables += [*_marginal(found, whole=True), *_marginal(found, whole=False)]
+        tables += [tornado_table(found, metric) for metric in found.metrics]
+        tables += [*marginal_tables(found, whole=True), *marginal_tables(found, whole=False)]
     for metric in found.metrics:
         if metric in found.morris:
-            tables.append(_morris(found, metric, found.morris[metric]))
+            tables.append(morris_table(found, metric, found.morris[metric]))
         if metric in found.sobol:
-            tables.append(_sobol(found, metric, found.sobol[metric]))
-    return Report(heading, statement(found), tuple(tables), tuple(_notes(found)))
+            tables.append(sobol_table(found, metric, found.sobol[metric]))
+    return Report(heading, statement(found), tuple(tables), tuple(notes(found)))
 
 
 def name_of(metric: str) -> str:
@@ -90,7 +90,7 @@ def statement(found: SensitivityResult) -> str:
             )
         return (
             f"{largest.name} explains {_percent(largest.first)} of the variance of {name_of(metric)} alone, and "
-            f"{_percent(largest.total)} with its interactions. {_interactions(found.sobol[metric])}"
+            f"{_percent(largest.total)} with its interactions. {interactions(found.sobol[metric])}"
         )
     return "Nothing could be measured: cells failed."
 
@@ -105,7 +105,7 @@ def _most_valuable(found: SensitivityResult) -> str:
     known = [
         one for one in found.factors
         if one.factor.kind == "time" and one.responses and one.responses[metric].elasticity is not None
-        and not _is_member(found, one)
+        and not is_member(found, one)
     ]  # fmt: skip
     if not known:
         ranked = found.ranked(metric)
@@ -115,12 +115,12 @@ def _most_valuable(found: SensitivityResult) -> str:
         told = f"{best.factor.name}: {_ends(best.responses[metric], found.units[metric])}"
         if not best.responses[metric].swing:
             return f"{name_of(metric)} is the same at both ends of every range."
-        if not any(_is_sure(one.responses[metric]) for one in ranked):
+        if not any(is_sure(one.responses[metric]) for one in ranked):
             return f"No change of {name_of(metric)} is beyond its interval: more replications would tell. The largest is with {told}."
         return f"{name_of(metric)} changes most with {told}."
     best = max(known, key=lambda one: _elasticity(one, metric).value)
     told = f"1 % faster {best.factor.name} {_saves(_elasticity(best, metric), name_of(metric))}"
-    others = [f"{_shown(_elasticity(best, one))} of {name_of(one)}" for one in found.metrics[:-1]]
+    others = [f"{percent_shown(_elasticity(best, one))} of {name_of(one)}" for one in found.metrics[:-1]]
     more = f" (and {_and(others)})" if others else ""
     slope = _elasticity(best, metric)
     unsure = " That is less than its interval: more replications would tell." if slope.low <= 0 else ""
@@ -129,12 +129,12 @@ def _most_valuable(found: SensitivityResult) -> str:
     return f"{told}{more}{rivals}.{unsure}{bends}"
 
 
-def _is_sure(response: Response) -> bool:
+def is_sure(response: Response) -> bool:
     """Whether the interval of a change, at either end, leaves out 0."""
     return any(one is not None and one.resolved and one.excludes(0) for one in (response.low, response.high))
 
 
-def _is_member(found: SensitivityResult, one: FactorResult) -> bool:
+def is_member(found: SensitivityResult, one: FactorResult) -> bool:
     return any(one.factor.name in other.factor.members for other in found.factors)
 
 
@@ -145,10 +145,10 @@ def _elasticity(one: FactorResult, metric: str) -> Estimate:
 
 
 def _saves(elasticity: Estimate, metric: str) -> str:
-    return f"{'saves' if elasticity.value >= 0 else 'costs'} {_shown(elasticity)} of {metric}"
+    return f"{'saves' if elasticity.value >= 0 else 'costs'} {percent_shown(elasticity)} of {metric}"
 
 
-def _shown(elasticity: Estimate) -> str:
+def percent_shown(elasticity: Estimate) -> str:
     """Return what 1 % does, in %, such as `0.31 % ± 0.05`."""
     if math.isnan(elasticity.value):
         return NOTHING
@@ -168,7 +168,7 @@ def _shown(elasticity: Estimate) -> str:
 # Tables
 
 
-def _tornado(found: SensitivityResult, metric: str) -> Table:
+def tornado_table(found: SensitivityResult, metric: str) -> Table:
     ranked = found.ranked(metric)
     moving = [one for one in ranked if not one.failure]
     widest = max((one.responses[metric].swing for one in moving), default=0.0)
@@ -177,8 +177,8 @@ def _tornado(found: SensitivityResult, metric: str) -> Table:
     for one in moving[:_MOST]:
         response = one.responses[metric]
         rows.append(
-            (one.factor.name, range_of(one), _change(response.low, unit),
-             _change(response.high, unit), _bars(response, widest))
+            (one.factor.name, range_of(one), change_text(response.low, unit),
+             change_text(response.high, unit), _bars(response, widest))
         )  # fmt: skip
     base = show(found.base[metric], unit).text
     left = len(moving) - len(rows)
@@ -191,7 +191,7 @@ def _tornado(found: SensitivityResult, metric: str) -> Table:
     )  # fmt: skip
 
 
-def _change(change: Estimate | None, unit: str) -> str:
+def change_text(change: Estimate | None, unit: str) -> str:
     if change is None:
         return NOTHING
     if change.resolved and 0 < abs(change.value) < change.half_width:
@@ -227,13 +227,13 @@ def _bars(response: Response, widest: float) -> str:
     return f"{left:>{half}}|{right}"
 
 
-def _marginal(found: SensitivityResult, whole: bool) -> Iterator[Table]:
+def marginal_tables(found: SensitivityResult, whole: bool) -> Iterator[Table]:
     """Yield the table of what 1 % is worth: of whole parts, or of single levers."""
     metric = found.metrics[-1]
     chosen = [
         one for one in found.factors
         if one.responses and not one.failure and one.responses[metric].elasticity is not None
-        and (one.factor.kind == "time" and not _is_member(found, one)) == whole
+        and (one.factor.kind == "time" and not is_member(found, one)) == whole
     ]  # fmt: skip
     if not chosen:
         return
@@ -261,11 +261,11 @@ def _without_blank(table: Table) -> Table:
 
 def _signed(one: FactorResult, elasticity: Estimate) -> str:
     saved = -elasticity.value if one.factor.kind in _UP else elasticity.value
-    text = _shown(elasticity)
+    text = percent_shown(elasticity)
     return f"-{text}" if saved < 0 and text[0] != "<" and text.strip("0. %") else text
 
 
-def _morris(found: SensitivityResult, metric: str, measures: MorrisMeasures) -> Table:
+def morris_table(found: SensitivityResult, metric: str, measures: MorrisMeasures) -> Table:
     unit = found.units[metric]
     widest = measures.factors[0].mu_star.value
     rows = tuple(
@@ -285,7 +285,7 @@ def _sign(mu: float) -> str:
     return "+" if mu > 0 else "-" if mu < 0 else ""
 
 
-def _sobol(found: SensitivityResult, metric: str, measures: SobolMeasures) -> Table:
+def sobol_table(found: SensitivityResult, metric: str, measures: SobolMeasures) -> Table:
     rows = tuple(
         (one.name, *_index(one.first), *_index(one.total), bar(max(0.0, min(1.0, one.total.value)), 20))
         for one in measures.factors
@@ -295,7 +295,7 @@ def _sobol(found: SensitivityResult, metric: str, measures: SobolMeasures) -> Ta
         if math.isnan(measures.noise)
         else f"{100 * measures.noise:.2g} % of the variance"
     )
-    note = f"{measures.points} points; standard deviation between points {_deviation(measures, found.units[metric])}; noise of replications: {noise}. {_interactions(measures)}"
+    note = f"{measures.points} points; standard deviation between points {_deviation(measures, found.units[metric])}; noise of replications: {noise}. {interactions(measures)}"
     return Table(
         f"Sobol' indices: {name_of(metric)}", ("factor", "first order", "", "total", "", ""), "<><><<", rows, note
     )
@@ -306,7 +306,7 @@ def _deviation(measures: SobolMeasures, unit: str) -> str:
     return show(Estimate(value, -math.inf, math.inf, 0.95, 1, ""), unit).value
 
 
-def _interactions(measures: SobolMeasures) -> str:
+def interactions(measures: SobolMeasures) -> str:
     """Return what the sum of first orders says of interactions."""
     total = measures.first_sum
     if math.isnan(total.value):
@@ -332,7 +332,7 @@ def _percent(one: Estimate) -> str:
 
 
 def _ends(response: Response, unit: str) -> str:
-    low, high = (_change(one, unit) for one in (response.low, response.high))
+    low, high = (change_text(one, unit) for one in (response.low, response.high))
     return f"{low} at its low end, {high} at its high end"
 
 
@@ -346,7 +346,7 @@ def _and(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _notes(found: SensitivityResult) -> Iterator[str]:
+def notes(found: SensitivityResult) -> Iterator[str]:
     sure = f"{100 * found.confidence:g} %"
     if found.method == "tornado":
         yield f"± and [ ] are {sure} intervals of paired differences, each by itself: all cells meet the same draws."

@@ -1,9 +1,9 @@
 """A study to stdout and to a folder, where its journal lies, too.
 
     study.csv       the long table; samples.csv the number of each replication; study.parquet the wide table
-    study.json      everything but samples; report.md; study.html; scenario.NAME.yaml
+    study.json      everything but samples; report.md; report.html; result.json; scenario.NAME.yaml
 
-Leaves out: reading a study back.
+Leaves out: reading a study back (`stored`).
 Checked: tests/test_sweep_command.py.
 """
 
@@ -13,7 +13,7 @@ import io
 import re
 
 from ..analysis.study import StudyResult
-from . import study_plot, study_tables
+from . import study_tables
 from .answers import Answers
 
 __all__ = ["ANSWERS", "file_of"]
@@ -36,8 +36,9 @@ def to_parquet(found: StudyResult) -> bytes:
 ANSWERS = Answers(
     "study",
     "study",
+    "study",
     study_tables.report,
     study_tables.to_csv,
     study_tables.to_json,
-    {"samples.csv": study_tables.to_samples_csv, "study.parquet": to_parquet, "study.html": study_plot.page},
+    {"samples.csv": study_tables.to_samples_csv, "study.parquet": to_parquet},
 )

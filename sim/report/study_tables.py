@@ -1,6 +1,6 @@
 """What a study says: which values give the least and the most, each factor's main effect, and the cells; as a report, CSV and JSON.
 
-Leaves out: the picture (`study_plot`), and the folder (`study_answers`).
+Leaves out: charts (`sections.study`), and the folder (`study_answers`).
 Checked: tests/test_sweep_command.py.
 """
 
@@ -22,7 +22,18 @@ from .files import plain_data
 from .layout import Report, Table, without_empty
 from .numbers import NOTHING, counted, plain, show
 
-__all__ = ["report", "statement", "to_csv", "to_json", "to_samples_csv", "warnings"]
+__all__ = [
+    "cells_table",
+    "failures_table",
+    "main_effects",
+    "report",
+    "statement",
+    "to_csv",
+    "to_json",
+    "to_samples_csv",
+    "told_at",
+    "warnings",
+]
 
 KEY, VERSION = "coordsim_study", 1
 MOST_ROWS = 40
@@ -35,7 +46,7 @@ _COLUMNS = ("status", "metric", "unit", "value", "low", "high", "n")
 def report(found: StudyResult) -> Report:
     """Return the report of a study."""
     measured = effects(found, found.metric)
-    tables = [*_effects(found, measured), _cells(found), *_failures(found)]
+    tables = [*main_effects(found, measured), cells_table(found), *failures_table(found)]
     return Report(tuple(_heading(found)), statement(found), tuple(tables), tuple(_notes(found, measured)))
 
 
@@ -57,10 +68,10 @@ def statement(found: StudyResult) -> str:
         return f"No cell measured {found.metric}.{failed}"
     unit = found.column(found.metric).unit
     if ends is None:
-        return f"{found.metric} is {show(known[0].estimate, unit).text} {_at(found, known[0])}.{failed}"
+        return f"{found.metric} is {show(known[0].estimate, unit).text} {told_at(found, known[0])}.{failed}"
     if ends.least.estimate.value == ends.most.estimate.value:
         return f"{found.metric} is {show(ends.least.estimate, unit).text} at all {ends.compared} points.{failed}"
-    least, most = (f"{show(one.estimate, unit).text}, {_at(found, one)}" for one in (ends.least, ends.most))
+    least, most = (f"{show(one.estimate, unit).text}, {told_at(found, one)}" for one in (ends.least, ends.most))
     told = [f"{found.metric} is least, {least}, and most, {most}: {_apart(ends, unit)}."]
     if ends.near_least and ends.compared > 2:
         told.append(f"{counted(ends.near_least, 'other point')} cannot be told from the least.")
@@ -90,7 +101,8 @@ def _negated(one: Estimate) -> Estimate:
     return Estimate(-one.value, -one.high, -one.low, one.confidence, one.n, one.method)
 
 
-def _at(found: StudyResult, one: Point) -> str:
+def told_at(found: StudyResult, one: Point) -> str:
+    """Return where a point is: 'at models.llm.replicas=2'."""
     values = [
         f"{factor.path}={_short(level.text)}"
         for factor, level in zip(found.factors, one.levels, strict=True)
@@ -108,7 +120,8 @@ def _at(found: StudyResult, one: Point) -> str:
 # Tables
 
 
-def _effects(found: StudyResult, measured: Sequence[Effect]) -> Iterator[Table]:
+def main_effects(found: StudyResult, measured: Sequence[Effect]) -> Iterator[Table]:
+    """Yield the table of main effects, if there are any."""
     if not measured:
         return
     unit = found.column(found.metric).unit
@@ -142,7 +155,8 @@ def _change(one: Comparison) -> str:
     return f"{change:+,.0f} %{resolved}" if abs(change) >= 100 else f"{change:+.2g} %{resolved}"
 
 
-def _cells(found: StudyResult) -> Table:
+def cells_table(found: StudyResult, most: int = MOST_ROWS) -> Table:
+    """Return the cells with their main metrics, at most so many."""
     names = [
         name for name in dict.fromkeys((found.metric, *_SHOWN)) if any(name in one.estimates for one in found.cells)
     ]
@@ -152,14 +166,14 @@ def _cells(found: StudyResult) -> Table:
     held = ("cell", *(("scenario",) if len(found.scenarios) > 1 else ()), *(("seed",) if len(found.seeds) > 1 else ()))
     columns = [*held, *(_last(one.path) for one in found.factors)]
     rows = []
-    for cell in found.cells[:MOST_ROWS]:
+    for cell in found.cells[:most]:
         row = [str({"cell": cell.number, "scenario": cell.scenario, "seed": cell.seed}[name]) for name in held]
         row += [_short(level.text) for level in cell.levels]
         for name in names:
             shown = show(cell.estimates.get(name), units[name])
             row += [shown.value, shown.error]
         rows.append((*row, "failed" if cell.failure else cell.verdict or ""))
-    more = len(found.cells) - MOST_ROWS
+    more = len(found.cells) - most
     note = f"and {counted(more, 'cell')} more: `--format csv`, or `-o DIR`, has all" if more > 0 else ""
     align = ">" * len(columns) + "><" * len(names) + "<"
     heads = (*columns, *(part for name in names for part in (name, "")), "SLO" if found.judged else "")
@@ -169,7 +183,8 @@ def _cells(found: StudyResult) -> Table:
 _ZERO = Estimate(0.0, 0.0, 0.0, 0.95, 0, "")
 
 
-def _failures(found: StudyResult) -> Iterator[Table]:
+def failures_table(found: StudyResult) -> Iterator[Table]:
+    """Yield the table of cells that failed, if any did."""
     failed = found.failed
     if not failed:
         return

@@ -67,7 +67,8 @@ def standing_alone(made: Data, title: str, height: int) -> Data:
 def bar(category: str) -> Data:
     """Return the marker of a bar for a category."""
     colour, pattern = CATEGORY_LOOKS[category]
-    return {"color": colour, "pattern": {"shape": pattern, "size": 6, "solidity": 0.25}}
+    # Laid over the colour, which is then seen as it is; the paler lines are the pattern.
+    return {"color": colour, "pattern": {"shape": pattern, "size": 7, "solidity": 0.2, "fillmode": "overlay"}}
 
 
 def whiskers(known: Sequence[Estimate], scale: float = 1.0) -> Data:

@@ -1,0 +1,181 @@
+"""The limit on T_total that a reader moves: what the page's script computes of it, done here for the first value.
+
+The script repeats these rules in the page (`numbers.js`); a test holds the two to the same numbers.
+
+Leaves out: moving it (`script.js`).
+Checked: tests/test_page.py.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from ...analysis.slo import Objective, Verdict, verdict
+from ...analysis.statistics import Estimate, mean_interval, student_t
+from ..layout import Table
+from ..numbers import NOTHING, plain, show
+from . import pieces
+from .parts import Chart, Curve, Slider
+
+__all__ = ["Judgement", "cheapest", "judge", "slider_data", "slider_html"]
+
+_AT_FIRST = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A curve against a limit: its percentile of T_total (s), the share of tasks within the limit, and the chance that it is met.
+
+    `chance` is Student's t: how likely the true mean over replications is within the limit; nan for one replication.
+    """
+
+    value: Estimate
+    verdict: Verdict
+    within: Estimate
+    chance: float
+
+
+def judge(curve: Curve, shares: Sequence[float], share: float, limit: float, confidence: float) -> Judgement:
+    """Return what a curve says of a limit (s) on the percentile `share`."""
+    values = [_at(share, shares, row) for row in curve.rows]
+    value = _mean(values, confidence)
+    within = _mean([_share_within(limit, shares, row) for row in curve.rows], confidence)
+    within = Estimate(within.value, max(within.low, 0.0), min(within.high, 1.0), confidence, within.n, within.method)
+    return Judgement(value, verdict(value, Objective("p", limit, "<=")), within, _chance(values, limit))
+
+
+def cheapest(curves: Sequence[Curve], verdicts: Sequence[Verdict]) -> int | None:
+    """Return the place of the curve that passes at the least cost; the first that passes where none has a cost."""
+    passing = [place for place, said in enumerate(verdicts) if said == "pass"]
+    costs = {place: cost for place in passing if (cost := curves[place].cost) is not None}
+    return min(costs, key=lambda place: (costs[place], place)) if costs else next(iter(passing), None)
+
+
+def _mean(values: Sequence[float], confidence: float) -> Estimate:
+    if not values or any(math.isnan(value) for value in values):
+        return Estimate(math.nan, -math.inf, math.inf, confidence, len(values), "t over replications")
+    if any(math.isinf(value) for value in values):
+        return Estimate(math.inf, -math.inf, math.inf, confidence, len(values), "t over replications")
+    return mean_interval(values, confidence)
+
+
+def _at(share: float, shares: Sequence[float], row: Sequence[float]) -> float:
+    """Return the quantile at a share: straight between those known."""
+    after = min(max(bisect.bisect_left(shares, share), 1), len(shares) - 1)
+    low, high = shares[after - 1], shares[after]
+    weight = min(max((share - low) / (high - low), 0.0), 1.0)
+    return _between(row[after - 1], row[after], weight)
+
+
+def _between(low: float, high: float, weight: float) -> float:
+    # Infinite times 0 is no number, and a quantile that is known must stay as it is.
+    return low if weight == 0 else high if weight == 1 else low + weight * (high - low)
+
+
+def _share_within(limit: float, shares: Sequence[float], row: Sequence[float]) -> float:
+    """Return the share of tasks within a limit: the inverse of `_at`."""
+    if any(math.isnan(value) for value in row):
+        return math.nan
+    after = bisect.bisect_right(row, limit)
+    if after == 0:
+        return 0.0
+    if after == len(row):
+        return shares[-1]
+    low, high = row[after - 1], row[after]
+    weight = (limit - low) / (high - low) if math.isfinite(high) else 0.0
+    return _between(shares[after - 1], shares[after], weight)
+
+
+def _chance(values: Sequence[float], limit: float) -> float:
+    from scipy.special import stdtr
+
+    n = len(values)
+    if n < 2 or not all(math.isfinite(value) for value in values):
+        return math.nan
+    mean = sum(values) / n
+    error = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    if error == 0:
+        return 1.0 if mean <= limit else 0.0
+    return float(stdtr(n - 1, (limit - mean) / error))
+
+
+def slider_data(slider: Slider, charts: Sequence[Chart], anchors: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the script needs, without nan and infinities: infinite is written as the text `inf`."""
+    counts = sorted({len(curve.rows) for curve in slider.curves if len(curve.rows) > 1})
+    return {
+        "label": slider.label, "low": slider.low, "high": slider.high, "value": slider.value,
+        "step": _step(slider),
+        "shares": list(slider.shares), "confidence": slider.confidence,
+        "t": {str(count): student_t(slider.confidence, count - 1) for count in counts},
+        "curves": [
+            {"label": one.label, "cost": one.cost, "rows": [[_plain(value) for value in row] for row in one.rows]}
+            for one in slider.curves
+        ],
+        "charts": [anchors[one.name] for one in charts if one.threshold],
+        "redraws": anchors.get(slider.redraws, ""),
+    }  # fmt: skip
+
+
+def _plain(value: float) -> float | str | None:
+    return None if math.isnan(value) else float(value) if math.isfinite(value) else "inf"
+
+
+def slider_html(slider: Slider, anchor: str) -> str:
+    """Return the slider, and what it says at its first value of p95."""
+    step = _step(slider)
+    ends = f'min="{slider.low!r}" max="{slider.high!r}" value="{slider.value!r}"'
+    label = escape(slider.label)
+    return (
+        f'<div class="slider" id="{anchor}" role="group" aria-label="{label}"><div class="needs-script moves">'
+        f'<label for="{anchor}--range">{label}</label><input type="range" id="{anchor}--range" step="any" {ends}>'
+        f'<span><input type="number" id="{anchor}--number" aria-label="{label}, in seconds" step="{step!r}" {ends}> s</span>'
+        f'<button type="button" class="reset">Reset</button></div>'
+        f'<p class="said" aria-live="polite">{escape(_sentence(slider))}</p>{pieces.folded(_table(slider), "By configuration", anchor)}</div>'
+    )
+
+
+def _step(slider: Slider) -> float:
+    """Return a round step of which some hundreds lie between the ends."""
+    return float(10.0 ** math.floor(math.log10((slider.high - slider.low) / 200))) if slider.high > slider.low else 1.0
+
+
+def _judged(slider: Slider) -> list[Judgement]:
+    return [judge(one, slider.shares, _AT_FIRST, slider.value, slider.confidence) for one in slider.curves]
+
+
+def _sentence(slider: Slider) -> str:
+    judged = _judged(slider)
+    best = cheapest(slider.curves, [one.verdict for one in judged])
+    passing = sum(one.verdict == "pass" for one in judged)
+    said = f"p95 of T_total within {plain(slider.value, 's', 4)}: {passing} of {len(judged)} pass"
+    if best is None:
+        return f"{said}."
+    cost = slider.curves[best].cost
+    first = f"the cheapest is {slider.curves[best].label} at ${cost:,.2f} an hour" if cost is not None else f"the first is {slider.curves[best].label}"  # fmt: skip
+    return f"{said}; {first} ({show(judged[best].value, 's').text})."
+
+
+def _chance_text(chance: float) -> str:
+    """Return a probability; further digits of what is nearly sure would pretend."""
+    return "< 0.1 %" if chance < 0.001 else "> 99.9 %" if chance > 0.999 else plain(chance, "share")
+
+
+def _table(slider: Slider) -> Table:
+    rows = tuple(
+        (
+            curve.label,
+            show(one.value, "s").text if math.isfinite(one.value.value) else NOTHING,
+            one.verdict,
+            show(one.within, "share").text,
+            _chance_text(one.chance),
+            f"${curve.cost:,.2f}" if curve.cost is not None else NOTHING,
+        )
+        for curve, one in zip(slider.curves, _judged(slider), strict=True)
+    )
+    note = f"Intervals: {100 * slider.confidence:g} %, Student's t over replications. `met` is how likely the percentile is within the limit."
+    return Table("against the limit", ("configuration", "p95 of T_total", "verdict", "tasks within", "met", "an hour"), "<><>>>", rows, note)  # fmt: skip

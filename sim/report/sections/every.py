@@ -1,0 +1,96 @@
+"""What all answers of a page say, by kind; and what is missing where none speaks to a section.
+
+Leaves out: what each kind says (the other files here), and how a page looks (`page`).
+Checked: tests/test_report_command.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..page.parts import Missing, Part, Section
+from ..page.provenance import Provenance
+from .further import command_for, command_of
+
+if TYPE_CHECKING:
+    from ..stored import Stored
+
+__all__ = ["everything", "parts_of", "to_html", "to_markdown"]
+
+
+def parts_of(stored: Stored) -> list[Part]:
+    """Return what an answer says to the sections."""
+    try:
+        module = import_module(f".{stored.kind}", __package__)
+    except ModuleNotFoundError:  # TEMPORARY: until all sections are there
+        return []
+    found: list[Part] = module.parts(stored.found, stored.source)
+    return found
+
+
+def everything(answers: Sequence[Stored]) -> list[tuple[Provenance, Part]]:
+    """Return what several answers say, and for each section that none speaks to what is missing."""
+    said = [(one.source, _without(part, one, answers)) for one in answers for part in parts_of(one)]
+    return said + list(_missing(answers, {part.section for _, part in said}))
+
+
+def _without(part: Part, answer: Stored, answers: Sequence[Stored]) -> Part:
+    """Return a part without commands whose answers are on the page already."""
+    here = {
+        command_of(one.kind)
+        for one in answers
+        if one.kind != answer.kind and one.source.scenario == answer.source.scenario
+    }
+    kept = tuple(one for one in part.missing if one.command.split()[1:2] not in [[name] for name in here])
+    return part if kept == part.missing else replace(part, missing=kept)
+
+
+def to_html(answers: Sequence[Stored], title: str = "") -> str:
+    """Return answers as one page that opens from disk."""
+    from ..page.assemble import to_html as page
+
+    return page(title or title_of(answers), everything(answers), _sources(answers))
+
+
+def to_markdown(answers: Sequence[Stored], title: str = "") -> str:
+    """Return answers as Markdown."""
+    from ..page.markdown import to_markdown as page
+
+    return page(title or title_of(answers), everything(answers), _sources(answers))
+
+
+def title_of(answers: Sequence[Stored]) -> str:
+    """Return the title of a page: the scenarios that it is about."""
+    names = list(dict.fromkeys(one.source.scenario for one in answers))
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _sources(answers: Sequence[Stored]) -> list[Provenance]:
+    return [one.source for one in answers]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is missing
+
+_ADDED: dict[Section, tuple[str, str]] = {
+    Section.REPLICAS: ("How many replicas meet the objectives at least cost, and how near their limit they are", "plan"),
+    Section.TIME: ("Where the time of the median and of the slowest tasks goes, step by step", "run"),
+    Section.BREAKS: ("What each fault costs, and what breaks first as load or faults rise", "faults"),
+    Section.RUNTIME: ("What another runtime would save, policy by policy", "compare"),
+    Section.SCALING: ("How coordination grows with steps, agents and modalities, and by which law", "scaling"),
+    Section.MATTERS: ("Which value matters most to the mean and the tail", "sensitivity"),
+    Section.SURE: ("How far the numbers can be trusted: intervals against replications, warm-up, validation", "run"),
+}  # fmt: skip
+
+
+def _missing(answers: Sequence[Stored], spoken: set[Section]) -> Iterable[tuple[Provenance, Part]]:
+    """Yield for each section that nobody speaks to what would be there, and the command that adds it."""
+    source = answers[0].source
+    for section in Section:
+        if section in _ADDED and section not in spoken:
+            what, command = _ADDED[section]
+            said = "None of the answers on this page speaks to this."
+            yield source, Part(section, said, missing=(Missing(what, command_for(command, source)),))

@@ -1,0 +1,100 @@
+"""Commands that add what an answer cannot say, about the same scenario, as a shell reads them.
+
+Leaves out: whether they take long.
+Checked: tests/test_report_command.py runs some of them.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+
+from ..page.provenance import Line, Provenance
+
+__all__ = ["command_for", "command_of", "scenario_of"]
+
+_RUNTIME, _OTHER = "external-orchestrator", "agent-native"
+_LINE = re.compile(r"(?P<indent> *)(?P<key>[^\s:'\"#-][^:]*):(?: (?P<value>.*))?$")
+_REPLACED = re.compile(r"\.replace\('([^']*)', '([^']*)'\)")
+_LOADED = re.compile(rf"coordsim\.load\('(?P<name>[^']*)'\)(?P<replaced>(?:{_REPLACED.pattern})*)")
+_CAPACITY = ("replicas", "concurrency")  # what may be bought, the first that a scenario has
+_STEPS = "steps=1..16"
+_LOOSE = "p95=30 s"  # an objective to be replaced, where a scenario has none
+
+
+def command_of(kind: str) -> str:
+    """Return the name of the command that gives answers of a kind (of `stored.KINDS`)."""
+    return "sweep" if kind == "study" else kind
+
+
+def command_for(command: str, source: Provenance) -> str:
+    """Return a command about the scenario of an answer, with the options that it cannot do without.
+
+    >>> command_for("run", Provenance("quickstart", "", "", 1, "coordsim plan quickstart", {}))
+    'coordsim run quickstart -o runs/quickstart-run'
+    """
+    options = shlex.join(_options(command, source))
+    folder = shlex.quote(f"runs/{source.scenario}-{command}")
+    return " ".join(one for one in ("coordsim", command, scenario_of(source), options, "-o", folder) if one)
+
+
+def scenario_of(source: Provenance) -> str:
+    """Return how the command of an answer names its scenario, with what it sets, as a shell reads it."""
+    try:
+        words = shlex.split(source.command)
+    except ValueError:
+        words = []
+    if words[:1] != ["coordsim"] or len(words) < 3:
+        return _of_python(source)
+    named = next((one for one in words[2:] if not one.startswith("-")), source.scenario)
+    sets = [one for place, one in enumerate(words) if words[place - 1] == "--set"]
+    return shlex.join([named, *(word for one in sets for word in ("--set", one))])
+
+
+def _of_python(source: Provenance) -> str:
+    """Return the scenario of a call in Python, as the command line names it."""
+    match = _LOADED.search(source.command)
+    if match is None:
+        return shlex.quote(source.scenario)
+    sets = [f"{path}={value}" for path, value in _REPLACED.findall(match["replaced"])]
+    return shlex.join([match["name"], *(word for one in sets for word in ("--set", one))])
+
+
+def _options(command: str, source: Provenance) -> Iterator[str]:
+    paths = dict(_paths(source.lines))
+    if command in paths and paths[command] != "{}":  # the scenario says what is asked
+        return
+    if command == "plan":
+        yield from _to_decide(paths)
+        yield from () if source.objectives else ("--slo", _LOOSE)
+    elif command == "compare":
+        baseline = source.runtime or _RUNTIME
+        yield from ("--runtime", baseline, "--runtime", _OTHER if baseline != _OTHER else _RUNTIME)
+    elif command == "scaling":
+        yield from ("--over", _STEPS)
+    elif command == "faults":
+        has_faults = any(path.startswith("faults.") for path in paths)
+        yield from ("--rise", "faults" if has_faults else "load")
+
+
+def _to_decide(paths: dict[str, str]) -> Iterator[str]:
+    """Yield the option that lets a plan choose the capacity of the first component that has some."""
+    for kind in _CAPACITY:
+        for path, value in paths.items():
+            if path.startswith(("models.", "tools.")) and path.endswith(f".{kind}") and value.isdigit():
+                yield from ("--decide", f"{path}=1..{max(8, 2 * int(value))}")
+                return
+
+
+def _paths(lines: Iterable[Line]) -> Iterator[tuple[str, str]]:
+    """Yield path and value of the keys of YAML in block style; what is inside of lists is left out."""
+    above: list[tuple[int, str]] = []
+    for line in lines:
+        match = _LINE.match(line.text)
+        if match is None:
+            continue
+        indent = len(match["indent"])
+        above = [one for one in above if one[0] < indent]
+        above.append((indent, match["key"]))
+        yield ".".join(key for _, key in above), match["value"] or ""

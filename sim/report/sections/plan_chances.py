@@ -1,0 +1,110 @@
+"""How likely each objective of a plan is met, over what it decides.
+
+Leaves out: the probability itself (`analysis.chance_met`).
+Checked: tests/test_plan_sections.py.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...analysis.chance_met import chance_met
+from ...analysis.planned import PlanResult, Trial
+from ...analysis.slo import Objective
+from .. import plan_words as words
+from ..numbers import NOTHING
+from ..page import theme
+from ..page.parts import Chart, View
+from .pieces import table
+from .plan_lines import axis_of, excluded, groups_of, judged_of, label, where, x_of
+from .series import rounded
+
+__all__ = ["chance_of", "chances", "percent"]
+
+_MOST_LINES = 6
+
+Data = dict[str, Any]
+
+
+def chances(found: PlanResult) -> Chart | None:
+    """Return how likely each objective is met over the main decision, on the line of the chosen configuration."""
+    groups = groups_of(found)
+    if not groups:
+        return None
+    traces: list[Data] = []
+    for number, wanted in enumerate(found.objectives[:_MOST_LINES]):
+        known = [(one, chance) for one in groups[0] if not math.isnan(chance := chance_of(one, wanted))]
+        if known:
+            traces.append(_chance_line(found, known, wanted, number))
+    if not traces:
+        return None
+    fell = excluded(found, on_line=True)
+    if fell:
+        marker = {"color": theme.GREY, "symbol": "x-thin-open", "size": 10, "line": {"width": 2}}
+        texts = [html.escape(f"{words.settings(found, one)}: {one.bound.excludes}") for one in fell]
+        traces.append({"type": "scatter", "mode": "markers", "name": "excluded by bounds, not simulated", "x": [x_of(found, one) for one in fell],
+                       "y": [0.0] * len(fell), "marker": marker, "hovertext": texts, "hoverinfo": "text"})  # fmt: skip
+    drawn = theme.layout(axis_of(found), theme.axis("probability", tickformat=".0%", range=[-0.04, 1.04]))
+    rows = [
+        (words.settings(found, one), *(percent(chance_of(one, wanted)) for wanted in found.objectives), one.verdict)
+        for group in groups for one in group
+    ]  # fmt: skip
+    columns = ("configuration", *(words.wanted([one]) for one in found.objectives), "verdict of the plan")
+    note = (
+        "Of the true mean over replications, seen from what was simulated: Student's t (for shares, the score test), as if nothing were known "
+        "beforehand, and means of replications were normal. A verdict of the plan asks for more: that all of its intervals hold at once."
+    )
+    told = table("Probability that an objective is met", columns, rows, "<" + ">" * len(found.objectives) + "<", note)
+    title = "How likely is each objective met?"
+    return Chart("chance", title, {"": View(traces, drawn, _likely(found, groups[0]), told)})
+
+
+def chance_of(trial: Trial, wanted: Objective) -> float:
+    """Return how likely a trial meets an objective; nan where it was not measured."""
+    one = judged_of(trial, wanted)
+    return math.nan if one is None else chance_met(one.estimate, wanted)
+
+
+def percent(chance: float) -> str:
+    """Return a probability as text, never rounded to certainty.
+
+    >>> percent(0.5), percent(0.99999), percent(0.0), percent(1.0)
+    ('50 %', '>99.9 %', '<0.1 %', '>99.9 %')
+    """
+    if math.isnan(chance):
+        return NOTHING
+    return "<0.1 %" if chance < 0.001 else ">99.9 %" if chance > 0.999 else f"{100 * chance:.3g} %"
+
+
+def _chance_line(found: PlanResult, known: Sequence[tuple[Trial, float]], wanted: Objective, number: int) -> Data:
+    colour = theme.COLOURS[number % len(theme.COLOURS)]
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": html.escape(words.wanted([wanted])), "x": [x_of(found, one) for one, _ in known],
+        "y": [rounded(chance) for _, chance in known], "hoverinfo": "text",
+        "hovertext": [html.escape(f"{words.settings(found, one)}: {words.wanted([wanted])} with {percent(chance)}, {one.replications} replications")
+                      for one, chance in known],
+        "line": {"color": colour, "dash": theme.DASHES[number % len(theme.DASHES)], "width": 1.5},
+        "marker": {"color": colour, "symbol": theme.MARKERS[number % len(theme.MARKERS)], "size": 9},
+    }  # fmt: skip
+
+
+def _likely(found: PlanResult, group: Sequence[Trial]) -> str:
+    told = []
+    for one in group:
+        least = min(
+            (chance for wanted in found.objectives if not math.isnan(chance := chance_of(one, wanted))),
+            default=math.nan,
+        )
+        if not math.isnan(least):
+            told.append((one, least))
+    likely = [(one, chance) for one, chance in told if chance >= 0.95]
+    if not likely:
+        return f"No configuration of this line meets every objective with 95 % or more{where(found)}."
+    first, chance = likely[0]
+    what = "the objective is" if len(found.objectives) == 1 else "the objective least likely to be met is"
+    return (
+        f"The first at which {what} met with 95 % or more is {label(found, first)} ({percent(chance)}){where(found)}."
+    )

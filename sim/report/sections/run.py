@@ -1,0 +1,206 @@
+"""What a run of one scenario says: how long a task takes, whether the objectives are met, what is busiest; and what a run cannot say.
+
+Leaves out: where the time goes (`run_time`), what happened over time (`run_breaks`), how sure it is (`run_sure`).
+Checked: tests/test_report_command.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ...analysis.digest import RunDigest
+from ...analysis.statistics import Estimate
+from ...analysis.summary import Judged, Summary
+from ..layout import Table
+from ..numbers import NOTHING, plain, show, unit_of, unit_of_objective
+from ..page.parts import Missing, Part, Section
+from ..page.provenance import Provenance
+from ..tables import About, counted, report
+from .further import command_for
+from .run_breaks import breaks_parts
+from .run_sure import sure_parts
+from .run_time import time_parts
+
+__all__ = ["parts"]
+
+_ELSEWHERE = ("Where the time goes", "The largest components", "SLO")  # said by another section, or above
+_SIGNS = {"<=": "≤", ">=": "≥"}
+_TIMES = {"mean": "Mean T_total", "p50": "Median T_total", "p95": "p95 of T_total", "p99": "p99 of T_total"}
+_SERVICE = {
+    "throughput": "Throughput",
+    "success": "Success",
+    "goodput": "Goodput",
+    "attainment": "Tasks within the SLO",
+}
+_ONLY_WITH_OBJECTIVES = ("goodput", "attainment")
+_FULL = 0.995  # of a capacity: what is busier has no room
+
+
+def parts(found: RunDigest, source: Provenance) -> list[Part]:
+    """Return what a run says to the sections."""
+    return [
+        _answer(found.summary, source),
+        *time_parts(found, source),
+        *breaks_parts(found, source),
+        *sure_parts(found, source),
+    ]
+
+
+def _answer(summary: Summary, source: Provenance) -> Part:
+    tables = report(summary, About(source.question, source.runtime)).tables
+    judged = _objectives(summary)
+    return Part(
+        Section.ANSWER,
+        " ".join([_time(summary), *_met(summary), *_busiest(summary, source)]),
+        facts=tuple(_facts(summary)),
+        tables=(*judged, *(one for one in tables if not one.title.startswith(_ELSEWHERE))),
+        notes=(f"± and [ ] are {100 * summary.confidence:g} % intervals over {_replications(summary)}.",),
+        warnings=(*summary.warnings, *summary.doubts),
+        missing=tuple(_missing(source)),
+    )
+
+
+def _replications(summary: Summary) -> str:
+    if summary.replications == 1:
+        return "batches of the one replication"
+    return f"{summary.replications} replications"
+
+
+def _time(summary: Summary) -> str:
+    """Return how long a task takes, and how much of that is coordination."""
+    metrics = summary.metrics
+    if math.isnan(metrics["response_time_mean"].value):
+        return "No task was done, so that there is no T_total to tell."
+    mean, tail = (show(metrics.get(f"response_time_{one}"), "s").text for one in ("mean", "p95"))
+    share = show(metrics["coordination_share"], "share").text
+    known = counted(metrics["response_time_mean"], summary)
+    return f"A task takes {mean} on average, and 95 % of them at most {tail} ({known}). Coordination is {share} of T_total."
+
+
+def _met(summary: Summary) -> Iterator[str]:
+    """Yield which objectives are met."""
+    if not summary.objectives:
+        yield "The scenario has no objectives (`slo`) to be met."
+        return
+    by = {
+        word: [_expression(one) for one in summary.objectives if one.verdict == word]
+        for word in ("fail", "inconclusive", "pass")
+    }
+    said = {"fail": "Missed: {}.", "inconclusive": "Not resolved: {}.", "pass": "Met: {}."}
+    yield " ".join(said[word].format(", ".join(names)) for word, names in by.items() if names)
+
+
+def _busiest(summary: Summary, source: Provenance) -> Iterator[str]:
+    """Yield the resource with the greatest utilization, and the load at which it would be full."""
+    used = [
+        (one.metrics["utilization"], one.name)
+        for one in summary.resources
+        if "utilization" in one.metrics and not math.isnan(one.metrics["utilization"].value)
+    ]
+    if not used:
+        return
+    most, name = max(used, key=lambda one: (one[0].value, one[1]))
+    said = f"The busiest resource is {name}, {show(most, 'share').text} of its capacity"
+    if not most.value:
+        return
+    if most.value >= _FULL:
+        yield f"{said}: it is full, and takes no more load."
+    elif source.rate is None:
+        yield f"{said}."
+    else:
+        # Work goes with arrivals as long as tasks ask for as much each; interval ends by the same rule, turned around.
+        room = Estimate(
+            1 / most.value,
+            1 / most.high if math.isfinite(most.high) else -math.inf,
+            1 / most.low if math.isfinite(most.low) and most.low > 0 else math.inf,
+            most.confidence,
+            most.n,
+            most.method,
+        )
+        load = show(room, "").text
+        yield f"{said}: it would be full at {load} times the load, if tasks ask for as much each."
+
+
+def _facts(summary: Summary) -> Iterator[tuple[str, str, str]]:
+    for one in summary.objectives:
+        unit = unit_of_objective(one.metric)
+        beside = _margin(one)
+        value = show(one.estimate, unit).text
+        yield _expression(one), f"{value} ({beside})" if beside else value, one.verdict
+    metrics = summary.metrics
+    for name, label in _TIMES.items():
+        yield label, show(metrics.get(f"response_time_{name}"), "s").text, ""
+    yield "Coordination, of T_total", show(metrics["coordination_share"], "share").text, ""
+    for name, label in _SERVICE.items():
+        if name in metrics and (summary.objectives or name not in _ONLY_WITH_OBJECTIVES):
+            yield label, show(metrics[name], unit_of(name)).text, ""
+    cost = summary.facts.get("cost")
+    if cost is not None and cost.value > 0:
+        yield "Cost of a task", show(cost, "USD").text, ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Objectives
+
+
+def _expression(one: Judged) -> str:
+    return f"{one.metric} {_SIGNS[one.sense]} {plain(one.threshold, unit_of_objective(one.metric), 4)}"
+
+
+def _share(one: Judged) -> float:
+    """Return how far within its threshold an estimate is, as a share of the threshold: below 0 beyond it, nan where none is."""
+    if math.isnan(one.estimate.value) or not one.threshold:
+        return math.nan
+    gap = one.threshold - one.estimate.value if one.sense == "<=" else one.estimate.value - one.threshold
+    return gap / abs(one.threshold)
+
+
+def _margin(one: Judged) -> str:
+    """Return the margin in words; of a share in points, since no share exceeds 100 %."""
+    share = _share(one)
+    if math.isnan(share):
+        return ""
+    size = _percent(abs(share))
+    if unit_of_objective(one.metric) == "share":
+        points = f"{100 * abs(one.estimate.value - one.threshold):.2g}"
+        size = f"{points} point{'s' * (points != '1')}"
+    return f"{size} {'within' if share >= 0 else 'beyond'}"
+
+
+def _percent(share: float) -> str:
+    return plain(share, "share", 2)
+
+
+def _objectives(summary: Summary) -> tuple[Table, ...]:
+    rows = tuple(
+        (
+            _expression(one),
+            show(one.estimate, unit_of_objective(one.metric)).text,
+            _percent(share) if not math.isnan(share := _share(one)) else NOTHING,
+            one.verdict,
+        )
+        for one in summary.objectives
+    )
+    if not rows:
+        return ()
+    note = (
+        "Margin: how far within its threshold the value is, as a share of the threshold; below 0 it is beyond it. "
+        "The verdict takes the whole interval: inconclusive where the threshold lies inside of it."
+    )
+    return (Table("Objectives", ("objective", "found", "margin", "verdict"), "<<><", rows, note),)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What a run cannot say
+
+
+def _missing(source: Provenance) -> Iterator[Missing]:
+    told = {
+        "plan": "How many replicas meet the objectives at least cost, and how much more load they take (headroom)",
+        "compare": "What another runtime would save, and where it would not",
+        "scaling": "How coordination grows with steps, agents and modalities",
+        "sensitivity": "Which value matters most",
+    }
+    for command, what in told.items():
+        yield Missing(what, command_for(command, source))
