@@ -82,11 +82,15 @@ class Panel:
         self.exploration = exploration
         self.delay = delay
         self.seen: Seen | None = None
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explore")  # one at a time: it is no faster with two
+        self._pool = ThreadPoolExecutor(
+            max_workers=1, thread_name_prefix="explore"
+        )  # one at a time: it is no faster with two
         self._task: asyncio.Task[None] | None = None
         self.controls = {one.name: _widget(widgets, one) for one in exploration.controls}
         self.status = widgets.HTML()
-        again = widgets.Button(description="as it is", tooltip="Put every control back", layout={"width": "8em"})
+        again = widgets.Button(
+            description="put back", tooltip="Every control as the scenario has it", layout={"width": "8em"}
+        )
         again.on_click(lambda _button: self.reset())
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
         self.box = widgets.VBox([widgets.HBox([*self.controls.values(), again], layout=row), self.status, self.figure])
@@ -146,7 +150,7 @@ class Panel:
 
     async def _answer(self, setting: Setting) -> None:
         await asyncio.sleep(self.delay)
-        self._say(self.seen, "running ...")
+        self._say(self.seen, "running; this is of the setting before ..." if self.seen else "running ...")
         loop, work = asyncio.get_running_loop(), self.exploration.work(setting)
         over = object()
         try:
@@ -170,6 +174,7 @@ class Panel:
         with self.figure.batch_update():
             for trace, drawn in zip(self.figure.data, _bars(seen), strict=True):
                 trace.update(drawn)
+            self.figure.layout.yaxis.categoryarray = self.figure.data[0].y
         self._say(seen, "" if seen.is_final else "refining ...")
 
     def _say(self, seen: Seen | None, doing: str) -> None:
@@ -190,10 +195,16 @@ def _needed(name: str) -> tuple[Any, Any]:
         from plotly.graph_objects import FigureWidget
     except ImportError as error:
         raise ExplorerError(_NO_WIDGETS.format(name=error.name)) from None
-    y = axis("", autorange="reversed", categoryorder="array", categoryarray=[TOTAL, *CATEGORIES])
+    y = axis("", autorange="reversed", categoryorder="array")
     drawn = layout(axis("seconds per task, on the critical path", rangemode="tozero"), y, barmode="group")
     traces = [
-        {"type": "bar", "orientation": "h", "name": called, "marker": marker, "hovertemplate": "%{hovertext}<extra></extra>"}
+        {
+            "type": "bar",
+            "orientation": "h",
+            "name": called,
+            "marker": marker,
+            "hovertemplate": "%{hovertext}<extra></extra>",
+        }
         for called, marker in zip((_AS_IT_IS, _CHANGED), _LOOKS, strict=True)
     ]
     shown = FigureWidget(data=traces, layout=standing_alone(drawn, f"{name}: where the time goes", 460))
@@ -206,13 +217,15 @@ def _widget(widgets: Any, one: Control) -> Any:
     kind = widgets.SelectionSlider if one.ordered else widgets.Dropdown
     return kind(
         options=list(one.labels), value=one.labels[one.now], description=one.name, style={"description_width": "initial"},
-        layout={"width": "24em"},
+        layout={"width": "25em", "margin": "2px 16px 2px 2px"},
     )  # fmt: skip
 
 
 def _bars(seen: Seen) -> Iterator[dict[str, Any]]:
     """Yield the bars of the scenario as it is, and as it is set: the categories that either has any time in, below T_total."""
-    names = [name for name in CATEGORIES if any(one.categories[name].seconds.value for one in (seen.base, seen.changed))]
+    names = [
+        name for name in CATEGORIES if any(one.categories[name].seconds.value for one in (seen.base, seen.changed))
+    ]
     for called, one in ((_AS_IT_IS, seen.base), (_CHANGED, seen.changed)):
         yield _bar(called, [TOTAL, *names], [one.metrics["response_time_mean"], *_seconds(one, names)])
 
@@ -223,5 +236,5 @@ def _seconds(one: Summary, names: Sequence[str]) -> list[Estimate]:
 
 def _bar(called: str, names: Sequence[str], known: Sequence[Estimate]) -> dict[str, Any]:
     hover = [f"{name}, {called}: {show(one, 's').text}, n = {one.n}" for name, one in zip(names, known, strict=True)]
-    values = [one.value if one.value == one.value else None for one in known]  # noqa: PLR0124 nan is nothing to draw
+    values = [one.value if one.value == one.value else None for one in known]
     return {"x": values, "y": list(names), "error_x": whiskers(known), "hovertext": hover}

@@ -13,15 +13,13 @@ Checked: tests/test_whatif.py, tests/test_run.py.
 
 from __future__ import annotations
 
-import csv
 import inspect
-import io
 import math
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -31,7 +29,8 @@ from .models import compare as compare_models
 from .models import plan as plan_models
 from .models import sensitivity as sensitivity_models
 from .models import study as study_models
-from .models.run import Spans, run
+from .models.provenance import call_of, provenance
+from .models.run import Spans, digest_of, run
 from .models.scenario import Scenario
 from .models.scenario import load as load_file
 from .sim.analysis.comparison import ComparisonResult
@@ -43,6 +42,7 @@ from .sim.analysis.sensitivity import SensitivityResult
 from .sim.analysis.study import StudyResult
 from .sim.analysis.summary import Summary
 from .sim.engine.errors import CoordsimError, did_you_mean, listed
+from .sim.report.columns import columns
 from .sim.report.html import to_html
 from .sim.report.layout import WIDTH, Report, lay_out, text
 from .sim.report.shipped import find
@@ -75,7 +75,6 @@ R = TypeVar("R")
 P = ParamSpec("P")
 A = TypeVar("A", bound="Answer[Any]")
 
-_ASIDE = ("workers", "out", "resume", "progress")  # of the options: they change no number
 _RICH = {"": "", "title": "bold", "strong": "bold cyan", "faint": "dim"}
 
 
@@ -126,11 +125,12 @@ class Answer(ABC, Generic[T]):
 
     def _stored(self) -> Stored:
         """Return the answer as a report takes it: with where it came from."""
-        from .models.provenance import provenance
         from .sim.report.stored import Stored, kind_of
 
         if not self.asked:
-            raise ValueError("the answer does not know its scenario, which a report says; ask for it with a function of coordsim")
+            raise ValueError(
+                "the answer does not know its scenario, which a report says; ask for it with a function of coordsim"
+            )
         found = self._found()
         return Stored(kind_of(found), found, provenance(self.asked[0], self.call))
 
@@ -157,8 +157,7 @@ class Answer(ABC, Generic[T]):
         """
         import pandas as pd
 
-        head, *rows = csv.reader(io.StringIO(self._csv()))
-        return pd.DataFrame({name: _column([row[place] for row in rows]) for place, name in enumerate(head)})
+        return pd.DataFrame(columns(self._csv()))
 
     def figure(self, name: str | None = None) -> Any:
         """Return a chart as a plotly Figure, without the button that would send it to a server.
@@ -191,22 +190,6 @@ class Answer(ABC, Generic[T]):
             yield Text(f"WARNING: {one}", style="yellow")
 
 
-def _column(cells: list[str]) -> list[str] | list[int] | list[float]:
-    """Return cells as whole numbers, as numbers where all that are not empty are, or as they are.
-
-    >>> _column(["1", "2"]), _column(["1.5", ""]), _column(["none", ""])
-    ([1, 2], [1.5, nan], ['none', ''])
-    """
-    if not any(cells):
-        return cells
-    for kind in (int, float):
-        with suppress(ValueError):
-            return [kind(cell) for cell in cells]
-    with suppress(ValueError):
-        return [float(cell) if cell else math.nan for cell in cells]
-    return cells
-
-
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Simulation(Answer[Run]):
     """The replications of a `scenario`: `results` one by one, and the `estimates` over all of them."""
@@ -214,8 +197,6 @@ class Simulation(Answer[Run]):
     scenario: Scenario
 
     def _found(self) -> object:
-        from .models.run import digest_of
-
         return digest_of(self.result, self.scenario)
 
     @property
@@ -276,9 +257,9 @@ class Comparison(Answer[ComparisonResult]):
         return to_csv(self.result)
 
     def _figures(self) -> Mapping[str, Any]:
-        from .sim.report.compare_plot import figure
+        from .sim.report.sections.compare import figures
 
-        return {"comparison": figure(self.result)}
+        return {name: one.figure() for name, one in figures(self.result).items()}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.compare_tables import warnings
@@ -335,9 +316,9 @@ class Sensitivity(Answer[SensitivityResult]):
         return to_csv(self.result)
 
     def _figures(self) -> Mapping[str, Any]:
-        from .sim.report.sensitivity_plot import figure
+        from .sim.report.sections.sensitivity import figures
 
-        return {metric: figure(self.result, metric) for metric in self.result.metrics}
+        return {name: one.figure() for name, one in figures(self.result).items()}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.sensitivity_tables import warnings
@@ -409,7 +390,7 @@ def simulate(
     with _stoppable():
         found = run(scenario, seed, replications=replications, precision=precision, workers=workers, spans=spans)
     options = {"seed": seed, "replications": replications, "precision": precision}
-    call = _call("simulate", scenario, {name: one for name, one in options.items() if one is not None})
+    call = call_of("simulate", scenario, {name: one for name, one in options.items() if one is not None})
     return Simulation(found, scenario, asked=(scenario,), call=call)
 
 
@@ -418,36 +399,9 @@ def report(answers: Iterable[Answer[Any]], path: str | os.PathLike[str], *, titl
 
     What is there is replaced. The title, unless given, names the scenarios. Raises ValueError for another ending, or no answer.
     """
-    from .sim.report.files import write_text
-    from .sim.report.sections import every
+    from .sim.report.sections.every import write
 
-    place = Path(path)
-    makers = {".html": every.to_html, ".htm": every.to_html, ".md": every.to_markdown}
-    if place.suffix not in makers:
-        raise ValueError(f"`path` must end in .html or .md, but got {os.fspath(path)!r}")
-    stored = [one._stored() for one in answers]
-    if not stored:
-        raise ValueError("there is no answer to report")
-    write_text(place, makers[place.suffix](stored, title), overwrite=True)
-    return place
-
-
-def _call(name: str, given: Scenario | Iterable[Scenario], options: Mapping[str, Any]) -> str:
-    """Return a call as Python writes it, without what changes no number."""
-    from .models.provenance import loaded
-
-    first = loaded(given) if isinstance(given, Scenario) else f"[{', '.join(map(loaded, given))}]"
-    written = [f"{key}={_written(one)}" for key, one in options.items() if key not in _ASIDE]
-    return f"coordsim.{name}({', '.join([first, *written])})"
-
-
-def _written(value: Any) -> str:
-    """Return an option as Python writes it: a scenario as it is loaded, and other parts of one as their plain data."""
-    from .models.provenance import loaded
-
-    if isinstance(value, Scenario):
-        return loaded(value)
-    return repr(value.to_data() if hasattr(value, "to_data") else value)
+    return write([one._stored() for one in answers], Path(path), title)
 
 
 def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
@@ -463,7 +417,7 @@ def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
         (_, given), *rest = bound.arguments.items()
         options = {key: one for key, one in rest if signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD}
         scenarios = (given,) if isinstance(given, Scenario) else tuple(given)
-        return answer.of(found, scenarios, _call(ask.__name__, given, {**options, **bound.kwargs}))
+        return answer.of(found, scenarios, call_of(ask.__name__, given, {**options, **bound.kwargs}))
 
     asked.__signature__ = signature.replace(return_annotation=answer)  # type: ignore[attr-defined]
     return asked

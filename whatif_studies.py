@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .models import fault_study as fault_models
 from .models import scaling as scaling_models
 from .models.variants import simulate_text
-from .sim.analysis import fault_study, scaling as growth
+from .sim.analysis import fault_study
+from .sim.analysis import scaling as growth
 from .sim.analysis.fault_study import StudyResult as FaultResult
 from .sim.analysis.jobs import Workers
 from .sim.analysis.replicate import Settings
@@ -46,10 +47,9 @@ class Scaling(Answer[ScalingResult]):
         return to_csv(self.result)
 
     def _figures(self) -> Mapping[str, Any]:
-        from .sim.report.scaling_plot import figure
-        from .sim.report.scaling_tables import ordered
+        from .sim.report.sections.scaling import figures
 
-        return {one.factor: figure(one, self.result) for one in ordered(self.result)}
+        return {name: one.figure() for name, one in figures(self.result).items()}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.scaling_tables import warnings

@@ -145,7 +145,7 @@ def plot(
     """Draw the laws of a profile, with their points, bands, residuals and errors, as one page that opens offline."""
     from ..sim.profile.profile import read
     from ..sim.report.files import write_text
-    from ..sim.report.profile_plot import page
+    from ..sim.report.profile_page import page
     from .probe import matches
 
     if out.suffix not in (".html", ".htm"):

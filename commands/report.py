@@ -31,10 +31,12 @@ Folders = Annotated[
     list[Path], typer.Argument(metavar="DIR...", help="Folders that commands wrote with -o, of any kinds.")
 ]
 File = Annotated[
-    Path | None, typer.Option("-o", "--out", metavar="FILE", help="Default: report.html in the folder, if there is one.")
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE", help="Default: report.html in the folder, if there is one."),
 ]
 FormatName = Annotated[
-    PageFormat | None, typer.Option("--format", help="A page, or Markdown for a pull request. Default: by the file's name.")
+    PageFormat | None,
+    typer.Option("--format", help="A page, or Markdown for a pull request. Default: by the file's name."),
 ]
 Title = Annotated[str | None, typer.Option(metavar="TEXT", help="Default: the scenarios.")]
 

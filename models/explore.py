@@ -9,7 +9,7 @@ Leaves out: which controls there are (`explore_controls`); widgets, threads and 
 Checked: tests/test_explorer.py.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -88,7 +88,7 @@ class Seen:
         if not self.is_moved:
             return "This is the scenario as it is."
         total, share = self.differences["response_time_mean"], self.differences["coordination_share"]
-        points = show(share, "share").text.replace(" %", " points")
+        points = f"{show(share, 'share').text.replace(' %', '')} points"
         sign = "+" if share.value > 0 else ""
         return f"Against the scenario as it is: {_told(total)}; coordination {sign}{points} (paired)."
 
@@ -123,7 +123,7 @@ class Exploration:
         self._check(setting)
         return scenario_of(self._variants.key(self._changes(setting)))
 
-    def work(self, setting: Setting) -> Iterator[Seen | None]:
+    def work(self, setting: Setting) -> Generator[Seen | None, None, None]:
         """Yield after each replication what is known by then, better and better; None where that is nothing new.
 
         Whoever stops asking stops the work. Raises ScenarioError where the parts of a setting do not go together.
@@ -201,9 +201,7 @@ class Exploration:
 
     def _changes(self, setting: Setting) -> tuple[Change, ...]:
         return tuple(
-            change
-            for one, place in zip(self.controls, setting, strict=True)
-            for change in one.options[place].changes
+            change for one, place in zip(self.controls, setting, strict=True) for change in one.options[place].changes
         )
 
     def _check(self, setting: Setting) -> None:
@@ -242,7 +240,8 @@ def _told(total: Estimate) -> str:
     """Return whether T_total rises or falls, and by how much."""
     if not total.excludes(0.0):
         return f"no difference of T_total is told, {show(total, 's').text}"
-    amount = Estimate(abs(total.value), *sorted((abs(total.low), abs(total.high))), total.confidence, total.n, "paired t")
+    low, high = sorted((abs(total.low), abs(total.high)))
+    amount = Estimate(abs(total.value), low, high, total.confidence, total.n, total.method)
     return f"T_total {'rises' if total.value > 0 else 'falls'} by {show(amount, 's').text}"
 
 

@@ -176,7 +176,9 @@ def _runtime(scenario: "Scenario") -> Control:
     options = [Option(name, () if name == now and not own else (("runtime", name),)) for name in PRESETS]
     if own:
         options.insert(0, Option(AS_IT_IS))
-    return Control("runtime", tuple(options), next(place for place, one in enumerate(options) if not one.changes), False)
+    return Control(
+        "runtime", tuple(options), next(place for place, one in enumerate(options) if not one.changes), False
+    )
 
 
 _NAMED: Mapping[str, Callable[["Scenario", Sequence[float] | None], Control | None]] = {
@@ -210,7 +212,8 @@ def _asked(scenario: "Scenario", name: str, values: Iterable[Any] | None) -> Con
 
 def _of_path(scenario: "Scenario", path: str, given: Sequence[Any]) -> Control:
     """Return the control that puts values at a path; it has the scenario as it is first, where none of them is that."""
-    variants, own = Variants(scenario), scenario.to_data()
+    variants = Variants(scenario)
+    own = scenario_of(variants.key()).to_data()  # without the sections that change no run
     options = [Option(str(value), ((path, json.dumps(value)),)) for value in given]
     same = [scenario_of(variants.key(one.changes)).to_data() == own for one in options]
     if True not in same:

@@ -9,11 +9,11 @@ Checked: tests/test_provenance.py.
 
 import platform
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..sim.engine import reader
 from ..sim.engine.nodes import Node, names_file
@@ -23,15 +23,12 @@ from ..sim.engine.spec import Spec
 from ..sim.profile.profile import Profile
 from ..sim.profile.profile import read as read_profile
 from ..sim.report.numbers import counted
-from ..sim.report.shipped import folder as shipped
 from ..sim.report.page.provenance import Input, Line, Provenance, Quality
-from .scenario import as_yaml, with_files
+from ..sim.report.shipped import folder as shipped
+from .scenario import Scenario, as_yaml, with_files
 from .variants import ASIDE
 
-if TYPE_CHECKING:
-    from .scenario import Scenario
-
-__all__ = ["canonical", "loaded", "provenance"]
+__all__ = ["call_of", "canonical", "loaded", "provenance"]
 
 Path_ = tuple[Key, ...]
 
@@ -40,11 +37,19 @@ PACKAGES = ("numpy", "simpy")
 # Options that change no number: those with a value, and those without.
 _VALUED = frozenset({"--out", "--workers", "--backend", "--scheduler", "--format", "--show-task"})
 _FLAGS = frozenset({"--quiet", "--resume", "--overwrite", "--check-slo"})
-_QUALITY: dict[str, Quality] = {"measured": "measured", "imported": "imported", "derived": "assumed", "assumed": "assumed"}
+_ARGUMENTS = frozenset({"workers", "out", "resume", "progress"})  # the same, of functions
+_QUALITY: dict[str, Quality] = {
+    "measured": "measured",
+    "imported": "imported",
+    "derived": "assumed",
+    "assumed": "assumed",
+}
+_BEST_FIRST: tuple[Quality, ...] = ("measured", "imported", "assumed")
 PRESET: Path_ = ("runtime", "preset")
 _MISSING = object()
 
-def provenance(scenario: "Scenario", command: str) -> Provenance:
+
+def provenance(scenario: Scenario, command: str) -> Provenance:
     """Return where an answer about a scenario comes from; `command` asked for it."""
     data = with_files(Spec.to_data(scenario), _place)
     lines = _Lines(scenario, data, command)
@@ -57,7 +62,7 @@ def provenance(scenario: "Scenario", command: str) -> Provenance:
         command=command,
         versions=_versions(),
         lines=told,
-        inputs=tuple(_inputs(scenario, data, lines)),
+        inputs=tuple(sorted(_inputs(scenario, data, lines), key=lambda one: _BEST_FIRST.index(one.quality))),
         data=tuple(dict.fromkeys(_files(data))),
         runtime=scenario.runtime.preset,
         rate=scenario.workload.rate,
@@ -85,7 +90,7 @@ def canonical(words: Sequence[str]) -> str:
     return shlex.join(kept)
 
 
-def loaded(scenario: "Scenario") -> str:
+def loaded(scenario: Scenario) -> str:
     """Return a scenario as Python loads it, with the values that were replaced."""
     document = scenario._document
     file = document.files[0] if document is not None and document.files else None
@@ -96,6 +101,20 @@ def loaded(scenario: "Scenario") -> str:
     options = [document.where(path).file for path, _ in _leaves(document.data, ())]
     sets = [one.removeprefix("--set ").partition("=") for one in dict.fromkeys(options) if one.startswith("--set ")]
     return f"coordsim.load({name!r})" + "".join(f".replace({path!r}, {value!r})" for path, _, value in sets)
+
+
+def call_of(name: str, given: Scenario | Iterable[Scenario], options: Mapping[str, Any]) -> str:
+    """Return a call of coordsim's function `name` about one scenario or several as Python writes it, without what changes no number."""
+    first = f"[{', '.join(map(loaded, given))}]" if isinstance(given, list | tuple) else _written(given)
+    written = [f"{key}={_written(one)}" for key, one in options.items() if key not in _ARGUMENTS]
+    return f"coordsim.{name}({', '.join([first, *written])})"
+
+
+def _written(value: Any) -> str:
+    """Return an argument as Python writes it: a scenario as it is loaded, and other parts of one as their plain data."""
+    if isinstance(value, Scenario):
+        return loaded(value)
+    return repr(value.to_data() if isinstance(value, Spec) else value)
 
 
 def _versions() -> dict[str, str]:
@@ -114,7 +133,7 @@ def _versions() -> dict[str, str]:
 class _Lines:
     """The lines of a resolved scenario, by path, against what its document says."""
 
-    scenario: "Scenario"
+    scenario: Scenario
     data: dict[str, Any]
     command: str
     given: int = 0
@@ -131,7 +150,8 @@ class _Lines:
 
     def told(self) -> Iterator[Line]:
         """Yield the lines; one that goes on with a long text is as the one before."""
-        path, is_value = (), False
+        path: Path_ = ()
+        is_value = False
         for number, text in enumerate(self.text.splitlines(), 1):
             goes_on = number not in self.paths
             path, is_value = self.paths.get(number, (path, is_value))
@@ -160,7 +180,9 @@ class _Lines:
     def _source(self, path: Path_, given: bool) -> str:
         """Return where the value of a line comes from."""
         if path[:1] == ("profile",) and given:
-            return self._written(path) + "; " + ", ".join(sorted({one.quality for one in _profiles_inputs(self.scenario)}))
+            return (
+                self._written(path) + "; " + ", ".join(sorted({one.quality for one in _profiles_inputs(self.scenario)}))
+            )
         if given:
             return self._written(path)
         is_policy = path[:1] == PRESET[:1] and path != PRESET
@@ -220,8 +242,8 @@ def _leaves(data: Any, path: Path_) -> Iterator[tuple[Path_, Any]]:
 # Inputs
 
 
-def _inputs(scenario: "Scenario", data: dict[str, Any], lines: _Lines) -> Iterator[Input]:
-    """Yield what the numbers rest on, the best known first."""
+def _inputs(scenario: Scenario, data: dict[str, Any], lines: _Lines) -> Iterator[Input]:
+    """Yield what the numbers rest on."""
     yield from _profiles_inputs(scenario)
     for path, value in _leaves({name: one for name, one in data.items() if name not in ASIDE}, ()):
         if path[-1:] == ("file",):
@@ -233,10 +255,10 @@ def _inputs(scenario: "Scenario", data: dict[str, Any], lines: _Lines) -> Iterat
         yield Input("values filled in", "assumed", filled)
 
 
-def _profiles_inputs(scenario: "Scenario") -> list[Input]:
-    """Return an input for each source of each profile that the scenario names, and what its models rest on."""
-    found = [one for name in scenario.profile for one in _of_profile(read_profile(name))]
-    return sorted(found, key=lambda one: ("measured", "imported", "assumed").index(one.quality))
+def _profiles_inputs(scenario: Scenario) -> Iterator[Input]:
+    """Yield an input for each source of each profile that the scenario names."""
+    for name in scenario.profile:
+        yield from _of_profile(read_profile(name))
 
 
 def _of_profile(profile: Profile) -> Iterator[Input]:

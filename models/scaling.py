@@ -327,10 +327,7 @@ def changes_of(
 
     So many modalities are the first ones of the list. Raises ScalingError where the scenario has no such number.
     """
-    if name == "modalities":
-        factor = _subsets(scenario, xs)
-    else:
-        factor = _number(scenario, name, _path(scenario, name), xs)
+    factor = _subsets(scenario, xs) if name == "modalities" else _number(scenario, name, _path(scenario, name), xs)
     return factor.path, tuple(cells[0] for cells in factor.cells)
 
 

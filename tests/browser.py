@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CHROMIUM", "DESKTOP", "PHONE", "Open", "Window", "chromium", "embedded", "open_page", "opener"]
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), "")
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
 DESKTOP, PHONE = (1280, 900), (390, 844)  # CSS pixels
 PATIENCE = 30_000  # ms: on a busy machine slow is no failure
 _ELSEWHERE = re.compile(r"^(?!file:|data:|blob:)")

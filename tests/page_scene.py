@@ -77,9 +77,7 @@ def _times() -> Chart:
         drawn = layout(axis("servers"), axis(f"{percentile} of T_total (s)", type="log"), shapes=[limit(LIMIT, "y")])
         said = f"The {percentile} of T_total falls to {show(known[-1], 's').text} with {SERVERS[-1]} servers."
         views[percentile] = View([trace], drawn, said, _numbers(f"{percentile} of T_total", known))
-    return Chart(
-        "times", "How long do tasks take?", views, Switch.PERCENTILE, scales=("y",), threshold="y", height=420
-    )
+    return Chart("times", "How long do tasks take?", views, Switch.PERCENTILE, scales=("y",), threshold="y", height=420)
 
 
 def _met() -> Chart:
@@ -90,7 +88,9 @@ def _met() -> Chart:
         "error_y": whiskers(known), "marker": {"symbol": "diamond", "size": 9},
     }  # fmt: skip
     drawn = layout(axis("configuration"), axis("share within the limit", tickformat=".0%"))
-    return Chart("met", "Which share is in time?", {"": View([trace], drawn, "Nearly all.", _numbers("share", known, "share"))})
+    return Chart(
+        "met", "Which share is in time?", {"": View([trace], drawn, "Nearly all.", _numbers("share", known, "share"))}
+    )
 
 
 def _sides() -> Chart:
@@ -98,7 +98,9 @@ def _sides() -> Chart:
     for side, values in {"A": [3.0, 2.0, 1.0], "B": [2.0, 1.5, 0.9], "difference": [-1.0, -0.5, -0.1]}.items():
         trace = {"type": "bar", "x": ["mean", "p95", "p99"], "y": values, "marker": bar("inference")}
         drawn = layout(axis("statistic"), axis("T_total (s)"))
-        table = Table(f"side {side}", ("statistic", "value"), "<>", (("mean", f"{values[0]:g} s"), ("p95", f"{values[1]:g} s")))
+        table = Table(
+            f"side {side}", ("statistic", "value"), "<>", (("mean", f"{values[0]:g} s"), ("p95", f"{values[1]:g} s"))
+        )
         views[side] = View([trace], drawn, f"Side {side} is at {values[0]:g} s.", table)
     return Chart("sides", "What does B save?", views, Switch.SIDE)
 
@@ -106,9 +108,21 @@ def _sides() -> Chart:
 def _kinds() -> list[Chart]:
     """A chart of each other kind of trace that reports draw."""
     table = Table("numbers", ("name", "value"), "<>", (("a", "1 s"), ("b", "2 s")))
-    icicle = {"type": "icicle", "labels": ["all", "a", "b"], "parents": ["", "all", "all"], "values": [3, 1, 2], "branchvalues": "total"}
+    icicle = {
+        "type": "icicle",
+        "labels": ["all", "a", "b"],
+        "parents": ["", "all", "all"],
+        "values": [3, 1, 2],
+        "branchvalues": "total",
+    }
     names = ["a long name of a step", "b"]
-    heat = {"type": "heatmap", "x": ["compute", "waiting"], "y": names, "z": [[1, 2], [3, None]], "colorscale": "Cividis"}
+    heat = {
+        "type": "heatmap",
+        "x": ["compute", "waiting"],
+        "y": names,
+        "z": [[1, 2], [3, None]],
+        "colorscale": "Cividis",
+    }
     stacked = [
         {"type": "bar", "name": name, "x": ["p50", "p99"], "y": [1, place + 1], "marker": bar(name)}
         for place, name in enumerate(("inference", "queueing"))
@@ -117,7 +131,11 @@ def _kinds() -> list[Chart]:
     return [
         Chart("tree", "Where does it go?", {"": View([icicle], flat, "Two parts.", table)}),
         Chart("heat", "Which step?", {"": View([heat], layout(axis(""), axis("")), "Step b waits.", table)}),
-        Chart("stacks", "Which part?", {"": View(stacked, layout(axis(""), axis("s"), barmode="stack"), "It grows.", table)}),
+        Chart(
+            "stacks",
+            "Which part?",
+            {"": View(stacked, layout(axis(""), axis("s"), barmode="stack"), "It grows.", table)},
+        ),
     ]
 
 

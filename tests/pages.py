@@ -19,4 +19,6 @@ def page_data(path: Path) -> Any:
 
 def outside(path: Path) -> list[str]:
     """Return the addresses that a page would load something from; packed scripts hold none."""
-    return re.findall(r"""(?:src|href)=["']?(?!#|data:)[^"'>\s]+|url\(["']?(?!data:)[^)]+""", path.read_text(encoding="utf-8"))
+    return re.findall(
+        r"""(?:src|href)=["']?(?!#|data:)[^"'>\s]+|url\(["']?(?!data:)[^)]+""", path.read_text(encoding="utf-8")
+    )

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from coordsim.sim.analysis.journal import JournalError
+from coordsim.sim.report import answers
 from coordsim.sim.report.answers import ASKED, JOURNAL, Answers
 from coordsim.sim.report.files import FileError
 from coordsim.sim.report.layout import Report
+from coordsim.sim.report.page.provenance import Provenance
 
 ANSWERS = Answers[str](
     "study", "study", "study", lambda _: Report(("an answer",), "", (), ()), str, str, {"page.bin": str.encode}
@@ -74,10 +76,14 @@ def test_another_kind_of_answer_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
-def test_beginning_anew_removes_what_the_answer_wrote_and_nothing_else(tmp_path: Path) -> None:
+def test_beginning_anew_removes_what_the_answer_wrote_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tables of the old question never stand beside the new one, and a journal that is damaged is no obstacle."""
+    monkeypatch.setattr(answers, "for_report", lambda *_: {"report.html": "a page", "result.json": "{}"})
+    source = Provenance("desk", "", "", 1, "coordsim sweep desk", {})
     with ANSWERS.journal(tmp_path, FIRST):
-        ANSWERS.write("1", {"scenario.desk.yaml": "name: desk"}, tmp_path, True)
+        ANSWERS.write("1", source, {"scenario.desk.yaml": "name: desk"}, tmp_path, overwrite=True)
     (tmp_path / "mine.txt").write_text("kept")
     (tmp_path / JOURNAL).write_text("damaged\n")
     with ANSWERS.journal(tmp_path, {"seeds": [3]}, overwrite=True) as journal:

@@ -93,7 +93,8 @@ def judged(curve: Curve, percentile: str, limit: float) -> list[str]:
     chance = float(stats.t.cdf((limit - value.value) / stats.sem(values), len(values) - 1))
     said = verdict(value, objective("p95", limit))
     share = show(within(curve, limit), "share").text
-    return [curve.label, show(value, "s").text, said, share, plain(chance, "share"), f"${curve.cost:,.2f}"]
+    met = "< 0.1 %" if chance < 0.001 else "> 99.9 %" if chance > 0.999 else plain(chance, "share")
+    return [curve.label, show(value, "s").text, said, share, met, f"${curve.cost:,.2f}"]
 
 
 def rows_of(window: Window, table: str) -> list[list[str]]:
@@ -244,7 +245,10 @@ def test_the_page_judges_as_python_does(name: str, rows: list[list[float]], root
             known.chance,
         ]  # fmt: skip
         assert said == known.verdict
-        assert [float(one) for one in numbers] == pytest.approx(wanted, rel=EXACT, abs=EXACT, nan_ok=True), (share, limit)
+        assert [float(one) for one in numbers] == pytest.approx(wanted, rel=EXACT, abs=EXACT, nan_ok=True), (
+            share,
+            limit,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -302,11 +306,17 @@ def test_an_address_holds_what_the_reader_set(scene: Path, open_page: Open) -> N
     assert second.page.locator("#switches button[aria-pressed=true]").all_text_contents() == ["p50", "linear", "A"]
 
 
-@pytest.mark.parametrize("hash", ["#nowhere", "#times?percentile=p12&slo=much&side=<b>", "#%", "#?&&=", "#toString?valueOf=1"])
+@pytest.mark.parametrize(
+    "hash", ["#nowhere", "#times?percentile=p12&slo=much&side=<b>", "#%", "#?&&=", "#toString?valueOf=1"]
+)
 def test_an_odd_address_does_no_harm(hash: str, scene: Path, open_page: Open) -> None:
     """A name or a value that the page does not know leaves everything as it is at first, without an error."""
     window = open_page(scene, hash=hash)
-    assert window.page.locator("#switches button[aria-pressed=true]").all_text_contents() == ["p95", "as drawn", "B − A"]
+    assert window.page.locator("#switches button[aria-pressed=true]").all_text_contents() == [
+        "p95",
+        "as drawn",
+        "B − A",
+    ]
     assert window.drawn("times")["data"][0]["y"] == embedded(scene)["charts"]["times"]["views"]["p95"]["data"][0]["y"]
     assert window.troubles == []
 

@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.analysis.summarize import cut_warmup
 from coordsim.sim.engine.errors import ScenarioError
-from coordsim.sim.report.compare_plot import figure, page, steps
 from coordsim.sim.report.compare_tables import report, to_json
 from coordsim.sim.report.compare_words import statement
 from coordsim.sim.report.layout import lay_out, text
 from coordsim.sim.report.numbers import show
+from coordsim.sim.report.page.provenance import Provenance
+from coordsim.sim.report.sections.compare import parts
 
 from . import mm1
 from .command import Call
@@ -326,30 +326,6 @@ def test_what_one_scenario_lacks_is_shown_as_missing() -> None:
     assert [switch.policy for switch in one.ablation.switches] == ["tools.t"]
 
 
-def test_the_waterfall_leads_from_one_mean_to_the_other(found: ComparisonResult) -> None:
-    """Each bar starts where the one before it ended, the first at A's mean T_total; the last ends at B's."""
-    made = steps(found)
-    assert made[0][1] == found.total.baseline.value
-    for (part, start), (_, after) in pairwise(made):
-        assert start - part.saving.value == pytest.approx(after, abs=1e-12)
-    assert made[-1][1] - made[-1][0].saving.value == pytest.approx(found.total.variant.value, rel=1e-12)
-
-
-def test_the_chart_has_the_intervals(found: ComparisonResult) -> None:
-    """A bar goes down by what is saved; its whisker goes as far as the interval, the other way round."""
-    saves, costs, a, b = figure(found).data
-    part = {one.category: one for one in found.categories}["inference"]
-    place = list(saves.x).index("inference")
-    assert saves.y[place] == -part.saving.value
-    assert saves.error_y.array[place] == pytest.approx(part.saving.value - part.saving.low)
-    assert saves.error_y.arrayminus[place] == pytest.approx(part.saving.high - part.saving.value)
-    assert (a.y[0], b.y[0]) == (found.total.baseline.value, found.total.variant.value)
-    assert set(saves.x) | set(costs.x) == {one.category for one, _ in steps(found)}
-    written = page(found)
-    assert '"showSendToCloud": false' in written
-    assert 'data-chart="0"' in written
-
-
 def test_the_report_has_signed_bars(found: ComparisonResult) -> None:
     """What is saved is to the right of the axis, and what is lost to its left."""
     table = next(one for one in report(found).tables if one.title.startswith("The saving by category"))
@@ -396,7 +372,7 @@ def test_a_variant_of_which_nothing_was_observed_is_told(root: Path) -> None:
     assert "came before the warm-up ended, and counts for nothing" in " ".join(said.split())
     assert not re.search(r"\bnan\b|\binf\b|success .* (may be chance|1\.000)", said)
     assert one.saving.verdict == "not resolved"
-    assert "Plotly.newPlot" in page(one)
+    assert all(part.answer for part in parts(one, Provenance("s", "", "", 1, "coordsim compare s", {})))
     assert '"verdict": "not resolved"' in to_json(one)
     assert "observed under neither" in statement(
         compare(second, second.replace("models.llm.overhead", "2 s"), replications=2)

@@ -7,7 +7,7 @@ import asyncio
 import builtins
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ import coordsim as cs
 from coordsim.explorer import ExplorerError
 from coordsim.models.explore import Exploration, Seen, Setting
 from coordsim.models.explore_controls import AS_IT_IS, Control, controls_of
+from coordsim.sim.engine.errors import Problem
 
 SPEED = "inference speed"
 
@@ -115,7 +116,9 @@ def test_controls_that_are_asked_for_come_in_their_order(scenario: cs.Scenario) 
         ({"models.llm.replicas": [1, -2]}, cs.ScenarioError, "replicas"),
     ],
 )
-def test_a_control_that_cannot_be_is_refused(scenario: cs.Scenario, asked: Any, kind: type[Exception], told: str) -> None:
+def test_a_control_that_cannot_be_is_refused(
+    scenario: cs.Scenario, asked: Any, kind: type[Exception], told: str
+) -> None:
     """Names, values and paths are checked before anything runs, and the remedy is told."""
     with pytest.raises(kind, match=told):
         controls_of(scenario, asked)
@@ -268,17 +271,20 @@ def test_a_move_stops_what_runs(scenario: cs.Scenario, panel: Callable[..., Any]
 
 def test_parts_that_do_not_go_together_are_told(scenario: cs.Scenario, panel: Callable[..., Any]) -> None:
     """The status says which setting cannot be and why, escaped, and the chart stays."""
-    controls = {"encoders.eye.node": ["model"], "network.nodes": [{"site": {}, "cluster": {}, "encoders": {}, "model": {}}]}
+    controls = {
+        "encoders.eye.node": ["model"],
+        "network.nodes": [{"site": {}, "cluster": {}, "encoders": {}, "model": {}}],
+    }
     made = panel(scenario, controls, replications=2)
     before = made.figure.data[1].x
 
-    def refuse(_setting: Setting) -> Iterator[None]:
-        raise cs.ScenarioError([], "<b>")
-        yield
+    def refuse(_setting: Setting) -> NoReturn:
+        raise cs.ScenarioError([Problem("network", "must be <b>")], "a test")
 
     made.exploration.work = refuse
     made.controls["encoders.eye.node"].value = "model"
     assert "This setting cannot be" in made.status.value
+    assert "network: must be &lt;b&gt;" in made.status.value
     assert made.figure.data[1].x == before
 
 

@@ -12,8 +12,10 @@ import pytest
 from coordsim.sim.engine.errors import ProfileError
 from coordsim.sim.profile.ops import OPS
 from coordsim.sim.profile.profile import Profile
+from coordsim.sim.report.page.theme import CONFIG
 from coordsim.sim.report.profile_laws import across, formula, ranges, sample, summary, timing
-from coordsim.sim.report.profile_plot import CONFIG, NOT_SHIPPED, figure, page
+from coordsim.sim.report.profile_page import page
+from coordsim.sim.report.profile_plot import NOT_SHIPPED, figure, panels
 from coordsim.sim.report.profile_tables import View, difference, law_view, listing, overview
 
 GEMM, ENCODE = "gemm[dtype=bf16]", "encode[codec=json]"
@@ -324,29 +326,36 @@ def test_measured_slices_are_those_with_most_points() -> None:
 
 
 def test_a_page_has_a_section_for_every_law_and_its_text() -> None:
-    """In the index, as a heading, as sentences above, and as a chart."""
+    """In the index, as a heading, as sentences above, and as charts that each have words and a table."""
     one = profile()
     text = page(one)
     for name in one.laws:
-        assert f"<h3>{name}</h3>" in text
-        assert re.search(rf'<a href="#law-\d">{re.escape(name)}</a>', text)
+        assert re.search(rf"<h3>{re.escape(name)} <a", text)
+        assert re.search(rf'<a href="#law(-\d)?">{re.escape(name)}</a>', text)
         assert all(sentence.replace("&", "&amp;") in text for sentence in summary(one, name))
-    charts = json.loads(re.search(r'id="charts">(.*?)</script>', text)[1])  # type: ignore[index]
-    assert len(charts) == text.count('class="chart"') == 3
+    drawn = sum(bool(panel.traces) for name in one.laws for panel in panels(one, name))
+    assert text.count('<figure id="') == text.count('class="summary"') == text.count(">The numbers ") == drawn > 6
     assert "two kernels &lt;and&gt; a crossing" in text
     assert "The measured points are not shipped with the profile." in text
-    assert "$" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    body = re.sub(r"<(script|style).*?</(script|style)>", "", text, flags=re.DOTALL)
+    assert not re.search(r"\$|\b(nan|inf|None)\b", body)
+
+
+def test_a_panel_that_draws_says_what_it_shows() -> None:
+    """Every panel with traces has a sentence with a number, for those who do not see it."""
+    one = profile()
+    for name in one.laws:
+        assert all(re.search(r"\d", panel.said) for panel in panels(one, name) if panel.traces)
 
 
 def test_a_page_asks_nothing_of_a_network() -> None:
-    """No address outside of the packed plotly.js, no upload button, and the browser is told to refuse requests."""
+    """No address outside of what is packed, no upload button, and the browser is told to refuse requests."""
     text = page(profile(), [ENCODE])
-    packed = re.search(r'id="plotly">(.*?)</script>', text)[1]  # type: ignore[index]
+    packed = re.search(r'id="page-plotly">(.*?)</script>', text)[1]  # type: ignore[index]
     rest = text.replace(packed, "")
     assert not re.search(r"https?://", rest)
     assert not re.search(r"""(src|href)=["'](?!#)""", rest)
     assert CONFIG["showSendToCloud"] is False
-    assert json.dumps(CONFIG) in rest
     assert "default-src 'none'" in rest
     assert len(packed) < 2_000_000
 

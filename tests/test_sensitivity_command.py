@@ -17,7 +17,6 @@ from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.sensitivity_global import SobolMeasures
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.engine.source import Document
-from coordsim.sim.report.sensitivity_plot import figure
 from coordsim.sim.report.sensitivity_tables import interactions, statement
 
 from .command import Call
@@ -261,18 +260,6 @@ def test_without_salib_the_remedy_is_told(call: Call, sum_of: Path, monkeypatch:
     done = call("sensitivity", sum_of, "--method", "morris", *QUIET)
     assert done.code == 2
     assert "pip install 'coordsim[sensitivity]'" in done.err
-
-
-def test_figures_show_what_was_found() -> None:
-    """A tornado has a bar for each end, with its change, beside the real values of the ends."""
-    found = models.sensitivity(Scenario.from_text(SUM), ["search", "fetch"], metric="p95")
-    chart = figure(found, "response_time_p95")
-    low, high = chart.data
-    assert list(chart.layout.yaxis.ticktext) == [
-        "search<br>350 -&gt; 332.5 .. 367.5 ms", "fetch<br>1 s -&gt; 950 ms .. 1.05 s",
-    ]  # fmt: skip
-    assert list(low.y) == ["search", "fetch"]
-    assert list(high.x) == [pytest.approx(0.0175), pytest.approx(0.05)]
 
 
 @pytest.mark.slow

@@ -26,7 +26,16 @@ from .test_study import MEAN, QUEUE
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ALONE = ("--workers", "1", "--quiet")
-TABLES = ("study.csv", "samples.csv", "study.parquet", "study.json", "report.md", "report.html", "result.json", "asked.json")
+TABLES = (
+    "study.csv",
+    "samples.csv",
+    "study.parquet",
+    "study.json",
+    "report.md",
+    "report.html",
+    "result.json",
+    "asked.json",
+)
 TWO = ("--over", "tools.search.concurrency=1,2", "--over", f"{MEAN}=200 ms..800 ms:log:3")
 
 

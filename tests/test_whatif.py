@@ -211,26 +211,28 @@ def test_a_simulation_has_estimates_results_and_tasks(simulation: whatif.Simulat
     assert np.allclose(tasks[parts].sum(axis=1), tasks["total_s"])
 
 
-def test_the_chart_of_a_simulation_adds_up(simulation: whatif.Simulation) -> None:
-    """Bars stand one behind the other and end at T_total; the curve of T_total rises to 1."""
+def test_the_charts_of_a_simulation_add_up(simulation: whatif.Simulation) -> None:
+    """Bars stand one behind the other and end at T_total; the curve of T_total rises to 1; an icicle has the components."""
     bars = [trace for trace in simulation.figure().data if trace.type == "bar"]
-    ends = {place: (base, base + x) for bar in bars for place, base, x in zip(bar.y, bar.base, bar.x, strict=True)}
+    place = list(bars[0].y).index("all tasks")
     total = simulation.estimates.metrics["response_time_mean"].value
-    assert ends.pop("T_total") == (0.0, total)
-    assert max(end for _, end in ends.values()) == pytest.approx(total)
-    assert sorted(base for base, _ in ends.values())[1:] == pytest.approx(sorted(end for _, end in ends.values())[:-1])
-    (curve,) = (trace for trace in simulation.figure().data if trace.name == "done within")
+    assert sum(bar.x[place] for bar in bars) == pytest.approx(total)
+    (curve,) = (
+        trace for trace in simulation.figure("time-distribution").data if trace.name == "share of tasks done within"
+    )
     assert (np.diff(curve.x) >= 0).all()
     assert curve.y[-1] == 1.0
+    assert [trace.type for trace in simulation.figure("time-path").data] == ["icicle"]
 
 
 def test_a_simulation_without_tasks_done_is_shown_too() -> None:
-    """Nothing was done within the horizon: the answer says so, the chart is empty, and no number is made up."""
+    """Nothing was done within the horizon: the answer says so, there is no chart, and no number is made up."""
     workload = {"arrivals": {"deterministic": "1 / s"}, "horizon": "3 s", "warmup": "0 s"}
     slow = cs.load("theory/mm1").replace_all({"workload": workload, "models.server.overhead": "100 s"})
     found = cs.simulate(slow, replications=2)
     assert "No task was done" in repr(found)
-    assert len(found.figure().data) == 0
+    with pytest.raises(ValueError, match="nothing to draw"):
+        found.figure()
     frame = found.to_frame().set_index(["metric", "component"])
     assert frame["value"].isna().loc[("response_time_mean", "")]
     parsed(found._repr_html_())
@@ -410,7 +412,8 @@ def test_the_page_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for code in BLOCK.findall(text):
         exec(compile(code, "notebook.md", "exec"), cells)
     asked = {type(one) for one in cells.values() if isinstance(one, Answer)}
-    assert asked == {getattr(whatif, name) for name in whatif.__all__ if _is_answer(name)}
+    known = {getattr(whatif, name) for name in whatif.__all__ if _is_answer(name)}
+    assert asked == known | {cs.Scaling, cs.FaultStudy}
     assert all(f"`{one.__name__}`" in text for one in asked)
 
 

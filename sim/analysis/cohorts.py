@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ..engine.ledger import CATEGORIES, NO_COORDINATION, STRUCTURE, Account, Span
 from .estimator import Estimator
-from .result import ARRIVAL, CLASS, END, TASK, Result
+from .result import ARRIVAL, CLASS, COHORT, END, TASK, Result
 from .statistics import Array, Estimate, mean_interval, no_estimate
 
 __all__ = [
     "LABELS",
+    "LATER",
     "MEAN",
     "AccountTime",
     "CohortTime",
@@ -42,10 +44,12 @@ MEAN = "mean"
 LABELS = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 MOST_STEPS = 24  # rows of a step map, the last for all later ones
 MOST_TASKS = 200  # in a step map: of more, every second, every third ...
-MOST_SPANS, MOST_GROUPS = 300, 100  # of an example; and how many of these only group others
+MOST_SPANS, MOST_GROUPS = 400, 250  # of an example; and how many of these only group others
 STEPS = ("invoke_agent", "step", "stage")  # names of spans that are steps of a workflow, or turns of its agents
 OUTSIDE, LATER = "outside any step", "and later"
 RECOVERY = "recovery"  # where the ledger has the time of lost work
+
+Rows = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +177,13 @@ def _accounts_of(view: Result) -> Array:
     return found
 
 
-def _rows_of(view: Result, q: float) -> Array:
+def _rows_of(view: Result, q: float) -> Rows:
     """Return which of the tasks done are the cohort of a quantile."""
     return np.flatnonzero(np.isin(view.tasks[view.done, TASK], view.cohort(q).tasks))
 
 
 def _group(
-    label: str, views: Sequence[Result], tables: Sequence[Array], by: Estimator, chosen: Sequence[Array] | None = None
+    label: str, views: Sequence[Result], tables: Sequence[Array], by: Estimator, chosen: Sequence[Rows] | None = None
 ) -> CohortTime:
     """Return the means over the `chosen` rows of each replication, or over all."""
     times = [view.response_times for view in views]
@@ -233,7 +237,7 @@ def _share(by: Estimator, parts: Sequence[Array], wholes: Sequence[Array], whole
 
 
 def _growth(
-    tables: Sequence[Array], chosen: Sequence[dict[str, Array]], accounts: Sequence[Account], by: Estimator
+    tables: Sequence[Array], chosen: Sequence[dict[str, Rows]], accounts: Sequence[Account], by: Estimator
 ) -> dict[str, Estimate]:
     """Return the mean seconds in each category at p99 less those at p50, one number a replication."""
     found = [
@@ -357,8 +361,7 @@ def _steps_of_task(spans: Sequence[Span]) -> tuple[list[dict[str, float]], dict[
 
 
 def _add(to: dict[str, float], parts: dict[str, float]) -> None:
-    for name, value in parts.items():
-        to[name] += value
+    to.update({name: to[name] + value for name, value in parts.items()})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -368,7 +371,8 @@ def _add(to: dict[str, float], parts: dict[str, float]) -> None:
 def examples(view: Result, again: Callable[[int], Result] | None = None) -> tuple[TaskExample, ...]:
     """Return a task near each percentile of T_total, with its spans: none where no spans are to be had.
 
-    `again(task)` runs the replication anew, keeping the spans of this task; without it, the nearest task with spans is taken.
+    `again(task)` runs the replication anew, keeping the spans of this task; it is asked where no task with spans is of the cohort of the
+    percentile. Without it, the nearest task with spans is taken.
     """
     times, numbers = view.response_times, view.tasks[view.done, TASK]
     if not times.size:
@@ -379,14 +383,21 @@ def examples(view: Result, again: Callable[[int], Result] | None = None) -> tupl
     found: list[TaskExample] = []
     made: dict[int, TaskExample] = {}
     for label, q in LABELS.items():
-        distance = np.abs(times - np.quantile(times, q))
-        at = int(np.argmin(distance if again is not None else np.where(kept, distance, np.inf)))
+        near = np.abs(times - np.quantile(times, q))
+        at = int(np.argmin(np.where(kept, near, np.inf)))
+        if again is not None and not (kept[at] and abs(_rank_of(times, at) - q) <= COHORT / 2):
+            at = int(np.argmin(near))
         task = int(numbers[at])
         if task not in made:
             source = view if kept[at] or again is None else again(task)
             made[task] = _example(label, source, task, times, float(times[at]))
         found.append(replace(made[task], label=label))
     return tuple(found)
+
+
+def _rank_of(times: Array, at: int) -> float:
+    """Return which share of tasks took no longer than one of them."""
+    return float(np.mean(times <= times[at]))
 
 
 def _example(label: str, source: Result, task: int, times: Array, total: float) -> TaskExample:
@@ -401,7 +412,7 @@ def _example(label: str, source: Result, task: int, times: Array, total: float) 
         task_class=source.classes[int(row[CLASS])],
         arrival=float(row[ARRIVAL]),
         end=float(row[END]),
-        share=float(np.count_nonzero(times <= total)) / times.size,
+        share=float(np.mean(times <= total)),
         among=int(times.size),
         categories=dict(zip(CATEGORIES, parts, strict=True)),
         spans=few,
@@ -426,8 +437,7 @@ def _largest(spans: Sequence[Span]) -> tuple[Span, ...]:
     kept += rest[: MOST_SPANS - len(kept)]
     here = {one.id for one in kept}
     parents = {one.id: one.parent for one in groups}
-    few = [replace(one, parent=_nearest(one.parent, here, parents)) for one in spans if one.id in here]
-    return tuple(few)
+    return tuple(replace(one, parent=_nearest(one.parent, here, parents)) for one in spans if one.id in here)
 
 
 def _rank(span: Span) -> tuple[bool, float, float, int]:

@@ -65,7 +65,7 @@ def _scalar(value: Any) -> Any:
 def decode(hint: Any, data: Any, place: str = "") -> Any:
     """Return what a type says that plain data is. Raises DamagedError."""
     if isinstance(data, dict) and TAG in data:
-        data = _tagged(hint, data, place)
+        data = _tagged(data, place)
         if not isinstance(data, float | Mapping):
             return data
     if hint is Any or isinstance(hint, TypeVar) or hint is object:
@@ -101,7 +101,7 @@ def _container(kind: Any, inner: tuple[Any, ...], data: Any, place: str) -> Any:
     raise TypeError(f"{place}: no rule for {kind}")
 
 
-def _tagged(hint: Any, data: Mapping[str, Any], place: str) -> Any:
+def _tagged(data: Mapping[str, Any], place: str) -> Any:
     """Return what JSON could not say."""
     tag = data[TAG]
     if tag in _NOT_FINITE:
@@ -129,6 +129,7 @@ def _one_of(options: tuple[Any, ...], data: Any, place: str) -> Any:
     """Return what fits one of several types: the one whose fields data has, or else the first that takes it."""
     if data is None and type(None) in options:
         return None
+    options = tuple(one for one in options if one is not type(None))
     if isinstance(data, dict):
         options = tuple(sorted(options, key=lambda one: not _has_fields(one, data)))
     if isinstance(data, float) and float in options:

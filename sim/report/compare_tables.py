@@ -109,6 +109,7 @@ def warnings(found: ComparisonResult) -> Iterator[str]:
 
 
 def changes_table(found: Sequence[Change]) -> Table:
+    """Return the values in which the two scenarios differ."""
     rows = tuple((one.path, one.baseline or NOTHING, one.variant or NOTHING) for one in found[:MOST_CHANGES])
     rest = len(found) - len(rows)
     note = f"and {rest} more; JSON has them all" if rest else ""
@@ -116,6 +117,7 @@ def changes_table(found: Sequence[Change]) -> Table:
 
 
 def metrics_table(found: ComparisonResult) -> Table:
+    """Return each metric under both, the difference with its interval, and its p-value."""
     # What is 0 or was not observed under both says nothing.
     shown = [
         one
@@ -161,6 +163,7 @@ def _p(value: float) -> str:
 
 
 def categories_table(found: ComparisonResult) -> Table:
+    """Return what each category of T_total saves, with a signed bar."""
     total = found.total
     present = [one for one in found.categories if one.baseline.value > 0 or one.variant.value > 0]
     longest = max((abs(one.saving.value) for one in present), default=0.0)
@@ -197,12 +200,14 @@ def _signed(value: float, longest: float) -> str:
 
 
 def tasks_table(tasks: ByTask) -> Table:
+    """Return the quantiles of what single tasks save, and the share that got slower."""
     rows = [(f"{name} of what a task saves", *_two(one, "s")) for name, one in tasks.quantiles.items()]
     rows.append(("tasks that got slower", *_two(tasks.slower, "share")))
     return Table("Task by task", ("", "", ""), "<><", tuple(rows))
 
 
 def ablation_table(found: Ablation, whole: ComparisonResult) -> Table:
+    """Return what each policy saves alone and last, their sum, and why some could not be built."""
     unit = unit_of_saving(whole)
     rows = [_switch(one, unit) for one in found.switches]
     if rows:
@@ -228,6 +233,7 @@ def _switch(one: Switch, unit: str) -> tuple[str, ...]:
 
 
 def region_table(found: Region, unit: str) -> Table:
+    """Return the saving and the verdict at each point of the grid."""
     rows = [
         (
             *one.values,
@@ -265,6 +271,7 @@ def _word(one: Saving) -> str:
 
 
 def notes(found: ComparisonResult) -> Iterator[str]:
+    """Yield what the intervals and verdicts mean, and what was left out."""
     sure = f"{100 * found.confidence:g} %"
     kind = "B - A" if found.more_is_better else "A - B"
     how = "of paired differences" if found.paired else "(Welch's) of the difference of means, not paired,"

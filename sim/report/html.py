@@ -2,7 +2,7 @@
 
 Colours are those of the page around it, so it reads on dark and on light. All that comes from outside is escaped.
 
-Leaves out: charts (`run_figure` and the like), and pages of their own (`answers`).
+Leaves out: charts (`sections`), and pages of their own (`answers`).
 Checked: tests/test_whatif.py.
 """
 

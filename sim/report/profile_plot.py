@@ -1,23 +1,17 @@
 """Charts of laws: points and law by size, residual against a lognormal, held-out error, predicted against measured.
 
-`figure` draws one law, `page` the laws of a profile as one HTML file that opens without a network.
-Leaves out: showing or saving them.
+`figure` draws a law's four panels as one figure, for a notebook; `panels` are what they hold.
+Leaves out: showing or saving them, and the page of a profile (`profile_page`).
 Checked: tests/test_profile_views.py.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
 import html
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from statistics import NormalDist
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -25,18 +19,14 @@ import numpy as np
 from ..profile.law import Law, Timing
 from ..profile.profile import Profile
 from .numbers import plain
-from .profile_laws import Data, by_span, ordered, ranges, section, size_text, spread, summary, timing
+from .page.theme import COLOURS, DASHES, MARKERS
+from .profile_laws import Data, by_span, ranges, size_text, spread, timing
 
-__all__ = ["CONFIG", "figure", "page"]
+__all__ = ["NOT_SHIPPED", "Panel", "figure", "panels"]
 
-CONFIG = {"showSendToCloud": False, "plotlyServerURL": "", "displaylogo": False, "responsive": True}
 NOT_SHIPPED = "the measured points are not shipped with the profile"
 GRID = 48  # places along a curve
 SLICES = 4
-# Okabe and Ito's colours, which stay apart for colour-blind eyes; a dash and a marker go with each.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 GREY = "#555555"
 _SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _AXIS = {"gridcolor": "#dddddd", "linecolor": "#888888", "showline": True, "ticks": "outside", "zeroline": False}
@@ -47,24 +37,24 @@ Sizes = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One of the four charts: its question, traces as plotly takes them, axes, and a remark under the question."""
+    """One of the four charts: its question, traces as plotly takes them, axes, a remark under the question, and what it shows."""
 
     title: str
     traces: list[Data]
     x: Data = field(default_factory=dict)
     y: Data = field(default_factory=dict)
     remark: str = ""
+    said: str = ""
 
 
 def figure(profile: Profile, name: str) -> Any:
     """Return four charts of a law as a plotly Figure. Raises ProfileError, naming what is near."""
     from plotly.subplots import make_subplots
 
-    asked = timing(profile, name)
-    panels = (_by_size(asked), _residual(asked), _errors(asked.law), _agreement(asked))
-    titles = [f"<b>{one.title}</b>" + (f"<br><sup>{one.remark}</sup>" if one.remark else "") for one in panels]
+    asked, shown = timing(profile, name), panels(profile, name)
+    titles = [f"<b>{one.title}</b>" + (f"<br><sup>{one.remark}</sup>" if one.remark else "") for one in shown]
     drawn = make_subplots(rows=2, cols=2, subplot_titles=titles, horizontal_spacing=0.1, vertical_spacing=0.18)
-    for place, panel in enumerate(panels):
+    for place, panel in enumerate(shown):
         row, column = place // 2 + 1, place % 2 + 1
         number = str(place + 1) if place else ""
         for trace in panel.traces:
@@ -86,6 +76,12 @@ def figure(profile: Profile, name: str) -> Any:
         height=860, margin={"l": 70, "r": 20, "t": 120, "b": 60},
     )  # fmt: skip
     return drawn
+
+
+def panels(profile: Profile, name: str) -> tuple[Panel, ...]:
+    """Return the four charts of a law. Raises ProfileError, naming what is near."""
+    asked = timing(profile, name)
+    return (_by_size(asked), _residual(asked), _errors(asked.law), _agreement(asked))
 
 
 def _answer(law: Law) -> str:
@@ -118,7 +114,17 @@ def _by_size(asked: Timing) -> Panel:
     remark = remark if measured else NOT_SHIPPED
     x = _log_axis(main, asked.op.sizes[main], traces, "x")
     y = _log_axis("time of one call", "seconds", traces, "y", 0.08 * sum(one.get("showlegend", True) for one in traces))
-    return Panel(title, traces, x, y, remark)
+    said = _said_of_size(asked, main, xs)
+    return Panel(title, traces, x, y, remark, said)
+
+
+def _said_of_size(asked: Timing, main: str, xs: np.ndarray) -> str:
+    others = slices(asked, main)[0]
+    first, last = asked.predict({**others, main: xs})[[0, -1]].tolist()
+    unit = asked.op.sizes[main]
+    held = ", ".join(f"{name} {size_text(value, asked.op.sizes[name])}" for name, value in others.items())
+    ends = f"{main} from {size_text(float(xs[0]), unit)} to {size_text(float(xs[-1]), unit)}"
+    return f"With {ends}{' at ' + held if held else ''}, one call goes from {plain(first, 's')} to {plain(last, 's')}."
 
 
 def _constant(asked: Timing, title: str) -> Panel:
@@ -137,7 +143,8 @@ def _constant(asked: Timing, title: str) -> Panel:
                        "marker": marker, "name": "measured", "error_y": _whiskers(measured.low, measured.high, measured.seconds)})  # fmt: skip
     remark = "" if measured else NOT_SHIPPED
     y = _log_axis("time of one call", "seconds", traces, "y", 0.1)
-    return Panel(title, traces, {"showticklabels": False, "title": "no size"}, y, remark)
+    said = f"It depends on no size: one call takes {plain(seconds, 's')}."
+    return Panel(title, traces, {"showticklabels": False, "title": "no size"}, y, remark, said)
 
 
 def slices(asked: Timing, main: str) -> list[Sizes]:
@@ -262,13 +269,20 @@ def _residual(asked: Timing) -> Panel:
         traces.append({"type": "scatter", "x": scores, "y": values, "mode": "lines", "line": line, "name": name})
     if not traces:
         return Panel(title, [], remark="no residual and no points are stated")
+    said = _said_of_spread(np.asarray(traces[-1]["x"]), np.asarray(traces[-1]["y"]), str(traces[-1]["name"]))
     traces.append(_straight(traces[-1]))
     ticks = {
         "tickvals": [normal.inv_cdf(share) for share in _SHARES],
         "ticktext": [f"p{100 * share:g}" for share in _SHARES],
     }
     x = {"title": "quantile, on a normal scale", **ticks}
-    return Panel(title, traces, x, {"type": "log", "title": "measured / predicted", "nticks": 8, "tickformat": ".3~g"})
+    y = {"type": "log", "title": "measured / predicted", "nticks": 8, "tickformat": ".3~g"}
+    return Panel(title, traces, x, y, said=said)
+
+
+def _said_of_spread(scores: np.ndarray, ratios: np.ndarray, name: str) -> str:
+    low, high = np.interp([NormalDist().inv_cdf(0.05), NormalDist().inv_cdf(0.95)], scores, ratios).tolist()
+    return f"Of `{name}`, nine in ten lie between {low:.3g} and {high:.3g} times the law; a lognormal would be a straight line."
 
 
 def _straight(trace: Data) -> Data:
@@ -312,7 +326,11 @@ def _errors(law: Law) -> Panel:
     ]  # fmt: skip
     most = 100 * max(max(one.median, one.p95) for one in law.held_out) or 1.0
     y = {"title": "relative error", "ticksuffix": " %", "range": [0, 1.35 * most]}
-    return Panel(title, traces, {"title": "held out by", "type": "category"}, y)
+    said = "; ".join(
+        f"{one.split} ({one.points:,} points): {plain(one.median, 'share')} and {plain(one.p95, 'share')}"
+        for one in law.held_out
+    )
+    return Panel(title, traces, {"title": "held out by", "type": "category"}, y, said=f"Median and p95, by {said}.")
 
 
 def _agreement(asked: Timing) -> Panel:
@@ -328,7 +346,9 @@ def _agreement(asked: Timing) -> Panel:
             {"type": "scatter", "x": ends, "y": ends, "mode": "lines", "line": line, "name": "predicted = measured"},
         ]
         x, y = _log_axis("measured", "seconds", traces, "x"), _log_axis("predicted", "seconds", traces, "y")
-        return Panel("Does it agree with what was measured?", traces, x, y)
+        middle, most = np.quantile(np.abs(predicted / seconds - 1), [0.5, 0.95]).tolist()
+        said = f"Half of the {len(seconds):,} points lie within {plain(middle, 'share')} of the law, 95 % within {plain(most, 'share')}."
+        return Panel("Does it agree with what was measured?", traces, x, y, said=said)
     names = by_span(asked)
     if not names:
         return Panel("Does it agree with what was measured?", [], remark=NOT_SHIPPED)
@@ -348,7 +368,13 @@ def _per_unit(asked: Timing, name: str) -> Panel:
         xs, asked.predict({**{other: low for other, (low, _) in ranges(asked).items()}, name: xs}) / xs, "law / size", 0
     )
     y = _log_axis(f"time / {name}", "seconds", traces, "y", 0.1)
-    return Panel("From which size on is overhead small?", traces, _log_axis(name, unit, traces, "x"), y, NOT_SHIPPED)
+    first, last = (
+        asked.predict({**{other: low for other, (low, _) in ranges(asked).items()}, name: xs[[0, -1]]}) / xs[[0, -1]]
+    ).tolist()
+    said = f"Time by {name} goes from {plain(first, 's')} at the least {name} to {plain(last, 's')} at the most."
+    return Panel(
+        "From which size on is overhead small?", traces, _log_axis(name, unit, traces, "x"), y, NOT_SHIPPED, said
+    )
 
 
 def _levels(asked: Timing, across: str, up: str) -> Panel:
@@ -376,49 +402,5 @@ def _levels(asked: Timing, across: str, up: str) -> Panel:
     )
     x = _log_axis(across, asked.op.sizes[across], traces, "x")
     y = _log_axis(up, asked.op.sizes[up], traces, "y", 0.08 * len(traces) / 2)
-    return Panel("Which sizes take the same time?", traces, x, y, NOT_SHIPPED + (f"; at {held}" if held else ""))
-
-
-def page(profile: Profile, laws: Iterable[str] | None = None) -> str:
-    """Return the charts of laws, by default of all, as one HTML file. Raises ProfileError for a law it does not have."""
-    names = ordered(profile) if laws is None else [timing(profile, name).name for name in laws]
-    blocks, index = [], []
-    for title in dict.fromkeys(section(name) for name in names):
-        inside = [name for name in names if section(name) == title]
-        links = [f'<li><a href="#law-{names.index(name)}">{html.escape(name)}</a></li>' for name in inside]
-        index.append(f"<li>{title}<ul>{''.join(links)}</ul></li>")
-        blocks.append(f"<h2>{title}</h2>")
-        blocks += [_block(profile, name, names.index(name)) for name in inside]
-    charts = [figure(profile, name).to_json() for name in names]
-    template = files(__package__ or "").joinpath("profile_page.html").read_text(encoding="utf-8")
-    unknown = sum(not profile.laws[name].held_out for name in names)
-    answer = f"{len(names) - unknown} of {len(names)} laws state their error on sizes that their fit did not see."
-    return Template(template).substitute(
-        title=html.escape(f"How long do operations take on {profile.name}?"),
-        answer=html.escape(answer),
-        what=html.escape(profile.what),
-        index="".join(index),
-        laws="\n".join(blocks),
-        charts=f"[{','.join(charts)}]".replace("<", "\\u003c"),
-        config=json.dumps(CONFIG),
-        plotly=_plotly(),
-    )
-
-
-def _block(profile: Profile, name: str, number: int) -> str:
-    texts = "".join(f"<li>{html.escape(text)}</li>" for text in _texts(profile, name))
-    chart = f'<div class="chart" data-chart="{number}" role="img" aria-label="Charts of {html.escape(name)}"></div>'
-    return f'<section id="law-{number}"><h3>{html.escape(name)}</h3><ul>{texts}</ul>{chart}</section>'
-
-
-def _texts(profile: Profile, name: str) -> tuple[str, ...]:
-    texts = summary(profile, name)
-    return texts if profile.laws[name].measured else (*texts, f"{NOT_SHIPPED[0].upper()}{NOT_SHIPPED[1:]}.")
-
-
-@cache
-def _plotly() -> str:
-    """Return plotly.js, gzipped and in base64: 2 MB, where the file itself is 5."""
-    from plotly.offline import get_plotlyjs
-
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    said = f"Each line joins the {across} and {up} that take one time, from {plain(10 ** levels[0], 's')} to {plain(10 ** levels[-1], 's')}."
+    return Panel("Which sizes take the same time?", traces, x, y, NOT_SHIPPED + (f"; at {held}" if held else ""), said)

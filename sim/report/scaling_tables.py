@@ -46,7 +46,13 @@ def report(found: ScalingResult) -> Report:
     """Return the report of all sweeps."""
     tables: list[Table] = []
     for one in found.sweeps:
-        tables += [curve_table(one, found), *categories_table(one), *laws_table(one), *others_table(one), *ablation_tables(one, found)]
+        tables += [
+            curve_table(one, found),
+            *categories_table(one),
+            *laws_table(one),
+            *others_table(one),
+            *ablation_tables(one, found),
+        ]
     heading = (
         f"{found.scenario}: how {name_of(found.metric)} scales with {', '.join(one.factor for one in found.sweeps)}",
         f"seed {found.seed}; {counted(found.replications, 'replication')} of each of {len(_distinct(found))} cells",
@@ -174,6 +180,7 @@ def to_csv(found: ScalingResult) -> str:
 
 
 def curve_table(one: Sweep, found: ScalingResult) -> Table:
+    """Return the metric at each x with its interval, and the local exponent."""
     title = f"{name_of(found.metric)} over {one.factor} (`{one.path}`)"
     if one.growth is None:
         return Table(title, ("",), "<", (("nothing was measured",),))
@@ -210,6 +217,7 @@ def _over_cells(cells: Sequence[Cell], x: float, name: str) -> float:
 
 
 def laws_table(one: Sweep) -> Iterator[Table]:
+    """Yield the laws that were fitted, with their errors, the chosen one marked."""
     if one.growth is None:
         return
     rows = tuple(
@@ -228,12 +236,14 @@ def laws_table(one: Sweep) -> Iterator[Table]:
 
 
 def others_table(one: Sweep) -> Iterator[Table]:
+    """Yield the verdicts on the other times."""
     rows = tuple((name_of(name), curve.verdict, *exponent_cells(curve.exponent)) for name, curve in one.others.items())
     if rows:
         yield Table(f"Other times over {one.factor}", ("", "verdict", "exponent", ""), "<<><", rows)
 
 
 def ablation_tables(one: Sweep, found: ScalingResult) -> Iterator[Table]:
+    """Yield growth without each mechanism, and how each is switched off."""
     if not one.ablation:
         return
     last = f"{one.growth.curve.x[-1]:g}" if one.growth is not None else "?"
@@ -282,6 +292,7 @@ def _changes(made: Ablated) -> str:
 
 
 def notes(found: ScalingResult) -> Iterator[str]:
+    """Yield what the intervals and columns mean."""
     sure = f"{100 * found.confidence:g} %"
     yield f"± and [ ] are {sure} intervals over {counted(found.replications, 'replication')}, which meet the same draws at every x."
     if found.ablated:

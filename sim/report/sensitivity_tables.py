@@ -135,6 +135,7 @@ def is_sure(response: Response) -> bool:
 
 
 def is_member(found: SensitivityResult, one: FactorResult) -> bool:
+    """Whether a factor is a lever of another one."""
     return any(one.factor.name in other.factor.members for other in found.factors)
 
 
@@ -169,6 +170,7 @@ def percent_shown(elasticity: Estimate) -> str:
 
 
 def tornado_table(found: SensitivityResult, metric: str) -> Table:
+    """Return the changes of a metric at both ends of each factor, the largest swing first."""
     ranked = found.ranked(metric)
     moving = [one for one in ranked if not one.failure]
     widest = max((one.responses[metric].swing for one in moving), default=0.0)
@@ -192,6 +194,7 @@ def tornado_table(found: SensitivityResult, metric: str) -> Table:
 
 
 def change_text(change: Estimate | None, unit: str) -> str:
+    """Return a change with its sign; what is less than its interval as about 0."""
     if change is None:
         return NOTHING
     if change.resolved and 0 < abs(change.value) < change.half_width:
@@ -266,6 +269,7 @@ def _signed(one: FactorResult, elasticity: Estimate) -> str:
 
 
 def morris_table(found: SensitivityResult, metric: str, measures: MorrisMeasures) -> Table:
+    """Return the measures of Morris of a metric."""
     unit = found.units[metric]
     widest = measures.factors[0].mu_star.value
     rows = tuple(
@@ -286,6 +290,7 @@ def _sign(mu: float) -> str:
 
 
 def sobol_table(found: SensitivityResult, metric: str, measures: SobolMeasures) -> Table:
+    """Return the indices of Sobol' of a metric."""
     rows = tuple(
         (one.name, *_index(one.first), *_index(one.total), bar(max(0.0, min(1.0, one.total.value)), 20))
         for one in measures.factors
@@ -347,6 +352,7 @@ def _and(names: list[str]) -> str:
 
 
 def notes(found: SensitivityResult) -> Iterator[str]:
+    """Yield what the intervals mean, which factors changed nothing or failed, and what was left out."""
     sure = f"{100 * found.confidence:g} %"
     if found.method == "tornado":
         yield f"± and [ ] are {sure} intervals of paired differences, each by itself: all cells meet the same draws."

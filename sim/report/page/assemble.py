@@ -32,7 +32,7 @@ def to_html(title: str, parts: Sequence[tuple[Provenance, Part]], sources: Seque
         spoken = [(source, part) for source, part in parts if part.section is section]
         own = _OF_SOURCES[section](sources, called) if section in _OF_SOURCES and sources else ""
         if spoken or own:
-            _section(shell, section, spoken, own, {id(one): called[place] for place, one in enumerate(sources)})
+            _section(shell, section, [(_place(source, sources), part) for source, part in spoken], own, called)
     return shell.to_html()
 
 
@@ -45,26 +45,31 @@ def _switches(parts: Sequence[Part]) -> dict[str, str]:
     return {name: first for name, first in _FIRST.items() if name in found}
 
 
+def _place(source: Provenance, sources: Sequence[Provenance]) -> int:
+    """Return which of the sources it is: itself, else one that says the same. Raises ValueError for one that is not listed."""
+    same = [place for place, one in enumerate(sources) if one is source]
+    return same[0] if same else list(sources).index(source)
+
+
 def _section(
-    shell: Shell, section: Section, spoken: Sequence[tuple[Provenance, Part]], own: str, called: dict[int, str]
+    shell: Shell, section: Section, spoken: Sequence[tuple[int, Part]], own: str, called: Sequence[str]
 ) -> None:
-    """Add a section: under its question the parts of each source, named where there are several."""
+    """Add a section: under its question the parts of each source, given by its place, named where there are several."""
     shell.body.append(
         f'<section id="{section}" aria-labelledby="{section}--title">'
         + pieces.heading(2, section, section.question).replace("<h2>", f'<h2 id="{section}--title">', 1)
     )
     by_source: dict[int, list[Part]] = {}
-    for source, part in spoken:
-        by_source.setdefault(id(source), []).append(part)
+    for place, part in spoken:
+        by_source.setdefault(place, []).append(part)
     inside: list[Entry] = []
-    for key, parts in by_source.items():
+    for place, parts in by_source.items():
         level, below = 3, inside
         if len(by_source) > 1:
-            name = called.get(key, "An answer")
-            anchor = shell.anchors.take(f"{section}-{list(called).index(key) + 1 if key in called else 0}")
-            shell.body.append(f'<div id="{anchor}" class="source">{pieces.heading(3, anchor, name)}')
+            anchor = shell.anchors.take(f"{section}-{place + 1}")
+            shell.body.append(f'<div id="{anchor}" class="source">{pieces.heading(3, anchor, called[place])}')
             level, below = 4, []
-            inside.append(Entry(anchor, name))
+            inside.append(Entry(anchor, called[place]))
         for part in parts:
             _part(shell, part, level, below)
         if len(by_source) > 1:

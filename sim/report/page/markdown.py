@@ -30,7 +30,9 @@ def to_markdown(title: str, parts: Sequence[tuple[Provenance, Part]], sources: S
     """Return answers as Markdown; `parts` with the source of each, `sources` in brief at the end."""
     pieces = [f"## {_text(title)}"]
     for section in Section:
-        said = list(_section([(source, part) for source, part in parts if part.section is section and not _is_open(part)]))
+        said = list(
+            _section([(source, part) for source, part in parts if part.section is section and not _is_open(part)])
+        )
         pieces += [f"### {section.question}", *said] if said else []
     still = [_missing(part) for _, part in parts if _is_open(part)]
     pieces += [f"<details><summary>{_OPEN}</summary>\n\n" + "\n".join(still) + "\n\n</details>"] if still else []

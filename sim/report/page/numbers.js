@@ -120,13 +120,17 @@ function writeEstimate(known, unit) { // digits as far as the interval lets them
   const [suffix, size] = rungOf(Math.abs(known.value), unit);
   const half = (known.high - known.low) / 2 / size, value = known.value / size;
   const most = unit === "share" ? 6 : 4;
-  const fixed = (one, places) => one.toLocaleString("en", { minimumFractionDigits: places, maximumFractionDigits: places });
+  const fixed = (one, places) => { // fewer than no decimals: tens, hundreds
+    const step = 10 ** Math.max(-places, 0), shown = Math.max(places, 0);
+    const rounded = step > 1 ? Math.round(one / step) * step : one;
+    return rounded.toLocaleString("en", { minimumFractionDigits: shown, maximumFractionDigits: shown });
+  };
   if (!Number.isFinite(half)) return `${writePlain(known.value, unit)} ± ?`;
   if (!half) return value ? `${Number(value.toPrecision(most)).toLocaleString("en", { maximumSignificantDigits: most })} ${suffix} ± 0` : `0 ${suffix}`;
   const magnitude = value ? Math.floor(Math.log10(Math.abs(value))) : 0;
   const finest = Math.floor(Math.log10(half / 2));
   const digits = Math.min(Math.max(value ? magnitude - finest + 1 : 1, 1), most);
-  const places = Math.min(Math.max(value ? digits - 1 - magnitude : -finest, 0), 9);
+  const places = Math.min(value ? digits - 1 - magnitude : Math.max(-finest, 0), 9);
   const above = known.high - known.value, below = known.value - known.low;
   if (Math.abs(above - below) > 0.05 * (above + below))
     return `${fixed(value, places)} ${suffix} [${fixed(known.low / size, places)}, ${fixed(known.high / size, places)}]`;

@@ -101,7 +101,8 @@ class Chart:
 
         wanted = view or next((one for one in ("p95", "difference") if one in self.views), next(iter(self.views)))
         shown = self.views[wanted]
-        return go.Figure(data=shown.data, layout=standing_alone(shown.layout, self.title, self.height))
+        data = [dict(one) for one in shown.data]  # plotly takes the type out of what it is given
+        return go.Figure(data=data, layout=standing_alone(shown.layout, self.title, self.height))
 
 
 @dataclass(frozen=True, slots=True)

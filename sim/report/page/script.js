@@ -22,8 +22,12 @@ async function loadPlotly() {
 
 let anchor = "", state = {}, written = null;
 
+function addressed() {
+  try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; } // a sign of percent with nothing behind it
+}
+
 function read() {
-  const [name, rest] = decodeURIComponent(location.hash.slice(1)).split("?", 2);
+  const [name, rest] = addressed().split("?", 2);
   const asked = new URLSearchParams(rest ?? "");
   anchor = name;
   state = { ...page.initial };
@@ -161,13 +165,20 @@ function draw(place) {
   return drawn(place);
 }
 
-const redraw = () => places.filter(place => place.dataset.drawn).forEach(drawn);
+function follows(place, changed) { // whether a chart looks otherwise when a switch has changed; without one, after any change
+  const chart = page.charts[place.dataset.chart];
+  if (!changed) return true;
+  if (changed === "scale") return chart.scales.length > 0;
+  return chart.switch === changed || changed === "percentile" && Object.values(page.sliders).some(one => one.redraws === place.dataset.chart);
+}
+
+const redraw = changed => places.filter(place => place.dataset.drawn && follows(place, changed)).forEach(drawn);
 
 function showViews() {
   for (const place of places) {
     const chart = page.charts[place.dataset.chart], key = positionOf(chart);
-    for (const view of all(".view", place.parentElement)) view.hidden = view.dataset.view !== key;
-    const shown = all(".view", place.parentElement).find(view => !view.hidden);
+    for (const view of all(".view", place.closest("figure"))) view.hidden = view.dataset.view !== key;
+    const shown = all(".view", place.closest("figure")).find(view => !view.hidden);
     if (shown) place.setAttribute("aria-describedby", shown.querySelector(".summary").id);
   }
   for (const button of all("#switches button")) button.setAttribute("aria-pressed", String((state[button.dataset.switch] ?? "") === button.dataset.value));
@@ -258,10 +269,10 @@ function follow(name) {
 
 // All that the state says, shown.
 
-function apply() {
+function apply(changed) {
   showViews();
-  Object.keys(page.sliders).forEach(sayLimit);
-  redraw();
+  if (!changed || changed === "percentile") Object.keys(page.sliders).forEach(sayLimit);
+  redraw(changed);
 }
 
 function go() {
@@ -273,7 +284,7 @@ function listen() {
   for (const button of all("#switches button")) button.addEventListener("click", () => {
     state[button.dataset.switch] = button.dataset.value;
     write(true);
-    apply();
+    apply(button.dataset.switch);
   });
   document.addEventListener("click", event => {
     const link = event.target.closest?.("a[href^='#']");

@@ -73,6 +73,11 @@ class Shell:
 
     def to_html(self) -> str:
         """Return the page."""
+        for name, chart in self.charts.items():
+            try:
+                json.dumps(chart, allow_nan=False)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"chart `{name}` must hold only what JSON has: no nan, no arrays; {error}") from error
         data = {
             "charts": self.charts, "sliders": self.sliders, "files": self.files, "config": CONFIG, "grid": GRID,
             "initial": dict(self.switches),

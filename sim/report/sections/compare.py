@@ -29,19 +29,21 @@ from .compare_charts import (
 from .further import scenario_of
 from .pieces import again, cells, known, swept, tidy
 
-__all__ = ["charts", "parts"]
+__all__ = ["figures", "parts"]
 
 
 def parts(found: ComparisonResult, source: Provenance) -> list[Part]:
     """Return what a comparison says, by section."""
-    answer = Part(Section.ANSWER, statement(found), facts=tuple(_facts(found)), missing=tuple(_unresolved(found, source)))
+    answer = Part(
+        Section.ANSWER, statement(found), facts=tuple(_facts(found)), missing=tuple(_unresolved(found, source))
+    )
     return [answer, _runtime(found, source), _sure(found, source)]
 
 
-def charts(found: ComparisonResult) -> tuple[Chart, ...]:
-    """Return all charts of a comparison, that which answers the question first."""
+def figures(found: ComparisonResult) -> dict[str, Chart]:
+    """Return all charts of a comparison by name, that which answers the question first."""
     settled = within_replications(found)
-    return (*_drawn(found), *((settled,) if settled else ()))
+    return {chart.name: chart for chart in (*_drawn(found), *((settled,) if settled else ()))}
 
 
 def _drawn(found: ComparisonResult) -> tuple[Chart, ...]:
@@ -106,7 +108,10 @@ def _words(found: ComparisonResult) -> str:
     said = [statement(found)]
     if found.changes and not is_of_runtimes(found):
         values = counted(len(found.changes), "value")
-        said.insert(0, f"A ({found.baseline}) and B ({found.variant}) differ in {values} of the scenario, not in the runtime alone.")
+        said.insert(
+            0,
+            f"A ({found.baseline}) and B ({found.variant}) differ in {values} of the scenario, not in the runtime alone.",
+        )
     if found.tasks is not None and known(found.tasks.slower):
         slower = found.tasks.slower
         whom = "No task gets slower" if slower.value == 0 else f"{cells(slower, 'share')} of tasks get slower"
@@ -124,10 +129,14 @@ def _metrics(found: ComparisonResult) -> Table:
 
 def _missing(found: ComparisonResult, source: Provenance) -> Iterator[Missing]:
     if found.replications == 1:
-        yield Missing("An interval of the saving, and a verdict: one replication has neither", _more(found, source, LEAST))
+        yield Missing(
+            "An interval of the saving, and a verdict: one replication has neither", _more(found, source, LEAST)
+        )
     if found.ablation is None and len(found.changes) > 1 and not any("too many" in one for one in found.notes):
         what = "What each policy saves" if is_of_runtimes(found) else "What each change saves"
-        yield Missing(f"{what}, alone and last", again(_command(source), "--ablate", drop=("--no-ablate=", "--ablate=")))
+        yield Missing(
+            f"{what}, alone and last", again(_command(source), "--ablate", drop=("--no-ablate=", "--ablate="))
+        )
     if found.region is None:
         what = "Where there is no saving: the comparison over a value that both have"
         yield Missing(what, again(_command(source), "--over", f"{swept(source)}"))
@@ -153,7 +162,11 @@ def _sure(found: ComparisonResult, source: Provenance) -> Part:
 def _how_sure(found: ComparisonResult) -> str:
     """Return over what the interval is, and which verdicts are open."""
     sure = f"{100 * found.confidence:g} %"
-    paired = "whose tasks meet the same draws under both" if found.paired else "with a seed of its own for each side, not paired"
+    paired = (
+        "whose tasks meet the same draws under both"
+        if found.paired
+        else "with a seed of its own for each side, not paired"
+    )
     if found.replications == 1:
         return f"One replication, {paired}: there is no interval, and no verdict."
     shown = cells(found.saving.amount, unit_of_saving(found))
@@ -161,8 +174,12 @@ def _how_sure(found: ComparisonResult) -> str:
     said.append(f"The verdict is `{found.saving.verdict}`.")
     if found.region is not None:
         said.append(said_of_grid(found, found.region))
-    unsettled = [name for name, grows in zip((found.baseline, found.variant), found.saving.unsettled, strict=True) if grows]
-    said += [f"Under {name} the number of tasks still grew, so its times say how long the run was." for name in unsettled]
+    unsettled = [
+        name for name, grows in zip((found.baseline, found.variant), found.saving.unsettled, strict=True) if grows
+    ]
+    said += [
+        f"Under {name} the number of tasks still grew, so its times say how long the run was." for name in unsettled
+    ]
     return " ".join(said)
 
 
@@ -177,4 +194,6 @@ def _more(found: ComparisonResult, source: Provenance, count: int) -> str:
 
 
 def _command(source: Provenance) -> str:
-    return source.command if source.command.startswith("coordsim compare ") else f"coordsim compare {scenario_of(source)}"
+    return (
+        source.command if source.command.startswith("coordsim compare ") else f"coordsim compare {scenario_of(source)}"
+    )

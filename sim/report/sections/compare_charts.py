@@ -104,7 +104,9 @@ def _side(found: ComparisonResult, side: str, called: str) -> View:
     ranked = sorted(zip(parts, estimates, strict=True), key=lambda pair: -pair[1].value)[:3]
     most_of = _listed([f"{one.category} ({cells(value, 's')})" for one, value in ranked])
     summary += f"Most of it is {most_of}." if most_of else ""
-    rows = [(one.category, cells(value, "s"), _share(value, total)) for one, value in zip(parts, estimates, strict=True)]
+    rows = [
+        (one.category, cells(value, "s"), _share(value, total)) for one, value in zip(parts, estimates, strict=True)
+    ]
     rows.append(("T_total", cells(total, "s"), ""))
     made = table(f"Mean T_total by category under {called}", ("category", "mean per task", "share of T_total"), rows)
     return View([trace], layout(x, _names([one.category for one in parts])), summary, made)
@@ -125,7 +127,10 @@ def _waterfall(found: ComparisonResult) -> View:
     data = [_bars(bars, True), _bars(bars, False)]
     data += [
         _end(name, called, one)
-        for name, called, one in (("A", found.baseline, found.total.baseline), ("B", found.variant, found.total.variant))
+        for name, called, one in (
+            ("A", found.baseline, found.total.baseline),
+            ("B", found.variant, found.total.variant),
+        )
         if known(one)
     ]
     x = axis("T_total, mean per task (seconds)")
@@ -154,7 +159,7 @@ def _end(name: str, called: str, one: Estimate) -> Data:
     """Return a mean that the bars lead from or to; its own interval, over tasks that differ, would dwarf those of paired differences."""
     return {
         "type": "scatter", "mode": "markers", "x": [one.value], "y": [name],
-        "name": f"{name}: {html.escape(called if len(called) <= _LONG else name)}",
+        "name": f"{name}: {html.escape(called)}" if len(called) <= _LONG else name,
         "marker": {"color": GREY, "size": 11, "symbol": "diamond" if name == "A" else "square"},
         "customdata": [told(one, "s")], "hovertemplate": "%{y}: %{customdata}<extra></extra>",
     }  # fmt: skip
@@ -169,7 +174,9 @@ def _said_of_parts(found: ComparisonResult) -> str:
     if known(found.total.baseline) and known(found.total.variant):
         said.append(f"From {cells(found.total.baseline, 's')} under A to {cells(found.total.variant, 's')} under B.")
     said.append(f"B saves in {_listed([_amount(one) for one in saving])}." if saving else "B saves in no category.")
-    said.append(f"B costs more in {_listed([_amount(one) for one in costing])}." if costing else "It costs more in none.")
+    said.append(
+        f"B costs more in {_listed([_amount(one) for one in costing])}." if costing else "It costs more in none."
+    )
     return " ".join(said)
 
 
@@ -221,7 +228,9 @@ def by_policy(found: ComparisonResult, ablation: Ablation) -> Chart | None:
 
 def is_of_runtimes(found: ComparisonResult) -> bool:
     """Whether A and B differ in policies of the runtime alone."""
-    return bool(found.changes) and all(one.path == "runtime" or one.path.startswith("runtime.") for one in found.changes)
+    return bool(found.changes) and all(
+        one.path == "runtime" or one.path.startswith("runtime.") for one in found.changes
+    )
 
 
 def _policy_bars(label: str, pairs: list[tuple[str, Estimate]], unit: str, colour: str, pattern: str) -> Data:
@@ -260,7 +269,9 @@ def by_task(found: ComparisonResult) -> Chart | None:
     y = _names([name for name, _ in shown])
     rows = [(f"{name} of what a task saves", cells(one, "s")) for name, one in shown]
     made = table("Task by task", ("quantity", "value"), [*rows, ("tasks that got slower", slower)])
-    return Chart("task-by-task", "Does every task get faster?", {"": View([trace], layout(x, y), said, made)}, height=250)
+    return Chart(
+        "task-by-task", "Does every task get faster?", {"": View([trace], layout(x, y), said, made)}, height=250
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -275,7 +286,9 @@ def over_grid(found: ComparisonResult, region: Region) -> Chart | None:
     view = _heat(found, region, is_share) if len(region.factors) == 2 else _along(found, region, is_share)
     rows = len({one.values[0] for one in region.points}) if len(region.factors) == 2 else 4
     where = " and ".join(region.factors)
-    return Chart("region", f"Where is there a {gain(found)}, over {where}?", {"": view}, height=max(360, 150 + 52 * rows))
+    return Chart(
+        "region", f"Where is there a {gain(found)}, over {where}?", {"": view}, height=max(360, 150 + 52 * rows)
+    )
 
 
 def said_of_grid(found: ComparisonResult, region: Region) -> str:
@@ -337,7 +350,9 @@ def _along(found: ComparisonResult, region: Region, is_share: bool) -> View:
          "line": {"color": GREY, "width": 1}, "showlegend": False, "hoverinfo": "skip"}
     ]  # fmt: skip
     for verdict, (colour, symbol, _) in _MARKS.items():
-        kept = [place for place, one in enumerate(region.points) if one.saving.verdict == verdict and known(amounts[place])]
+        kept = [
+            place for place, one in enumerate(region.points) if one.saving.verdict == verdict and known(amounts[place])
+        ]
         if kept:
             chosen = [amounts[place] for place in kept]
             data.append(
@@ -347,7 +362,9 @@ def _along(found: ComparisonResult, region: Region, is_share: bool) -> View:
                  "hovertemplate": "%{x}: %{customdata}<extra></extra>"}
             )  # fmt: skip
     x = axis(", ".join(region.factors), type="category", categoryorder="array", categoryarray=places)
-    y = axis(f"{gain(found)} ({'%' if is_share else axis_unit(unit)})", zeroline=True, zerolinecolor=GREY, zerolinewidth=2)
+    y = axis(
+        f"{gain(found)} ({'%' if is_share else axis_unit(unit)})", zeroline=True, zerolinecolor=GREY, zerolinewidth=2
+    )
     return View(data, layout(x, y), said_of_grid(found, region), _grid_table(found, region))
 
 
@@ -360,7 +377,11 @@ def _grid_table(found: ComparisonResult, region: Region) -> Table:
         sides = (cells(saving.baseline, unit), cells(saving.variant, unit))
         rows.append((*one.values, *sides, cells(saving.amount, unit), cells(saving.share, "share"), word))
     columns = (*region.factors, "A", "B", gain(found), "share of A", "verdict")
-    note = "" if len(region.points) == region.planned else f"{region.planned - len(region.points)} points were not run"
+    note = (
+        ""
+        if len(region.points) == region.planned
+        else f"{counted(region.planned - len(region.points), 'point')} not run"
+    )
     return table(f"The {gain(found)} over the grid", columns, rows, "<" * len(region.factors) + ">>>><", note)
 
 
@@ -402,4 +423,9 @@ def within_replications(found: ComparisonResult) -> Chart | None:
     made = table(f"The {gain(found)} by replication", ("replications", "of this one", "mean so far"), rows, ">>>")
     said = f"After {replications(len(samples))} the {gain(found)} is {cells(amount, unit)}; after the first {len(samples) // 2 or 1} it was "
     said += f"{cells(reached[(len(samples) // 2 or 1) - 1], unit)}."
-    return Chart("interval", "Does the answer settle with more replications?", {"": View(data, layout(x, y), said, made)}, height=360)
+    return Chart(
+        "interval",
+        "Does the answer settle with more replications?",
+        {"": View(data, layout(x, y), said, made)},
+        height=360,
+    )

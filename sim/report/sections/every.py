@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..files import write_text
 from ..page.parts import Missing, Part, Section
 from ..page.provenance import Provenance
 from .further import command_for, command_of
@@ -18,15 +20,12 @@ from .further import command_for, command_of
 if TYPE_CHECKING:
     from ..stored import Stored
 
-__all__ = ["everything", "parts_of", "to_html", "to_markdown"]
+__all__ = ["everything", "parts_of", "to_html", "to_markdown", "write"]
 
 
 def parts_of(stored: Stored) -> list[Part]:
     """Return what an answer says to the sections."""
-    try:
-        module = import_module(f".{stored.kind}", __package__)
-    except ModuleNotFoundError:  # TEMPORARY: until all sections are there
-        return []
+    module = import_module(f".{stored.kind}", __package__)
     found: list[Part] = module.parts(stored.found, stored.source)
     return found
 
@@ -60,6 +59,17 @@ def to_markdown(answers: Sequence[Stored], title: str = "") -> str:
     from ..page.markdown import to_markdown as page
 
     return page(title or title_of(answers), everything(answers), _sources(answers))
+
+
+def write(answers: Sequence[Stored], path: Path, title: str = "") -> Path:
+    """Write answers as a page (.html) or as Markdown (.md); what is there is replaced. Raises ValueError for another ending, or no answer."""
+    makers = {".html": to_html, ".htm": to_html, ".md": to_markdown}
+    if path.suffix not in makers:
+        raise ValueError(f"`path` must end in .html or .md, but got {str(path)!r}")
+    if not answers:
+        raise ValueError("there is no answer to report")
+    write_text(path, makers[path.suffix](answers, title), overwrite=True)
+    return path
 
 
 def title_of(answers: Sequence[Stored]) -> str:

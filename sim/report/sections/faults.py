@@ -24,6 +24,7 @@ from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, PATTERNS, axis, band, layout, whiskers
 from .over_time import Panel, Story, chart, periods_table
 from .pieces import again, error_bars, known, tidy, told
+from .run_breaks import mapped
 from .run_sure import inputs_words
 
 __all__ = ["charts", "parts"]
@@ -39,7 +40,7 @@ VERDICTS = {
     "recovering": "inconclusive",
     "cannot tell": "inconclusive",
 }
-_BAR, _HEAD = 42, 110  # pixels
+_BAR, _GAP, _ENDS = 46, 76, 66  # pixels: a bar with its name, between panels, and margins
 
 Data = dict[str, Any]
 
@@ -146,7 +147,7 @@ def _costs(found: StudyResult, kind: str, tables: Mapping[str, Table]) -> Iterat
     what = "fault" if kind == FAULT else "policy"
     data: list[Data] = []
     made = layout(axis("percentage points of success", domain=[0.0, 1.0], anchor="y"), {})
-    half = (0.5 * _HEAD) / (_HEAD + 2 * _BAR * len(rows))  # of the height: between the panels, for an axis
+    half = 0.5 * _GAP / (_GAP + 2 * _BAR * len(rows))
     panels = (("success", "share", 100.0, (0.5 + half, 1.0)), ("response_time_p95", "s", 1.0, (0.0, 0.5 - half)))
     notes: list[Data] = []
     for number, (metric, unit, scale, domain) in enumerate(panels, start=1):
@@ -176,7 +177,8 @@ def _costs(found: StudyResult, kind: str, tables: Mapping[str, Table]) -> Iterat
     title = "What does each fault cost?" if kind == FAULT else "What is each handling policy worth?"
     table = tables[f"What each {what} adds"]
     name = "costs" if kind == FAULT else "policies"
-    yield Chart(name, title, {"": View(data, made, f"{words}.", table)}, height=2 * _HEAD + 2 * _BAR * len(rows))
+    words += ". Filled: better; hatched: worse; dotted: not resolved."
+    yield Chart(name, title, {"": View(data, made, words, table)}, height=_ENDS + _GAP + 2 * _BAR * len(rows))
 
 
 def _bars(shown: Sequence[tuple[int, Estimate, str]], unit: str, scale: float, number: int) -> Data:
@@ -194,7 +196,7 @@ def _bars(shown: Sequence[tuple[int, Estimate, str]], unit: str, scale: float, n
 
 def _look(one: Estimate, better_up: bool) -> tuple[str, str]:
     if not (one.resolved and one.excludes(0.0)):
-        return GREY, PATTERNS[3]
+        return GREY, PATTERNS[4]
     return (COLOURS[2], PATTERNS[0]) if (one.value > 0) is better_up else (COLOURS[1], PATTERNS[1])
 
 
@@ -237,13 +239,12 @@ def _over_time(one: Timeline, story: Story) -> Chart:
 def _levels(found: StudyResult, tables: Mapping[str, Table]) -> Iterator[Chart]:
     if not found.levels:
         return
-    busiest = sorted(
-        dict.fromkeys(name for row in found.levels for name in row.utilization),
-        key=lambda name: -max((row.utilization[name].value for row in found.levels if known(row.utilization.get(name))), default=0.0),
-    )[:MOST_BUSY]  # fmt: skip
+    busiest = _busiest(found.levels)
     times = _line(found.levels, _metric("response_time_p95"), "p95 of T_total", "s", 0, "y")
     data = [*times]
-    shares = [(name, _metric(name)) for name in ("success", "attainment")]
+    rows = found.levels
+    alike = all(row.metrics["success"] == row.metrics["attainment"] for row in rows)  # nothing is asked of times
+    shares = [(name, _metric(name)) for name in ("success", "attainment")[: 1 if alike else 2]]
     shares += [(f"{name} in use", _used(name)) for name in busiest]
     for look, (name, pick) in enumerate(shares, start=1):
         data += _line(found.levels, pick, name, "share", look, "y2")
@@ -273,6 +274,15 @@ def _levels(found: StudyResult, tables: Mapping[str, Table]) -> Iterator[Chart]:
     words += " Shaded: where the first objective breaks." if made["shapes"] else ""
     title = f"What breaks first as {found.knob} rises"
     yield Chart("breaks", f"{title}?", {"": View(data, made, words, tables[title])}, scales=("y",), height=640)
+
+
+def _busiest(rows: Sequence[LevelRow]) -> list[str]:
+    """Return the components that are busiest at any level, of those that are ever busy."""
+    most: dict[str, float] = {}
+    for row in rows:
+        for name, one in row.utilization.items():
+            most[name] = max(most.get(name, 0.0), one.value if known(one) else 0.0)
+    return sorted((name for name in most if most[name] >= 0.01), key=lambda name: -most[name])[:MOST_BUSY]
 
 
 def _metric(name: str) -> Callable[[LevelRow], Estimate | None]:
@@ -312,7 +322,10 @@ def _steps(found: StudyResult, tables: Mapping[str, Table]) -> Iterator[Chart]:
     data: list[Data] = []
     for look, one in enumerate(found.steps):
         data += _survival(one, look)
-    made = layout(axis("steps"), axis("tasks that succeed (%)", range=[0, 104]))
+    made = layout(
+        axis("steps", tickvals=sorted({b.steps for one in found.steps for b in one.bins})),
+        axis("tasks that succeed (%)", range=[0, 104]),
+    )
     words = "; ".join(
         f"{one.name}: from {show(one.bins[0].success, 'share').text} with {one.bins[0].steps:g} to {show(one.bins[-1].success, 'share').text} with {one.bins[-1].steps:g}"
         for one in found.steps
@@ -336,7 +349,7 @@ def _survival(one: StepsRow, look: int) -> list[Data]:
     x = [b.steps for b in one.bins]
     shown = [b.success for b in one.bins]
     text = [f"{html.escape(one.name)}, {b.steps:g}: {told(b.success, 'share')}" for b in one.bins]
-    scaled = [Estimate(100 * e.value, 100 * e.low, 100 * e.high, e.confidence, e.n, e.method) for e in shown]
+    scaled = [mapped(success, lambda share: 100 * share) for success in shown]
     made: list[Data] = [
         {"type": "scatter", "mode": "markers", "name": html.escape(one.name), "x": x, "y": [e.value for e in scaled], "text": text,
          "error_y": error_bars(whiskers(scaled)) | {"color": colour}, "marker": {"color": colour, "symbol": MARKERS[look % len(MARKERS)], "size": 8},
@@ -345,12 +358,7 @@ def _survival(one: StepsRow, look: int) -> list[Data]:
     life = one.fit.per_step
     if known(life) and not one.fit.misfit:
         grid = [x[0] + (x[-1] - x[0]) * place / 60 for place in range(61)] if x[-1] > x[0] else x
-        fitted = [
-            Estimate(
-                *(100 * _power(p, at) for p in (life.value, life.low, life.high)), life.confidence, life.n, life.method
-            )
-            for at in grid
-        ]
+        fitted = [mapped(life, _power_of(at)) for at in grid]
         made += [
             band(grid, fitted, colour),
             {"type": "scatter", "mode": "lines", "name": f"{html.escape(one.name)}, constant chance per step", "x": grid,
@@ -359,8 +367,9 @@ def _survival(one: StepsRow, look: int) -> list[Data]:
     return made
 
 
-def _power(share: float, steps: float) -> float:
-    return math.pow(min(max(share, 0.0), 1.0), steps) if math.isfinite(share) else share
+def _power_of(steps: float) -> Callable[[float], float]:
+    """Return what makes of a chance per step the share (%) of tasks that get through so many steps."""
+    return lambda share: 100 * math.pow(min(max(share, 0.0), 1.0), steps) if math.isfinite(share) else share
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -92,8 +92,11 @@ def causes_of(story: Story) -> list[Cause]:
     """Return the rows of the strip: faults, then backlogs, each in order of time; of more than fit, those there longest."""
     found: dict[tuple[bool, str], list[tuple[float, float]]] = {}
     for one in story.periods:
-        if one.kind == BACKLOG and one.end - one.start < story.window:
-            continue  # a short queue now and then is nothing to tell
+        short = (
+            one.kind == BACKLOG and one.end - one.start < story.window
+        )  # a short queue now and then is nothing to tell
+        if short or one.start >= story.times[-1]:
+            continue
         label = f"{one.cause} ({one.component})" if one.component else one.cause
         backlog = one.kind == BACKLOG
         found.setdefault((backlog, f"backlog of {label}" if backlog else label), []).append((one.start, one.end))

@@ -19,7 +19,21 @@ from ..layout import Table
 from ..numbers import NOTHING, show
 from ..page.provenance import Provenance
 
-__all__ = ["MOST_ROWS", "again", "cells", "error_bars", "known", "look", "number", "slug", "swept", "table", "tidy", "told", "upright"]
+__all__ = [
+    "MOST_ROWS",
+    "again",
+    "cells",
+    "error_bars",
+    "known",
+    "look",
+    "number",
+    "slug",
+    "swept",
+    "table",
+    "tidy",
+    "told",
+    "upright",
+]
 
 MOST_ROWS = 200
 _BLOCKS = set("█▉▊▋▌▍▎▏│|+- ")

@@ -34,7 +34,7 @@ from .sureness import precision_chart
 
 __all__ = ["charts", "parts"]
 
-_MOST_LOADS = 4
+_MOST_DECISIONS = 4
 _SMALL = 1e-9
 
 
@@ -70,7 +70,9 @@ def _answer(found: PlanResult, rate: float) -> Part:
 
 
 def _facts(found: PlanResult, rate: float) -> Iterator[tuple[str, str, str]]:
-    shown = found.choices if len(found.choices) <= _MOST_LOADS else (found.choices[0], peak(found))
+    shown = (
+        found.choices if len(found.choices) == 1 else (min(found.choices, key=lambda one: one.load.factor), peak(found))
+    )
     for one in shown:
         yield from _bought(
             found, one, f" at {words.at(one.load, rate)}" if len(found.choices) > 1 or math.isfinite(rate) else ""
@@ -97,7 +99,7 @@ def _bought(found: PlanResult, one: Choice, where: str) -> Iterator[tuple[str, s
     if one.trial is None:
         yield f"{what}{where}", NOTHING, one.verdict
         return
-    if len(found.choices) > 1 or len(found.variables) > _MOST_LOADS:
+    if len(found.choices) > 1 or len(found.variables) > _MOST_DECISIONS:
         yield f"{what}{where}", label(found, one.trial), one.verdict
     else:
         for place, (variable, value) in enumerate(zip(found.variables, words.cells(found, one.trial), strict=True)):
@@ -226,7 +228,7 @@ def _missing(found: PlanResult, source: Provenance) -> Iterator[Missing]:
         ]
         if wanted:
             yield Missing("what an hour costs; with your price in place of $1/h", again(source.command, *wanted))
-    if not found.frontier:
+    if "--no-frontier" in source.command:
         yield Missing("what shorter and longer times would cost", again(source.command, drop=("--no-frontier=",)))
 
 
@@ -254,17 +256,15 @@ def _breaks(found: PlanResult, source: Provenance, rate: float) -> Part:
     chart = headroom(found, rate)
     known = () if chart is not None else headroom_table(found, rate)
     tables = [tidy(one, "what") for one in (*known, *fixes(found, rate))]
-    missing = (
-        ()
-        if found.headroom
-        else (Missing("at which load objectives break", again(source.command, drop=("--no-headroom=",))),)
-    )
+    missing = []
+    if "--no-headroom" in source.command:
+        missing.append(Missing("at which load objectives break", again(source.command, drop=("--no-headroom=",))))
     return Part(
         Section.BREAKS,
         _broken(found, rate),
         charts=() if chart is None else (chart,),
         tables=tuple(tables),
-        missing=missing,
+        missing=tuple(missing),
     )
 
 
@@ -273,7 +273,13 @@ def _broken(found: PlanResult, rate: float) -> str:
     if first is None:
         held = [one for one in found.headroom if math.isfinite(one.low)]
         if not found.headroom:
-            return "The plan did not look for the load at which its configuration ends."
+            met = peak(found).verdict == "pass"
+            why = (
+                "it was not looked for"
+                if met
+                else "nothing was shown to meet the objectives there, so there is no headroom to speak of"
+            )
+            return f"At which load the configuration of the greatest load ends is not known: {why}."
         most = min((one.low for one in held), default=math.nan)
         return f"Nothing was seen to end{f' up to {most:.3g} times the planned load' if math.isfinite(most) else ''}."
     base = rate * peak(found).load.factor
@@ -337,6 +343,8 @@ def _confidence(found: PlanResult) -> str:
     ran = sorted({one.replications for one in found.trials if one.replications})
     looked = f" {ran[0]} to {ran[-1]}" if len(ran) > 1 else f" {ran[0]}" if ran else " no"
     simulated = [one for one in found.trials if one.replications]
+    if not simulated:
+        return "Queueing bounds decide alone: nothing was simulated, so there are no intervals."
     open_ = sum(one.verdict == "inconclusive" for one in simulated)
     said = (
         f"All verdicts of the plan hold together with {100 * found.confidence:g} %: each interval is of {100 * judge_level(found):.6g} %, "
@@ -344,7 +352,7 @@ def _confidence(found: PlanResult) -> str:
     )
     left = f"{open_} of {words.counted(len(simulated), 'configuration')} simulated {'stay' if open_ != 1 else 'stays'} inconclusive"
     broken = f"; {words.counted(len(found.broken), 'pair')} in which more capacity did worse" if found.broken else ""
-    return f"{said} {left if open_ else f'All {len(simulated)} simulated are decided' if simulated else 'Bounds alone decide'}{broken}."
+    return f"{said} {left if open_ else f'All {len(simulated)} simulated are decided'}{broken}."
 
 
 def _more(found: PlanResult, source: Provenance) -> Iterator[Missing]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...analysis.chance_met import chance_met
@@ -19,7 +19,7 @@ from ..numbers import NOTHING
 from ..page import theme
 from ..page.parts import Chart, View
 from .pieces import table
-from .plan_lines import axis_of, excluded, groups_of, judged_of, label, where, x_of
+from .plan_lines import axis_of, excluded, groups_of, judged_of, label, line_name, where, x_of
 from .series import rounded
 
 __all__ = ["chance_of", "chances", "percent"]
@@ -34,11 +34,7 @@ def chances(found: PlanResult) -> Chart | None:
     groups = groups_of(found)
     if not groups:
         return None
-    traces: list[Data] = []
-    for number, wanted in enumerate(found.objectives[:_MOST_LINES]):
-        known = [(one, chance) for one in groups[0] if not math.isnan(chance := chance_of(one, wanted))]
-        if known:
-            traces.append(_chance_line(found, known, wanted, number))
+    traces = list(_lines(found, groups))
     if not traces:
         return None
     fell = excluded(found, on_line=True)
@@ -79,27 +75,40 @@ def percent(chance: float) -> str:
     return "<0.1 %" if chance < 0.001 else ">99.9 %" if chance > 0.999 else f"{100 * chance:.3g} %"
 
 
-def _chance_line(found: PlanResult, known: Sequence[tuple[Trial, float]], wanted: Objective, number: int) -> Data:
-    colour = theme.COLOURS[number % len(theme.COLOURS)]
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": html.escape(words.wanted([wanted])), "x": [x_of(found, one) for one, _ in known],
-        "y": [rounded(chance) for _, chance in known], "hoverinfo": "text",
-        "hovertext": [html.escape(f"{words.settings(found, one)}: {words.wanted([wanted])} with {percent(chance)}, {one.replications} replications")
-                      for one, chance in known],
-        "line": {"color": colour, "dash": theme.DASHES[number % len(theme.DASHES)], "width": 1.5},
-        "marker": {"color": colour, "symbol": theme.MARKERS[number % len(theme.MARKERS)], "size": 9},
-    }  # fmt: skip
+def _lines(found: PlanResult, groups: Sequence[Sequence[Trial]]) -> Iterator[Data]:
+    """Yield a line for each objective on the line of the chosen configuration; or for each line, by its least likely objective."""
+    named: list[tuple[str, list[tuple[Trial, float]]]]
+    if len(found.objectives) > 1 and len(groups[0]) > 1:
+        named = [
+            (words.wanted([wanted]), [(one, chance_of(one, wanted)) for one in groups[0]])
+            for wanted in found.objectives
+        ]
+    else:
+        named = [(line_name(found, group[0]), [(one, _least(found, one)) for one in group]) for group in groups]
+        if len(named) == 1:
+            named = [(words.wanted(found.objectives), named[0][1])]
+    for number, (name, pairs) in enumerate(named[:_MOST_LINES]):
+        known = [(one, chance) for one, chance in pairs if not math.isnan(chance)]
+        colour = theme.COLOURS[number % len(theme.COLOURS)]
+        if known:
+            yield {
+                "type": "scatter", "mode": "lines+markers", "name": html.escape(name), "x": [x_of(found, one) for one, _ in known],
+                "y": [rounded(chance) for _, chance in known], "hoverinfo": "text",
+                "hovertext": [html.escape(f"{words.settings(found, one)}: {name}, {percent(chance)}, {one.replications} replications")
+                              for one, chance in known],
+                "line": {"color": colour, "dash": theme.DASHES[number % len(theme.DASHES)], "width": 1.5},
+                "marker": {"color": colour, "symbol": theme.MARKERS[number % len(theme.MARKERS)], "size": 9},
+            }  # fmt: skip
+
+
+def _least(found: PlanResult, trial: Trial) -> float:
+    """Return the probability of the objective that is least likely met; nan where none was measured."""
+    known = [chance for wanted in found.objectives if not math.isnan(chance := chance_of(trial, wanted))]
+    return min(known, default=math.nan)
 
 
 def _likely(found: PlanResult, group: Sequence[Trial]) -> str:
-    told = []
-    for one in group:
-        least = min(
-            (chance for wanted in found.objectives if not math.isnan(chance := chance_of(one, wanted))),
-            default=math.nan,
-        )
-        if not math.isnan(least):
-            told.append((one, least))
+    told = [(one, least) for one in group if not math.isnan(least := _least(found, one))]
     likely = [(one, chance) for one, chance in told if chance >= 0.95]
     if not likely:
         return f"No configuration of this line meets every objective with 95 % or more{where(found)}."

@@ -75,6 +75,7 @@ def trials(found: PlanResult) -> Chart | None:
     sense = found.objectives[0].sense
     metric, unit = found.objectives[0].metric, unit_of_objective(found.objectives[0].metric)
     best = _undominated(known, sense)
+    unbeaten = {one.point for one, _ in best}
     floor = min((judged.estimate.value for _, judged in known), default=0.0) / 5
     is_wide = spread([judged.estimate for _, judged in known]) > _WIDE
     edge: Data = {
@@ -85,7 +86,7 @@ def trials(found: PlanResult) -> Chart | None:
     traces = [edge] if len(best) > 1 else []
     for verdict, (colour, symbol) in theme.VERDICTS.items():
         for is_best in (True, False):
-            these = [pair for pair in known if pair[0].verdict == verdict and (pair in best) == is_best]
+            these = [pair for pair in known if pair[0].verdict == verdict and (pair[0].point in unbeaten) == is_best]
             if these:
                 trace = _points([one for one, _ in these], [judged for _, judged in these], floor if is_wide else None)
                 trace["error_y"] |= {"color": colour, "thickness": 1.5 if is_best else 0.5}
@@ -102,7 +103,7 @@ def trials(found: PlanResult) -> Chart | None:
         "Configurations simulated, by cost",
         ("configuration", "$ an hour", metric, "replications", "verdict", "beaten in both"),
         [(words.settings(found, one), words.money(one.cost), cell(judged.estimate, unit), f"{one.replications}", one.verdict,
-          "" if (one, judged) in best else "yes") for one, judged in sorted(known, key=lambda pair: pair[0].cost)],
+          "" if one.point in unbeaten else "yes") for one, judged in sorted(known, key=lambda pair: pair[0].cost)],
         "<>>><<",
     )  # fmt: skip
     passing = sum(one.verdict == "pass" for one, _ in known)

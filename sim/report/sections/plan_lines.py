@@ -36,6 +36,7 @@ __all__ = [
     "judged_of",
     "label",
     "limit_of",
+    "line_name",
     "main_variable",
     "metrics",
     "peak",
@@ -142,8 +143,9 @@ def _curve(found: PlanResult, trial: Trial) -> Curve:
 def _near(found: PlanResult, timed: Sequence[Trial]) -> list[Trial]:
     """Return at most sixty, those nearest to the chosen one in cost and capacity, in their order."""
     centre = _centre(found)
-    ranked = sorted(timed, key=lambda one: (_apart(one.point, centre), one.point))[:MOST_CURVES]
-    return [one for one in timed if one in ranked]
+    ranked = sorted((one.point for one in timed), key=lambda point: (_apart(point, centre), point))
+    near = set(ranked[:MOST_CURVES])
+    return [one for one in timed if one.point in near]
 
 
 def _centre(found: PlanResult) -> tuple[int, ...]:
@@ -241,11 +243,11 @@ def _line(found: PlanResult, group: Sequence[Trial], known: Sequence[Estimate], 
     points = [one.point[place] for one in group]
     joined = tuple(number > 0 and points[number] - points[number - 1] == 1 for number in range(len(points)))
     return Line(
-        _name(found, group[0]), tuple(x_of(found, one) for one in group), tuple(known), joined if is_banded else ()
+        line_name(found, group[0]), tuple(x_of(found, one) for one in group), tuple(known), joined if is_banded else ()
     )
 
 
-def _name(found: PlanResult, trial: Trial) -> str:
+def line_name(found: PlanResult, trial: Trial) -> str:
     """Return what a line is called: all but the main decision."""
     place = main_variable(found)
     pairs = zip(words.headers(found), words.cells(found, trial), strict=True)

@@ -126,8 +126,8 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str, str]]:
     for one in summary.objectives:
         unit = unit_of_objective(one.metric)
         beside = _margin(one)
-        value = show(one.estimate, unit).text
-        yield _expression(one), f"{value} ({beside})" if beside else value, one.verdict
+        label = f"{_expression(one)} ({beside})" if beside else _expression(one)
+        yield label, show(one.estimate, unit).text, one.verdict
     metrics = summary.metrics
     for name, label in _TIMES.items():
         yield label, show(metrics.get(f"response_time_{name}"), "s").text, ""

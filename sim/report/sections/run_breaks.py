@@ -14,8 +14,8 @@ from __future__ import annotations
 import html
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...analysis.digest import RunDigest
@@ -100,6 +100,11 @@ def inverse(share: Estimate) -> Estimate | None:
     return Estimate(1 / share.value, low, high, share.confidence, share.n, share.method)
 
 
+def mapped(one: Estimate, how: Callable[[float], float]) -> Estimate:
+    """Return an estimate with its value and both ends as a rising function has them."""
+    return replace(one, value=how(one.value), low=how(one.low), high=how(one.high))
+
+
 def _most(one: Resource, asked: Estimate, summary: Summary) -> Estimate | None:
     """Return how many tasks a second it can serve: throughput over utilization, in each replication."""
     done = summary.samples.get("throughput", ())
@@ -135,9 +140,10 @@ def breaks_parts(found: RunDigest, source: Provenance) -> list[Part]:
 
 
 def _sentences(rungs: Sequence[Rung], firm: Sequence[Rung], source: Provenance) -> Iterator[str]:
-    over = [one for one in firm if one.asked.low > 1 or (not one.asked.resolved and one.asked.value > 1)]
+    over = [one for one in firm if one.asked.value > 1]
     for one in over[:2]:
-        yield f"{one.name} is saturated in this run: it is asked for {show(one.asked, '').text} times what it can serve."
+        verb = "is" if one.asked.low > 1 or not one.asked.resolved else "may be"
+        yield f"{one.name} {verb} saturated in this run: it is asked for {show(one.asked, '').text} times what it can serve."
     rest = [one for one in firm if one not in over]
     if rest and not over:
         yield _first(rest, source)
@@ -181,8 +187,7 @@ def _load(one: Rung, source: Provenance) -> str:
 
 
 def _scaled(one: Estimate, by: float) -> str:
-    made = Estimate(one.value * by, one.low * by, one.high * by, one.confidence, one.n, one.method)
-    return show(made, "1/s").text
+    return show(_at(one, by), "1/s").text
 
 
 def _notes(rungs: Sequence[Rung], summary: Summary, source: Provenance) -> Iterator[str]:
@@ -376,18 +381,12 @@ def _growth(firm: Sequence[Rung], source: Provenance) -> Iterator[Chart]:
 def _cone(asked: Estimate, end: float, colour: str) -> Data:
     """Return the interval of a share along the load, cut off at 100 %."""
     x = sorted({0.0, *(min(1 / share, end) for share in (asked.high, asked.value, asked.low) if share > 0), end})
-    known_ = [_at(asked, at) for at in x]
-    cut = [
-        Estimate(*(min(100 * one, 100.0) for one in (e.value, e.low, e.high)), e.confidence, e.n, e.method)
-        for e in known_
-    ]
+    cut = [mapped(_at(asked, at), lambda share: min(100 * share, 100.0)) for at in x]
     return band(x, cut, colour)
 
 
 def _at(asked: Estimate, factor: float) -> Estimate:
-    return Estimate(
-        asked.value * factor, asked.low * factor, asked.high * factor, asked.confidence, asked.n, asked.method
-    )
+    return mapped(asked, lambda share: share * factor)
 
 
 def _grid(end: float, first: float) -> list[float]:
@@ -429,9 +428,13 @@ def _words(one: Moments) -> str:
     longest = max(one.queues, key=lambda name: max(one.queues[name]), default="")
     if longest:
         told_ += (
-            f"; the longest queue was that of {longest}, with {max(one.queues[longest]):,.3g} in the mean of a window"
+            f"; the longest queue was that of {longest}, with {_many(max(one.queues[longest]))} in the mean of a window"
         )
     return f"{told_}. {_when(one)}"
+
+
+def _many(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _when(one: Moments) -> str:

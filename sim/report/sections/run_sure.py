@@ -14,6 +14,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...analysis.digest import RunDigest
@@ -262,14 +263,17 @@ def _warmup_charts(summary: Summary, one: ByArrival | None) -> Iterator[Chart]:
     means = [sum(values) / len(values) for values in zip(*one.rows, strict=True)]
     text = [f"around task {at:,.0f}: {told(known_, 's')}" for at, known_ in zip(one.tasks, smooth, strict=True)]
     data: list[Data] = [
-        {"type": "scatter", "mode": "markers", "name": f"mean of {one.size:,} tasks" if one.size > 1 else "mean of a task", "x": list(one.tasks), "y": means,
+        {"type": "scatter", "mode": "markers", "name": f"mean of {one.size:,} tasks" if one.size > 1 else "mean over replications", "x": list(one.tasks), "y": means,
          "marker": {"color": GREY, "size": 4, "opacity": 0.6}, "hoverinfo": "skip"},
-        band(one.tasks, smooth, COLOURS[0]),
+        band(one.tasks, [replace(known_, low=max(known_.low, 0.0)) for known_ in smooth], COLOURS[0]),
         {"type": "scatter", "mode": "lines", "name": f"smoothed over {counted(2 * half + 1, 'point')}", "x": list(one.tasks),
          "y": [known_.value for known_ in smooth], "line": {"color": COLOURS[0], "width": 2}, "text": text,
          "hovertemplate": "%{text}<extra></extra>"},
     ]  # fmt: skip
-    made = layout(axis("task, by order of arrival"), axis("T_total (s)", rangemode="tozero"))
+    made = layout(
+        axis("task, by order of arrival", range=[0, one.tasks[-1] + one.size / 2]),
+        axis("T_total (s)", rangemode="tozero"),
+    )
     cut = summary.warmup.tasks
     if cut > 0:
         made["shapes"] = [
@@ -309,7 +313,6 @@ def warmup_words(summary: Summary) -> str:
 
 
 def _notes(summary: Summary, source: Provenance) -> Iterator[str]:
-    yield warmup_words(summary)
     states = Counter(summary.stability)
     told_ = ", ".join(
         f"{states[name]} {word}"

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ...analysis.cohorts import MEAN, Cohorts, CohortTime, StepMap
+from ...analysis.cohorts import LATER, MEAN, Cohorts, CohortTime, StepMap, StepRow
 from ...analysis.digest import RunDigest
 from ...analysis.statistics import Estimate
 from ...engine.ledger import CATEGORIES, NO_COORDINATION
@@ -30,6 +30,7 @@ from .series import rounded
 
 __all__ = ["charts", "time_parts"]
 
+FEW = 20  # tasks with spans: over fewer, a map of steps is of these tasks rather than of the run
 FAINT = 0.005  # of the largest cell of the heat map: what is less has no number in it
 NARROW = 0.004  # of T_total: accounts below it are one node of the icicle
 
@@ -129,6 +130,9 @@ def _missing(found: RunDigest, source: Provenance) -> list[Missing]:
         what = "seconds by step, and single tasks as they went: no spans were kept of the tasks that are shown here"
         sampled = _enough(found) and "sampled" not in shlex.split(run)
         lacking.append(Missing(what, again(run, "--spans", "sampled" if sampled else "all")))
+    elif found.steps is not None and found.steps.tasks < FEW and "all" not in shlex.split(run):
+        what = f"seconds by step over more tasks than {found.steps.tasks}"
+        lacking.append(Missing(what, again(run, "--spans", "all")))
     return lacking
 
 
@@ -314,7 +318,8 @@ def _steps(found: StepMap) -> Chart:
         for row in found.rows
     ]
     data: Data = {
-        "type": "heatmap", "x": present, "y": labels, "z": z, "customdata": texts, "colorscale": "Cividis", "zmin": 0, "xgap": 2, "ygap": 2,
+        "type": "heatmap", "x": present, "y": labels, "z": z, "customdata": texts, "colorscale": "Cividis", "zmin": 0,
+        "zmax": rounded(max(value for row in _single(found) for value in row.seconds.values())) or None, "xgap": 2, "ygap": 2,
         "text": _figures(found, present), "texttemplate": "%{text}", "textfont": {"size": 10}, "hoverongaps": False,
         "colorbar": {
             "title": {"text": "seconds a task", "side": "top"}, "orientation": "h", "thickness": 10, "outlinewidth": 0, "len": 0.7,
@@ -324,7 +329,7 @@ def _steps(found: StepMap) -> Chart:
     }  # fmt: skip
     layout = theme.layout(
         theme.axis("", tickangle=-40, side="bottom", showgrid=False, dtick=1),
-        theme.axis("step", autorange="reversed", showgrid=False, ticks="", type="category"),
+        theme.axis("", autorange="reversed", showgrid=False, ticks="", type="category"),
         margin={"l": 60, "r": 8, "t": 64, "b": 56},
     )
     view = View([data], layout, _steps_summary(found), _steps_table(found, present))
@@ -333,24 +338,40 @@ def _steps(found: StepMap) -> Chart:
 
 def _figures(found: StepMap, present: Sequence[str]) -> list[list[str]]:
     """Return what stands in the cells: seconds, short enough for a phone."""
-    largest = max((row.seconds[name] for row in found.rows for name in present), default=0.0)
-    return [
-        [f"{row.seconds[name]:.2g}" if row.seconds[name] > FAINT * largest else "" for name in present]
-        for row in found.rows
-    ]
+    least = FAINT * max(value for row in _single(found) for value in row.seconds.values())
+    return [[_figure(row.seconds[name]) if row.seconds[name] > least else "" for name in present] for row in found.rows]
+
+
+def _figure(seconds: float) -> str:
+    return f"{seconds:.2g}" if seconds < 100 else f"{seconds:,.0f}"
+
+
+def _single(found: StepMap) -> list[StepRow]:
+    """Return the rows but that of all later steps, which is no single one."""
+    return [row for row in found.rows if not row.label.endswith(LATER)]
 
 
 def _steps_summary(found: StepMap) -> str:
-    cell = max(
-        ((row.seconds[name], row.label, name) for row in found.rows for name in row.seconds), key=lambda one: one[0]
+    row = max(_single(found), key=lambda one: math.fsum(one.seconds.values()))
+    where, name = max(
+        ((one, name) for one in _single(found) for name in one.seconds), key=lambda two: two[0].seconds[two[1]]
     )
-    row = max(found.rows, key=lambda one: math.fsum(one.seconds.values()))
+    tasks = f"{counted(found.tasks, 'task')} of replication {found.replication}"
+    said = [
+        f"Of {plain(found.total, 's')} a task ({tasks}), the most for one step is spent in {row.label}: {_part_of(row, found)}.",
+        f"The largest single part is {name} in {where.label}: {plain(where.seconds[name], 's')}.",
+    ]
+    said += [
+        f"All of {row.label} together take {_part_of(row, found)}; the colours of the chart end at the largest single part."
+        for row in found.rows
+        if row.label.endswith(LATER)
+    ]
+    return " ".join(said)
+
+
+def _part_of(row: StepRow, found: StepMap) -> str:
     whole = math.fsum(row.seconds.values())
-    share = plain(whole / found.total, "share") if found.total else plain(0.0, "share")
-    return (
-        f"Of {plain(found.total, 's')} a task ({counted(found.tasks, 'task')} of replication {found.replication}), most is spent in "
-        f"{row.label}: {plain(whole, 's')} ({share}). The largest single part is {cell[2]} in {cell[1]}: {plain(cell[0], 's')}."
-    )
+    return f"{plain(whole, 's')} ({plain(whole / found.total if found.total else 0.0, 'share')})"
 
 
 def _steps_table(found: StepMap, present: Sequence[str]) -> Table:

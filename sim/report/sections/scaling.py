@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from ...analysis.causes import ALL_OFF
+from ...analysis.causes import ALL_OFF, GONE
 from ...analysis.growth import sentence
 from ...analysis.growth_laws import FEWEST
 from ...analysis.replicate import LEAST
@@ -24,7 +24,7 @@ from .further import scenario_of
 from .pieces import again, cells, table, tidy
 from .scaling_charts import categories, causes, curve, exponent, slope, taken
 
-__all__ = ["charts", "parts"]
+__all__ = ["figures", "parts"]
 
 _HINTS = {"steps": ("repeat", "1..64"), "modalities": ("perceive", ""), "agents": ("team", "1..16")}
 
@@ -36,14 +36,14 @@ def parts(found: ScalingResult, source: Provenance) -> list[Part]:
     return [one for one in made if one is not None]
 
 
-def charts(found: ScalingResult) -> tuple[Chart, ...]:
-    """Return all charts: of the sweep with the verdict first, its curve, its local slope, its causes and its categories."""
-    made = [
-        chart
-        for one in ordered(found)
-        for chart in (curve(one, found), slope(one), causes(one, found), categories(one))
+def figures(found: ScalingResult) -> dict[str, Chart]:
+    """Return all charts: the curve of each sweep by its factor, that with the verdict first, then the others by their names."""
+    sweeps = ordered(found)
+    curves = {one.factor: chart for one in sweeps if (chart := curve(one, found)) is not None}
+    others = [
+        chart for one in sweeps for chart in (slope(one), causes(one, found), categories(one)) if chart is not None
     ]
-    return tuple(one for one in made if one is not None)
+    return curves | {chart.name: chart for chart in others}
 
 
 def _answer(found: ScalingResult) -> str:
@@ -155,12 +155,23 @@ def _matters(found: ScalingResult, source: Provenance) -> Part:
 
 def _cause(one: Sweep, found: ScalingResult) -> str:
     begins = f"{name_of(found.metric)} over {one.factor}"
-    names = one.cause.mechanisms
+    names = " and ".join(one.cause.mechanisms)
+    if one.cause.kind == "not asked":
+        if one.verdict in GONE:
+            return f"{begins} does not grow: there is nothing to find a cause of."
+        shares = [
+            (made.mechanism, share)
+            for made in one.ablation
+            if made.mechanism != ALL_OFF and (share := taken(made)) is not None
+        ]
+        if not shares:
+            return f"How {begins} grows cannot be told, nor because of what."
+        name, most = max(shares, key=lambda pair: pair[1].value)
+        return f"How {begins} grows cannot be told; of its rise most goes without {name}: {cells(most, 'share')}."
     told = {
-        "removed": f"grows because of {' and '.join(names)}",
-        "lowered": f"grows faster because of {' and '.join(names)}",
+        "removed": f"grows because of {names}",
+        "lowered": f"grows faster because of {names}",
         "none": "has no single mechanism that makes it grow",
-        "not asked": "was not asked for a cause: it does not grow, or how is not known",
     }[one.cause.kind]
     return f"{begins} {told}."
 
@@ -183,15 +194,30 @@ def _skipped(found: ScalingResult) -> tuple[str, ...]:
 def _sure(found: ScalingResult, source: Provenance) -> Part:
     undecided = [one.factor for one in found.sweeps if one.verdict == "cannot tell" and not one.beside]
     said = [f"{counted(found.replications, 'replication')} of each cell, which meet the same draws at every x."]
-    said.append(f"It cannot be told how it grows with {' and '.join(undecided)}." if undecided else "Every verdict is told.")
+    said.append(
+        f"It cannot be told how it grows with {' and '.join(undecided)}." if undecided else "Every verdict is told."
+    )
     rows = [row for one in ordered(found) for row in _fits(one)]
     columns = ("factor", "law", "held-out error", "worst residual", "p of lack of fit", "points")
-    fits = (table("How well the laws fit", columns, rows, "<<>>>>", "a small p says that the law misfits by more than chance"),)
+    fits = (
+        table(
+            "How well the laws fit", columns, rows, "<<>>>>", "a small p says that the law misfits by more than chance"
+        ),
+    )
     missing = []
     if found.replications < LEAST:
-        what = "Narrower intervals" if found.replications > 2 else "Intervals over chance: they need three replications or more"
+        what = (
+            "Narrower intervals"
+            if found.replications > 2
+            else "Intervals over chance: they need three replications or more"
+        )
         missing.append(Missing(what, again(_command(source), "--replications", "8")))
-    notes = [f"{name_of(found.metric)} over {one.factor}: {reason}." for one in ordered(found) if one.growth for reason in one.growth.reasons]
+    notes = [
+        f"{name_of(found.metric)} over {one.factor}: {reason}."
+        for one in ordered(found)
+        if one.growth
+        for reason in one.growth.reasons
+    ]
     return Part(
         Section.SURE, " ".join(said), tables=fits if rows else (), notes=tuple(notes),
         warnings=tuple(tables.warnings(found)), missing=tuple(missing),
@@ -203,10 +229,16 @@ def _fits(one: Sweep) -> Iterator[tuple[str, ...]]:
         return
     for fit in one.growth.fits:
         chosen = one.growth.chosen is not None and fit.law == one.growth.chosen.law
-        held, worst = (f"{100 * value:.2g} %" if math.isfinite(value) else NOTHING for value in (fit.held_out, fit.worst))
+        held, worst = (
+            f"{100 * value:.2g} %" if math.isfinite(value) else NOTHING for value in (fit.held_out, fit.worst)
+        )
         p = NOTHING if fit.lack_of_fit is None else f"{fit.lack_of_fit:.2g}"
         yield one.factor, f"{fit.law}{' (chosen)' if chosen else ''}", held, worst, p, str(one.growth.curve.x.size)
 
 
 def _command(source: Provenance) -> str:
-    return source.command if source.command.startswith("coordsim scaling ") else f"coordsim scaling {scenario_of(source)} --over steps=1..64"
+    return (
+        source.command
+        if source.command.startswith("coordsim scaling ")
+        else f"coordsim scaling {scenario_of(source)} --over steps=1..64"
+    )

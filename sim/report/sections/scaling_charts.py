@@ -51,9 +51,9 @@ def _ticks(xs: Sequence[float]) -> Data:
 
 
 def _rungs(low: float, high: float) -> Data:
-    """Return ticks of a logarithmic axis: 1, 2 and 5 of each power of ten, of many powers 1 alone; some beyond both ends."""
+    """Return ticks of a logarithmic axis: of few powers of ten several each, of many 1 alone; some beyond both ends."""
     first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
-    steps = (1, 2, 5) if last - first <= _MANY else (1,)
+    steps = (1, 1.5, 2, 3, 5, 7) if high < 10 * low else (1, 2, 5) if last - first <= _MANY else (1,)
     rungs = [step * 10.0**power for power in range(first, last + 1) for step in steps]
     return {"tickmode": "array", "tickvals": rungs, "ticktext": [f"{rung:g}" for rung in rungs]}
 
@@ -74,15 +74,18 @@ def curve(one: Sweep, found: ScalingResult) -> Chart | None:
     lines = [_line(one.growth, "as it is", COLOURS[0], 0, found)]
     lines += [_line(made.growth, f"without {made.mechanism}", COLOURS[1 + place % (len(COLOURS) - 1)], place + 1, found)
               for place, made in enumerate(without) if made.growth is not None]  # fmt: skip
-    data = [trace for line in lines for trace in line]
-    data += [_law(fit, one.growth) for fit in _laws(one.growth, _MOST_LINES - len(lines))]
+    # Laws lie below, so that the one chosen does not hide what it describes.
+    data = [_law(fit, one.growth) for fit in _laws(one.growth, _MOST_LINES - len(lines))]
+    data += [trace for line in lines for trace in line]
     drawn = [one.growth, *(made.growth for made in without if made.growth is not None)]
     is_log = all(bool((each.curve.mean > 0).all()) for each in drawn)
     kind = "log" if is_log else "linear"
     name = name_of(found.metric)
     x = axis(one.factor, type="log", **_ticks(_xs(one.growth)))
     means = [float(mean) for each in drawn for mean in each.curve.mean]
-    y = axis(f"{name} per task ({axis_unit(found.unit)})", type=kind, **(_rungs(min(means), max(means)) if is_log else {}))
+    y = axis(
+        f"{name} per task ({axis_unit(found.unit)})", type=kind, **(_rungs(min(means), max(means)) if is_log else {})
+    )
     made = tidy(curve_table(one, found))
     view = View(data, layout(x, y), _said_of_curve(one, found, len(without)), made)
     title = f"How does {name} grow with {one.factor}?"
@@ -101,7 +104,10 @@ def _line(growth: Growth, name: str, colour: str, place: int, found: ScalingResu
     values = growth.curve.values
     means = [mean_interval(values[:, at], found.confidence) for at in range(growth.curve.x.size)]
     # A logarithm has no place for what is not above 0: there the band is as narrow as the line.
-    inside = [one if one.low > 0 else Estimate(one.value, one.value, one.value, one.confidence, one.n, one.method) for one in means]
+    inside = [
+        one if one.low > 0 else Estimate(one.value, one.value, one.value, one.confidence, one.n, one.method)
+        for one in means
+    ]
     called = html.escape(name)
     line = {
         "type": "scatter", "mode": "lines+markers", "name": called, "legendgroup": called,
@@ -116,7 +122,10 @@ def _line(growth: Growth, name: str, colour: str, place: int, found: ScalingResu
 
 def _laws(growth: Growth, room: int) -> list[Fit]:
     """Return the laws to draw, the chosen one first; there is room for so many lines."""
-    ranked = sorted(growth.fits, key=lambda fit: (not _is_chosen(fit, growth), fit.held_out if math.isfinite(fit.held_out) else math.inf))
+    ranked = sorted(
+        growth.fits,
+        key=lambda fit: (not _is_chosen(fit, growth), fit.held_out if math.isfinite(fit.held_out) else math.inf),
+    )
     return ranked[: max(1, room)]
 
 
@@ -126,12 +135,13 @@ def _is_chosen(fit: Fit, growth: Growth) -> bool:
 
 def _law(fit: Fit, growth: Growth) -> Data:
     chosen = _is_chosen(fit, growth)
-    place = [one.law for one in growth.fits].index(fit.law)
+    others = [one.law for one in growth.fits if not _is_chosen(one, growth)]
+    dash = "solid" if chosen else DASHES[1 + others.index(fit.law) % (len(DASHES) - 1)]
     return {
         "type": "scatter", "mode": "lines", "name": f"law: {html.escape(fit.law)}{' (chosen)' if chosen else ''}",
         "x": _xs(growth), "y": [number(float(value)) for value in fit.fitted],
-        "line": {"color": GREY, "dash": DASHES[1 + place % (len(DASHES) - 1)], "width": 4 if chosen else 1.5},
-        "opacity": 0.8, "visible": True if chosen else "legendonly",
+        "line": {"color": GREY, "dash": dash, "width": 5 if chosen else 1.5},
+        "legendrank": 2000, "visible": True if chosen else "legendonly",
         "hovertemplate": f"{html.escape(fit.law)}, %{{x:g}}: %{{y:.4g}}<extra></extra>",
     }  # fmt: skip
 
@@ -144,7 +154,9 @@ def _said_of_curve(one: Sweep, found: ScalingResult, without: int) -> str:
     if growth.chosen is not None:
         said += f" The law with the least held-out error is {growth.chosen.law}{_fit(growth.chosen)}."
     left = sum(made.growth is not None for made in one.ablation) - without
-    return said + (f" {counted(left, 'mechanism')} that take less of the rise are in the table alone." if left > 0 else "")
+    return said + (
+        f" {counted(left, 'mechanism')} that take less of the rise are in the table alone." if left > 0 else ""
+    )
 
 
 def _fit(fit: Fit) -> str:
@@ -180,7 +192,13 @@ def slope(one: Sweep) -> Chart | None:
     said = f"The local slope goes from {exponent(slopes[0])} to {exponent(slopes[-1])}; in {above} of {counted(len(slopes), 'interval')} it is resolved above {LINEAR[1]:g}."
     made = table(f"Local exponents of {one.factor}", (one.factor, "exponent"), rows)
     view = View(data, layout(x, y), said, made)
-    return Chart(f"slope-{slug(one.factor)}", f"Where along {one.factor} does it get steeper?", {"": view}, scales=("x",), height=360)
+    return Chart(
+        f"slope-{slug(one.factor)}",
+        f"Where along {one.factor} does it get steeper?",
+        {"": view},
+        scales=("x",),
+        height=360,
+    )
 
 
 def _room(slopes: Sequence[Estimate]) -> list[float]:
@@ -214,13 +232,21 @@ def causes(one: Sweep, found: ScalingResult) -> Chart | None:
     shown.sort(key=lambda pair: (pair[0] == ALL_OFF, -pair[1].value))
     single = [pair for pair in shown if pair[0] != ALL_OFF]
     data = [_bars(single, COLOURS[0], "", "switched off alone")]
-    data += [_bars([pair for pair in shown if pair[0] == ALL_OFF], *_WHOLE, "switched off together")] if len(single) < len(shown) else []
+    data += (
+        [_bars([pair for pair in shown if pair[0] == ALL_OFF], *_WHOLE, "switched off together")]
+        if len(single) < len(shown)
+        else []
+    )
     names = [html.escape(name) for name, _ in shown]
     x = axis("share of the rise that goes (%)", zeroline=True, zerolinecolor=GREY)
     y = axis("", type="category", categoryorder="array", categoryarray=names, autorange="reversed")
     said = "; ".join(f"without {name} {cells(part, 'share')} of the rise goes" for name, part in shown[:3])
     still = [made.mechanism for made in one.ablation if made.growth is None]
-    said += f". {counted(len(still), 'mechanism')} could not be switched off, or {'changes' if len(still) == 1 else 'change'} too little." if still else "."
+    said += (
+        f". {counted(len(still), 'mechanism')} could not be switched off, or {'changes' if len(still) == 1 else 'change'} too little."
+        if still
+        else "."
+    )
     made_tables = [tidy(made, "mechanism") for made in ablation_tables(one, found)]
     view = View(data, layout(x, y), said[0].upper() + said[1:], made_tables[0])
     title = f"What makes {name_of(found.metric)} grow with {one.factor}?"
@@ -258,12 +284,20 @@ def categories(one: Sweep) -> Chart | None:
     ]  # fmt: skip
     x_axis, y_axis = axis(one.factor, type="category"), axis("T_total, mean per task (seconds)")
     last = sorted(present, key=lambda name: -means[name][-1])[:3]
-    shares = ", ".join(f"{name} {100 * means[name][-1] / sum(means[each][-1] for each in present):.0f} %" for name in last)
+    shares = ", ".join(
+        f"{name} {100 * means[name][-1] / sum(means[each][-1] for each in present):.0f} %" for name in last
+    )
     said = f"At {one.factor} = {xs[-1]:g} most of T_total is {shares}."
     rows = [(f"{x:g}", *(_seconds(means[name][place]) for name in present)) for place, x in enumerate(xs)]
     made = table(f"T_total by category over {one.factor}", (one.factor, *present), rows, ">" * (1 + len(present)))
     view = View(data, layout(x_axis, y_axis, barmode="stack"), said, made)
-    return Chart(f"categories-{slug(one.factor)}", f"Where does the time go over {one.factor}?", {"": view}, scales=(), height=520)
+    return Chart(
+        f"categories-{slug(one.factor)}",
+        f"Where does the time go over {one.factor}?",
+        {"": view},
+        scales=(),
+        height=520,
+    )
 
 
 def _over_cells(cells_of: Sequence[Cell], x: float, name: str) -> float:

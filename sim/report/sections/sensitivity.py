@@ -20,7 +20,7 @@ from .further import scenario_of
 from .pieces import again, cells, known, tidy
 from .sensitivity_charts import best_parts, by_metric
 
-__all__ = ["charts", "parts"]
+__all__ = ["figures", "parts"]
 
 _TOP = 3  # factors that are proposed for a study of all at once
 _SIZES = ("--trajectories", "--points")
@@ -32,7 +32,7 @@ def parts(found: SensitivityResult, source: Provenance) -> list[Part]:
     return [answer, _matters(found, source), _sure(found, source)]
 
 
-def charts(found: SensitivityResult) -> dict[str, Chart]:
+def figures(found: SensitivityResult) -> dict[str, Chart]:
     """Return all charts: that which answers for each metric by the metric's name, the first metric's first, then the others by theirs."""
     groups = by_metric(found)
     first = {metric: made[0] for metric, made in groups.items() if made}
@@ -63,11 +63,19 @@ def _most_of(found: SensitivityResult, metric: str) -> Iterator[tuple[str, str, 
         yield f"of {name}, 1 % faster {part} {verb}", percent_shown(slope), "" if slope.excludes(0) else "may be chance"
     sure = [one for one in found.ranked(metric) if not one.failure and tables.is_sure(one.responses[metric])]
     if not sure:
-        yield f"{name}: changes beyond their intervals", f"none of {counted(len(found.factors), 'factor')}", "not resolved"
+        yield (
+            f"{name}: changes beyond their intervals",
+            f"none of {counted(len(found.factors), 'factor')}",
+            "not resolved",
+        )
         return
     best = sure[0]
     ends = ((best.responses[metric].low, best.factor.low), (best.responses[metric].high, best.factor.high))
-    told = [f"{change_text(change, found.units[metric])} at {end.text}" for change, end in ends if known(change) and end is not None]
+    told = [
+        f"{change_text(change, found.units[metric])} at {end.text}"
+        for change, end in ends
+        if known(change) and end is not None
+    ]
     yield f"{name} swings most, beyond its interval, with {best.factor.name}", ", ".join(told), ""
 
 
@@ -96,7 +104,9 @@ def _missing(found: SensitivityResult, source: Provenance) -> Iterator[Missing]:
             what = f"How much of the spread {_and(top)} explain, alone and together (Sobol' indices)"
             yield Missing(what, _with(source, "sobol", top))
         if len(found.factors) > 1 and len(top) > 1:
-            yield Missing(f"Which of {_and(top)} interact, over wider ranges (Morris screening)", _with(source, "morris", top))
+            yield Missing(
+                f"Which of {_and(top)} interact, over wider ranges (Morris screening)", _with(source, "morris", top)
+            )
         return
     yield Missing("What 1 % of each factor is worth, and the swings one at a time", _with(source, "tornado", ()))
 
@@ -107,7 +117,9 @@ def _apart(found: SensitivityResult) -> list[str]:
     for one in found.ranked(found.metrics[-1]):
         if one.failure or not one.responses[found.metrics[-1]].swing:
             continue
-        if not any(_overlap(mine, others) for other in chosen for mine in one.factor.paths for others in other.factor.paths):
+        if not any(
+            _overlap(mine, others) for other in chosen for mine in one.factor.paths for others in other.factor.paths
+        ):
             chosen.append(one)
     return [one.factor.name for one in chosen[:_TOP]]
 

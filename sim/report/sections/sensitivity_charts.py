@@ -85,13 +85,24 @@ def _tornado(found: SensitivityResult, metric: str) -> Chart | None:
     else:
         labels = [f"{html.escape(one.factor.name)}<br>now {html.escape(one.factor.now)}" for one in shown]
         data += [_written(metric, shown, side) for side in ("low", "high")]
-    reach = _reach([getattr(one.responses[metric], side) for one in shown for side in ("low", "high")], 0.05 if apart else 0.4)
+    reach = _reach(
+        [getattr(one.responses[metric], side) for one in shown for side in ("low", "high")], 0.05 if apart else 0.4
+    )
     x = axis(f"change of {name_of(metric)} ({_unit(found, metric)})", zeroline=True, zerolinecolor=GREY, range=reach)
     y = _names(names, labels) | {"tickfont": {"size": 11}}
     rows = [_row(found, metric, one) for one in ranked]
     now = cells(found.base[metric], found.units[metric])
-    made = table(f"One at a time: {name_of(metric)}, now {now}", ("factor", "now", "low end", "change", "high end", "change"), rows, "<<<><>")
-    left = f" {counted(len(ranked) - len(shown), 'factor')} with smaller swings are in the table alone." if len(ranked) > len(shown) else ""
+    made = table(
+        f"One at a time: {name_of(metric)}, now {now}",
+        ("factor", "now", "low end", "change", "high end", "change"),
+        rows,
+        "<<<><>",
+    )
+    left = (
+        f" {counted(len(ranked) - len(shown), 'factor')} with smaller swings are in the table alone."
+        if len(ranked) > len(shown)
+        else ""
+    )
     said = f"Now {name_of(metric)} is {now}. {_of_largest(found, metric, ranked)}{left}"
     view = View(data, layout(x, y, barmode="group" if apart else "overlay", bargap=0.3), said, made)
     title = f"Which factor moves {name_of(metric)} most?"
@@ -121,7 +132,9 @@ def _known(one: FactorResult, metric: str, side: str) -> tuple[Estimate, str] | 
     return (change, end.text) if known(change) and end is not None else None
 
 
-def _ends(found: SensitivityResult, metric: str, shown: Sequence[FactorResult], side: str, looks: tuple[str, str]) -> Data:
+def _ends(
+    found: SensitivityResult, metric: str, shown: Sequence[FactorResult], side: str, looks: tuple[str, str]
+) -> Data:
     pairs = [(one, there) for one in shown if (there := _known(one, metric, side)) is not None]
     changes = [change for _, (change, _) in pairs]
     colour, pattern = looks
@@ -142,10 +155,16 @@ def _written(metric: str, shown: Sequence[FactorResult], side: str) -> Data:
     right = [_is_right(one.responses[metric], side) for one, _ in pairs]
     return {
         "type": "scatter", "mode": "text", "x": at, "y": [html.escape(one.factor.name) for one, _ in pairs],
-        "text": [f" {html.escape(text)} " for _, (_, text) in pairs],
+        "text": [f" {html.escape(_short(one, text))} " for one, (_, text) in pairs],
         "textposition": ["middle right" if each else "middle left" for each in right],
         "textfont": {"size": 11}, "showlegend": False, "hoverinfo": "skip", "cliponaxis": False,
     }  # fmt: skip
+
+
+def _short(one: FactorResult, text: str) -> str:
+    """Return an end as a number alone where its unit is that of what the factor is now, which stands beside its name."""
+    amount, _, unit = text.partition(" ")
+    return amount if unit and unit == one.factor.now.partition(" ")[2] else text
 
 
 def _is_right(response: Response, side: str) -> bool:
@@ -192,7 +211,9 @@ def _said(found: SensitivityResult, metric: str, one: FactorResult) -> str:
 
 def elasticities(found: SensitivityResult, metric: str) -> Chart | None:
     """Return what 1 % more of each factor adds to the metric, in %; None where no slope is known."""
-    pairs = [(one, one.responses[metric].elasticity) for one in found.factors if not one.failure and metric in one.responses]
+    pairs = [
+        (one, one.responses[metric].elasticity) for one in found.factors if not one.failure and metric in one.responses
+    ]
     slopes = [(one, slope) for one, slope in pairs if slope is not None and known(slope)]
     slopes.sort(key=lambda pair: -abs(pair[1].value))
     if not slopes:
@@ -200,7 +221,9 @@ def elasticities(found: SensitivityResult, metric: str) -> Chart | None:
     shown = slopes[:_MOST]
     data = []
     for label, whole, (colour, pattern) in (("a whole part", True, _LOW), ("a single value", False, (COLOURS[2], "x"))):
-        kept = [(one, slope) for one, slope in shown if (one.factor.kind == "time" and not is_member(found, one)) == whole]
+        kept = [
+            (one, slope) for one, slope in shown if (one.factor.kind == "time" and not is_member(found, one)) == whole
+        ]
         if kept:
             estimates = [slope for _, slope in kept]
             data.append(
@@ -218,7 +241,12 @@ def elasticities(found: SensitivityResult, metric: str) -> Chart | None:
     said += f"the intervals of {sure} of {counted(len(slopes), 'factor')} leave out 0."
     y = _names([html.escape(one.factor.name) for one, _ in shown])
     view = View(data, layout(x, y), said, made)
-    return Chart(f"elasticity-{slug(name_of(metric))}", f"What is 1 % worth for {name_of(metric)}?", {"": view}, height=150 + 30 * len(shown))
+    return Chart(
+        f"elasticity-{slug(name_of(metric))}",
+        f"What is 1 % worth for {name_of(metric)}?",
+        {"": view},
+        height=150 + 30 * len(shown),
+    )
 
 
 def _percent(slope: Estimate) -> str:
@@ -258,14 +286,20 @@ def _screening(found: SensitivityResult, metric: str, measures: MorrisMeasures) 
         {"type": "scatter", "mode": "lines", "name": "sigma = 0.1 mu*", "x": [0.0, wide], "y": [0.0, 0.1 * wide],
          "line": {"color": GREY, "dash": "dash"}, "hoverinfo": "skip"}
     )  # fmt: skip
-    x = axis(f"mu* of {name_of(metric)} ({_unit(found, metric)}): how much the factor matters", range=[-0.04 * wide, wide])
+    x = axis(
+        f"mu* of {name_of(metric)} ({_unit(found, metric)}): how much the factor matters", range=[-0.04 * wide, wide]
+    )
     y = axis(f"sigma ({_unit(found, metric)}): curved or interacting", range=[-0.06 * tall, tall])
     labels, left = _placed(measures.factors, wide, tall)
     first = measures.factors[0]
     said = f"{first.name} matters most: over its range {name_of(metric)} changes by {cells(first.mu_star, unit)} on average ({first.verdict}). "
     little = [one.name for one in measures.factors if one.verdict == "negligible"]
     said += f"Negligible: {', '.join(little)}." if little else "None is negligible."
-    said += f" {counted(left, 'point')} without a name {'is' if left == 1 else 'are'} named by hover and in the table." if left else ""
+    said += (
+        f" {counted(left, 'point')} without a name {'is' if left == 1 else 'are'} named by hover and in the table."
+        if left
+        else ""
+    )
     view = View(data, layout(x, y, annotations=labels), said, tidy(morris_table(found, metric, measures)))
     title = f"Which factors matter to {name_of(metric)}, over their whole ranges?"
     return Chart(f"morris-{slug(name_of(metric))}", title, {"": view}, height=440)
@@ -277,7 +311,11 @@ def _placed(factors: Sequence[MorrisMeasure], wide: float, tall: float) -> tuple
     The corners of its point are tried, the most important factor first; what is negligible has a name only by hover.
     """
     across, down = _PLOT
-    spots = {one.name: (one.mu_star.value / wide * across, one.sigma.value / tall * down) for one in factors if known(one.sigma)}
+    spots = {
+        one.name: (one.mu_star.value / wide * across, one.sigma.value / tall * down)
+        for one in factors
+        if known(one.sigma)
+    }
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in spots.values()]
     made, left = [], 0
     for one in factors:
@@ -285,8 +323,13 @@ def _placed(factors: Sequence[MorrisMeasure], wide: float, tall: float) -> tuple
             continue
         x, y = spots[one.name]
         width = _LETTER * len(one.name)
-        for right, up in ((True, True), (False, True), (True, False), (False, False)):  # whiskers go straight: labels do not
-            aside, above = 7 if right else -7 - width, 11 if up else -11
+        for right, up in (
+            (True, True),
+            (False, True),
+            (True, False),
+            (False, False),
+        ):  # whiskers go straight: labels do not
+            aside, above = 7 if right else -7 - width, 14 if up else -14
             box = (x + aside, y + above - _LINE / 2, x + aside + width, y + above + _LINE / 2)
             is_inside = box[0] >= -10 and box[2] <= across + 10 and box[1] >= -10 and box[3] <= down + 20
             if one.verdict != "negligible" and is_inside and not any(_meet(box, other) for other in taken):
@@ -310,7 +353,10 @@ def _shares(found: SensitivityResult, metric: str, measures: SobolMeasures) -> C
     if not shown:
         return None
     data = []
-    for label, part, (colour, pattern) in (("first order: alone", "first", _LOW), ("total: with interactions", "total", _HIGH)):
+    for label, part, (colour, pattern) in (
+        ("first order: alone", "first", _LOW),
+        ("total: with interactions", "total", _HIGH),
+    ):
         estimates: list[Estimate] = [getattr(one, part) for one in shown]
         data.append(
             {"type": "bar", "name": label,
@@ -336,5 +382,9 @@ def best_parts(found: SensitivityResult, metric: str) -> Mapping[str, Estimate]:
         for one in found.factors
         if not one.failure and metric in one.responses and known(one.responses[metric].elasticity)
     }
-    whole = {name: slope for name, (one, slope) in known_slopes.items() if slope and one.factor.kind == "time" and not is_member(found, one)}
+    whole = {
+        name: slope
+        for name, (one, slope) in known_slopes.items()
+        if slope and one.factor.kind == "time" and not is_member(found, one)
+    }
     return dict(sorted(whole.items(), key=lambda pair: -pair[1].value))

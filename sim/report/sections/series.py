@@ -24,6 +24,7 @@ __all__ = ["SHARES_OF", "Line", "curve_of", "draw", "floor_of", "hover", "percen
 Data = dict[str, Any]
 SHARES_OF = {name: float(name[1:]) / 100 for name in PERCENTILES}
 _DIGITS = 6  # significant, of numbers in a page
+_CROWDED = 12  # points with a band, from which whiskers only hide it
 _SPAN = 5  # lowest value drawn on a logarithmic axis: that part of the least estimate
 
 
@@ -78,12 +79,15 @@ def draw(line: Line, number: int, texts: Sequence[str], floor: float | None = No
     held = [_drawn(one, floor) for one in line.known]
     group = f"line-{number}"
     symbol = theme.MARKERS[number % len(theme.MARKERS)]
-    middle = {
+    middle: Data = {
         "type": "scatter", "mode": "lines+markers", "name": html.escape(line.name), "legendgroup": group, "x": list(line.x),
         "y": [one.value for one in held], "error_y": theme.whiskers(held) | {"color": colour}, "hovertext": list(texts),
         "hoverinfo": "text", "line": {"color": colour, "width": 1.5, "dash": theme.DASHES[number % len(theme.DASHES)]},
         "marker": {"color": colour, "size": 9, "symbol": list(line.symbols) or symbol},
     }  # fmt: skip
+    if len(line.x) > _CROWDED and len(_runs(line)) == 1:
+        del middle["error_y"]  # the band says the same
+        middle["marker"] |= {"size": 5}
     return [*(_band(line, run, held, colour, group) for run in _runs(line)), middle]
 
 

@@ -28,7 +28,8 @@ from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..study_tables import told_at
 from .pieces import MOST_ROWS, again, tidy
-from .study_charts import chances, effect, limit_of, lines_of, parallel, percentiles, slider, within
+from .study_charts import chances, effect, limit_of, lines_of, percentiles, slider, within
+from .study_parallel import parallel
 
 __all__ = ["charts", "figures", "parts"]
 
@@ -126,14 +127,14 @@ def _replicas(found: StudyResult, place: int, objectives: Sequence[Objective], s
             found, place, None if made is None else made.value, "replicas", f"How long does a task take, by {path}?"
         )
     ]
-    drawn += [chances(found, place, objectives), None if made is None else within(made)]
+    drawn += [chances(found, place, objectives), None if made is None else within(found, made)]
     notes = _slider_notes(found, objectives) if made is not None else []
     missing = [Missing(f"which {path} is the cheapest that meets the SLO", _plan(found, place, source))]
     if not objectives:
         missing.append(
             Missing(
                 "whether an SLO is met; with your limit in place of 2 s",
-                again(source.command, "--set", "slo={p95: 2 s}"),
+                f"{source.command} --set 'slo={{p95: 2 s}}'",
             )
         )
     return Part(
@@ -177,14 +178,11 @@ def _enough(found: StudyResult, place: int, objectives: Sequence[Objective]) -> 
     for name, line in lines.items():
         first = next((one for one, _ in line if all(verdicts[number] == "pass" for number in one.cells)), None)
         where = "" if name == "all" else f" with {name}"
-        told.append(
-            f"{path}={first.levels[place].text} is the first that is shown to{where}"
-            if first is not None
-            else f"none is shown to{where}"
-        )
+        what = f"{path}={first.levels[place].text} is the first" if first is not None else f"no value of {path} is"
+        told.append(f"{what}{' that is' if first is not None else ''} shown to be enough{where}")
     shown, left = told[:3], len(told) - 3
     more = f"; and so for {counted(left, 'more combination')} in the tables" if left > 0 else ""
-    return f"Meet {words.wanted(objectives)}: {'; '.join(shown)}{more}."
+    return f"To meet {words.wanted(objectives)}, {'; '.join(shown)}{more}."
 
 
 def _breaks(found: StudyResult, place: int, objectives: Sequence[Objective], source: Provenance) -> Part | None:
@@ -299,9 +297,10 @@ def _most(found: StudyResult) -> str:
     gap = level.difference.difference
     unit = found.column(found.metric).unit
     resolved = "" if gap.excludes(0.0) else ", which is not resolved"
+    size = gap if gap.value > 0 else Estimate(-gap.value, -gap.high, -gap.low, gap.confidence, gap.n, gap.method)
     return (
-        f"{most.factor} moves {found.metric} most: at {level.level.text} it is {show(gap, unit).text} "
-        f"{'above' if gap.value > 0 else 'from'} that at {most.levels[0].level.text}, as a mean over all else{resolved}."
+        f"{most.factor} moves {found.metric} most: at {level.level.text} it is {show(size, unit).text} "
+        f"{'above' if gap.value > 0 else 'below'} that at {most.levels[0].level.text}, as a mean over all else{resolved}."
     )
 
 
@@ -340,7 +339,7 @@ def _precision(found: StudyResult, ran: Sequence[int]) -> str:
         for one in points(found, found.metric)
         if math.isfinite(one.estimate.relative_error)
     ]
-    said = f"{counted(len(found.cells), 'cell')}, {counts} replications each, {words.counted(tasks, 'task')} in all"
+    said = f"{counted(len(found.cells), 'cell')}, {counts} {'replication' if counts == '1' else 'replications'} each, {words.counted(tasks, 'task')} in all"
     failed = f"; {counted(len(found.failed), 'cell')} failed" if found.failed else ""
     if not known:
         return f"{said}{failed}. No interval of {found.metric} is known."

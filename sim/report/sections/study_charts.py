@@ -39,7 +39,6 @@ __all__ = [
     "effect",
     "limit_of",
     "lines_of",
-    "parallel",
     "percentiles",
     "slider",
     "timed",
@@ -238,19 +237,31 @@ def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> S
 
 def _label(found: StudyResult, one: Point) -> str:
     """Return a point in short: the ends of paths and their values."""
-    paths = [factor.path.split(".") for factor in found.factors]
-    short = [".".join(path[-2:]) for path in paths]
-    pairs = zip(short, one.levels, strict=True)
-    told = [f"{name} {level.text}" for name, level in pairs if level.text]
+    told = [f"{name} {level.text}" for name, level in zip(_names(found), one.levels, strict=True) if level.text]
     named = [one.scenario] if len(found.scenarios) > 1 or not told else []
     return ", ".join([*named, *told])
 
 
-def within(made: Slider) -> Chart | None:
+def _short(found: StudyResult, one: Point) -> str:
+    """Return a point as values alone: '2 / 100 ms'."""
+    named = [one.scenario] if len(found.scenarios) > 1 or not one.levels else []
+    return " / ".join([*named, *(level.text or "as it is" for level in one.levels)])
+
+
+def _names(found: StudyResult) -> list[str]:
+    """Return a short name of each factor: the last two parts of its path, or all where two would be the same."""
+    short = [".".join(one.path.split(".")[-2:]) for one in found.factors]
+    return [name if short.count(name) == 1 else one.path for name, one in zip(short, found.factors, strict=True)]
+
+
+def within(found: StudyResult, made: Slider) -> Chart | None:
     """Return the share of tasks that end within the limit, for each curve of the slider; the page moves it."""
     if not made.redraws:
         return None
-    return share_chart(made, [judge(one, made.shares, 0.95, made.value, made.confidence).within for one in made.curves])
+    known = [judge(one, made.shares, 0.95, made.value, made.confidence).within for one in made.curves]
+    texts = {_label(found, one): _short(found, one) for one, _ in timed(found)}
+    title = " / ".join(_names(found))
+    return share_chart(made, known, ticks=(title, [texts[one.label] for one in made.curves]))
 
 
 def percentiles(
@@ -293,8 +304,15 @@ def chances(found: StudyResult, place: int, objectives: Sequence[Objective]) -> 
         "beforehand, and means of replications were normal."
     )
     told = table("Probability that an objective is met", ("objective", "point", "probability"), rows, "<<>", said)
-    best = max(rows, key=lambda row: float(row[2].strip("<>% ") or 0) if row[2][0] not in "<–" else 0.0)
-    summary = f"{best[0]} is met with {best[2]} {('at ' + best[1])}, the likeliest of {len(rows)}."
+    least: dict[str, float] = {}
+    for wanted in objectives:
+        for one in by[wanted.metric]:
+            where, chance = told_at(found, one), chance_met(one.estimate, wanted)
+            if not math.isnan(chance):
+                least[where] = min(chance, least.get(where, 1.0))
+    best = max(least, key=lambda where: least[where])
+    what = words.wanted(objectives) if len(objectives) == 1 else "the least likely of the objectives"
+    summary = f"The SLO is likeliest met {best}: {what} with {percent(least[best])}."
     return Chart("chance", "How likely is the SLO met?", {"": View(made, drawn, summary, told)})
 
 
@@ -324,52 +342,4 @@ def _chance_trace(
         "x": [_x(one, place) for one, _ in ordered], "y": [rounded(chance) for _, chance in ordered],
         "line": {"color": colour, "dash": theme.DASHES[number], "width": 1.5},
         "marker": {"color": colour, "symbol": theme.MARKERS[number], "size": 9},
-    }  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# All factors
-
-
-def parallel(found: StudyResult, metric: str | None = None) -> Chart | None:
-    """Return all factors as parallel axes, a line for each point, coloured by the metric; nothing for fewer than two factors."""
-    name = metric or found.metric
-    known = points(found, name)
-    if len(found.factors) < 2 or not known:
-        return None
-    unit = {one.name: one.unit for one in found.columns}.get(name, "")
-    dimensions = [_dimension(found, known, place) for place in range(len(found.factors))]
-    values = [rounded(one.estimate.value) for one in known]
-    titled = f"{name} ({unit})" if unit else name
-    dimensions.append({"label": html.escape(titled), "values": values})
-    line = {
-        "color": values,
-        "colorscale": "Viridis",
-        "showscale": True,
-        "colorbar": {"title": {"text": html.escape(unit or name)}},
-    }
-    trace: Data = {"type": "parcoords", "dimensions": dimensions, "line": line, "labelangle": -12}
-    layout = {"paper_bgcolor": "rgba(0,0,0,0)", "margin": {"l": 70, "r": 40, "t": 90, "b": 40}}
-    ordered = sorted(known, key=lambda one: one.estimate.value)
-    rows = [(*(level.text or "as it is" for level in one.levels), cell(one.estimate, unit)) for one in ordered]
-    columns = (*(one.path for one in found.factors), name)
-    told = table(f"{name} over all factors, the least first", columns, rows, "<" * len(found.factors) + ">")
-    summary = (
-        f"{words.counted(len(known), 'point')}, a line each: {name} is least, {show(ordered[0].estimate, unit).text}, {told_at(found, ordered[0])}, "
-        f"and most, {show(ordered[-1].estimate, unit).text}, {told_at(found, ordered[-1])}."
-    )
-    return Chart(
-        "all-factors", f"How do all factors together go with {name}?", {"": View([trace], layout, summary, told)}
-    )
-
-
-def _dimension(found: StudyResult, known: Sequence[Point], place: int) -> Data:
-    factor = found.factors[place]
-    texts = list(dict.fromkeys(one.levels[place].text for one in known))
-    name = html.escape(f"{factor.path} ({factor.unit})" if factor.unit else factor.path)
-    if factor.is_number and "" not in texts:
-        return {"label": name, "values": [rounded(float(one.levels[place].value or 0)) for one in known]}
-    return {
-        "label": name, "values": [texts.index(one.levels[place].text) for one in known], "tickvals": list(range(len(texts))),
-        "ticktext": [html.escape(one) or "as it is" for one in texts],
     }  # fmt: skip

@@ -1,0 +1,279 @@
+"""What a study says to the sections of a page, from studies made by hand, and from one that was run."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import coordsim as cs
+from coordsim.sim.analysis.design import Value
+from coordsim.sim.analysis.slo import Objective, full_name, overall, verdict
+from coordsim.sim.analysis.statistics import mean_interval
+from coordsim.sim.analysis.study import Column, StudyCell, StudyFactor, StudyResult
+from coordsim.sim.analysis.summarize import SHARES
+from coordsim.sim.analysis.summary import Quantiles
+from coordsim.sim.report.page.judge import judge
+from coordsim.sim.report.page.parts import PERCENTILES, Chart, Part, Section, Switch
+from coordsim.sim.report.page.provenance import Provenance
+from coordsim.sim.report.sections.study import figures, parts
+
+REPLICAS, LATENCY, LOAD, STEPS = (
+    "models.llm.replicas",
+    "tools.search.latency",
+    "workload.arrivals.poisson",
+    "workflow.steps.act.repeat",
+)
+P95 = Objective("p95", 10.0, "<=")
+NOISE = (-0.5, 0.1, 0.0, 0.2, 0.2)  # of the replications (s)
+
+
+def study(
+    points: Mapping[tuple[Value, ...], float],
+    paths: Sequence[str],
+    design: str = "grid",
+    noise: Sequence[float] = NOISE,
+) -> StudyResult:
+    """Return a study in which p95 of T_total is a number (s) at each point, and the mean a half of it."""
+    factors, levels = zip(
+        *(StudyFactor.of(path, [one[place] for one in points]) for place, path in enumerate(paths)), strict=True
+    )
+    cells = []
+    for number, value in enumerate(points.values()):
+        rows = tuple(tuple((value + one) * share / 0.95 for share in SHARES) for one in noise)
+        samples = {
+            "response_time_p95": tuple(value + one for one in noise),
+            "response_time_mean": tuple((value + one) / 2 for one in noise),
+        }
+        estimates = {name: mean_interval(known) for name, known in samples.items()}
+        said = verdict(estimates["response_time_p95"], P95)
+        at = tuple(each[number] for each in levels)
+        cells.append(
+            StudyCell(
+                number + 1,
+                "desk",
+                number,
+                1,
+                at,
+                len(noise),
+                100,
+                estimates,
+                samples,
+                said,
+                times=Quantiles(SHARES, rows),
+            )
+        )
+    columns = tuple(Column(name, "s", name) for name in ("response_time_mean", "response_time_p95"))
+    return StudyResult(design, tuple(factors), columns, tuple(cells), "response_time_p95", 0.95, {})
+
+
+def source(*objectives: Objective, command: str = "coordsim sweep desk") -> Provenance:
+    """Return where a study came from, with the SLO of its scenario."""
+    known = tuple((one.metric, one.threshold, one.sense) for one in objectives)
+    return Provenance("desk", "", "0" * 64, 1, command, {"coordsim": "1"}, objectives=known)
+
+
+GRID = study(
+    {(1, "100 ms"): 30.0, (1, "1 s"): 34.0, (2, "100 ms"): 10.1, (2, "1 s"): 12.0, (4, "100 ms"): 8.0, (4, "1 s"): 9.0},
+    (REPLICAS, LATENCY),
+)
+
+
+def spoken(found: StudyResult, where: Provenance) -> dict[Section, Part]:
+    """Return the parts by section."""
+    return {one.section: one for one in parts(found, where)}
+
+
+def drawn(part: Part) -> dict[str, Chart]:
+    """Return the charts of a part by name."""
+    return {one.name: one for one in part.charts}
+
+
+def test_the_slider_begins_with_the_verdicts_of_the_cells() -> None:
+    """At the limit of the SLO and the study's confidence each point has the verdict that its cell has; two of them stay open."""
+    slider = spoken(GRID, source(P95))[Section.REPLICAS].slider
+    assert slider is not None
+    assert (slider.value, slider.confidence, len(slider.curves)) == (10.0, 0.95, 6)
+    said = [judge(one, slider.shares, 0.95, slider.value, slider.confidence).verdict for one in slider.curves]
+    assert said == [one.verdict for one in GRID.cells] == ["fail", "fail", "inconclusive", "fail", "pass", "pass"]
+    free = spoken(GRID, source())[Section.REPLICAS]
+    assert free.slider is not None
+    assert 1 < free.slider.value < 34
+    assert any("--set 'slo={p95: 2 s}'" in one.command for one in free.missing)
+
+
+def test_percentiles_over_capacity_have_lines_bands_and_the_limit() -> None:
+    """A line for each latency, a band over the numbers, the limit as the first shape, and a view for each percentile."""
+    chart = drawn(spoken(GRID, source(P95))[Section.REPLICAS])["replicas"]
+    assert (chart.switch, chart.threshold, tuple(chart.views)) == (Switch.PERCENTILE, "y", PERCENTILES)
+    view = chart.views["p95"]
+    lines = [one for one in view.data if "fill" not in one]
+    assert [(one["name"], one["x"], one["y"]) for one in lines] == [
+        (f"{LATENCY}=100 ms", [1, 2, 4], [30.0, 10.1, 8.0]),
+        (f"{LATENCY}=1 s", [1, 2, 4], [34.0, 12.0, 9.0]),
+    ]
+    assert len(view.data) == 4
+    assert view.layout["shapes"][0]["y0"] == 10.0
+    assert len(view.table.rows) == 6
+
+
+def test_the_answer_on_capacity_names_the_first_value_that_is_enough() -> None:
+    """For each combination of the others the least value whose cells pass; and the chance of it by Student's t."""
+    from scipy.special import stdtr
+
+    part = spoken(GRID, source(P95))[Section.REPLICAS]
+    assert part.answer == (
+        f"To meet p95 <= 10 s, {REPLICAS}=4 is the first that is shown to be enough with {LATENCY}=100 ms; "
+        f"{REPLICAS}=4 is the first that is shown to be enough with {LATENCY}=1 s."
+    )
+    (line,) = drawn(part)["chance"].views[""].data
+    error = float(np.std(NOISE, ddof=1)) / math.sqrt(len(NOISE))
+    assert line["y"] == pytest.approx([stdtr(4, (10 - one) / error) for one in (30.0, 10.1, 8.0)], abs=1e-5)
+
+
+def test_the_answer_counts_verdicts_of_the_slo() -> None:
+    """Least and most with intervals, and how many cells pass, fail and stay open."""
+    facts = {label: (value, said) for label, value, said in spoken(GRID, source(P95))[Section.ANSWER].facts}
+    assert facts["SLO: pass"] == ("2 of 6 cells", "pass")
+    assert facts["SLO: fail"] == ("3 of 6 cells", "fail")
+    assert facts["SLO: inconclusive"] == ("1 of 6 cells", "inconclusive")
+    assert facts[f"Least response_time_p95, at {REPLICAS}=4, {LATENCY}=100 ms"][0].startswith("8.0 s ±")
+
+
+def test_figures_go_by_the_paths_of_factors_and_all_of_them() -> None:
+    """A notebook asks for a factor's path, or for `all factors`, whose lines end at the metric: 8 s at the bottom, 34 s on top."""
+    made = figures(GRID)
+    assert list(made) == [REPLICAS, LATENCY, "all factors"]
+    every = made["all factors"].views[""]
+    xs = [value for one in every.data for value in one["x"]]
+    ends = [y for one in every.data for x, y in zip(one["x"], one["y"], strict=True) if x == 2]
+    assert xs.count(None) == 6
+    assert (ends[0], ends[-1]) == (0.0, 1.0)
+    assert every.table.rows[0][-1].startswith("8.0 s")
+    assert len(every.table.rows) == 6
+
+
+def test_what_matters_most_is_the_factor_that_moves_the_metric_most() -> None:
+    """Replicas move the mean over latencies from 32 s to 8.5 s."""
+    part = spoken(GRID, source())[Section.MATTERS]
+    assert part.answer.startswith(f"{REPLICAS} moves response_time_p95 most: at 4 it is 23.5 s ± 0 below that at 1")
+    assert part.answer.endswith("as a mean over all else.")
+    assert part.tables[0].title == "Main effects on response_time_p95"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            (1.0, 1.5, 1.9, 9.0),
+            f"From {LOAD}=1.5 / s to 2 / s on, p95 of T_total grows more than in proportion to the load",
+        ),
+        ((1.0, 1.1, 1.2, 1.3), "is nowhere shown to grow more than in proportion to the load"),
+    ],
+)
+def test_the_knee_is_where_the_local_slope_is_shown_to_exceed_one(values: tuple[float, ...], said: str) -> None:
+    """From 1.5 to 2 tasks a second p95 grows from 1.9 to 9 s: log 4.7 over log 1.33; before that less than the load does."""
+    found = study(
+        {(f"{rate} / s",): value for rate, value in zip((0.5, 1, 1.5, 2), values, strict=True)},
+        (LOAD,),
+        noise=[one / 20 for one in NOISE],
+    )
+    part = spoken(found, source())[Section.BREAKS]
+    assert said in part.answer
+    (chart,) = part.charts
+    assert chart.threshold == ""
+    few = study({("1 / s",): 1.0, ("2 / s",): 9.0}, (LOAD,))
+    assert spoken(few, source())[Section.BREAKS].answer.startswith("Too few values")
+
+
+def test_steps_are_drawn_on_logarithmic_axes_and_left_to_scaling() -> None:
+    """Points with intervals over the count; the exponent is the business of another command, which is named."""
+    found = study({(one,): float(one) for one in (2, 4, 8)}, (STEPS,))
+    part = spoken(found, source())[Section.SCALING]
+    (chart,) = part.charts
+    layout = chart.views["p95"].layout
+    assert (layout["xaxis"]["type"], layout["yaxis"]["type"]) == ("log", "log")
+    assert [one.command for one in part.missing] == [f"coordsim scaling desk --over {STEPS}=2,4,8"]
+    assert Section.REPLICAS not in spoken(found, source())
+
+
+def test_a_single_replication_says_what_is_missing() -> None:
+    """Without intervals the points are drawn alone, no probability is told, and the command for more is there."""
+    one = study({(1,): 30.0, (2,): 9.0}, (REPLICAS,), noise=(0.0,))
+    made = spoken(one, source(P95, command="coordsim sweep desk --over models.llm.replicas=1,2 --replications 1"))
+    assert (
+        made[Section.SURE].missing[0].command == "coordsim sweep desk --over models.llm.replicas=1,2 --replications 10"
+    )
+    assert "chance" not in drawn(made[Section.REPLICAS])
+    assert not any("fill" in trace for trace in drawn(made[Section.REPLICAS])["replicas"].views["p95"].data)
+
+
+def test_failed_cells_are_told_and_left_out() -> None:
+    """A cell that failed is counted, listed with its reason, and in no chart."""
+    bad = StudyCell(6, "desk", 5, 1, GRID.cells[5].levels, failure="too many tasks <b>waited</b>")
+    found = replace(GRID, cells=(*GRID.cells[:5], bad))
+    made = spoken(found, source(P95))
+    assert "1 cell failed" in made[Section.SURE].answer
+    assert made[Section.SURE].tables[1].rows[0][2] == "too many tasks <b>waited</b>"
+    assert len(drawn(made[Section.REPLICAS])["replicas"].views["p95"].table.rows) == 5
+    none = replace(
+        GRID, cells=tuple(replace(bad, number=one.number, point=one.point, levels=one.levels) for one in GRID.cells)
+    )
+    assert all(one.answer for one in parts(none, source(P95)))
+
+
+def test_two_hundred_cells_stay_small() -> None:
+    """A sample of 200 cells is drawn as points, its slider has sixty curves at most, and what a page holds stays below 2 MB."""
+    rng = np.random.default_rng(3)
+    values: dict[tuple[Value, ...], float] = {
+        (int(one), f"{rng.uniform(1, 900):.3f} ms"): 5 + float(one) for one in rng.integers(1, 9, 200)
+    }
+    found = study(values, (REPLICAS, LATENCY), "random", noise=tuple(rng.normal(0, 0.3, 20)))
+    made = parts(found, source(P95))
+    slider = next(one.slider for one in made if one.slider is not None)
+    assert len(slider.curves) <= 60
+    text = ""
+    for part in made:
+        for chart in part.charts:
+            for view in chart.views.values():
+                assert len(view.data) <= 20
+                assert len(view.table.rows) <= 200
+                text += json.dumps([view.data, view.layout, view.table.rows], allow_nan=False)
+    assert len(text) + len(json.dumps([one.rows for one in slider.curves])) < 2e6
+    cloud = (
+        drawn(next(one for one in made if one.section is Section.MATTERS))["over-models-llm-replicas"].views[""].data
+    )
+    assert [one["mode"] for one in cloud] == ["markers"]
+
+
+def test_texts_of_a_scenario_are_no_markup() -> None:
+    """Levels and paths are escaped in what plotly draws, which reads a subset of HTML."""
+    found = study({("<b>a</b>", 1): 3.0, ("<i>b</i>", 2): 4.0}, ("run.<u>time</u>", REPLICAS))
+    for part in parts(found, source(P95)):
+        for chart in part.charts:
+            for view in chart.views.values():
+                text = json.dumps([view.data, view.layout])
+                assert not any(tag in text for tag in ("<b>a", "<i>b", "<u>time"))
+
+
+def test_a_study_that_was_run_has_quantiles_of_every_cell() -> None:
+    """As many rows as replications, and the slider's p95 is the cell's own; the SLO of the scenario gives its limit."""
+    scenario = cs.load("theory/mm1").replace_all(
+        {"workload.tasks": 60, "workload.warmup": "0 s", "slo": {"p95": "20 s"}}
+    )
+    found = cs.sweep(scenario, {"models.server.replicas": [1, 2]}, replications=3)
+    cells = found.result.cells
+    assert all(one.times is not None and len(one.times.rows) == 3 for one in cells)
+    slider = spoken(found.result, source(*scenario.objectives))[Section.REPLICAS].slider
+    assert slider is not None
+    assert slider.value == 20.0
+    for curve, one in zip(slider.curves, cells, strict=True):
+        said = judge(curve, slider.shares, 0.95, slider.value, slider.confidence)
+        assert said.value.value == pytest.approx(one.estimates[full_name("p95")].value, rel=1e-5)
+        assert overall([said.verdict]) == one.verdict
+    names: list[Any] = list(found._figures())
+    assert names == ["models.server.replicas"]
+    assert found.figure("models.server.replicas").data
