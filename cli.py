@@ -326,7 +326,7 @@ def _timeline_of(scenario: Scenario, done: Run, settings: Settings, wanted: Want
 
     first = cut_warmup(done.results, settings.warmup)[1][0]
     number = tasks.pick(first, wanted)
-    again = simulate(scenario, scenario.seed, 0, f"task {number}")
+    again = simulate(scenario, scenario.seed, 0, f"tasks {number}")
     return tasks.view_of(again, number), tasks.title(number, wanted)
 
 

@@ -4,6 +4,7 @@ Leaves out: how the answer is read (`whatif`).
 Checked: tests/test_run.py.
 """
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -48,11 +49,11 @@ def run(
 
 
 def digest_of(done: Run, scenario: Scenario) -> RunDigest:
-    """Return the digest of a run of a scenario; its examples run again, each for the spans of one task."""
+    """Return the digest of a run of a scenario; where too few spans were kept, the first replication runs again for some tasks'."""
     seed = done.summary.seed
 
-    def again(task: int) -> Result:
-        return simulate(scenario, seed, 0, f"task {task}")
+    def again(tasks: Sequence[int]) -> Result:
+        return simulate(scenario, seed, 0, f"tasks {' '.join(map(str, tasks))}")
 
     return digest(done.results, done.summary, scenario.workload.warmup, again)
 

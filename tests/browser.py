@@ -125,7 +125,7 @@ def opener(chromium: Browser) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
 
     def open_(
-        path: Path, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light", scripts: bool = True, hash: str = ""
+        path: Path, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light", scripts: bool = True, at: str = ""
     ) -> Window:
         context = chromium.new_context(
             viewport={"width": size[0], "height": size[1]},
@@ -142,7 +142,7 @@ def opener(chromium: Browser) -> Iterator[Open]:
         window.page.on("console", window.hear)
         window.page.on("pageerror", lambda error: window.troubles.append(f"page error: {error}"))
         window.page.on("request", window.meet)
-        window.page.goto(path.as_uri() + hash)
+        window.page.goto(path.as_uri() + at)
         if scripts:
             window.page.wait_for_selector("html[data-ready=yes]", state="attached")
         return window

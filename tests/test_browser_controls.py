@@ -273,7 +273,7 @@ def test_tables_sort_by_size_whatever_the_unit(window: Window) -> None:
 
 def test_a_link_opens_at_its_chart(scene: Path, open_page: Open) -> None:
     """A page that is opened at a chart's anchor shows that chart, and it is drawn."""
-    window = open_page(scene, hash="#stacks")
+    window = open_page(scene, at="#stacks")
     window.draw("stacks")
     top = window.ask("document.getElementById('stacks').getBoundingClientRect().top")
     assert 0 <= top < window.ask("innerHeight / 2")
@@ -298,7 +298,7 @@ def test_an_address_holds_what_the_reader_set(scene: Path, open_page: Open) -> N
     first.settle()
     first.page.locator("nav a[href='#sides']").click()
     address = first.ask("location.hash")
-    second = open_page(scene, hash=address)
+    second = open_page(scene, at=address)
     for name in ("times", "sides", "met"):
         assert second.drawn(name) == first.drawn(name)
     assert rows_of(second, "#slo") == rows_of(first, "#slo")
@@ -307,11 +307,11 @@ def test_an_address_holds_what_the_reader_set(scene: Path, open_page: Open) -> N
 
 
 @pytest.mark.parametrize(
-    "hash", ["#nowhere", "#times?percentile=p12&slo=much&side=<b>", "#%", "#?&&=", "#toString?valueOf=1"]
+    "at", ["#nowhere", "#times?percentile=p12&slo=much&side=<b>", "#%", "#?&&=", "#toString?valueOf=1"]
 )
-def test_an_odd_address_does_no_harm(hash: str, scene: Path, open_page: Open) -> None:
+def test_an_odd_address_does_no_harm(at: str, scene: Path, open_page: Open) -> None:
     """A name or a value that the page does not know leaves everything as it is at first, without an error."""
-    window = open_page(scene, hash=hash)
+    window = open_page(scene, at=at)
     assert window.page.locator("#switches button[aria-pressed=true]").all_text_contents() == [
         "p95",
         "as drawn",
@@ -348,7 +348,7 @@ def test_dark_is_as_the_reader_has_it_and_can_be_switched(scene: Path, open_page
     def is_dark(window: Window) -> bool:
         window.draw("times")
         seen: dict[str, Any] = window.ask(_COLOURS)
-        dark = seen["paper"] < 60
+        dark: bool = seen["paper"] < 60
         assert (seen["ink"] > 180) == dark
         assert (seen["chart"] > 180) == dark
         assert window.page.locator("#theme-switch").get_attribute("aria-pressed") == ("true" if dark else "false")

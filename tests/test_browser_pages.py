@@ -13,8 +13,8 @@ from .browser_reports import KINDS, Reports
 
 PAGES = (*KINDS, "scene")
 # What a number that is none looks like when a program writes it.
-NO_NUMBER = re.compile(r"\b(?:nan|NaN|inf|Infinity|None(?! of)|undefined|null)\b|\[object Object\]")
-# What was written by somebody else may say null: scenarios and commands.
+NO_NUMBER = re.compile(r"\b(?:nan|NaN|inf|Infinity|None(?! of)|undefined|(?<!=)null)\b|\[object Object\]")
+# What was written by somebody else may say null: scenarios and commands (and `--set PATH=null`, by the rule above).
 QUOTED = re.compile(r"<script.*?</script>|<style.*?</style>|<pre.*?</pre>|<code.*?</code>", re.DOTALL)
 
 

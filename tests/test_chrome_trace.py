@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import coordsim as cs
-from coordsim.sim.analysis.cohorts import TaskExample, examples
+from coordsim.sim.analysis.task_steps import TaskExample, examples
 from coordsim.sim.engine.ledger import Span
 from coordsim.sim.report.chrome_trace import to_chrome
 

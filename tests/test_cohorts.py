@@ -1,30 +1,30 @@
 """Cohorts, steps and examples of a run: sums that are exact, intervals worked out by hand, and what is left out is counted."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
 
 import coordsim as cs
-from coordsim.sim.analysis.cohorts import (
-    LABELS,
-    LATER,
-    MEAN,
-    MOST_SPANS,
-    MOST_STEPS,
-    MOST_TASKS,
-    OUTSIDE,
-    CohortTime,
-    cohorts,
-    examples,
-    step_map,
-)
+from coordsim.models.simulate import simulate
+from coordsim.sim.analysis.cohorts import LABELS, MEAN, CohortTime, cohorts
+from coordsim.sim.analysis.digest import RunDigest, digest
 from coordsim.sim.analysis.replicate import Run
 from coordsim.sim.analysis.result import Result
 from coordsim.sim.analysis.spans import Spans
 from coordsim.sim.analysis.statistics import student_t
 from coordsim.sim.analysis.summarize import cut_warmup
+from coordsim.sim.analysis.task_steps import (
+    FEW_TASKS,
+    LATER,
+    MOST_SPANS,
+    MOST_STEPS,
+    MOST_TASKS,
+    OUTSIDE,
+    examples,
+    step_map,
+    tasks_to_look_at,
+)
 from coordsim.sim.engine.ledger import CATEGORIES, DONE, FAILED, STRUCTURE, Account, Ledger, Span
 
 from .test_result import forked
@@ -242,19 +242,24 @@ def test_examples_sit_at_their_percentiles(run: Run) -> None:
         assert sum(one.categories.values()) == pytest.approx(one.total)
 
 
-def test_examples_run_again_keep_the_same_tasks(run: Run) -> None:
-    """Without spans, a task is run anew and is the same; each is asked for once, and without that there are none."""
-    scenario = cs.load("quickstart").replace("workload.tasks", 40)
-    bare = replace(run.results[0], spans=Kept({}))
-    asked: list[int] = []
+def test_tasks_run_again_are_the_same() -> None:
+    """Without spans the first replication runs again, once, for the tasks near the percentiles and others: as if all had been kept."""
+    scenario = cs.load("quickstart").replace("workload.tasks", 60)
+    bare, full = (cs.simulate(scenario, replications=2, spans=kept).result for kept in ("none", "all"))
+    asked: list[Sequence[int]] = []
 
-    def again(task: int) -> Result:
-        asked.append(task)
-        return cs.simulate(scenario, replications=1, spans="all").results[0]
+    def again(tasks: Sequence[int]) -> Result:
+        asked.append(tasks)
+        return simulate(scenario, scenario.seed, 0, f"tasks {' '.join(map(str, tasks))}")
 
-    assert examples(bare) == ()
-    assert examples(bare, again) == examples(run.results[0])
-    assert len(asked) == len(set(asked))
+    def seen(run: Run, again: Callable[[Sequence[int]], Result] | None) -> RunDigest:
+        return digest(run.results, run.summary, scenario.workload.warmup, again)
+
+    assert seen(bare, None).examples == ()
+    assert seen(bare, again).examples == seen(full, again).examples
+    assert seen(bare, again).steps == seen(full, again).steps
+    assert len(asked) == 2
+    assert set(asked[0]) <= set(range(60))
 
 
 def test_a_task_of_many_spans_keeps_the_largest() -> None:
@@ -275,17 +280,23 @@ def test_a_task_of_many_spans_keeps_the_largest() -> None:
     assert all(span.parent in here for span in one.spans if span.parent)
 
 
-def test_a_task_of_the_cohort_with_spans_is_not_run_again() -> None:
-    """Of 1000 tasks, one within half a hundredth of a percentile stands for it; only the others are run anew."""
+def test_a_run_with_enough_spans_is_not_run_again() -> None:
+    """Enough are a hundred tasks with one within half a hundredth of each percentile; else these and a hundred others are wanted."""
     seconds = [(float(task + 1), 0.0) for task in range(1000)]
-    spans = {task: [leaf(1, 0, 1)] for task in (100, 503, 951)}
-    view = made(seconds, spans=Kept(spans))
-    full = made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in range(1000)}))
-    asked: list[int] = []
+    some = [*range(0, 900, 9), 503, 951]
+    assert tasks_to_look_at(made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in [*some, 989]}))) == ()
+    wanted = tasks_to_look_at(made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in some})))
+    assert {499, 949, 989} <= set(wanted)
+    assert FEW_TASKS <= len(wanted) <= FEW_TASKS + len(LABELS)
+    assert tasks_to_look_at(made(seconds[:3], spans=Kept({task: [leaf(1, 0, 1)] for task in range(3)}))) == ()
 
-    def again(task: int) -> Result:
-        asked.append(task)
-        return full
 
-    assert [one.task for one in examples(view, again)] == [503, 951, 989]
-    assert asked == [989]
+def test_lost_work_is_recovery_in_the_map_as_in_the_ledger() -> None:
+    """In a run with faults and checkpoints, each category of the map is the ledger's: what was done before a loss began is not lost."""
+    scenario = cs.load("checkpointing").replace("workload.tasks", 40)
+    first = cs.simulate(scenario, replications=1, spans="all").results[0]
+    found = step_map([first])
+    assert found is not None
+    assert first.category("recovery").mean() > 0
+    for name in CATEGORIES:
+        assert sum(row.seconds[name] for row in found.rows) == pytest.approx(first.category(name).mean(), abs=1e-6)

@@ -72,6 +72,7 @@ def test_the_controls_are_what_the_scenario_has(scenario: cs.Scenario) -> None:
     assert "modalities" not in [one.name for one in controls_of(cs.load("quickstart"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["quickstart", "modality-scaling", "llama-on-h100", "research-team", "retry-storm"])
 def test_the_setting_at_now_is_the_scenario_and_no_other_is(name: str) -> None:
     """Each control has exactly one setting that changes nothing, and every other gives another scenario that loads."""
@@ -221,6 +222,7 @@ def test_fewer_than_two_replications_have_no_interval(scenario: cs.Scenario) -> 
 # Widgets
 
 
+@pytest.mark.slow  # the first widget of a process takes seconds to import
 def test_without_an_event_loop_a_move_is_answered_at_once(scenario: cs.Scenario, panel: Callable[..., Any]) -> None:
     """In a plain script the next line sees the answer: bars, hover text and status."""
     made = panel(scenario, replications=2)

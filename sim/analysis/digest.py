@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .cohorts import Cohorts, StepMap, TaskExample, cohorts, examples, step_map
+from .cohorts import Cohorts, cohorts
 from .moments import Moments, moments
 from .result import Result
 from .summarize import Cut, cut_warmup
 from .summary import Summary
+from .task_steps import StepMap, TaskExample, examples, step_map, tasks_to_look_at
 
 __all__ = ["RunDigest", "digest"]
 
@@ -33,12 +34,14 @@ class RunDigest:
 
 
 def digest(
-    results: Sequence[Result], summary: Summary, warmup: Cut, again: Callable[[int], Result] | None = None
+    results: Sequence[Result], summary: Summary, warmup: Cut, again: Callable[[Sequence[int]], Result] | None = None
 ) -> RunDigest:
-    """Return the digest of a run's replications; `again(task)` runs the first anew, keeping the spans of one task.
+    """Return the digest of a run's replications; `again(tasks)` runs the first anew, keeping the spans of these tasks.
 
-    Without `again`, the examples are of tasks whose spans were kept.
+    It is asked once, and only where too few spans were kept. Without it, steps and examples are of the tasks that have some.
     """
     _, views = cut_warmup(results, warmup)
+    more = () if again is None else tasks_to_look_at(views[0])
+    seen = views if again is None or not more else [again(more).after(views[0].start)]
     by = summary.confidence
-    return RunDigest(summary, cohorts(views, by), step_map(views), examples(views[0], again), moments(results, views))
+    return RunDigest(summary, cohorts(views, by), step_map(seen), examples(seen[0]), moments(results, views))

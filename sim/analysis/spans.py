@@ -154,16 +154,22 @@ def _critical_groups(
 
 
 def _lost(task: RawTask, raw: Sequence[tuple[Any, ...]], parents: dict[int, int]) -> list[bool]:
-    """Tell for each entry whether its work was lost: it lies in a lost range of its lane, or inside a span that does."""
+    """Tell for each entry whether its work was lost: it lies in a lost range of its lane, or inside a span that does.
+
+    A span is entered when it ends, so that one may be in a lost range that began, and holds work that was over, before.
+    """
     lost = [False] * len(raw)
+    since: dict[int, int] = {}  # id of a lost span that holds others: from which position on what it holds is lost
     for lane, first, end, _account in task.lost:
         for position in range(first, min(end, len(raw))):
-            lost[position] |= raw[position][0] == lane
-    ids = {entry[6] for entry, gone in zip(raw, lost, strict=True) if gone and entry[6]}
-    if ids:
+            if raw[position][0] == lane:
+                lost[position] = True
+                if own := raw[position][6]:
+                    since[own] = min(first, since.get(own, first))
+    if since:
         for position, entry in enumerate(raw):
             parent = entry[1]
-            while parent and parent not in ids:
+            while parent and parent not in since:
                 parent = parents.get(parent, 0)
-            lost[position] |= bool(parent)
+            lost[position] |= bool(parent) and position >= since[parent]
     return lost

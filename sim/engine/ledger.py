@@ -181,7 +181,7 @@ class Snapshot:
 class Ledger:
     """The accounts of a run and its tasks.
 
-    `spans` is 'all', 'sampled' (every `sample`-th task), 'task 42' (only that one) or 'none'. `facts` names what else is
+    `spans` is 'all', 'sampled' (every `sample`-th task), 'tasks 42 99' (only these) or 'none'. `facts` names what else is
     counted per task.
     """
 
@@ -214,13 +214,13 @@ class Ledger:
     _last: float = 0.0
     _useful: list[int] | None = None
     _index: dict[Account, int] = field(default_factory=dict)
-    _only: int = -1  # the task whose spans are kept
+    _only: frozenset[int] = frozenset()  # the tasks whose spans are kept, if only theirs are
 
     HEAD = ("task", "class", "arrival", "end", "status", "overlapped")
 
     def __post_init__(self) -> None:
-        if self.spans.startswith("task "):
-            self._only = int(self.spans.removeprefix("task "))
+        if self.spans.startswith("tasks "):
+            self._only = frozenset(map(int, self.spans.removeprefix("tasks ").split()))
 
     def account(self, category: str, component: str, name: str = "") -> int:
         """Return the number of an account, opening it if it is new; only before the first task."""
@@ -255,7 +255,7 @@ class Ledger:
 
     def keeps_spans(self, index: int) -> bool:
         """Whether the spans of task `index` are kept."""
-        return self.spans == "all" or (self.spans == "sampled" and index % self.sample == 0) or index == self._only
+        return self.spans == "all" or (self.spans == "sampled" and index % self.sample == 0) or index in self._only
 
     def open(self, index: int, group: int, arrival: float) -> Task:
         """A task arrives (now)."""

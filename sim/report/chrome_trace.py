@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..analysis.cohorts import TaskExample
+from ..analysis.task_steps import TaskExample
 from ..engine.critical import TRUNK
 from ..engine.ledger import STRUCTURE, Span
 from .numbers import plain

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...analysis.cohorts import TaskExample, booked, steps_of
+from ...analysis.task_steps import TaskExample, booked, steps_of
 from ...engine.ledger import CATEGORIES, STRUCTURE, Span
 from ..layout import Table
 from ..numbers import counted, plain

@@ -12,9 +12,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ...analysis.cohorts import LATER, MEAN, Cohorts, CohortTime, StepMap, StepRow
+from ...analysis.cohorts import MEAN, Cohorts, CohortTime
 from ...analysis.digest import RunDigest
 from ...analysis.statistics import Estimate
+from ...analysis.task_steps import LATER, StepMap, StepRow
 from ...engine.ledger import CATEGORIES, NO_COORDINATION
 from ..chrome_trace import to_chrome
 from ..layout import Table
