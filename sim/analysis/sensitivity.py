@@ -132,7 +132,7 @@ class FactorResult:
 
 @dataclass(frozen=True, slots=True)
 class SensitivityResult:
-    """What was found. `base` is each metric of the scenario as it is; `cells` ran, with so many `tasks`."""
+    """What was found. `base` is each metric of the scenario as it is; `cells` were measured, in this call or an earlier one."""
 
     scenario: str
     method: Method
@@ -147,7 +147,6 @@ class SensitivityResult:
     morris: Mapping[str, MorrisMeasures]
     sobol: Mapping[str, SobolMeasures]
     cells: int
-    tasks: int
     notes: tuple[str, ...]
     doubts: tuple[str, ...]
 
@@ -179,22 +178,20 @@ def run_plan(
                 done[keys[place]] = outcome
 
     base, *others = plan.cells
-    tasks = 0
     try:
         with opened(workers) as crew:
             run([base], asked, crew)
             first = done[base].summary
             if first is None:
                 raise CoordsimError(f"the scenario as it is fails: {done[base].failure}")
-            cut, tasks = first.warmup, done[base].tasks
+            cut = first.warmup
             # The same tasks in all cells: a warm-up found anew in each cell and replication would pair others.
             if cut.mode == "auto":
                 asked = replace(asked, warmup=cut.seconds or None)
             run(plan.cells if cut.mode == "auto" and cut.seconds else others, asked, crew)
     except KeyboardInterrupt:
         raise SensitivityInterrupted(f"interrupted; {len(done)} of {len(plan.cells)} cells are complete") from None
-    tasks = sum(one.tasks for one in done.values()) + (tasks if cut.mode == "auto" and cut.seconds else 0)
-    return replace(_measured(plan, done, seed, asked), tasks=tasks)
+    return _measured(plan, done, seed, asked)
 
 
 def _measured(

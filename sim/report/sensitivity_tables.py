@@ -381,7 +381,6 @@ def warnings(found: SensitivityResult) -> Iterator[str]:
 def to_json(found: SensitivityResult) -> str:
     """Return all of it as JSON."""
     data = {KEY: VERSION, "statement": statement(found), **plain_data(asdict(found))}
-    del data["tasks"]  # those of one call, which may have found cells in a journal: resumed, the answer is the same
     for one in data["factors"]:
         for side in ("low", "high"):
             if one["factor"][side] is not None:

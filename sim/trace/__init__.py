@@ -1,1 +1,0 @@
-"""Traces: a run's spans in the formats that viewers open."""
