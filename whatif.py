@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.text import Text
 
+    from .sim.report.page.parts import Chart
     from .sim.report.stored import Stored
 
 __all__ = [
@@ -107,7 +108,7 @@ class Answer(ABC, Generic[T]):
         """Return the numbers as the command's CSV has them."""
 
     @abstractmethod
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         """Return the charts by name, the one that answers the question first."""
 
     def _doubts(self) -> Iterable[str]:
@@ -164,11 +165,12 @@ class Answer(ABC, Generic[T]):
 
         It is the one that answers the question, unless another is asked for by `name`. Raises ValueError, which says their names.
         """
-        made = self._figures()
+        made = self._charts()
         if not made or (name is not None and name not in made):
             there = f"must be one of {listed(made)}{did_you_mean(name, made)}" if made else "there is nothing to draw"
             raise ValueError(f"`name` {there}, but got {name!r}" if made else there)
-        drawn = made[name] if name is not None else next(iter(made.values()))
+        chart = made[name] if name is not None else next(iter(made.values()))
+        drawn = chart.figure()
         drawn.update_layout(modebar_remove=["sendDataToCloud", "editInChartStudio"])
         return drawn
 
@@ -230,12 +232,12 @@ class Simulation(Answer[Run]):
 
         return to_csv(self.estimates)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.analysis.digest import digest
         from .sim.report.sections.run_time import charts
 
         found = digest(self.results, self.estimates, self.scenario.workload.warmup)
-        return {one.name: one.figure() for one in charts(found)}
+        return {one.name: one for one in charts(found)}
 
     def _doubts(self) -> Iterable[str]:
         from .models.bounds import bounds
@@ -256,10 +258,10 @@ class Comparison(Answer[ComparisonResult]):
 
         return to_csv(self.result)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.report.sections.compare import figures
 
-        return {name: one.figure() for name, one in figures(self.result).items()}
+        return figures(self.result)
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.compare_tables import warnings
@@ -291,10 +293,10 @@ class Study(Answer[StudyResult]):
 
         return to_csv(self.result)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.report.sections.study import figures
 
-        return {name: one.figure() for name, one in figures(self.result).items()}
+        return figures(self.result)
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.study_tables import warnings
@@ -315,10 +317,10 @@ class Sensitivity(Answer[SensitivityResult]):
 
         return to_csv(self.result)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.report.sections.sensitivity import figures
 
-        return {name: one.figure() for name, one in figures(self.result).items()}
+        return figures(self.result)
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.sensitivity_tables import warnings
@@ -348,10 +350,10 @@ class CapacityPlan(Answer[PlanResult]):
 
         return to_csv(self.result)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.report.sections.plan import charts
 
-        return {one.name: one.figure() for one in charts(self.result, self.rate)}
+        return {one.name: one for one in charts(self.result, self.rate)}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.plan_tables import warnings

@@ -11,7 +11,7 @@ Checked: tests/test_whatif_studies.py, against the commands.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .models import fault_study as fault_models
 from .models import scaling as scaling_models
@@ -27,6 +27,7 @@ from .whatif import Answer, _answering
 if TYPE_CHECKING:
     from .models.scenario import Scenario
     from .sim.report.layout import Report
+    from .sim.report.page.parts import Chart
 
 __all__ = ["FaultStudy", "Scaling", "faults", "scaling"]
 
@@ -46,10 +47,10 @@ class Scaling(Answer[ScalingResult]):
 
         return to_csv(self.result)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.report.sections.scaling import figures
 
-        return {name: one.figure() for name, one in figures(self.result).items()}
+        return figures(self.result)
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.scaling_tables import warnings
@@ -70,10 +71,10 @@ class FaultStudy(Answer[FaultResult]):
 
         return to_csv(self.result)
 
-    def _figures(self) -> Mapping[str, Any]:
+    def _charts(self) -> Mapping[str, Chart]:
         from .sim.report.sections.faults import charts
 
-        return {one.name: one.figure() for one in charts(self.result)}
+        return {one.name: one for one in charts(self.result)}
 
     def _doubts(self) -> Iterable[str]:
         from .sim.report.fault_tables import warnings

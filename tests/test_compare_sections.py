@@ -294,4 +294,21 @@ def test_pieces() -> None:
     assert len(long.rows) == 200
     assert long.note == "30 more rows are not shown; the CSV has them all"
     assert tidy(table("t", ("", "A", ""), [("x", "1", "± 2")]), "what").columns == ("what", "A")
-    assert swept(SOURCE) == "PATH=V1,V2"
+    assert swept(SOURCE) == ""
+    lines = tuple(
+        Line(text, True)
+        for text in ("workflow:", "  steps:", "    act:", "      repeat: 4", "models:", "  llm:", "    replicas: 1")
+    )
+    assert swept(replace(SOURCE, lines=lines)) == "workflow.steps.act.repeat=2,4,8"
+    assert swept(replace(SOURCE, lines=lines), ["workflow.steps.act"]) == "models.llm.replicas=1,2,4"
+
+
+def test_values_that_were_set_stay_set() -> None:
+    """Another `--set`, or another option, takes the place of its own path alone."""
+    command = "coordsim compare a --set x=1 --set=y=2 --with z=3 --levels 1,2"
+    assert again(command, "--replications", "5") == f"{command} --replications 5"
+    assert again(command, "--set", "x=4") == "coordsim compare a --set=y=2 --with z=3 --levels 1,2 --set x=4"
+    assert again(command, "--set", "y=4") == "coordsim compare a --set x=1 --with z=3 --levels 1,2 --set y=4"
+    assert again(command, "--set", "w=4") == f"{command} --set w=4"
+    assert again(command, "--rise", "load", "--levels", "3").endswith("--with z=3 --rise load --levels 3")
+    assert again(command, drop=("--set",)) == "coordsim compare a --with z=3 --levels 1,2"

@@ -42,7 +42,7 @@ def result(*factors: FactorResult, **more: object) -> SensitivityResult:
     """Return a study one at a time."""
     made = SensitivityResult(
         "sum", "tornado", 0.1, (MEAN, P95), {MEAN: "s", P95: "s"}, 1, 4, 0.95, {MEAN: about(2), P95: about(3)}, factors, {}, {},
-        5, 0, ("a note",), ("a doubt",),
+        5, ("a note",), ("a doubt",),
     )  # fmt: skip
     return replace(made, **more)  # type: ignore[arg-type]
 

@@ -274,6 +274,6 @@ def test_a_study_that_was_run_has_quantiles_of_every_cell() -> None:
         said = judge(curve, slider.shares, 0.95, slider.value, slider.confidence)
         assert said.value.value == pytest.approx(one.estimates[full_name("p95")].value, rel=1e-5)
         assert overall([said.verdict]) == one.verdict
-    names: list[Any] = list(found._figures())
+    names: list[Any] = list(found._charts())
     assert names == ["models.server.replicas"]
     assert found.figure("models.server.replicas").data

@@ -155,7 +155,8 @@ def collapses(
     noise = _noise(surplus[before], spread, int(np.count_nonzero(~before)), wanted.confidence)
     band = max(wanted.tolerance, noise / (baseline.value * usual))
     if band > COARSEST:
-        problem = f"chance alone may move goodput by {band:.0%} from window to window; take windows of more tasks"
+        moved = "more than all of it" if band > 1 else f"{100 * band:.0f} % of it"
+        problem = f"chance alone may move goodput by {moved} from window to window; take windows of more tasks"
         return tuple(_unknown(a, b, baseline, problem, band) for a, b in ordered)
     # Where more arrives than usual, counts spread more, too.
     busier = np.sqrt(np.maximum(arriving / usual, 1.0))
@@ -228,9 +229,13 @@ def _judge(
     state: State
     recover = 0.0
     if after.size < max(watch.hold, 2):
-        recover, state, why = math.nan, "cannot tell", f"Cannot tell: only {after.size} windows follow the trigger."
+        recover, state, why = (
+            math.nan,
+            "cannot tell",
+            f"Cannot tell: {_few(after.size)} the trigger; a longer run tells.",
+        )
     elif not first.size:
-        state, why = "unharmed", f"No window's goodput was below its baseline by {band:.0%} or more."
+        state, why = "unharmed", f"No window's goodput was below its baseline by {100 * band:.0f} % or more."
     else:
         recover = _recovery(series, end, after, watch.hold)
         state, why = "recovered", f"Goodput was back {recover:.4g} s after the trigger ended."
@@ -238,6 +243,10 @@ def _judge(
             state, why = _stuck(series, trigger, after, watch)
     depth = _depth(series, np.flatnonzero(seen), watch.hold)
     return Collapse(start, end, baseline, band, depth, detect, recover, state, why)
+
+
+def _few(windows: int) -> str:
+    return {0: "no window follows", 1: "only one window follows"}.get(windows, f"only {windows} windows follow")
 
 
 def _depth(series: _Series, seen: npt.NDArray[np.intp], hold: int) -> float:

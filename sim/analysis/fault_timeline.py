@@ -196,6 +196,11 @@ def _width(length: float, tasks: int, before: Sequence[float]) -> float:
 
 def _check(width: float, length: float) -> None:
     """Raise WindowError for a window that does not fit into a run of some length (s), or fits too often."""
+    if not length > 0:
+        raise WindowError(
+            "no task arrives after the end of warm-up: there is no stretch of time to look at; try more `--tasks`, "
+            "or a `workload.warmup` of 0 s"
+        )
     if not 0 < width <= length:
         raise WindowError(
             f"a window (--window) must fit into the run: at most {_rounded(length, math.floor)} s "

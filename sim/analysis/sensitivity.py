@@ -221,7 +221,7 @@ def _measured(
     return SensitivityResult(
         plan.scenario, plan.method, plan.by, names, {full_name(one): unit for one, unit in plan.units.items()}, seed,
         len(first.samples[names[0]]), settings.confidence, base, results, screened, indices, len(done),
-        0, tuple(notes), tuple(dict.fromkeys(first.doubts)),
+        tuple(notes), tuple(dict.fromkeys(first.doubts)),
     )  # fmt: skip
 
 

@@ -382,13 +382,9 @@ def _measured(cell: PlannedCell, outcome: Outcome) -> StudyCell:
         *held,
         replications=summary.replications,
         tasks=summary.tasks.arrived,
-        estimates=estimates,
-        samples=samples,
-        verdict=summary.verdict,
-        warnings=summary.warnings,
-        doubts=summary.doubts,
-        times=summary.times,
-    )
+        estimates=estimates, samples=samples, verdict=summary.verdict,
+        warnings=summary.warnings, doubts=summary.doubts, times=summary.times,
+    )  # fmt: skip
 
 
 def _estimates(summary: Summary, settings: Settings) -> Iterator[tuple[str, Estimate]]:

@@ -192,8 +192,9 @@ def _step_map(view: Result, kept: Sequence[int]) -> StepMap:
 
 
 def _name(found: Counter[str]) -> str:
-    """Return whose step it is, where it is the same one in all tasks."""
-    return f": {next(iter(found))}" if len(found) == 1 else ""
+    """Return whose step it is in all tasks, or in most of them."""
+    who, times = found.most_common(1)[0]
+    return f": {who}" if len(found) == 1 else f": mostly {who}" if 2 * times > found.total() else ": several"
 
 
 def _steps_of_task(spans: Sequence[Span]) -> tuple[list[dict[str, float]], dict[str, float]]:

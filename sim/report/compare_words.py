@@ -143,7 +143,10 @@ def _ends(share: Estimate) -> str:
     sure = f"{100 * share.confidence:g} %"
     if not share.resolved:
         return f"no {sure} interval"
-    low, high = (f"{100 * end:,.0f}" if abs(end) >= 10 else f"{100 * end:.3g}" for end in (share.low, share.high))
+    ends = 100 * share.low, 100 * share.high
+    # As many decimals in both as the one with more needs for three digits.
+    decimals = max(0 if abs(end) >= 1000 else len(f"{end:.3g}".partition(".")[2]) for end in ends)
+    low, high = (f"{end:,.{decimals}f}" for end in ends)
     return f"{sure} interval {low} to {high} %"
 
 

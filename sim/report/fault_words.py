@@ -79,7 +79,7 @@ def _net(one: Cost) -> str:
     """Return the net change of success, then who fails and who is saved."""
     reach = one.reach
     assert reach is not None
-    saved = plain(reach.rescued / reach.tasks, "share") if reach.rescued else "none"
+    saved = plain(reach.rescued / reach.tasks, "share", 2) if reach.rescued else "none"
     net = show(one.metrics["success"].added, "share").text
     return f"changes success by {net} (while it fails {_share(reach.failed)} of the tasks and saves {saved})"
 

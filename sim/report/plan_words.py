@@ -138,7 +138,7 @@ def basis(found: PlanResult, trial: Trial) -> str:
 def needed(trial: Trial) -> int | None:
     """Return about how many more replications would tell, if the estimates are the true values; None where no number does.
 
-    An interval of Student's t over n replications shrinks with the root of n, and to the normal's quantile.
+    An interval over n replications shrinks with the root of n, and Student's quantile with n, which matters where n is small.
     """
     more = 0
     for one in trial.judged:
@@ -148,12 +148,21 @@ def needed(trial: Trial) -> int | None:
         reach = max(estimate.high - estimate.value, estimate.value - estimate.low)
         if not (math.isfinite(reach) and away > 0 and trial.replications > 1):
             return None
-        narrower = student_t(estimate.confidence, math.inf) / student_t(estimate.confidence, trial.replications - 1)
-        total = math.ceil(trial.replications * (reach * narrower / away) ** 2)
+        total = _total(trial.replications, reach / away, estimate.confidence)
         if total > _MOST_REPLICATIONS:
             return None
-        more = max(more, total - trial.replications, 1)
+        more = max(more, total - trial.replications)
     return more or None
+
+
+def _total(ran: int, times: float, confidence: float) -> int:
+    """Return the least number of replications whose interval is so many times narrower than that of those that ran."""
+    spread = times * math.sqrt(ran) / student_t(confidence, ran - 1)
+    # The normal's answer is never too high, and Student's a few more: so the search is short.
+    total = max(ran + 1, math.ceil((student_t(confidence, math.inf) * spread) ** 2))
+    while total <= _MOST_REPLICATIONS and student_t(confidence, total - 1) * spread > math.sqrt(total):
+        total += 1
+    return total
 
 
 def missed(miss: Miss) -> str:

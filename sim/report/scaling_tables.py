@@ -85,7 +85,7 @@ def statement(one: Sweep, metric: str) -> str:
 def _because(one: Sweep) -> str:
     causes, by = one.cause.mechanisms, {made.mechanism: made for made in one.ablation}
     together = by.get(ALL_OFF)
-    all_off = f"; all of them off {_short(together)}" if together is not None and together.growth is not None else ""
+    all_off = f"; with {ALL_OFF} off {_short(together)}" if together is not None and together.growth is not None else ""
     without = "; ".join(f"without {name if len(causes) > 1 else 'it'} {_short(by[name])}" for name in causes)
     if one.cause.kind == "removed":
         begins = "; it grows" if one.verdict == "cannot tell" else ","

@@ -134,6 +134,23 @@ def is_sure(response: Response) -> bool:
     return any(one is not None and one.resolved and one.excludes(0) for one in (response.low, response.high))
 
 
+def sure_ends(one: FactorResult, metric: str) -> list[tuple[Estimate, str]]:
+    """Return the changes whose intervals leave out 0, each with what the factor is at that end."""
+    response = one.responses[metric]
+    ends = ((response.low, one.factor.low), (response.high, one.factor.high))
+    return [
+        (change, side.text)
+        for change, side in ends
+        if change is not None and side is not None and change.resolved and change.excludes(0)
+    ]
+
+
+def surest(found: SensitivityResult, metric: str) -> FactorResult | None:
+    """Return the factor with the largest change whose interval leaves out 0; None where there is none."""
+    known = [one for one in found.ranked(metric) if not one.failure and sure_ends(one, metric)]
+    return max(known, key=lambda one: max(abs(change.value) for change, _ in sure_ends(one, metric)), default=None)
+
+
 def is_member(found: SensitivityResult, one: FactorResult) -> bool:
     """Whether a factor is a lever of another one."""
     return any(one.factor.name in other.factor.members for other in found.factors)
@@ -194,13 +211,12 @@ def tornado_table(found: SensitivityResult, metric: str) -> Table:
 
 
 def change_text(change: Estimate | None, unit: str) -> str:
-    """Return a change with its sign; what is less than its interval as about 0."""
+    """Return a change with its sign and its interval."""
     if change is None:
         return NOTHING
-    if change.resolved and 0 < abs(change.value) < change.half_width:
-        return f"~0 ± {plain(change.half_width, unit)}"
-    sign = "+" if change.value > 0 else ""
-    return f"{sign}{show(change, unit).text}"
+    shown = show(change, unit)
+    sign = "+" if change.value > 0 and any(digit in shown.value for digit in "123456789") else ""
+    return f"{sign}{shown.text}"
 
 
 def range_of(one: FactorResult) -> str:

@@ -18,7 +18,7 @@ from .shell import Entry, Shell
 
 __all__ = ["to_html"]
 
-_FIRST = {"percentile": "p95", "side": "difference", "scale": ""}
+_FIRST = {"side": "difference", "scale": ""}
 _OF_SOURCES = {Section.ASSUMPTIONS: assumptions, Section.REPRODUCE: reproduce}
 
 
@@ -42,7 +42,13 @@ def _switches(parts: Sequence[Part]) -> dict[str, str]:
     found = {chart.switch.value for chart in charts if chart.switch is not Switch.NONE}
     found |= {"percentile"} if any(part.slider for part in parts) else set()
     found |= {"scale"} if any(chart.scales for chart in charts) else set()
-    return {name: first for name, first in _FIRST.items() if name in found}
+    return {name: first for name, first in ({"percentile": _percentile(parts)} | _FIRST).items() if name in found}
+
+
+def _percentile(parts: Sequence[Part]) -> str:
+    """Return the percentile that a page shows first: that of its sliders, p95 where they do not agree."""
+    asked = {part.slider.percentile for part in parts if part.slider}
+    return asked.pop() if len(asked) == 1 else "p95"
 
 
 def _place(source: Provenance, sources: Sequence[Provenance]) -> int:
@@ -84,13 +90,15 @@ def _part(shell: Shell, part: Part, level: int, below: list[Entry]) -> None:
     shell.body += [
         pieces.paragraphs("answer", [part.answer]),
         pieces.facts(part.facts),
+        *(f'<div class="opened">{pieces.table(one, part.section)}</div>' for one in part.opened),
+        pieces.unasked(part.unasked),
         pieces.paragraphs("warning", part.warnings),
     ]
     slider = ""
     if part.slider:
         anchor = shell.anchors.take("slo")
         shell.sliders[anchor] = slider_data(part.slider, part.charts, anchors)
-        slider = slider_html(part.slider, anchor)
+        slider = slider_html(part.slider, anchor, shell.switches["percentile"])
     for chart in part.charts:
         if slider and (chart.threshold or (part.slider and part.slider.redraws == chart.name)):
             shell.body.append(slider)
@@ -108,7 +116,7 @@ def _part(shell: Shell, part: Part, level: int, below: list[Entry]) -> None:
 
 
 def _chart(shell: Shell, chart: Chart, anchor: str, level: int) -> None:
-    wanted = _FIRST.get(chart.switch, "")
+    wanted = shell.switches.get(chart.switch, "")
     first = wanted if wanted in chart.views else next(iter(chart.views))
     shell.charts[anchor] = {
         "switch": chart.switch.value, "scales": list(chart.scales), "threshold": chart.threshold, "height": chart.height,

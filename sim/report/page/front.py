@@ -6,6 +6,7 @@ Checked: tests/test_page.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -22,20 +23,46 @@ _MOST_NAMES = 4
 
 
 def names(sources: Sequence[Provenance]) -> list[str]:
-    """Return what each source is called in the page: by scenario and question, with a number where these are the same."""
-    called = [f"{one.scenario}: {one.question}" for one in sources]
+    """Return what each source is called in the page: by scenario and question, else by what was done, else with a number."""
+    asked = [f"{one.scenario}: {one.question}" for one in sources]
+    called = [
+        f"{_done(one).capitalize()} of {one.scenario}" if asked.count(name) > 1 else name
+        for one, name in zip(sources, asked, strict=True)
+    ]
     return [
         f"{name} ({called[: place + 1].count(name)})" if called.count(name) > 1 else name
         for place, name in enumerate(called)
     ]
 
 
+def _done(source: Provenance) -> str:
+    """Return what a command does, by its name: that of the command line, or of the last call in Python.
+
+    >>> _done(Provenance("rag", "", "", 1, "coordsim plan rag", {})), _done(Provenance("rag", "", "", 1, "coordsim.load('rag').run()", {}))
+    ('plan', 'run')
+    """
+    words = source.command.split()
+    if words[:1] == ["coordsim"] and len(words) > 1:
+        return words[1]
+    calls = re.findall(r"\.(\w+)\(", source.command)
+    return calls[-1] if calls else "answer"
+
+
 def head(sources: Sequence[Provenance]) -> str:
-    """Return the sources in brief."""
-    return "".join(_card(one) for one in sources)
+    """Return the sources in brief, those of one scenario together."""
+    groups = _grouped(sources, [_card(one, ()) for one in sources])
+    return "".join(_card(sources[group[0]], [_done(sources[place]) for place in group]) for group in groups)
 
 
-def _card(source: Provenance) -> str:
+def _grouped(sources: Sequence[Provenance], keys: Sequence[str]) -> list[list[int]]:
+    """Return the places of sources that have the same key."""
+    found: dict[str, list[int]] = {}
+    for place in range(len(sources)):
+        found.setdefault(keys[place], []).append(place)
+    return list(found.values())
+
+
+def _card(source: Provenance, done: Sequence[str]) -> str:
     short = source.sha256[:_HASH]
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     lines = [
@@ -46,6 +73,7 @@ def _card(source: Provenance) -> str:
         ("Runtime", escape(source.runtime)),
         ("Versions", escape(versions)),
         ("Inputs", _inputs(source)),
+        ("Answers", escape(", ".join(done)) if len(done) > 1 else ""),
     ]
     return (
         f'<dl class="card">{"".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>" for name, text in lines if text)}</dl>'
@@ -67,11 +95,17 @@ def _inputs(source: Provenance) -> str:
 def assumptions(sources: Sequence[Provenance], called: Sequence[str]) -> str:
     """Return the inputs of each source and its resolved scenario, with what was filled in and where numbers come from."""
     parts = []
-    for place, (one, name) in enumerate(zip(sources, called, strict=True)):
-        title = pieces.heading(3, f"assumptions-of-{place + 1}", name) if len(sources) > 1 else ""
-        rows = tuple((entry.name, entry.quality, entry.source) for entry in one.inputs)
+    # What one hash stands for is shown once; a scenario without lines has nothing that could be.
+    groups = _grouped(
+        sources, [one.sha256 if one.lines and one.sha256 else str(place) for place, one in enumerate(sources)]
+    )
+    for group in groups:
+        anchor, name = f"assumptions-of-{group[0] + 1}", "; ".join(called[place] for place in group)
+        title = pieces.heading(3, anchor, name) if len(sources) > 1 else ""
+        found = dict.fromkeys(entry for place in group for entry in sources[place].inputs)
+        rows = tuple((entry.name, entry.quality, entry.source) for entry in found)
         inputs = pieces.table(Table("Inputs", ("input", "known how", "source"), "<<<", rows), name) if rows else ""
-        parts.append(f'<div id="assumptions-of-{place + 1}" class="source">{title}{inputs}{_yaml(one, name)}</div>')
+        parts.append(f'<div id="{anchor}" class="source">{title}{inputs}{_yaml(sources[group[0]], name)}</div>')
     return "".join(parts)
 
 
@@ -85,12 +119,17 @@ def _yaml(source: Provenance, name: str) -> str:
         for one in source.lines
     )
     said = f"{counted(len(source.lines), 'line')}, of which {filled} were filled in by coordsim (marked +)"
+    paper = (
+        f"<p class='note on-paper'>The {filled} lines that were filled in are not printed; the page has them.</p>"
+        if filled
+        else ""
+    )
     return (
         f'<details class="yaml" data-rows="{len(source.lines)}" open><summary>The resolved scenario <span class="note">({said})</span></summary>'
         '<button type="button" class="only-given needs-script" aria-pressed="false">Show only what was given</button>'
         f'<div class="table long" role="region" tabindex="0" aria-label="The resolved scenario ({escape(name)})"><table class="plain">'
         '<thead><tr><th scope="col">scenario</th><th scope="col">source of the number</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div></details>"
+        f"<tbody>{rows}</tbody></table></div>{paper}</details>"
     )
 
 

@@ -24,8 +24,6 @@ from .parts import Chart, Curve, Slider
 
 __all__ = ["Judgement", "cheapest", "judge", "slider_data", "slider_html"]
 
-_AT_FIRST = 0.95
-
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -125,8 +123,9 @@ def _plain(value: float) -> float | str | None:
     return None if math.isnan(value) else float(value) if math.isfinite(value) else "inf"
 
 
-def slider_html(slider: Slider, anchor: str) -> str:
-    """Return the slider, and what it says at its first value of p95."""
+def slider_html(slider: Slider, anchor: str, percentile: str) -> str:
+    """Return the slider, and what it says at its first value of a percentile."""
+    judged = [_judged(slider, one, percentile) for one in slider.curves]
     step = _step(slider)
     ends = f'min="{slider.low!r}" max="{slider.high!r}" value="{slider.value!r}"'
     label = escape(slider.label)
@@ -135,7 +134,7 @@ def slider_html(slider: Slider, anchor: str) -> str:
         f'<label for="{anchor}--range">{label}</label><input type="range" id="{anchor}--range" step="any" {ends}>'
         f'<span><input type="number" id="{anchor}--number" aria-label="{label}, in seconds" step="{step!r}" {ends}> s</span>'
         f'<button type="button" class="reset">Reset</button></div>'
-        f'<p class="said" aria-live="polite">{escape(_sentence(slider))}</p>{pieces.folded(_table(slider), "By configuration", anchor)}</div>'
+        f'<p class="said" aria-live="polite">{escape(sentence(slider, judged, percentile))}</p>{pieces.folded(_table(slider, judged, percentile), "By configuration", anchor)}</div>'
     )
 
 
@@ -144,20 +143,39 @@ def _step(slider: Slider) -> float:
     return float(10.0 ** math.floor(math.log10((slider.high - slider.low) / 200))) if slider.high > slider.low else 1.0
 
 
-def _judged(slider: Slider) -> list[Judgement]:
-    return [judge(one, slider.shares, _AT_FIRST, slider.value, slider.confidence) for one in slider.curves]
+def _judged(slider: Slider, curve: Curve, percentile: str) -> Judgement:
+    return judge(curve, slider.shares, int(percentile[1:]) / 100, slider.value, slider.confidence)
 
 
-def _sentence(slider: Slider) -> str:
-    judged = _judged(slider)
+def sentence(slider: Slider, judged: Sequence[Judgement], percentile: str) -> str:
+    """Return what the limit means for the curves: of one its verdict, of several how many pass, and the cheapest or first of them."""
+    limit = plain(slider.value, "s", 4)
+    if len(judged) == 1:
+        return _of_one(slider.curves[0].label, judged[0], percentile, limit)
     best = cheapest(slider.curves, [one.verdict for one in judged])
     passing = sum(one.verdict == "pass" for one in judged)
-    said = f"p95 of T_total within {plain(slider.value, 's', 4)}: {passing} of {len(judged)} pass"
+    said = f"{percentile} of T_total within {limit}: {passing} of {len(judged)} pass"
     if best is None:
         return f"{said}."
     cost = slider.curves[best].cost
-    first = f"the cheapest is {slider.curves[best].label} at ${cost:,.2f} an hour" if cost is not None else f"the first is {slider.curves[best].label}"  # fmt: skip
-    return f"{said}; {first} ({show(judged[best].value, 's').text})."
+    which = (
+        f"the first of these in the list is {slider.curves[best].label}"
+        if cost is None
+        else f"the cheapest of these is {slider.curves[best].label} at ${cost:,.2f} an hour"
+    )
+    return f"{said}; {which} ({show(judged[best].value, 's').text})."
+
+
+def _of_one(label: str, one: Judgement, percentile: str, limit: str) -> str:
+    if not math.isfinite(one.value.value):
+        return f"{label}: {percentile} is not known."
+    stands = {
+        "pass": f"is within {limit}",
+        "fail": f"is beyond {limit}",
+        "inconclusive": f"is not told apart from {limit}",
+    }
+    said = f"{label}: {percentile} {show(one.value, 's').text} {stands[one.verdict]}: {one.verdict}."
+    return f"{said} {show(one.within, 'share').text} of tasks are within it."
 
 
 def _chance_text(chance: float) -> str:
@@ -165,7 +183,7 @@ def _chance_text(chance: float) -> str:
     return "< 0.1 %" if chance < 0.001 else "> 99.9 %" if chance > 0.999 else plain(chance, "share")
 
 
-def _table(slider: Slider) -> Table:
+def _table(slider: Slider, judged: Sequence[Judgement], percentile: str) -> Table:
     rows = tuple(
         (
             curve.label,
@@ -175,7 +193,7 @@ def _table(slider: Slider) -> Table:
             _chance_text(one.chance),
             f"${curve.cost:,.2f}" if curve.cost is not None else NOTHING,
         )
-        for curve, one in zip(slider.curves, _judged(slider), strict=True)
+        for curve, one in zip(slider.curves, judged, strict=True)
     )
-    note = f"Intervals: {100 * slider.confidence:g} %, Student's t over replications. `met` is how likely the percentile is within the limit."
-    return Table("against the limit", ("configuration", "p95 of T_total", "verdict", "tasks within", "met", "an hour"), "<><>>>", rows, note)  # fmt: skip
+    note = f"Intervals: {100 * slider.confidence:g} %, Student's t over replications. `met` is how likely the percentile is within the limit. Between the quantiles that are kept, lines are straight."
+    return Table("against the limit", ("configuration", f"{percentile} of T_total", "verdict", "tasks within", "met", "an hour"), "<><>>>", rows, note)  # fmt: skip

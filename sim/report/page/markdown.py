@@ -41,7 +41,7 @@ def to_markdown(title: str, parts: Sequence[tuple[Provenance, Part]], sources: S
 
 def _is_open(part: Part) -> bool:
     """Whether a part says only what is missing."""
-    return bool(part.missing) and not (part.charts or part.tables or part.facts or part.blocks)
+    return bool(part.missing) and not (part.charts or part.tables or part.facts or part.blocks or part.opened)
 
 
 def _missing(part: Part) -> str:
@@ -64,6 +64,7 @@ def _part(part: Part) -> Iterator[str]:
         yield f"**{_text(part.answer)}**"
     if part.facts:
         yield _rows(Table("", ("", "found", "verdict"), "<<<", part.facts))
+    yield from (_table(one, folded=False) for one in part.opened)
     yield from (f"> **Warning**: {_text(one)}" for one in part.warnings)
     for chart in part.charts:
         view = chart.views[_shown(chart.views)]

@@ -138,6 +138,24 @@ function writeEstimate(known, unit) { // digits as far as the interval lets them
   return `${fixed(value, places)} ${suffix} ± ${Number(error.replaceAll(",", "")) ? error : "<" + fixed(10 ** -places, places)}`;
 }
 
+function sentenceOf(curves, judged, percentile, limit) { // what a limit means for the curves
+  if (judged.length === 1) return sentenceOfOne(curves[0].label, judged[0], percentile, limit);
+  const best = cheapestOf(curves, judged), passing = judged.filter(one => one.verdict === "pass").length;
+  const said = `${percentile} of T_total within ${limit}: ${passing} of ${judged.length} pass`;
+  if (best === null) return `${said}.`;
+  const { label, cost } = curves[best];
+  const dollars = cost?.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const which = cost === null ? `the first of these in the list is ${label}` : `the cheapest of these is ${label} at $${dollars} an hour`;
+  return `${said}; ${which} (${writeEstimate(judged[best].value, "s")}).`;
+}
+
+function sentenceOfOne(label, one, percentile, limit) {
+  if (!Number.isFinite(one.value.value)) return `${label}: ${percentile} is not known.`;
+  const stands = { pass: `is within ${limit}`, fail: `is beyond ${limit}`, inconclusive: `is not told apart from ${limit}` };
+  return `${label}: ${percentile} ${writeEstimate(one.value, "s")} ${stands[one.verdict]}: ${one.verdict}. ` +
+    `${writeEstimate(one.within, "share")} of tasks are within it.`;
+}
+
 // How large what a cell says is, so that `980 ms` comes before `1.2 s`; null for what is no number.
 const SIZES = { "µs": 1e-6, us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, d: 86400, "%": 1e-2, k: 1e3, M: 1e6, G: 1e9, kB: 1e3, MB: 1e6,
   GB: 1e9, TB: 1e12, B: 1 };

@@ -118,9 +118,11 @@ class Curve:
 class Slider:
     """A limit on T_total (s) that the reader moves, from `low` to `high`, at first `value`.
 
+    `percentile`, one of `PERCENTILES`, is that of the objective: the page starts there where all its sliders agree.
+
     The page computes, for each curve and the percentile that is chosen, its estimate with an interval over the replications, the
-    verdict by the rule of `analysis.slo`, the share of tasks within the limit, and which is the cheapest that passes (the first,
-    where none has a cost). Percentiles outside `shares` are interpolated. `redraws` names a chart with a point for each curve (x: labels,
+    verdict by the rule of `analysis.slo`, the share of tasks within the limit, and which is the cheapest that passes (the first in
+    the order given, where none has a cost). Percentiles outside `shares` are interpolated. `redraws` names a chart with a point for each curve (x: labels,
     in order; y: share within the limit): its first trace gets new y and intervals.
     """
 
@@ -132,6 +134,7 @@ class Slider:
     curves: tuple[Curve, ...]
     confidence: float = 0.95
     redraws: str = ""
+    percentile: str = "p95"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,8 @@ class Part:
     """What one answer says to one section.
 
     `answer` is one to three sentences with numbers and intervals. `facts` are headline figures (label, value with interval, verdict or
-    ''), shown large in the first section. `tables` come after the charts, folded. `warnings` are doubts. `blocks` are HTML-free texts
-    laid out already (YAML, commands).
+    ''), shown large in the first section; `opened` are tables below them that stay open. `tables` come after the charts, folded. `warnings` are doubts. `blocks` are HTML-free texts
+    laid out already (YAML, commands). `unasked` are sections that no answer of the page speaks to, linked in one line.
     """
 
     section: Section
@@ -162,3 +165,5 @@ class Part:
     blocks: tuple[tuple[str, ...], ...] = ()
     slider: Slider | None = None
     downloads: Mapping[str, str] = field(default_factory=dict)  # file name -> text, offered by a button
+    opened: tuple[Table, ...] = ()
+    unasked: tuple[Section, ...] = ()

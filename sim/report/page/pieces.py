@@ -10,9 +10,21 @@ from collections.abc import Iterable
 from html import escape
 
 from ..layout import Table
-from .parts import Chart, Missing, Switch, View
+from .parts import Chart, Missing, Section, Switch, View
 
-__all__ = ["badge", "block", "chart", "command", "facts", "folded", "heading", "missing", "paragraphs", "table"]
+__all__ = [
+    "badge",
+    "block",
+    "chart",
+    "command",
+    "facts",
+    "folded",
+    "heading",
+    "missing",
+    "paragraphs",
+    "table",
+    "unasked",
+]
 
 LONG = 14  # rows: a longer table scrolls by itself
 WORDS = 60  # characters: what is longer is a sentence, and wraps
@@ -116,6 +128,12 @@ def missing(given: Iterable[Missing]) -> str:
         f'<div class="missing"><p>{escape(one.what)}</p>{command(one.command) if one.command else ""}</div>'
         for one in given
     )
+
+
+def unasked(sections: Iterable[Section]) -> str:
+    """Return one line of links to what no answer speaks to."""
+    links = " · ".join(f'<a href="#{one}">{escape(one.question)}</a>' for one in sections)
+    return f'<p class="unasked">Not asked yet: {links}</p>' if links else ""
 
 
 def block(lines: Iterable[str]) -> str:

@@ -3,12 +3,13 @@
 const byId = id => document.getElementById(id);
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const places = all(".chart");
-const PHONE = 560, PRINTED = 680, TALLEST = 900; // pixels; the last two are what fits on A4 paper
+const PHONE = 560, PRINTED = 680, TALLEST = 900, SMALLEST = 230; // pixels; the last three are for A4 paper
 let page = null; // charts, sliders, files
 let printing = false;
 
 async function unpacked(id) {
-  const packed = Uint8Array.from(atob(byId(id).textContent), letter => letter.charCodeAt(0));
+  const text = atob(byId(id).textContent), packed = new Uint8Array(text.length);
+  for (let place = 0; place < text.length; place++) packed[place] = text.charCodeAt(place); // much faster than a function for each
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
@@ -70,9 +71,10 @@ const axesOf = layout => Object.keys(layout).filter(one => /^[xy]axis\d*$/.test(
 
 // A legend that does not fit into one line has columns as wide as its longest name; the chart keeps its height beside it.
 function besides(view, width) { // what names beside the chart take of its width, for which plotly makes room
-  const names = view.data.flatMap(one => one.y ?? []).filter(one => typeof one === "string");
+  const ticks = axesOf(view.layout).filter(key => key.startsWith("y")).flatMap(key => view.layout[key].ticktext ?? []);
+  const names = [...view.data.flatMap(one => one.y ?? []), ...ticks].filter(one => typeof one === "string");
   const lines = names.flatMap(one => (width < PHONE ? wrapped(one) : one).split("<br>"));
-  return 60 + Math.max(0, ...lines.map(one => ruler.measureText(one).width));
+  return (width < PHONE ? 40 : 60) + Math.max(0, ...lines.map(one => ruler.measureText(one).width));
 }
 
 const ruler = document.createElement("canvas").getContext("2d");
@@ -94,7 +96,7 @@ const aboveFor = (view, width) => {
 
 function heightOf(chart, width) {
   const extra = Math.max(...Object.values(chart.views).map(view => aboveFor(view, width) - (view.layout.margin?.t ?? 40)));
-  const height = (printing ? Math.round(0.75 * chart.height) : chart.height) + Math.max(0, extra);
+  const height = (printing ? Math.max(Math.min(chart.height, SMALLEST), Math.round(0.6 * chart.height)) : chart.height) + Math.max(0, extra);
   return printing ? Math.min(height, TALLEST) : height;
 }
 
@@ -120,7 +122,7 @@ function wrapLabels(view) { // names beside a chart take little of a narrow scre
 
 function fitted(layout, width, above) {
   const narrow = width < PHONE, ink = dark() ? "#e6e6e6" : "#222222";
-  layout.font = { ...layout.font, color: ink, family: "system-ui, sans-serif", size: narrow ? 11 : 13 };
+  layout.font = { ...layout.font, color: ink, family: "system-ui, sans-serif", size: narrow || printing ? 11 : 13 };
   layout.hoverlabel = { ...layout.hoverlabel, bgcolor: dark() ? "#2b2f36" : "#ffffff", font: { color: ink } };
   layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
   layout.width = width;
@@ -152,7 +154,17 @@ function drawn(place) {
   if (width < PHONE) wrapLabels(view);
   fitted(view.layout, width, above);
   const config = { ...page.config, responsive: false, displayModeBar: false, staticPlot: printing };
-  return Plotly.react(place, view.data, view.layout, config);
+  const done = Plotly.react(place, view.data, view.layout, config);
+  settle(place, view.layout);
+  return done;
+}
+
+function settle(place, layout) { // the room above is what the legend takes: how plotly sets it in columns is known once it is drawn
+  const drawn = layout.legend?.orientation === "h" && place.querySelector(".legend .bg");
+  const more = drawn ? Math.ceil(Number(drawn.getAttribute("height"))) + 12 - layout.margin.t : 0;
+  if (Math.abs(more) <= 12) return;
+  place.style.height = `${layout.height + more}px`;
+  Plotly.relayout(place, { "margin.t": layout.margin.t + more, height: layout.height + more });
 }
 
 function keepPlace() { // so that nothing moves when a chart is drawn
@@ -211,14 +223,7 @@ function moveLimit(name, chart, view) {
 function sayLimit(name) {
   const slider = page.sliders[name], limit = limitOf(name), box = byId(name), of = state.percentile ?? "p95";
   const judged = slider.curves.map(curve => judgeCurve(slider, curve, shareOf(), limit));
-  const best = cheapestOf(slider.curves, judged), passing = judged.filter(one => one.verdict === "pass").length;
-  let said = `${of} of T_total within ${writePlain(limit, "s", 4)}: ${passing} of ${judged.length} pass`;
-  if (best !== null) {
-    const curve = slider.curves[best];
-    said += curve.cost === null ? `; the first is ${curve.label}` : `; the cheapest is ${curve.label} at $${curve.cost.toFixed(2)} an hour`;
-    said += ` (${writeEstimate(judged[best].value, "s")})`;
-  }
-  box.querySelector(".said").textContent = said + ".";
+  box.querySelector(".said").textContent = sentenceOf(slider.curves, judged, of, writePlain(limit, "s", 4));
   for (const id of ["range", "number"]) byId(`${name}--${id}`).value = limit;
   sayCurves(box, judged, of);
   for (const id of new Set([...slider.charts, slider.redraws].filter(Boolean))) {

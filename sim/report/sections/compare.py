@@ -21,6 +21,7 @@ from .compare_charts import (
     by_category,
     by_policy,
     by_task,
+    gain,
     is_of_runtimes,
     over_grid,
     said_of_grid,
@@ -137,9 +138,10 @@ def _missing(found: ComparisonResult, source: Provenance) -> Iterator[Missing]:
         yield Missing(
             f"{what}, alone and last", again(_command(source), "--ablate", drop=("--no-ablate=", "--ablate="))
         )
-    if found.region is None:
+    alone = [one.path for one in found.changes if not (one.baseline and one.variant)]  # only one side has these
+    if found.region is None and (values := swept(source, alone)):
         what = "Where there is no saving: the comparison over a value that both have"
-        yield Missing(what, again(_command(source), "--over", f"{swept(source)}"))
+        yield Missing(what, again(_command(source), "--over", values))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -171,7 +173,8 @@ def _how_sure(found: ComparisonResult) -> str:
         return f"One replication, {paired}: there is no interval, and no verdict."
     shown = cells(found.saving.amount, unit_of_saving(found))
     said = [f"{replications(found.replications)}, {paired}: the {sure} interval is {shown}."]
-    said.append(f"The verdict is `{found.saving.verdict}`.")
+    verdict = {"saves": "B is better", "costs": "B is worse", "none": f"no {gain(found)} to speak of"}.get(found.saving.verdict, "not resolved")
+    said.append(f"The verdict: {verdict}.")
     if found.region is not None:
         said.append(said_of_grid(found, found.region))
     unsettled = [

@@ -211,7 +211,8 @@ def by_policy(found: ComparisonResult, ablation: Ablation) -> Chart | None:
         pairs = [(one.policy, getattr(one, name)) for one in built if getattr(one, name) is not None]
         data.append(_policy_bars(label, [(policy, saving.amount) for policy, saving in pairs], unit, colour, pattern))
     whole = "all together"
-    data.append(_policy_bars(whole, [(whole, found.saving.amount)], unit, GREY, "\\"))
+    # Not beside the others, which have no bar there: in the middle of its row.
+    data.append(_policy_bars(whole, [(whole, found.saving.amount)], unit, GREY, "\\") | {"width": 0.5, "offset": -0.25})
     built.sort(key=lambda one: -max(abs(side.amount.value) for side in (one.alone, one.last) if side is not None))
     names = [*(html.escape(one.policy) for one in built), whole]
     best = max((one for one in built if one.alone), key=lambda one: one.alone.amount.value if one.alone else 0.0, default=None)  # fmt: skip
@@ -363,8 +364,9 @@ def _along(found: ComparisonResult, region: Region, is_share: bool) -> View:
             )  # fmt: skip
     x = axis(", ".join(region.factors), type="category", categoryorder="array", categoryarray=places)
     y = axis(
-        f"{gain(found)} ({'%' if is_share else axis_unit(unit)})", zeroline=True, zerolinecolor=GREY, zerolinewidth=2
-    )
+        f"{gain(found)} ({'%' if is_share else axis_unit(unit)})",
+        zeroline=True, zerolinecolor=GREY, zerolinewidth=2, rangemode="tozero",
+    )  # fmt: skip
     return View(data, layout(x, y), said_of_grid(found, region), _grid_table(found, region))
 
 
@@ -417,7 +419,11 @@ def within_replications(found: ComparisonResult) -> Chart | None:
     y = axis(f"{gain(found)} ({axis_unit(unit)})", zeroline=True, zerolinecolor=GREY, zerolinewidth=2,
              range=[min(shown) - room, max(shown) + room])  # fmt: skip
     rows = [
-        (str(count), plain(sample, unit, 4) if sample >= 0 else f"-{plain(-sample, unit, 4)}", cells(one, unit))
+        (
+            str(count),
+            plain(sample, unit, 4) if sample >= 0 else f"-{plain(-sample, unit, 4)}",
+            cells(one, unit) if count > 1 else NOTHING,
+        )
         for count, sample, one in zip(counts, samples, reached, strict=True)
     ]
     made = table(f"The {gain(found)} by replication", ("replications", "of this one", "mean so far"), rows, ">>>")

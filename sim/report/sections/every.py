@@ -33,7 +33,10 @@ def parts_of(stored: Stored) -> list[Part]:
 def everything(answers: Sequence[Stored]) -> list[tuple[Provenance, Part]]:
     """Return what several answers say, and for each section that none speaks to what is missing."""
     said = [(one.source, _without(part, one, answers)) for one in answers for part in parts_of(one)]
-    return said + list(_missing(answers, {part.section for _, part in said}))
+    missing = list(_missing(answers, {part.section for _, part in said}))
+    unasked = tuple(part.section for _, part in missing)
+    ending = [(answers[-1].source, Part(Section.ANSWER, "", unasked=unasked))] if unasked else []
+    return [*said, *ending, *missing]
 
 
 def _without(part: Part, answer: Stored, answers: Sequence[Stored]) -> Part:

@@ -22,6 +22,7 @@ from ..numbers import counted, plain, show
 from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, PATTERNS, axis, band, layout, whiskers
+from .further import scenario_of
 from .over_time import Panel, Story, chart, periods_table
 from .pieces import again, error_bars, known, tidy, told
 from .run_breaks import mapped
@@ -118,22 +119,23 @@ def _missing(found: StudyResult, source: Provenance) -> Iterator[Missing]:
     command = _command(source)
     if not found.levels:
         yield Missing(
-            "what breaks first as the load rises, and where the knee of its times is",
+            "What breaks first as the load rises, and where the knee of its times is",
             again(command, "--rise", "load", "--levels", "0.5,0.75,1,1.25,1.5"),
         )
     handled = any(one.outcomes.get("recovered", 0) + one.outcomes.get("degraded", 0) for one in found.causes)
     if handled and not any(one.kind == HANDLING for one in found.costs):
-        yield Missing("what each handling policy is worth", again(command, "--handling"))
+        yield Missing("What each handling policy is worth", again(command, "--handling"))
     if found.breaks is not None and len(found.breaks.first_objectives) > 1 and "--rise" in command:
         low = min(one.after for one in found.breaks.first_objectives)
         high = max(one.by for one in found.breaks.first_objectives)
         if math.isfinite(low):
             finer = ",".join(f"{low + share * (high - low):.4g}" for share in (0, 0.25, 0.5, 0.75, 1))
-            yield Missing("which objective breaks first", again(command, "--levels", finer))
+            yield Missing("Which objective breaks first", again(command, "--levels", finer))
 
 
 def _command(source: Provenance) -> str:
-    return source.command if source.command.startswith("coordsim faults ") else f"coordsim faults {source.scenario}"
+    given = source.command.startswith("coordsim faults ")
+    return source.command if given else f"coordsim faults {scenario_of(source)}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ def _bars(shown: Sequence[tuple[int, Estimate, str]], unit: str, scale: float, n
     return {
         "type": "bar", "orientation": "h", "x": [scale * one.value for _, one, _ in shown], "y": [place for place, _, _ in shown],
         "width": 0.4, "xaxis": f"x{tail}", "yaxis": f"y{tail}", "name": "success" if number == 1 else "p95",
-        "marker": {"color": [look[0] for look in looks], "pattern": {"shape": [look[1] for look in looks], "solidity": 0.35}},
+        "marker": {"color": [look[0] for look in looks], "pattern": {"shape": [look[1] for look in looks], "size": 7, "solidity": 0.3, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.85)"}},
         "error_x": error_bars(whiskers([one for _, one, _ in shown], scale)), "textposition": "none",
         "text": [f"<b>{html.escape(name)}</b><br>{told(one, unit)}" for _, one, name in shown], "hovertemplate": "%{text}<extra></extra>",
     }  # fmt: skip
@@ -225,9 +227,14 @@ def _over_time(one: Timeline, story: Story) -> Chart:
     ]
     worst = min(range(len(one.good)), key=one.good.__getitem__)
     words = (
-        f"Replication {one.replication} in windows of {plain(one.window, 's')}: goodput is lowest until {plain(one.times[worst], 's', 4)}, "
+        f"Replication {one.replication} in windows of {plain(one.window, 's')}: goodput is lowest in that which ends at {plain(one.times[worst], 's', 4)}, "
         f"with {plain(one.good[worst], '1/s')} where {plain(one.arrivals[worst], '1/s')} arrive. "
         + (" ".join(f"{t.name}: {t.collapse.state}." for t in one.triggers) or "No fault begins at a set time.")
+        + (
+            " A queue is of calls, those included that nobody waits for any more; where no task ends, a straight line stands for it."
+            if longest
+            else ""
+        )
     )
     return chart("timeline", f"When was what broken, in replication {one.replication}?", story, panels, words)
 
@@ -399,7 +406,7 @@ def _sure(found: StudyResult, source: Provenance) -> Part:
     missing: tuple[Missing, ...] = ()
     if found.replications < 2 or unsure:
         number = 8 if found.replications < 2 else min(4 * found.replications, 64)
-        missing = (Missing("narrower intervals", again(_command(source), "--replications", str(number))),)
+        missing = (Missing("Narrower intervals", again(_command(source), "--replications", str(number))),)
     notes = (
         f"The timeline is of replication {found.timeline.replication} alone, and its verdict rests on windows of {plain(found.timeline.window, 's')}.",
         "Warm-up ends for all scenarios where it does without any fault.",

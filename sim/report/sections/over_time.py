@@ -1,6 +1,7 @@
 """Charts over time: rates, queues and utilization in panels with one axis of time, and above them when causes were there.
 
-Each cause has a row of its own in a strip between the panels, so that names never overlap; faults shade all panels too.
+Each cause has a row of its own in a strip between the panels, so that names never overlap; faults shade the panels too, and not the
+strip, where names stand.
 
 Leaves out: what is said about it (`run_breaks`, `faults`).
 Checked: tests/test_run_breaks.py, tests/test_fault_sections.py.
@@ -25,7 +26,7 @@ __all__ = ["Panel", "Story", "causes_of", "chart", "periods_table"]
 
 MOST_POINTS = 400
 MOST_CAUSES = 6  # rows of the strip
-_ROW, _GAP = 27, 16  # pixels: of the strip, between panels
+_ROW, _GAP = 30, 16  # pixels: of the strip, between panels
 _LABEL = 44  # characters of the name of a cause that fit a phone
 _CLOCK = ((3 * 3600.0, "h", 3600.0), (900.0, "min", 60.0), (0.0, "s", 1.0))
 
@@ -79,6 +80,7 @@ def chart(name: str, title: str, story: Story, panels: Sequence[Panel], summary:
     for number, (panel, domain) in enumerate(zip(panels, domains, strict=True), start=1):
         made[_y(number, "yaxis")] = axis(panel.title, domain=domain, rangemode="tozero")
     shapes, notes = _strip(causes, story, strip, size)
+    shapes += _shades(causes, domains, story, size)
     data += _hovers(causes, story.cut > 0, size, len(panels) + 1)
     if causes:
         made[_y(len(panels) + 1, "yaxis")] = {
@@ -178,7 +180,7 @@ def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
 def _strip(
     causes: Sequence[Cause], story: Story, strip: tuple[float, float], size: float
 ) -> tuple[list[Data], list[Data]]:
-    """Return shapes and names: of the strip's rows, and of faults across all panels."""
+    """Return shapes and names of the strip's rows."""
     shapes: list[Data] = []
     notes: list[Data] = []
     named = [*(("left out as warm-up",) if story.cut > 0 else ()), *(one.label for one in causes)]
@@ -186,7 +188,7 @@ def _strip(
     for row, label in enumerate(named):
         top = strip[1] - row * tall
         notes.append(
-            {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": top, "yanchor": "top", "yshift": 3, "showarrow": False,
+            {"xref": "paper", "x": 0, "xanchor": "left", "yref": "paper", "y": top, "yanchor": "top", "showarrow": False,
              "text": html.escape(label if len(label) <= _LABEL else f"{label[: _LABEL - 1]}…"), "font": {"size": 11}, "align": "left"}
         )  # fmt: skip
     if story.cut > 0:
@@ -201,12 +203,18 @@ def _strip(
         for start, end in one.spans:
             span = (start / size, min(end, story.times[-1]) / size)
             shapes.append(_bar(span, strip[1] - (row + 1) * tall, tall, colour, one.backlog))
-            if not one.backlog:
-                shapes.append(
-                    {"type": "rect", "x0": span[0], "x1": span[1], "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-                     "fillcolor": colour, "opacity": 0.12, "line": {"width": 0}}
-                )  # fmt: skip
     return shapes, notes
+
+
+def _shades(causes: Sequence[Cause], panels: Sequence[Sequence[float]], story: Story, size: float) -> list[Data]:
+    """Return what shades the panels while a fault is there, in the colour of its row."""
+    return [
+        {"type": "rect", "x0": start / size, "x1": min(end, story.times[-1]) / size, "yref": "paper", "y0": low, "y1": high,
+         "layer": "below", "fillcolor": COLOURS[(row + 1) % len(COLOURS)], "opacity": 0.12, "line": {"width": 0}}
+        for row, one in enumerate(causes) if not one.backlog
+        for start, end in one.spans
+        for low, high in panels
+    ]  # fmt: skip
 
 
 def _bar(span: tuple[float, float], bottom: float, tall: float, colour: str, hollow: bool) -> Data:

@@ -10,7 +10,7 @@ import html
 import math
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 MOST_ROWS = 200
+_SET = "--set"  # of options that may be given several times: each is a value of its own
 _BLOCKS = set("█▉▊▋▌▍▎▏│|+- ")
 
 Data = dict[str, Any]
@@ -133,24 +134,47 @@ def _is_drawn(column: Sequence[str]) -> bool:
 def again(command: str, *more: str, drop: Sequence[str] = ()) -> str:
     """Return a command with `more` options, in place of those named in `drop` (each with its value) and of the same ones before.
 
+    Of what `--set` replaces only the same path goes: the other values are the scenario's that is asked about.
+
     >>> again("coordsim compare a --no-ablate --replications 1 --with x=1", "--replications", "5", drop=("--no-ablate=",))
     'coordsim compare a --with x=1 --replications 5'
+    >>> again("coordsim run a --set x=1 --set=y=2", "--set", "x=3")
+    'coordsim run a --set=y=2 --set x=3'
     """
     flags = {one.removesuffix("=") for one in drop if one.endswith("=")}
-    valued = {one for one in drop if not one.endswith("=")} | {one for one in more[:1] if one.startswith("--")}
+    named = {one.partition("=")[0] for one in more if one.startswith("--")}
+    valued = {one for one in drop if not one.endswith("=")} | (named - {_SET})
+    paths = {path for option, path in _sets(more) if option}
     kept: list[str] = []
     parts = iter(shlex.split(command))
     for part in parts:
-        if part in flags or part.partition("=")[0] in valued:
-            if part in valued:
-                next(parts, None)
+        if part in flags:
+            continue
+        name, equals, value = part.partition("=")
+        if name in valued or name == _SET:
+            words = (part,) if equals else (part, *(one for one in (next(parts, None),) if one is not None))
+            if name in valued or (value if equals else words[-1]).partition("=")[0] in paths:
+                continue
+            kept += words
             continue
         kept.append(part)
     return shlex.join([*kept, *more])
 
 
-def swept(source: Provenance) -> str:
-    """Return a value of the scenario to take more than one of, as an option has it: how often a step is repeated, or a model's replicas."""
+def _sets(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield `--set` and the path of each value that is replaced."""
+    for place, one in enumerate(words):
+        name, equals, value = one.partition("=")
+        if name == _SET:
+            told = value if equals else next(iter(words[place + 1 : place + 2]), "")
+            yield name, told.partition("=")[0]
+
+
+def swept(source: Provenance, without: Collection[str] = ()) -> str:
+    """Return a value of the scenario to take more than one of, as an option has it; '' where it has none.
+
+    That is how often a step is repeated, or how many replicas or calls at once a model has; not what lies at or below `without`.
+    """
     path: list[tuple[int, str]] = []  # indent and key, as block YAML nests them
     found: dict[str, str] = {}
     for line in source.lines:
@@ -161,11 +185,13 @@ def swept(source: Provenance) -> str:
             path.pop()
         path.append((len(match[1]), match[2]))
         if match[2] in _SWEPT and (whole := re.match(r" *(\d+)(?:\s|$)", match[3])):
-            found.setdefault(match[2], f"{'.'.join(key for _, key in path)}={','.join(_around(int(whole[1])))}")
-    return next((found[one] for one in _SWEPT if one in found), "PATH=V1,V2")
+            name = ".".join(key for _, key in path)
+            if not any(name == one or name.startswith(f"{one}.") for one in without):
+                found.setdefault(match[2], f"{name}={','.join(_around(int(whole[1])))}")
+    return next((found[one] for one in _SWEPT if one in found), "")
 
 
-_SWEPT = ("repeat", "replicas")
+_SWEPT = ("repeat", "replicas", "concurrency")
 
 
 def _around(value: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator
 
 from ...analysis.planned import Choice, Limit, PlanResult
@@ -25,23 +26,31 @@ from ..page.provenance import Provenance
 from ..plan_beyond import fixes
 from ..plan_beyond import frontier as frontier_table
 from ..plan_beyond import headroom as headroom_table
+from .further import command_for, scenario_of
 from .pieces import again, table, tidy
 from .plan_chances import chance_of as chance
 from .plan_chances import chances, percent
 from .plan_charts import capacity, frontier, headroom, loads, trials
 from .plan_lines import at_peak, judge_level, label, limit_of, metrics, peak, replicas, slider, within
+from .series import certainty
 from .sureness import precision_chart
 
 __all__ = ["charts", "parts"]
 
 _MOST_DECISIONS = 4
+_OPEN = 12  # rows, up to which the tables of the answer stay open
 _SMALL = 1e-9
 
 
 def parts(found: PlanResult, source: Provenance) -> list[Part]:
     """Return what a plan says to each section."""
     rate = math.nan if source.rate is None else source.rate
-    return [_answer(found, rate), _replicas(found, source, rate), _breaks(found, source, rate), _sure(found, source)]
+    return [
+        _answer(found, source, rate),
+        _replicas(found, source, rate),
+        _breaks(found, source, rate),
+        _sure(found, source),
+    ]
 
 
 def charts(found: PlanResult, rate: float = math.nan) -> list[Chart]:
@@ -55,17 +64,38 @@ def charts(found: PlanResult, rate: float = math.nan) -> list[Chart]:
 # The answer
 
 
-def _answer(found: PlanResult, rate: float) -> Part:
-    tables = [_objectives(found)] if any(one.trial is not None and one.trial.judged for one in found.choices) else []
+def _answer(found: PlanResult, source: Provenance, rate: float) -> Part:
+    made = [_objectives(found)] if any(one.trial is not None and one.trial.judged for one in found.choices) else []
     if len(found.choices) > 1:
-        tables.append(tidy(plan_tables.over_loads(found, rate), "at"))
+        made.append(tidy(plan_tables.over_loads(found, rate), "at"))
+    opened = [one for one in made if len(one.rows) <= _OPEN]
     notes = (
         f"± and [ ]: intervals so wide that all of the plan's hold together with {100 * found.confidence:g} %.",
         "Margin: how far within its threshold an estimate is, as a share of the threshold; below 0 it is beyond it.",
-        "Met with: how likely the true value meets the objective, taken for itself.",
+        "Met with: the probability that the true value meets the objective, taken for itself.",
     )
+    first = _first_limit(found)
+    said = words.answer(found, rate) + (f" {_first_words(found, first, rate)}" if first is not None else "")
     return Part(
-        Section.ANSWER, words.answer(found, rate), tables=tuple(tables), notes=notes, facts=tuple(_facts(found, rate))
+        Section.ANSWER, said, opened=tuple(opened), tables=tuple(one for one in made if one not in opened), notes=notes,
+        facts=tuple(_facts(found, rate)), missing=tuple(_runtime(found, source)),
+    )  # fmt: skip
+
+
+def _runtime(found: PlanResult, source: Provenance) -> Iterator[Missing]:
+    """Yield the comparison of runtimes, of what was chosen; nothing where all coordination is free."""
+    trial = peak(found).trial
+    if source.runtime == "ideal":
+        return
+    pairs = [] if trial is None else zip(found.variables, words.cells(found, trial), strict=True)
+    sets = [word for one, value in pairs for word in ("--set", f"{one.path}={value}")]
+    what = (
+        "agent-native saves over an external orchestrator"
+        if source.runtime == "agent-native"
+        else "an agent-native runtime would save"
+    )
+    yield Missing(
+        f"What {what} with this configuration", f"{command_for('compare', source)} {shlex.join(sets)}".strip()
     )
 
 
@@ -89,8 +119,11 @@ def _facts(found: PlanResult, rate: float) -> Iterator[tuple[str, str, str]]:
         yield words.wanted([Objective(judged.metric, judged.threshold, judged.sense)]), shown_value, judged.verdict
     first = _first_limit(found)
     if first is not None:
-        yield "Headroom", f"{100 * (first.factor - 1):+.0f} % load{_interval(first)}", ""
-        yield "Ends first", f"{first.name} {_ends(first)}", ""
+        yield (
+            f"Headroom, until {first.name} {_ends(first)}",
+            f"{100 * (first.factor - 1):+.0f} %{_interval(first)} load",
+            "",
+        )
 
 
 def _bought(found: PlanResult, one: Choice, where: str) -> Iterator[tuple[str, str, str]]:
@@ -171,7 +204,9 @@ def _sized(found: PlanResult, rate: float) -> str:
         for (number, what) in zip(counts.values(), ("pass", "fail", "are not resolved"), strict=True)
         if number
     ]
-    said = f"Of {words.counted(len(simulated), 'configuration')} simulated at {words.at(choice.load, rate)} {words.joined(told)}"
+    more = len({one.point for one in simulated} - {one.point for one in found.trials})
+    besides = f" ({more} for the frontier alone)" if more else ""
+    said = f"Of {words.counted(len(simulated), 'configuration')} simulated at {words.at(choice.load, rate)}{besides}, {words.joined(told)}"
     if not simulated:
         said = f"No configuration was simulated at {words.at(choice.load, rate)}: bounds alone decide"
     if choice.verdict != "pass" or choice.trial is None:
@@ -199,7 +234,7 @@ def _price(found: PlanResult, one: Choice) -> str:
 
 
 def _notes(found: PlanResult) -> Iterator[str]:
-    sure = f"{100 * judge_level(found):.6g} %"
+    sure = certainty(judge_level(found))
     timed = [one for one in at_peak(found) if one.times is not None]
     if timed:
         yield (
@@ -218,7 +253,7 @@ def _notes(found: PlanResult) -> Iterator[str]:
 
 def _missing(found: PlanResult, source: Provenance) -> Iterator[Missing]:
     if len({one.load.factor for one in found.choices}) < 2:
-        yield Missing("how the need grows with the load", again(source.command, "--factors", "0.5,0.75,1,1.25,1.5"))
+        yield Missing("How the need grows with the load", again(source.command, "--factors", "0.5,0.75,1,1.25,1.5"))
     if found.is_free:
         wanted = [
             part
@@ -227,9 +262,9 @@ def _missing(found: PlanResult, source: Provenance) -> Iterator[Missing]:
             for part in ("--decide", f"{one.path}={','.join(one.values)}@$1/h")
         ]
         if wanted:
-            yield Missing("what an hour costs; with your price in place of $1/h", again(source.command, *wanted))
+            yield Missing("What an hour costs; with your price in place of $1/h", again(source.command, *wanted))
     if "--no-frontier" in source.command:
-        yield Missing("what shorter and longer times would cost", again(source.command, drop=("--no-frontier=",)))
+        yield Missing("What shorter and longer times would cost", again(source.command, drop=("--no-frontier=",)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -258,7 +293,7 @@ def _breaks(found: PlanResult, source: Provenance, rate: float) -> Part:
     tables = [tidy(one, "what") for one in (*known, *fixes(found, rate))]
     missing = []
     if "--no-headroom" in source.command:
-        missing.append(Missing("at which load objectives break", again(source.command, drop=("--no-headroom=",))))
+        missing.append(Missing("At which load objectives break", again(source.command, drop=("--no-headroom=",))))
     return Part(
         Section.BREAKS,
         _broken(found, rate),
@@ -282,13 +317,18 @@ def _broken(found: PlanResult, rate: float) -> str:
             return f"At which load the configuration of the greatest load ends is not known: {why}."
         most = min((one.low for one in held), default=math.nan)
         return f"Nothing was seen to end{f' up to {most:.3g} times the planned load' if math.isfinite(most) else ''}."
+    return f"{_first_words(found, first, rate)}{_next(found)}"
+
+
+def _first_words(found: PlanResult, first: Limit, rate: float) -> str:
+    """Return what ends first, and at which load."""
     base = rate * peak(found).load.factor
     where = (
         words.tasks_per(first.factor * base) if math.isfinite(base) else f"{first.factor:.3g} times the planned load"
     )
     said = f"{first.name} {_ends(first)} first, at {where}, {100 * (first.factor - 1):+.0f} %{_interval(first)} on the planned load"
     by = "by the traffic equations" if first.source == "bound" else "in simulation"
-    return f"{said} ({by}).{_next(found)}"
+    return f"{said} ({by})."
 
 
 def _next(found: PlanResult) -> str:
@@ -333,7 +373,7 @@ def _sure(found: PlanResult, source: Provenance) -> Part:
         tables=tuple(tidy(one, name) for one, name in zip(tables, ("what", *("chosen",) * 3), strict=False)),
         notes=(f"{plan_tables.effort(found)[0].upper()}{plan_tables.effort(found)[1:]}.",),
         warnings=tuple(
-            re.sub(r"\bSCENARIO\b", lambda _found: source.scenario, one) for one in plan_tables.warnings(found)
+            re.sub(r"\bSCENARIO\b", lambda _found: scenario_of(source), one) for one in plan_tables.warnings(found)
         ),
         missing=tuple(_more(found, source)),
     )
@@ -347,12 +387,12 @@ def _confidence(found: PlanResult) -> str:
         return "Queueing bounds decide alone: nothing was simulated, so there are no intervals."
     open_ = sum(one.verdict == "inconclusive" for one in simulated)
     said = (
-        f"All verdicts of the plan hold together with {100 * found.confidence:g} %: each interval is of {100 * judge_level(found):.6g} %, "
+        f"All verdicts of the plan hold together with {100 * found.confidence:g} %: each interval is of {certainty(judge_level(found))}, "
         f"over{looked} replications."
     )
     left = f"{open_} of {words.counted(len(simulated), 'configuration')} simulated {'stay' if open_ != 1 else 'stays'} inconclusive"
     broken = f"; {words.counted(len(found.broken), 'pair')} in which more capacity did worse" if found.broken else ""
-    return f"{said} {left if open_ else f'All {len(simulated)} simulated are decided'}{broken}."
+    return f"{said} {left if open_ else f'All {len(simulated)} simulated for its verdicts are decided'}{broken}."
 
 
 def _more(found: PlanResult, source: Provenance) -> Iterator[Missing]:
@@ -361,4 +401,4 @@ def _more(found: PlanResult, source: Provenance) -> Iterator[Missing]:
     unresolved += [one.trial for one in found.choices if one.verdict == "inconclusive" and one.trial is not None]
     wanted = [one.replications + more for one in unresolved if (more := words.needed(one))]
     if wanted:
-        yield Missing("what would resolve it", again(source.command, "--max-replications", str(max(wanted))))
+        yield Missing("What would resolve it", again(source.command, "--max-replications", str(max(wanted))))

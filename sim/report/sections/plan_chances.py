@@ -20,7 +20,7 @@ from ..page import theme
 from ..page.parts import Chart, View
 from .pieces import table
 from .plan_lines import axis_of, excluded, groups_of, judged_of, label, line_name, where, x_of
-from .series import rounded
+from .series import looks, rounded
 
 __all__ = ["chance_of", "chances", "percent"]
 
@@ -89,15 +89,15 @@ def _lines(found: PlanResult, groups: Sequence[Sequence[Trial]]) -> Iterator[Dat
             named = [(words.wanted(found.objectives), named[0][1])]
     for number, (name, pairs) in enumerate(named[:_MOST_LINES]):
         known = [(one, chance) for one, chance in pairs if not math.isnan(chance)]
-        colour = theme.COLOURS[number % len(theme.COLOURS)]
+        colour, dash, symbol = looks(number)
         if known:
             yield {
                 "type": "scatter", "mode": "lines+markers", "name": html.escape(name), "x": [x_of(found, one) for one, _ in known],
                 "y": [rounded(chance) for _, chance in known], "hoverinfo": "text",
                 "hovertext": [html.escape(f"{words.settings(found, one)}: {name}, {percent(chance)}, {one.replications} replications")
                               for one, chance in known],
-                "line": {"color": colour, "dash": theme.DASHES[number % len(theme.DASHES)], "width": 1.5},
-                "marker": {"color": colour, "symbol": theme.MARKERS[number % len(theme.MARKERS)], "size": 9},
+                "line": {"color": colour, "dash": dash, "width": 1.5},
+                "marker": {"color": colour, "symbol": symbol, "size": 9},
             }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from ..plan_beyond import headroom as headroom_table
 from .pieces import cells as cell
 from .pieces import table, tidy
 from .plan_lines import at_peak, main_variable, peak, short
-from .series import hover, rounded, spread
+from .series import hover, log_axis, rounded, spread
 
 __all__ = ["capacity", "frontier", "headroom", "loads", "trials"]
 
@@ -45,6 +45,11 @@ def frontier(found: PlanResult) -> Chart | None:
     if not points or (found.is_free and not any(trial.cost for _, trial, _ in points)):
         return None
     metric, unit = found.objectives[0].metric, unit_of_objective(found.objectives[0].metric)
+    ends = [points[0], points[-1]]
+    # Two limits may be met by one configuration: it is drawn once. From one to the next dearer the cheaper is what there is.
+    points = sorted(
+        {trial.point: (one, trial, judged) for one, trial, judged in points}.values(), key=lambda each: each[1].cost
+    )
     chosen = {one.trial.point for one in found.choices if one.trial is not None and one.verdict == "pass"}
     trace = _points([trial for _, trial, _ in points], [judged for _, _, judged in points]) | {
         "name": "cheapest", "mode": "lines+markers+text", "text": [html.escape(short(found, trial)) for _, trial, _ in points],
@@ -53,11 +58,12 @@ def frontier(found: PlanResult) -> Chart | None:
         "marker": {"color": theme.COLOURS[0], "symbol": "circle", "size": [14 if trial.point in chosen else 8 for _, trial, _ in points]},
     }  # fmt: skip
     # Room on the right for the name of the last point.
-    x = theme.axis("$ an hour", range=[0, rounded(1.15 * max(trial.cost for _, trial, _ in points) or 1.0)])
+    low, high = points[0][1].cost, points[-1][1].cost
+    reach = high - low or high or 1.0
+    x = theme.axis("$ an hour", range=[rounded(max(low - 0.15 * reach, 0.0)), rounded(high + 0.25 * reach)])
     y = theme.axis(_titled(metric), rangemode="tozero")
     drawn = theme.layout(x, y, shapes=[theme.limit(found.objectives[0].threshold, "y")], showlegend=False)
     told = tidy(next(iter(frontier_table(found))))
-    ends = [points[0], points[-1]]
     summary = (
         f"From {words.money(ends[0][1].cost)} an hour for {words.wanted(ends[0][0].objectives)} to "
         f"{words.money(ends[1][1].cost)} for {words.wanted(ends[1][0].objectives)}; the dashed line is the plan's own limit."
@@ -95,7 +101,8 @@ def trials(found: PlanResult) -> Chart | None:
                     "name": verdict if is_best else f"{verdict}, beaten in both", "mode": "markers", "marker": marker,
                     "opacity": 1.0 if is_best else 0.45, "hovertext": [_hover(found, one, judged, unit) for one, judged in these],
                 })  # fmt: skip
-    y = theme.axis(_titled(metric), **({"type": "log"} if is_wide else {"rangemode": "tozero"}))
+    values = [judged.estimate.value for _, judged in known]
+    y = log_axis(_titled(metric), values) if is_wide else theme.axis(_titled(metric), rangemode="tozero")
     drawn = theme.layout(
         theme.axis("$ an hour", rangemode="tozero"), y, shapes=[theme.limit(found.objectives[0].threshold, "y")]
     )

@@ -25,7 +25,20 @@ from ..page.judge import judge
 from ..page.parts import PERCENTILES, Chart, Curve, Slider, Switch, View
 from .pieces import cells as cell
 from .pieces import slug, table
-from .series import Line, curve_of, draw, floor_of, hover, percentile, rounded, spread
+from .series import (
+    Line,
+    certainty,
+    curve_of,
+    draw,
+    floor_of,
+    hover,
+    log_axis,
+    percentile,
+    round_up,
+    rounded,
+    spread,
+    switched,
+)
 
 __all__ = [
     "at_peak",
@@ -52,6 +65,8 @@ __all__ = [
 MOST_CURVES = 60
 _MOST_LINES = 6
 _MOST_BANDS = 2  # of more, nothing could be told apart
+_FAR = 3  # greatest over least value of the decision, from which its axis is logarithmic
+_MOST_TICKS = 12
 _WIDE = 5  # greatest over least, from which an axis is logarithmic
 _CAPACITIES = ("replicas", "concurrency", "limit", "servers", "cores", "at_most")
 
@@ -117,13 +132,23 @@ def slider(found: PlanResult) -> Slider | None:
     level = judge_level(found)
     known = [percentile(one, times.shares, name, level).value for one in curves for name in PERCENTILES]
     limit = limit_of(found)
-    value = limit.threshold if limit is not None else rounded(sorted(known)[len(known) // 2])
+    value = limit.threshold if limit is not None else _held(found, curves, kept, level)
     low, high = min(value, *known) / 2, max(value, *known) * 1.5
     what = "Limit on T_total"
     name = f"{what} (the plan has {limit.metric} <= {words.threshold(limit)})" if limit is not None else what
     return Slider(
-        name, rounded(low), rounded(high), value, times.shares, curves, level, "within" if len(curves) > 1 else ""
-    )
+        name, rounded(low), rounded(high), value, times.shares, curves, level, "within" if len(curves) > 1 else "",
+        switched(limit),
+    )  # fmt: skip
+
+
+def _held(found: PlanResult, curves: Sequence[Curve], kept: Sequence[Trial], level: float) -> float:
+    """Return a round limit (s) that the chosen configuration is shown to keep; the slider's first where the plan has none."""
+    place = next((number for number, one in enumerate(kept) if one.point == _centre(found)), 0)
+    times = kept[place].times
+    assert times is not None
+    one = percentile(curves[place], times.shares, "p95", level)
+    return round_up(one.high if math.isfinite(one.high) else one.value)
 
 
 def limit_of(found: PlanResult) -> Objective | None:
@@ -234,7 +259,13 @@ def axis_of(found: PlanResult) -> Data:
             categoryorder="array",
             categoryarray=[html.escape(one) for one in variable.values],
         )
-    whole = all(float(one).is_integer() for one in variable.values) and len(variable.values) <= 12
+    drawn = sorted({float(x_of(found, one)) for one in (*at_peak(found), *excluded(found, on_line=True))})
+    if (
+        len(drawn) > 1 and drawn[0] > 0 and drawn[-1] > _FAR * drawn[0]
+    ):  # a search doubles what it tries: the small are close together
+        few = drawn if len(drawn) <= _MOST_TICKS else drawn[:: -(-len(drawn) // _MOST_TICKS)]
+        return theme.axis(variable.path, type="log", tickvals=few, ticktext=[f"{one:g}" for one in few])
+    whole = all(one.is_integer() for one in drawn) and len(drawn) > 1 and drawn[-1] - drawn[0] <= _MOST_TICKS
     return theme.axis(variable.path, **({"dtick": 1} if whole else {}))
 
 
@@ -275,7 +306,7 @@ def _times_view(found: PlanResult, groups: Sequence[Sequence[Trial]], made: Slid
         (one, percentile(_curve(found, one), made.shares, name, made.confidence)) for group in groups for one in group
     ]
     limit = limit_of(found)
-    said = f" The line is at {plain(made.value, 's', 4)}{f', the limit on {limit.metric}' if limit else ''}."
+    said = f" The dashed line is at {plain(made.value, 's', 4)}{f', the limit on {limit.metric}' if limit else ''}."
     return _view(found, lines, every, (f"{name} of T_total", "s", made.value), said)
 
 
@@ -296,7 +327,8 @@ def _view(
         texts = [hover(words.settings(found, one), each, unit) for one, each in zip(group, known, strict=True)]
         traces += draw(_line(found, group, known, number < _MOST_BANDS), number, texts, floor)
     titles = {"s": " (seconds)", "share": " (share)", "1/s": " (1/s)", "USD": " ($)"}
-    y = theme.axis(f"{name}{titles.get(unit, '')}", **({"type": "log"} if is_log else {"rangemode": "tozero"}))
+    titled = f"{name}{titles.get(unit, '')}"
+    y = log_axis(titled, [one.value for one in drawn]) if is_log else theme.axis(titled, rangemode="tozero")
     layout = theme.layout(axis_of(found), y, shapes=[theme.limit(threshold, "y")], showlegend=len(lines) > 1)
     rows = [(words.settings(found, one), cell(each, unit), f"{one.replications}", one.verdict) for one, each in every]
     told = table(
@@ -313,10 +345,10 @@ def _ends(found: PlanResult, lines: Sequence[tuple[Sequence[Trial], Sequence[Est
     """Return from where to where the first line goes."""
     group, known = lines[0]
     told = [
-        f"{show(one, unit).text} ({label(found, trial)})"
+        f"{show(one, unit).text} at {label(found, trial)}"
         for trial, one in ((group[0], known[0]), (group[-1], known[-1]))
     ]
-    return f"{name} is {told[0]}{'' if len(group) == 1 else f' to {told[1]}'}{where(found)}."
+    return f"{name} is {told[0]}{'' if len(group) == 1 else f', and {told[1]}'}{where(found)}."
 
 
 def _note(
@@ -326,7 +358,7 @@ def _note(
     floor: float | None,
 ) -> str:
     shown = sum(len(group) for group, _ in lines)
-    parts = [f"Intervals of {100 * judge_level(found):.6g} % each, as the plan's verdicts need."]
+    parts = [f"Intervals of {certainty(judge_level(found))} each, as the plan's verdicts need."]
     if shown < len(every):
         parts.append(
             f"{len(every) - shown} of {len(every)} configurations differ more from the chosen one, and are in the table alone."
@@ -359,7 +391,7 @@ def _metric(found: PlanResult, wanted: Objective) -> Chart | None:
     unit = unit_of_objective(wanted.metric)
     lines = [([one for one, _ in group], [judged.estimate for _, judged in group]) for group in groups[:_MOST_LINES]]
     every = [(one, judged.estimate) for group in groups for one, judged in group]
-    said = f" The line is at {words.threshold(wanted)}: {words.wanted([wanted])} is asked for."
+    said = f" The dashed line is the limit: {words.wanted([wanted])}."
     path = found.variables[main_variable(found)].path
     view = _view(found, lines, every, (wanted.metric, unit, wanted.threshold), said)
     return Chart(

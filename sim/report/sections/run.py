@@ -7,31 +7,39 @@ Checked: tests/test_report_command.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ...analysis.digest import RunDigest
 from ...analysis.statistics import Estimate
 from ...analysis.summary import Judged, Summary
 from ..layout import Table
 from ..numbers import NOTHING, plain, show, unit_of, unit_of_objective
-from ..page.parts import Missing, Part, Section
+from ..page.parts import Part, Section
 from ..page.provenance import Provenance
+from ..reliability_tables import reliability_tables
 from ..tables import About, counted, report
-from .further import command_for
+from .pieces import tidy
 from .run_breaks import breaks_parts
 from .run_sure import sure_parts
 from .run_time import time_parts
 
 __all__ = ["parts"]
 
-_ELSEWHERE = ("Where the time goes", "The largest components", "SLO")  # said by another section, or above
+_HERE = ("T_total", "Work per task", "Service")
+_SAID = (
+    "Where the time goes",
+    "The largest components",
+    "SLO",
+)  # by the section on time, or by the table of objectives
+_MOST_FACTS = 8
 _SIGNS = {"<=": "≤", ">=": "≥"}
 _TIMES = {"mean": "Mean T_total", "p50": "Median T_total", "p95": "p95 of T_total", "p99": "p99 of T_total"}
 _SERVICE = {
     "throughput": "Throughput",
-    "success": "Success",
-    "goodput": "Goodput",
     "attainment": "Tasks within the SLO",
+    "goodput": "Goodput",
+    "success": "Success",
 }
 _ONLY_WITH_OBJECTIVES = ("goodput", "attainment")
 _FULL = 0.995  # of a capacity: what is busier has no room
@@ -39,25 +47,31 @@ _FULL = 0.995  # of a capacity: what is busier has no room
 
 def parts(found: RunDigest, source: Provenance) -> list[Part]:
     """Return what a run says to the sections."""
+    summary = found.summary
+    tables = report(summary, About(source.question, source.runtime)).tables
+    of_calls = [one.title for one in reliability_tables(summary)]
+    limits = [one for one in tables if not one.title.startswith((*_HERE, *_SAID, *of_calls))]
     return [
-        _answer(found.summary, source),
+        _answer(summary, source, [one for one in tables if one.title in _HERE]),
         *time_parts(found, source),
-        *breaks_parts(found, source),
+        *(replace(one, tables=(*map(_tidy, limits), *one.tables)) for one in breaks_parts(found, source)),
         *sure_parts(found, source),
     ]
 
 
-def _answer(summary: Summary, source: Provenance) -> Part:
-    tables = report(summary, About(source.question, source.runtime)).tables
-    judged = _objectives(summary)
+def _tidy(table: Table) -> Table:
+    return tidy(table, "tasks" if table.title == "T_total" else "what")
+
+
+def _answer(summary: Summary, source: Provenance, tables: Sequence[Table]) -> Part:
     return Part(
         Section.ANSWER,
         " ".join([_time(summary), *_met(summary), *_busiest(summary, source)]),
-        facts=tuple(_facts(summary)),
-        tables=(*judged, *(one for one in tables if not one.title.startswith(_ELSEWHERE))),
+        facts=tuple(_facts(summary))[:_MOST_FACTS],
+        tables=tuple(_tidy(one) for one in tables if one.title != "T_total" or len(one.rows) > 1),
         notes=(f"± and [ ] are {100 * summary.confidence:g} % intervals over {_replications(summary)}.",),
         warnings=(*summary.warnings, *summary.doubts),
-        missing=tuple(_missing(source)),
+        opened=_objectives(summary),
     )
 
 
@@ -123,6 +137,8 @@ def _busiest(summary: Summary, source: Provenance) -> Iterator[str]:
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str, str]]:
+    """Yield headline figures, each quantity once: objectives first."""
+    asked = {one.metric for one in summary.objectives}
     for one in summary.objectives:
         unit = unit_of_objective(one.metric)
         beside = _margin(one)
@@ -130,14 +146,16 @@ def _facts(summary: Summary) -> Iterator[tuple[str, str, str]]:
         yield label, show(one.estimate, unit).text, one.verdict
     metrics = summary.metrics
     for name, label in _TIMES.items():
+        if name in asked:
+            continue
         yield label, show(metrics.get(f"response_time_{name}"), "s").text, ""
     yield "Coordination, of T_total", show(metrics["coordination_share"], "share").text, ""
-    for name, label in _SERVICE.items():
-        if name in metrics and (summary.objectives or name not in _ONLY_WITH_OBJECTIVES):
-            yield label, show(metrics[name], unit_of(name)).text, ""
     cost = summary.facts.get("cost")
-    if cost is not None and cost.value > 0:
+    if cost is not None and cost.value > 0 and "cost" not in asked:
         yield "Cost of a task", show(cost, "USD").text, ""
+    for name, label in _SERVICE.items():
+        if name in metrics and name not in asked and (summary.objectives or name not in _ONLY_WITH_OBJECTIVES):
+            yield label, show(metrics[name], unit_of(name)).text, ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -189,18 +207,3 @@ def _objectives(summary: Summary) -> tuple[Table, ...]:
         "The verdict takes the whole interval: inconclusive where the threshold lies inside of it."
     )
     return (Table("Objectives", ("objective", "found", "margin", "verdict"), "<<><", rows, note),)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What a run cannot say
-
-
-def _missing(source: Provenance) -> Iterator[Missing]:
-    told = {
-        "plan": "How many replicas meet the objectives at least cost, and how much more load they take (headroom)",
-        "compare": "What another runtime would save, and where it would not",
-        "scaling": "How coordination grows with steps, agents and modalities",
-        "sensitivity": "Which value matters most",
-    }
-    for command, what in told.items():
-        yield Missing(what, command_for(command, source))

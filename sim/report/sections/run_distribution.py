@@ -57,7 +57,7 @@ def distribution(summary: Summary, times: Quantiles) -> Chart:
     )  # fmt: skip
     data += _marked(summary)
     data += [_asked(one) for one in _limits(summary)]
-    shapes = [theme.limit(_threshold(summary, times), "x")]
+    shapes = [theme.limit(_threshold(summary, times)[1], "x")]
     layout = theme.layout(
         theme.axis("T_total of a task done (s)", rangemode="tozero"),
         theme.axis("share of tasks", tickformat=".0%", range=[0, 1.02]),
@@ -108,14 +108,14 @@ def _asked(one: Judged) -> Data:
     }  # fmt: skip
 
 
-def _threshold(summary: Summary, times: Quantiles) -> float:
-    """Return where the slider stands at first: the limit on p95 or p99 that was asked for, else p95."""
+def _threshold(summary: Summary, times: Quantiles) -> tuple[str, float]:
+    """Return where the slider stands at first, and for which percentile: a limit that was asked for, else p95 itself."""
     limits = {one.metric: one.threshold for one in _limits(summary)}
-    asked = next((limits[name] for name in ("p95", "p99") if name in limits), None)
+    asked = next((name for name in ("p95", "p99", "p50") if name in limits), None)
     if asked is not None:
-        return asked
+        return asked, limits[asked]
     at = times.shares.index(0.95)
-    return math.fsum(row[at] for row in times.rows) / len(times.rows)
+    return "p95", math.fsum(row[at] for row in times.rows) / len(times.rows)
 
 
 def slider(summary: Summary) -> Slider | None:
@@ -123,15 +123,22 @@ def slider(summary: Summary) -> Slider | None:
     times = summary.times
     if times is None:
         return None
-    value = _threshold(summary, times)
+    percentile, value = _threshold(summary, times)
     # From what hardly a task keeps to what nearly all do.
     low = min(*(row[times.shares.index(0.05)] for row in times.rows), value)
     high = max(*(row[times.shares.index(0.999)] for row in times.rows), value)
     if not high > low:
         low, high = 0.5 * value, 1.5 * value or 1.0
     return Slider(
-        "limit on T_total", low, high, value, times.shares, (curve_of(summary.scenario, times),), summary.confidence
-    )
+        _called(summary, percentile),
+        low, high, value, times.shares, (curve_of(summary.scenario, times),), summary.confidence, percentile=percentile,
+    )  # fmt: skip
+
+
+def _called(summary: Summary, percentile: str) -> str:
+    asked = next((one.threshold for one in _limits(summary) if one.metric == percentile), None)
+    what = "Limit on T_total"
+    return what if asked is None else f"{what} (the SLO has {percentile} ≤ {plain(asked, 's', 4)})"
 
 
 def _distribution_summary(summary: Summary) -> str:

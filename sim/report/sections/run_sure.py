@@ -77,7 +77,7 @@ def _answer(summary: Summary) -> str:
     if math.isnan(mean.value):
         return "No task was done, so nothing is known of T_total."
     if not mean.resolved:
-        return f"Mean T_total is {show(mean, 's').value}, without an interval: {counted(mean.n, 'observation')} cannot tell one."
+        return f"Mean T_total is {show(mean, 's').text}, without an interval: {counted(mean.n, 'observation')} cannot tell one."
     counted_ = f"after {counted(summary.replications, 'replication')}"
     each = " and ".join(_relative(name, summary) for name in ("response_time_mean", "response_time_p95"))
     return f"At {100 * summary.confidence:g} % confidence {each} {counted_}. {_enough(summary)}{_settled(summary)}"
@@ -94,7 +94,7 @@ def _enough(summary: Summary) -> str:
     """Return how many more replications bring mean and p95 within 5 %, and within 1 %."""
     if summary.replications < 2:
         return "More replications would tell how much runs differ. "
-    missing = []
+    reached, missing = "", []
     for target in TARGETS:
         needed = [
             _total(_sample(summary, name), target, summary.confidence)
@@ -102,12 +102,14 @@ def _enough(summary: Summary) -> str:
         ]
         if None not in needed:
             more = max(one for one in needed if one is not None) - summary.replications
-            missing.append(
-                f"{counted(more, 'more replication')} for {100 * target:g} %"
-                if more > 0
-                else f"none more for {100 * target:g} %"
-            )
-    return f"Both would take {' and '.join(missing)}. " if missing else ""
+            if more > 0:
+                missing.append(f"{100 * target:g} % would take {counted(more, 'more replication')}")
+            else:
+                reached = f"Both are within {100 * target:g} % already"
+    if reached and not missing:
+        return f"{reached}. "
+    said = " and ".join(missing)
+    return f"{reached}; {said}. " if reached and said else f"For both, {said}. " if said else ""
 
 
 def _settled(summary: Summary) -> str:

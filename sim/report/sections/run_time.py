@@ -35,6 +35,8 @@ FEW = 20  # tasks with spans: over fewer, a map of steps is of these tasks rathe
 FAINT = 0.005  # of the largest cell of the heat map: what is less has no number in it
 NARROW = 0.004  # of T_total: accounts below it are one node of the icicle
 
+ROOT = "#d9d9d9"  # of the icicle: all of T_total
+
 ICICLE: dict[str, Any] = {
     "margin": {"l": 4, "r": 4, "t": 8, "b": 8}, "paper_bgcolor": "rgba(0,0,0,0)", "uniformtext": {"minsize": 9, "mode": "hide"},
 }  # fmt: skip
@@ -290,7 +292,7 @@ class _Tree:
     def drawn(self) -> Data:
         """Return the trace, colours and patterns by category."""
         nodes = list(self.labels)
-        looks = [theme.CATEGORY_LOOKS[html.unescape(at[0])] if at else (theme.GREY, "") for at in nodes]
+        looks = [theme.CATEGORY_LOOKS[html.unescape(at[0])] if at else (ROOT, "") for at in nodes]
         shares = [self.seconds[at] / self.total if self.total else 0.0 for at in nodes]
         return {
             "type": "icicle", "branchvalues": "remainder", "sort": True, "tiling": {"orientation": "h"}, "pathbar": {"visible": True},
@@ -302,8 +304,20 @@ class _Tree:
                 "pattern": {"shape": [pattern for _, pattern in looks], "size": 8, "solidity": 0.12, "fillmode": "overlay"},
             },
             "text": [f"{plain(share, 'share')} · {plain(self.seconds[at], 's')}" for at, share in zip(nodes, shares, strict=True)],
-            "textinfo": "label+text", "leaf": {"opacity": 1.0}, "hovertemplate": "%{label}: %{text}<extra></extra>",
+            "textfont": {"color": [_ink(colour) for colour, _ in looks]}, "textinfo": "label+text", "leaf": {"opacity": 1.0}, "hovertemplate": "%{label}: %{text}<extra></extra>",
         }  # fmt: skip
+
+
+def _ink(colour: str) -> str:
+    """Return black or white, whichever reads better on a colour: by the luminance of sRGB at which their contrasts are equal.
+
+    >>> _ink("#0072B2"), _ink("#F0E442")
+    ('#ffffff', '#000000')
+    """
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -324,7 +338,7 @@ def _steps(found: StepMap) -> Chart:
         "text": _figures(found, present), "texttemplate": "%{text}", "textfont": {"size": 10}, "hoverongaps": False,
         "colorbar": {
             "title": {"text": "seconds a task", "side": "top"}, "orientation": "h", "thickness": 10, "outlinewidth": 0, "len": 0.7,
-            "x": 0, "xanchor": "left", "y": 1.0, "yanchor": "bottom",
+            "x": 0, "xanchor": "left", "yref": "container", "y": 1.0, "yanchor": "top",
         },
         "hovertemplate": "%{y}, %{x}: %{customdata}<extra></extra>",
     }  # fmt: skip
@@ -332,6 +346,7 @@ def _steps(found: StepMap) -> Chart:
         theme.axis("", tickangle=-40, side="bottom", showgrid=False, dtick=1),
         theme.axis("", autorange="reversed", showgrid=False, ticks="", type="category"),
         margin={"l": 60, "r": 8, "t": 64, "b": 56},
+        legend={},
     )
     view = View([data], layout, _steps_summary(found), _steps_table(found, present))
     return Chart("time-steps", "Which step costs what?", {"": view}, height=max(320, 180 + 24 * len(labels)))

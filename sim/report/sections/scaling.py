@@ -61,13 +61,14 @@ def _facts(found: ScalingResult) -> Iterator[tuple[str, str, str]]:
         verdict = one.growth.verdict
         if one.growth.exponent is not None:
             yield label, f"exponent {exponent(one.growth.exponent)}", verdict
-        else:
-            yield label, sentence(one.growth).removeprefix(f"{verdict}").lstrip(":, ") or verdict, verdict
+        else:  # such as `falling: 4 % of the mean over the range`, of which the last is the figure
+            said = sentence(one.growth).removeprefix(verdict).lstrip(":, ")
+            yield label, said.rpartition(": ")[2].rpartition(", ")[2] or verdict, verdict
         for name in one.cause.mechanisms[:1]:
             made = next((part for part in one.ablation if part.mechanism == name), None)
             share = None if made is None else taken(made)
             if share is not None:
-                yield f"of the rise over {one.factor} goes without {name}", cells(share, "share"), ""
+                yield f"share of the rise over {one.factor} that goes without {name}", cells(share, "share"), ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

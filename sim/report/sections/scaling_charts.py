@@ -72,7 +72,7 @@ def curve(one: Sweep, found: ScalingResult) -> Chart | None:
         return None
     without = _without(one)
     lines = [_line(one.growth, "as it is", COLOURS[0], 0, found)]
-    lines += [_line(made.growth, f"without {made.mechanism}", COLOURS[1 + place % (len(COLOURS) - 1)], place + 1, found)
+    lines += [_line(made.growth, _named(made.mechanism), COLOURS[1 + place % (len(COLOURS) - 1)], place + 1, found)
               for place, made in enumerate(without) if made.growth is not None]  # fmt: skip
     # Laws lie below, so that the one chosen does not hide what it describes.
     data = [_law(fit, one.growth) for fit in _laws(one.growth, _MOST_LINES - len(lines))]
@@ -100,7 +100,7 @@ def _without(one: Sweep) -> list[Ablated]:
 
 
 def _line(growth: Growth, name: str, colour: str, place: int, found: ScalingResult) -> list[Data]:
-    """Return a line and the band of its intervals; the base has markers that stand out."""
+    """Return a line, and for the base the band of its intervals; its markers stand out."""
     values = growth.curve.values
     means = [mean_interval(values[:, at], found.confidence) for at in range(growth.curve.x.size)]
     # A logarithm has no place for what is not above 0: there the band is as narrow as the line.
@@ -109,6 +109,7 @@ def _line(growth: Growth, name: str, colour: str, place: int, found: ScalingResu
         for one in means
     ]
     called = html.escape(name)
+    shade = [] if place else [band(_xs(growth), inside, colour, called)]  # more bands would hide each other
     line = {
         "type": "scatter", "mode": "lines+markers", "name": called, "legendgroup": called,
         "x": _xs(growth), "y": [number(one.value) for one in means],
@@ -117,7 +118,7 @@ def _line(growth: Growth, name: str, colour: str, place: int, found: ScalingResu
         "customdata": [told(one, found.unit) for one in means],
         "hovertemplate": f"{called}, %{{x:g}}: %{{customdata}}<extra></extra>",
     }  # fmt: skip
-    return [band(_xs(growth), inside, colour, called), line]
+    return [*shade, line]
 
 
 def _laws(growth: Growth, room: int) -> list[Fit]:
@@ -154,14 +155,20 @@ def _said_of_curve(one: Sweep, found: ScalingResult, without: int) -> str:
     if growth.chosen is not None:
         said += f" The law with the least held-out error is {growth.chosen.law}{_fit(growth.chosen)}."
     left = sum(made.growth is not None for made in one.ablation) - without
+    if found.replications > 1:
+        said += f" Shaded: its {100 * found.confidence:g} % intervals; those of the other lines are in their hovers and in the table."
     return said + (
         f" {counted(left, 'mechanism')} that take less of the rise are in the table alone." if left > 0 else ""
     )
 
 
 def _fit(fit: Fit) -> str:
-    test = "" if fit.lack_of_fit is None else f"; test of lack of fit: p = {fit.lack_of_fit:.2g}"
+    test = "" if fit.lack_of_fit is None else f"; test of lack of fit: p {_p(fit.lack_of_fit)}"
     return f" (off by {100 * fit.worst:.2g} % at most{test})"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -184,12 +191,13 @@ def slope(one: Sweep) -> Chart | None:
         {"type": "scatter", "mode": "lines", "name": "1: linear", "x": [xs[0], xs[-1]], "y": [1.0, 1.0],
          "line": {"color": GREY, "dash": "dash"}, "hoverinfo": "skip"},
     ]  # fmt: skip
-    x = axis(f"{one.factor} (geometric mean of neighbours)", type="log", **_ticks(xs))
-    x["ticktext"] = [f"{value:.3g}" for value in x["tickvals"]]
+    spans = dict(zip(xs, (f"{part.low:g} to {part.high:g}" for part in shown), strict=True))
+    x = axis(f"{one.factor}, from one value to the next", type="log", **_ticks(xs))
+    x["ticktext"] = [spans[value] for value in x["tickvals"]]
     y = axis("d log T / d log x (exponent)", range=_room(slopes))
     rows = [(f"{part.low:g} to {part.high:g}", exponent(part.exponent)) for part in shown]
     above = sum(part.low > LINEAR[1] for part in slopes)
-    said = f"The local slope goes from {exponent(slopes[0])} to {exponent(slopes[-1])}; in {above} of {counted(len(slopes), 'interval')} it is resolved above {LINEAR[1]:g}."
+    said = f"Between neighbouring values the slope goes from {exponent(slopes[0])} to {exponent(slopes[-1])}; in {above} of {counted(len(slopes), 'interval')} it is resolved above {LINEAR[1]:g}."
     made = table(f"Local exponents of {one.factor}", (one.factor, "exponent"), rows)
     view = View(data, layout(x, y), said, made)
     return Chart(
@@ -240,7 +248,7 @@ def causes(one: Sweep, found: ScalingResult) -> Chart | None:
     names = [html.escape(name) for name, _ in shown]
     x = axis("share of the rise that goes (%)", zeroline=True, zerolinecolor=GREY)
     y = axis("", type="category", categoryorder="array", categoryarray=names, autorange="reversed")
-    said = "; ".join(f"without {name} {cells(part, 'share')} of the rise goes" for name, part in shown[:3])
+    said = "; ".join(f"{_named(name)} {cells(part, 'share')} of the rise goes" for name, part in shown[:3])
     still = [made.mechanism for made in one.ablation if made.growth is None]
     said += (
         f". {counted(len(still), 'mechanism')} could not be switched off, or {'changes' if len(still) == 1 else 'change'} too little."
@@ -251,6 +259,10 @@ def causes(one: Sweep, found: ScalingResult) -> Chart | None:
     view = View(data, layout(x, y), said[0].upper() + said[1:], made_tables[0])
     title = f"What makes {name_of(found.metric)} grow with {one.factor}?"
     return Chart(f"causes-{slug(one.factor)}", title, {"": view}, height=150 + 40 * len(shown))
+
+
+def _named(mechanism: str) -> str:
+    return f"with {ALL_OFF} off" if mechanism == ALL_OFF else f"without {mechanism}"
 
 
 def _bars(pairs: Sequence[tuple[str, Estimate]], colour: str, pattern: str, name: str) -> Data:

@@ -60,23 +60,17 @@ def _most_of(found: SensitivityResult, metric: str) -> Iterator[tuple[str, str, 
     name = name_of(metric)
     for part, slope in list(best_parts(found, metric).items())[:1]:
         verb = "saves" if slope.value >= 0 else "costs"
-        yield f"of {name}, 1 % faster {part} {verb}", percent_shown(slope), "" if slope.excludes(0) else "may be chance"
-    sure = [one for one in found.ranked(metric) if not one.failure and tables.is_sure(one.responses[metric])]
-    if not sure:
+        yield f"1 % faster {part} {verb}, of {name}", percent_shown(slope), "" if slope.excludes(0) else "may be chance"
+    best = tables.surest(found, metric)
+    if best is None:
         yield (
             f"{name}: changes beyond their intervals",
             f"none of {counted(len(found.factors), 'factor')}",
             "not resolved",
         )
         return
-    best = sure[0]
-    ends = ((best.responses[metric].low, best.factor.low), (best.responses[metric].high, best.factor.high))
-    told = [
-        f"{change_text(change, found.units[metric])} at {end.text}"
-        for change, end in ends
-        if known(change) and end is not None
-    ]
-    yield f"{name} swings most, beyond its interval, with {best.factor.name}", ", ".join(told), ""
+    told = [f"{change_text(change, found.units[metric])} at {at}" for change, at in tables.sure_ends(best, metric)]
+    yield f"{name} surely changes most with {best.factor.name}", ", ".join(told), ""
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -19,12 +19,13 @@ from ..sensitivity_tables import (
     change_text,
     interactions,
     is_member,
-    is_sure,
     morris_table,
     name_of,
     percent_shown,
     range_of,
     sobol_table,
+    sure_ends,
+    surest,
 )
 from .compare_charts import axis_unit
 from .pieces import cells, error_bars, known, look, slug, table, tidy, told, upright
@@ -113,12 +114,13 @@ def _of_largest(found: SensitivityResult, metric: str, ranked: Sequence[FactorRe
     """Return which factor has the largest swing, and which the largest that is no chance, if that is another."""
     best = ranked[0]
     said = f"The largest swing is with {best.factor.name}: {_said(found, metric, best)}."
-    sure = next((one for one in ranked if is_sure(one.responses[metric])), None)
+    sure = surest(found, metric)
     if sure is best:
         return said
     if sure is None:
         return f"{said} No change is beyond its interval."
-    return f"{said} The largest that is beyond its interval is with {sure.factor.name}: {_said(found, metric, sure)}."
+    told_of = " and ".join(f"{change_text(change, found.units[metric])} at {at}" for change, at in sure_ends(sure, metric))
+    return f"{said} The largest change that is beyond its interval is with {sure.factor.name}: {told_of}."
 
 
 def _same_side(response: Response) -> bool:

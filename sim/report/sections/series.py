@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...analysis.slo import Objective
 from ...analysis.statistics import Estimate
 from ...analysis.summary import Quantiles
 from ..numbers import show
@@ -19,11 +20,27 @@ from ..page import theme
 from ..page.judge import judge
 from ..page.parts import PERCENTILES, Curve
 
-__all__ = ["SHARES_OF", "Line", "curve_of", "draw", "floor_of", "hover", "percentile", "rounded", "spread"]
+__all__ = [
+    "SHARES_OF",
+    "Line",
+    "certainty",
+    "curve_of",
+    "draw",
+    "floor_of",
+    "hover",
+    "log_axis",
+    "looks",
+    "percentile",
+    "round_up",
+    "rounded",
+    "spread",
+    "switched",
+]
 
 Data = dict[str, Any]
 SHARES_OF = {name: float(name[1:]) / 100 for name in PERCENTILES}
 _DIGITS = 6  # significant, of numbers in a page
+_MANY = 5  # powers of ten, from which an axis has ticks at them alone
 _CROWDED = 12  # points with a band, from which whiskers only hide it
 _SPAN = 5  # lowest value drawn on a logarithmic axis: that part of the least estimate
 
@@ -58,9 +75,51 @@ def percentile(curve: Curve, shares: tuple[float, ...], name: str, confidence: f
     return judge(curve, shares, SHARES_OF[name], 0.0, confidence).value
 
 
+def round_up(value: float) -> float:
+    """Return the next number of two significant digits.
+
+    >>> round_up(3.0263), round_up(0.0), round_up(120.0)
+    (3.1, 0.0, 120.0)
+    """
+    if not (value > 0 and math.isfinite(value)):
+        return value
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return rounded(math.ceil(rounded(value / step)) * step)
+
+
+def log_axis(title: str, values: Sequence[float], floor: float | None = None) -> Data:
+    """Return a logarithmic axis whose ticks are whole numbers: 1, 2, 5, 10, ... or powers of ten alone where there are many."""
+    known = [one for one in (*values, *([floor] if floor is not None else [])) if one > 0 and math.isfinite(one)] or [
+        1.0
+    ]
+    first, last = math.floor(math.log10(min(known))) - 1, math.ceil(math.log10(max(known))) + 1
+    steps = (1, 1.5, 2, 3, 5, 7) if max(known) < 10 * min(known) else (1, 2, 5) if last - first <= _MANY else (1,)
+    rungs = [rounded(step * 10.0**power) for power in range(first, last + 1) for step in steps]
+    return theme.axis(title, type="log", tickmode="array", tickvals=rungs, ticktext=[f"{one:g}" for one in rungs])
+
+
+def certainty(confidence: float) -> str:
+    """Return a confidence in percent, with two digits of what it leaves.
+
+    >>> certainty(0.95), certainty(0.9998049), certainty(0.5)
+    ('95 %', '99.98 %', '50 %')
+    """
+    left = 100 * (1 - confidence)
+    places = max(0, 1 - math.floor(math.log10(left))) if left > 0 else 0
+    text = f"{100 * confidence:.{places}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
+
+
+def looks(number: int) -> tuple[str, str, str]:
+    """Return colour, dash and marker of a line by its number: no two of the first 36 have all three in common."""
+    count = len(theme.COLOURS)
+    other = (number + number // count) % count
+    return theme.COLOURS[number % count], theme.DASHES[other], theme.MARKERS[other]
+
+
 def hover(where: str, one: Estimate, unit: str, counted: str = "replications") -> str:
     """Return what a point says: where it is, its value and interval, and how many stand behind it."""
-    sure = f", {100 * one.confidence:.6g} % interval" if one.resolved else ""
+    sure = f", {certainty(one.confidence)} interval" if one.resolved else ""
     return html.escape(f"{where}: {show(one, unit).text}{sure}, {one.n} {counted}")
 
 
@@ -75,14 +134,13 @@ def draw(line: Line, number: int, texts: Sequence[str], floor: float | None = No
 
     Nothing is drawn below `floor`, which a logarithmic axis needs.
     """
-    colour = theme.COLOURS[number % len(theme.COLOURS)]
+    colour, dash, symbol = looks(number)
     held = [_drawn(one, floor) for one in line.known]
     group = f"line-{number}"
-    symbol = theme.MARKERS[number % len(theme.MARKERS)]
     middle: Data = {
         "type": "scatter", "mode": "lines+markers", "name": html.escape(line.name), "legendgroup": group, "x": list(line.x),
         "y": [one.value for one in held], "error_y": theme.whiskers(held) | {"color": colour}, "hovertext": list(texts),
-        "hoverinfo": "text", "line": {"color": colour, "width": 1.5, "dash": theme.DASHES[number % len(theme.DASHES)]},
+        "hoverinfo": "text", "line": {"color": colour, "width": 1.5, "dash": dash},
         "marker": {"color": colour, "size": 9, "symbol": list(line.symbols) or symbol},
     }  # fmt: skip
     if len(line.x) > _CROWDED and len(_runs(line)) == 1:
@@ -123,3 +181,12 @@ def _runs(line: Line) -> list[tuple[int, int]]:
 def _band(line: Line, run: tuple[int, int], held: Sequence[Estimate], colour: str, group: str) -> Data:
     start, stop = run
     return theme.band(line.x[start:stop], held[start:stop], colour, group)
+
+
+def switched(limit: Objective | None) -> str:
+    """Return the percentile at which a page with a limit starts: the limit's own where the switch has it, else p95.
+
+    >>> switched(Objective("p99", 2.0, "<=")), switched(Objective("mean", 2.0, "<="))
+    ('p99', 'p95')
+    """
+    return limit.metric if limit is not None and limit.metric in PERCENTILES else "p95"

@@ -9,32 +9,37 @@ Checked: tests/test_study_sections.py.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
-from ...analysis.slo import Objective
-from ...analysis.statistics import Estimate, bonferroni, mean_interval
+from ...analysis.slo import Objective, full_name, verdict
+from ...analysis.statistics import Estimate
 from ...analysis.study import StudyResult
-from ...analysis.study_effects import Point, effects, extremes, points
+from ...analysis.study_effects import effects, extremes, points
 from .. import plan_words as words
 from .. import study_tables
 from ..layout import Table
-from ..numbers import NOTHING, counted, show
+from ..numbers import NOTHING, counted, show, unit_of_objective
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..study_tables import told_at
-from .pieces import MOST_ROWS, again, tidy
-from .study_charts import chances, effect, limit_of, lines_of, percentiles, slider, within
+from .further import command_for, scenario_of
+from .pieces import MOST_ROWS, again, table, tidy
+from .study_chances import chances
+from .study_charts import effect, limit_of, lines_of, percentiles, slider, within
+from .study_load import breaks
 from .study_parallel import parallel
 
 __all__ = ["charts", "figures", "parts"]
 
 _CAPACITIES = ("replicas", "concurrency", "limit", "servers", "cores", "at_most", "capacity")
 _COUNTS = ("steps", "modalities", "streams", "agents", "repeat", "members")
+_TIMES = ("response_time_p50", "response_time_p95", "response_time_p99")
+_OPEN = 12  # rows, up to which a table that answers stays open
 _FEW = 5  # replications, below which more are called for
 
 
@@ -43,14 +48,22 @@ def parts(found: StudyResult, source: Provenance) -> list[Part]:
     objectives = [
         Objective(metric, threshold, ">=" if sense == ">=" else "<=") for metric, threshold, sense in source.objectives
     ]
-    made = [_answer(found), _matters(found, source), _sure(found, source)]
     capacity, load, count = (next(iter(places), None) for places in _places(found))
+    runtime = _runtime_of(found)
+    made = [_answer(found, capacity, objectives), _sure(found, source)]
     if capacity is not None:
         made.append(_replicas(found, capacity, objectives, source))
     if load is not None:
-        made.append(_breaks(found, load, objectives, source))
+        made.append(breaks(found, load, objectives, source))
     if count is not None:
         made.append(_scaling(found, count, source))
+    if runtime is not None:
+        made.append(_runtimes(found, runtime, source))
+    # What a section has drawn already is not drawn again: of percentiles of T_total, and of runtimes.
+    seen = {one for one in (capacity, load, count) if one is not None and found.metric in _TIMES} | {
+        one for one in (runtime,) if one is not None
+    }
+    made.append(_matters(found, source, {found.factors[one].path for one in seen}))
     return [one for one in made if one is not None]
 
 
@@ -85,7 +98,7 @@ def _levels(found: StudyResult, place: int) -> int:
 # The answer
 
 
-def _answer(found: StudyResult) -> Part:
+def _answer(found: StudyResult, capacity: int | None, objectives: Sequence[Objective]) -> Part:
     notes = [
         f"± and [ ] are {100 * found.confidence:g} % intervals over replications, which meet the same draws in every cell of one seed."
     ]
@@ -94,7 +107,30 @@ def _answer(found: StudyResult) -> Part:
         notes.append(
             f"The least and the most are chosen among {ends.compared} points: the interval of their difference holds for all pairs at once (Bonferroni)."
         )
-    return Part(Section.ANSWER, study_tables.statement(found), notes=tuple(notes), facts=tuple(_facts(found)))
+    enough = _enough(found, capacity, objectives) if capacity is not None else ""
+    opened = [_objectives(found, objectives)] if objectives else []
+    said = f"{enough} {study_tables.statement(found)}".strip()
+    return Part(Section.ANSWER, said, opened=tuple(opened), notes=tuple(notes), facts=tuple(_facts(found)))
+
+
+def _objectives(found: StudyResult, objectives: Sequence[Objective]) -> Table:
+    """Return at how many points each objective is met, and where it is met best and worst."""
+    rows = []
+    for one in objectives:
+        unit = unit_of_objective(one.metric)
+        known = sorted(
+            points(found, full_name(one.metric)), key=lambda point: point.estimate.value, reverse=one.sense == ">="
+        )
+        counts = Counter(verdict(point.estimate, one) for point in known)
+        ends = (
+            [f"{show(point.estimate, unit).text} {told_at(found, point)}" for point in (known[0], known[-1])]
+            if known
+            else [NOTHING] * 2
+        )
+        rows.append((words.wanted([one]), *(str(counts[said]) for said in ("pass", "fail", "inconclusive")), *ends))
+    columns = ("objective", "pass", "fail", "not resolved", "best", "worst")
+    note = f"Points by the {100 * found.confidence:g} % interval of each, the seeds of a point taken together."
+    return table("Objectives over the points", columns, rows, "<>>><<", note)
 
 
 def _facts(found: StudyResult) -> Iterator[tuple[str, str, str]]:
@@ -110,9 +146,9 @@ def _facts(found: StudyResult) -> Iterator[tuple[str, str, str]]:
     )
     counts = Counter(one.verdict for one in found.cells if one.verdict)
     total = sum(counts.values())
-    for verdict in ("pass", "fail", "inconclusive"):
-        if counts[verdict]:
-            yield f"SLO: {verdict}", f"{counts[verdict]} of {counted(total, 'cell')}", verdict
+    for said in ("pass", "fail", "inconclusive"):
+        if counts[said]:
+            yield f"SLO: {said}", f"{counts[said]} of {counted(total, 'cell')}", said
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -127,19 +163,23 @@ def _replicas(found: StudyResult, place: int, objectives: Sequence[Objective], s
             found, place, None if made is None else made.value, "replicas", f"How long does a task take, by {path}?"
         )
     ]
-    drawn += [chances(found, place, objectives), None if made is None else within(found, made)]
+    drawn += [chances(found, place, objectives), None if made is None else within(found, place, made)]
     notes = _slider_notes(found, objectives) if made is not None else []
-    missing = [Missing(f"which {path} is the cheapest that meets the SLO", _plan(found, place, source))]
+    missing = [Missing(f"Which {path} is the cheapest that meets the SLO", _plan(found, place, objectives, source))]
     if not objectives:
         missing.append(
             Missing(
-                "whether an SLO is met; with your limit in place of 2 s",
+                "Whether an SLO is met; with your limit in place of 2 s",
                 f"{source.command} --set 'slo={{p95: 2 s}}'",
             )
         )
+    first = _first_enough(found, place) if objectives else {}
+    rows = [(name, text or "none of those tried") for name, text in first.items()]
+    opened = [table(f"The first {path} that is shown to meet the SLO", ("with", path), rows)] if len(rows) > 1 else []
     return Part(
-        Section.REPLICAS, _enough(found, place, objectives), charts=tuple(one for one in drawn if one is not None),
+        Section.REPLICAS, _enough(found, place, objectives) or study_tables.statement(found), charts=tuple(one for one in drawn if one is not None),
         notes=tuple(notes), missing=tuple(missing), slider=made,
+        opened=tuple(one for one in opened if len(rows) <= _OPEN), tables=tuple(one for one in opened if len(rows) > _OPEN),
     )  # fmt: skip
 
 
@@ -162,82 +202,53 @@ def _slider_notes(found: StudyResult, objectives: Sequence[Objective]) -> list[s
     return notes
 
 
-def _plan(found: StudyResult, place: int, source: Provenance) -> str:
-    levels = dict.fromkeys(one.levels[place].text for one in found.cells if one.levels[place].text)
-    return again(f"coordsim plan {source.scenario}", "--decide", f"{found.factors[place].path}={','.join(levels)}@$1/h")
+def _plan(found: StudyResult, place: int, objectives: Sequence[Objective], source: Provenance) -> str:
+    decided = f"{found.factors[place].path}={','.join(_texts(found, place))}@$1/h"
+    asked = [] if objectives else ["--slo", "p95=2 s"]
+    return f"coordsim plan {scenario_of(source)} {shlex.join(['--decide', decided, *asked])}"
 
 
 def _enough(found: StudyResult, place: int, objectives: Sequence[Objective]) -> str:
-    """Return at which value of the capacity all objectives are shown to be met, on each line; or what the metric is at its ends."""
+    """Return at which value of the capacity all objectives are shown to be met, for each combination of the others; '' without an SLO."""
     path = found.factors[place].path
-    if not any(one.verdict for one in found.cells) or not objectives:
-        return study_tables.statement(found)
+    first = _first_enough(found, place) if objectives else {}
+    if not first:
+        return ""
+    what = f"To meet {words.wanted(objectives)}, "
+    if len(first) == 1:
+        (value,) = first.values()
+        return (
+            f"{what}{path}={value} is the first that is shown to be enough."
+            if value
+            else f"{what}no value of {path} is shown to be enough."
+        )
+    counts = Counter(first.values())
+    levels = [text for text in _texts(found, place) if counts[text]]
+    if len(counts) == 1:
+        return f"{what}{f'{path}={levels[0]} is the first value' if levels else f'no value of {path} is'} shown to be enough, whatever else is set."
+    told = [f"{path}={text} with {counts[text]}" for text in levels]
+    told += [f"none of those tried with {counts['']}"] if counts[""] else []
+    return f"{what}the first value shown to be enough is {words.joined(told)} of the {len(first)} combinations of what else is set."
+
+
+def _first_enough(found: StudyResult, place: int) -> dict[str, str]:
+    """Return for each combination of the others the first value whose cells all pass; '' for none. Nothing where no cell was judged."""
+    if not any(one.verdict for one in found.cells):
+        return {}
     verdicts = {one.number: one.verdict for one in found.cells}
     lines = lines_of(found, [(one, one.estimate) for one in points(found, found.metric)], place)
-    told = []
-    for name, line in lines.items():
-        first = next((one for one, _ in line if all(verdicts[number] == "pass" for number in one.cells)), None)
-        where = "" if name == "all" else f" with {name}"
-        what = f"{path}={first.levels[place].text} is the first" if first is not None else f"no value of {path} is"
-        told.append(f"{what}{' that is' if first is not None else ''} shown to be enough{where}")
-    shown, left = told[:3], len(told) - 3
-    more = f"; and so for {counted(left, 'more combination')} in the tables" if left > 0 else ""
-    return f"To meet {words.wanted(objectives)}, {'; '.join(shown)}{more}."
+    return {
+        name: next(
+            (one.levels[place].text for one, _ in line if all(verdicts[number] == "pass" for number in one.cells)), ""
+        )
+        for name, line in lines.items()
+    }
 
 
-def _breaks(found: StudyResult, place: int, objectives: Sequence[Objective], source: Provenance) -> Part | None:
-    limit = limit_of(objectives)
-    path = found.factors[place].path
-    chart = percentiles(
-        found, place, None if limit is None else limit.threshold, "load", f"How long does a task take, by {path}?"
-    )
-    if chart is None:
-        return None
-    chart = replace(chart, threshold="")  # its line stays where the SLO has it
-    missing = [
-        Missing("at which load objectives break, and which resource saturates", f"coordsim plan {source.scenario}")
-    ]
-    return Part(Section.BREAKS, _knee(found, place), charts=(chart,), missing=tuple(missing))
-
-
-def _knee(found: StudyResult, place: int) -> str:
-    """Return from which load on p95 of T_total is shown to grow more than in proportion to it: where the local slope exceeds 1."""
-    path = found.factors[place].path
-    known = points(found, "response_time_p95")
-    lines = lines_of(found, [(one, one.estimate) for one in known], place)
-    line = [one for one, _ in next(iter(lines.values()), [])]
-    pairs = [pair for pair in itertools.pairwise(line) if _is_positive(pair, place)]
-    if len(pairs) < 2:
-        return f"Too few values of {path} to tell where p95 of T_total begins to grow faster than the load."
-    sure = bonferroni(found.confidence, len(pairs))
-    slopes = [(pair, slope) for pair in pairs if (slope := _slope(pair, place, sure)) is not None]
-    steep = next(((pair, slope) for pair, slope in slopes if slope.low > 1), None)
-    where = next(iter(lines))
-    on = "" if where == "all" else f" ({where})"
-    if steep is None:
-        return f"Over the values of {path} p95 of T_total is nowhere shown to grow more than in proportion to the load{on}."
-    (low, high), slope = steep
-    ends = f"{low.levels[place].text} to {high.levels[place].text}"
-    return (
-        f"From {path}={ends} on, p95 of T_total grows more than in proportion to the load{on}: there 1 % more load takes "
-        f"{show(slope, '').text} % more time (by the slope between the two, at {100 * sure:.4g} %)."
-    )
-
-
-def _is_positive(pair: tuple[Point, Point], place: int) -> bool:
-    values = [float(one.levels[place].value or 0) for one in pair]
-    return 0 < values[0] < values[1]
-
-
-def _slope(pair: tuple[Point, Point], place: int, sure: float) -> Estimate | None:
-    """Return the slope of log p95 over log load between two points, paired by replication."""
-    low, high = pair
-    shared = sorted(low.sample.keys() & high.sample.keys())
-    values = [float(one.levels[place].value or 0) for one in pair]
-    if len(shared) < 2 or any(one.sample[key] <= 0 for one in pair for key in shared):
-        return None
-    apart = math.log(values[1] / values[0])
-    return mean_interval([math.log(high.sample[key] / low.sample[key]) / apart for key in shared], sure)
+def _texts(found: StudyResult, place: int) -> list[str]:
+    """Return the values of a factor as texts, numbers in their order."""
+    known = {one.levels[place].text: one.levels[place].value for one in found.cells if one.levels[place].text}
+    return sorted(known, key=lambda text: float(known[text] or 0)) if found.factors[place].is_number else list(known)
 
 
 def _scaling(found: StudyResult, place: int, source: Provenance) -> Part | None:
@@ -249,9 +260,9 @@ def _scaling(found: StudyResult, place: int, source: Provenance) -> Part | None:
         name: replace(view, layout={**view.layout, "xaxis": {**{k: v for k, v in view.layout["xaxis"].items() if k != "dtick"}, "type": "log"}})
         for name, view in chart.views.items()
     }  # fmt: skip
-    levels = dict.fromkeys(one.levels[place].text for one in found.cells if one.levels[place].text)
-    command = again(f"coordsim scaling {source.scenario}", "--over", f"{path}={','.join(levels)}")
-    missing = Missing("the exponent with its interval, and which mechanism it comes from", command)
+    over = shlex.join(["--over", f"{path}={','.join(_texts(found, place))}"])
+    command = f"coordsim scaling {scenario_of(source)} {over}"
+    missing = Missing("The exponent with its interval, and which mechanism it comes from", command)
     return Part(Section.SCALING, chart.views["p95"].summary, charts=(replace(chart, views=views),), missing=(missing,))
 
 
@@ -259,9 +270,46 @@ def _scaling(found: StudyResult, place: int, source: Provenance) -> Part | None:
 # What matters, and how sure
 
 
-def _matters(found: StudyResult, source: Provenance) -> Part | None:
-    drawn = figures(found)
-    if not drawn:
+def _runtime_of(found: StudyResult) -> int | None:
+    """Return the place of the factor that is the runtime, if there are several."""
+    places = [place for place, one in enumerate(found.factors) if one.path in ("runtime", "runtime.preset")]
+    return next((place for place in places if _levels(found, place) > 1), None)
+
+
+def _runtimes(found: StudyResult, place: int, source: Provenance) -> Part | None:
+    """Return what another runtime saves: the main effect of the factor, paired."""
+    path = found.factors[place].path
+    one = next((one for one in effects(found, found.metric) if one.factor == path), None)
+    if one is None:
+        return None
+    told = []
+    for level in one.levels[1:]:
+        gap = None if level.difference is None else level.difference.difference
+        if gap is not None:
+            told.append(_more_or_less(level.level.text, gap, found.column(found.metric).unit))
+    if not told:
+        return None
+    base = one.levels[0].level.text
+    said = f"Against {base}, as a mean over all else: {words.joined(told)} of {found.metric}."
+    tables = tuple(tidy(each, "what") for each in study_tables.main_effects(found, [one]))
+    missing = (Missing("Which policy of the runtime saves it", command_for("compare", source)),)
+    return Part(Section.RUNTIME, said, charts=(effect(found, place),), opened=tables, missing=missing)
+
+
+def _more_or_less(name: str, gap: Estimate, unit: str) -> str:
+    resolved = "" if gap.excludes(0.0) else " (not resolved)"
+    return f"{name} has {show(_upright(gap), unit).text} {'more' if gap.value > 0 else 'less'}{resolved}"
+
+
+def _upright(gap: Estimate) -> Estimate:
+    """Return the size of a difference."""
+    return gap if gap.value > 0 else Estimate(-gap.value, -gap.high, -gap.low, gap.confidence, gap.n, gap.method)
+
+
+def _matters(found: StudyResult, source: Provenance, seen: Collection[str]) -> Part | None:
+    """Return what each factor does to the metric; those whose paths were `seen` have their chart in another section."""
+    drawn = {name: one for name, one in figures(found).items() if name not in seen}
+    if not found.factors:
         return None
     measured = effects(found, found.metric)
     tables = [tidy(one, "what") for one in study_tables.main_effects(found, measured)]
@@ -272,9 +320,7 @@ def _matters(found: StudyResult, source: Provenance) -> Part | None:
     )
     missing = []
     if not measured and len(found.factors) > 1:
-        missing.append(
-            Missing("how much of the spread each factor explains", f"coordsim sensitivity {source.scenario}")
-        )
+        missing.append(Missing("How much of the spread each factor explains", command_for("sensitivity", source)))
     every = drawn.pop("all factors", None)
     ordered = (*([every] if every is not None else []), *drawn.values())
     return Part(
@@ -297,9 +343,8 @@ def _most(found: StudyResult) -> str:
     gap = level.difference.difference
     unit = found.column(found.metric).unit
     resolved = "" if gap.excludes(0.0) else ", which is not resolved"
-    size = gap if gap.value > 0 else Estimate(-gap.value, -gap.high, -gap.low, gap.confidence, gap.n, gap.method)
     return (
-        f"{most.factor} moves {found.metric} most: at {level.level.text} it is {show(size, unit).text} "
+        f"{most.factor} moves {found.metric} most: at {level.level.text} it is {show(_upright(gap), unit).text} "
         f"{'above' if gap.value > 0 else 'below'} that at {most.levels[0].level.text}, as a mean over all else{resolved}."
     )
 
@@ -318,14 +363,14 @@ def _sure(found: StudyResult, source: Provenance) -> Part:
     ran = sorted({one.replications for one in found.cells if not one.failure})
     missing = []
     if ran and ran[0] < _FEW:
-        what = "intervals: one replication has none of its own" if ran[0] == 1 else "narrower intervals"
+        what = "Intervals: one replication has none of its own" if ran[0] == 1 else "Narrower intervals"
         missing.append(Missing(what, again(source.command, "--replications", "10")))
     return Part(
         Section.SURE,
         _precision(found, ran),
         tables=tuple(tables),
         warnings=tuple(
-            re.sub(r"\bSCENARIO\b", lambda _found: source.scenario, one) for one in study_tables.warnings(found)
+            re.sub(r"\bSCENARIO\b", lambda _found: scenario_of(source), one) for one in study_tables.warnings(found)
         ),
         missing=tuple(missing),
     )

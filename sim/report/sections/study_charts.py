@@ -1,22 +1,21 @@
-"""The charts of a study: a metric over each factor, percentiles of T_total and the chance of the SLO over capacity, all factors side by side.
+"""The charts of a study: a metric over each factor, percentiles of T_total over capacity, and the slider.
 
 A line joins points that differ in one factor. Where there would be more than ten lines, as in a sample, there are points alone, and in a
 grid the factor's main effect.
 
-Leaves out: what is said beside them (`study`).
+Leaves out: what is said beside them (`study`); the chance of the SLO (`study_chances`); all factors side by side (`study_parallel`).
 Checked: tests/test_study_sections.py.
 """
 
 from __future__ import annotations
 
 import html
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ...analysis.chance_met import chance_met
-from ...analysis.slo import RESPONSE_TIME, Objective, full_name, parse_metric
+from ...analysis.slo import RESPONSE_TIME, Objective, parse_metric
 from ...analysis.statistics import Estimate
 from ...analysis.study import StudyResult
 from ...analysis.study_effects import Effect, Point, effects, points
@@ -29,24 +28,39 @@ from ..page.parts import PERCENTILES, Chart, Slider, Switch, View
 from ..study_tables import told_at
 from .pieces import cells as cell
 from .pieces import slug, table
-from .plan_chances import percent
 from .plan_lines import MOST_CURVES, share_chart
-from .series import Line, curve_of, draw, floor_of, hover, percentile, rounded, spread
+from .series import (
+    Line,
+    curve_of,
+    draw,
+    floor_of,
+    hover,
+    log_axis,
+    looks,
+    percentile,
+    round_up,
+    rounded,
+    spread,
+    switched,
+)
 
 __all__ = [
     "MOST_LINES",
-    "chances",
+    "axis_of",
     "effect",
     "limit_of",
     "lines_of",
+    "names_of",
     "percentiles",
     "slider",
     "timed",
     "within",
+    "x_of",
 ]
 
 MOST_LINES = 10
-_WIDE = 30  # greatest over least, from which an axis is logarithmic
+_WIDE = 30  # greatest over least of a factor, from which its axis is logarithmic
+_STEEP = 5  # and of what is measured
 _MOST_DRAWN = 400  # points
 
 Data = dict[str, Any]
@@ -85,15 +99,17 @@ def _view(
     found: StudyResult, place: int, known: Known, what: Measure, mean: Effect | None = None, is_log: bool | None = None
 ) -> View:
     lines = lines_of(found, known, place)
+    wide = spread([one for _, one in known]) > _STEEP if is_log is None else is_log
+    floor = floor_of([one for _, one in known]) if wide else None
     traces = list(
-        _cloud(found, known, place, what, mean) if len(lines) > MOST_LINES else _drawn(found, lines, place, what)
+        _cloud(found, known, place, what, mean) if len(lines) > MOST_LINES else _drawn(found, lines, place, what, floor)
     )
-    wide = spread([one for _, one in known]) > _WIDE if is_log is None else is_log
     unit = {"s": " (seconds)", "B": " (bytes)", "USD": " ($)"}.get(what.unit, f" ({what.unit})" if what.unit else "")
-    y = theme.axis(f"{what.name}{unit}", **({"type": "log"} if wide else {"rangemode": "tozero"}))
+    title = f"{what.name}{unit}"
+    y = log_axis(title, [one.value for _, one in known]) if wide else theme.axis(title, rangemode="tozero")
     shapes = [] if what.limit is None else [theme.limit(what.limit, "y")]
     is_many = len(lines) > 1 and len(lines) <= MOST_LINES
-    layout = theme.layout(_axis(found, known, place), y, shapes=shapes, showlegend=is_many or len(lines) > MOST_LINES)
+    layout = theme.layout(axis_of(found, known, place), y, shapes=shapes, showlegend=is_many or len(lines) > MOST_LINES)
     note = f"Intervals of {100 * found.confidence:g} % over replications."
     rows = [(told_at(found, one).removeprefix("at "), cell(each, what.unit), f"{each.n}") for one, each in known]
     told = table(what.name, ("point", what.name, "observations"), rows, "<>>", note)
@@ -110,10 +126,11 @@ def _summary(found: StudyResult, known: Known, place: int, what: Measure) -> str
         if len(known) > 1
         else f"{what.name} is {told[0]}."
     )
-    return f"{said} The line is at {plain(what.limit, what.unit, 4)}." if what.limit is not None else said
+    return f"{said} The dashed line is at {plain(what.limit, what.unit, 4)}." if what.limit is not None else said
 
 
-def _axis(found: StudyResult, known: Known, place: int) -> Data:
+def axis_of(found: StudyResult, known: Known, place: int) -> Data:
+    """Return the axis of the factor at `place`."""
     factor = found.factors[place]
     units = {"s": "seconds", "B": "bytes"}
     title = f"{factor.path} ({units.get(factor.unit, factor.unit)})" if factor.unit else factor.path
@@ -129,10 +146,11 @@ def _axis(found: StudyResult, known: Known, place: int) -> Data:
 def lines_of(found: StudyResult, known: Known, place: int) -> dict[str, list[tuple[Point, Estimate]]]:
     """Return the points by what else is set, each line along the factor; the longest first."""
     lines: dict[str, list[tuple[Point, Estimate]]] = {}
+    names = names_of(found)
     for one, each in known:
         others = [
-            f"{factor.path}={level.text}"
-            for number, (factor, level) in enumerate(zip(found.factors, one.levels, strict=True))
+            f"{name}={level.text}"
+            for number, (name, level) in enumerate(zip(names, one.levels, strict=True))
             if number != place and level.text
         ]
         named = [one.scenario] if len(found.scenarios) > 1 else []
@@ -147,21 +165,20 @@ def _text(one: Point, place: int) -> str:
     return html.escape(one.levels[place].text or "as it is")
 
 
-def _x(one: Point, place: int) -> Any:
+def x_of(one: Point, place: int) -> Any:
+    """Return where a point lies on that axis: a number, or the text of its level."""
     value = one.levels[place].value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number else _text(one, place)
 
 
 def _drawn(
-    found: StudyResult, lines: dict[str, list[tuple[Point, Estimate]]], place: int, what: Measure
+    found: StudyResult, lines: dict[str, list[tuple[Point, Estimate]]], place: int, what: Measure, floor: float | None
 ) -> Iterator[Data]:
-    every = [one for line in lines.values() for _, one in line]
-    floor = floor_of(every) if spread(every) > _WIDE else None
     for number, (name, line) in enumerate(lines.items()):
         texts = [hover(told_at(found, one).removeprefix("at "), each, what.unit, "observations") for one, each in line]
         joined = tuple(found.factors[place].is_number and place_ > 0 for place_ in range(len(line)))
-        xs = tuple(_x(one, place) for one, _ in line)
+        xs = tuple(x_of(one, place) for one, _ in line)
         yield from draw(Line(name, xs, tuple(each for _, each in line), joined), number, texts, floor)
 
 
@@ -170,7 +187,7 @@ def _cloud(found: StudyResult, known: Known, place: int, what: Measure, mean: Ef
     step = max(1, -(-len(known) // _MOST_DRAWN))
     shown = known[::step]
     yield {
-        "type": "scatter", "mode": "markers", "name": "points", "x": [_x(one, place) for one, _ in shown],
+        "type": "scatter", "mode": "markers", "name": "points", "x": [x_of(one, place) for one, _ in shown],
         "y": [rounded(each.value) for _, each in shown], "marker": {"color": theme.COLOURS[5], "size": 7, "opacity": 0.5, "symbol": "circle"},
         "hovertext": [hover(told_at(found, one).removeprefix("at "), each, what.unit, "observations") for one, each in shown],
         "hoverinfo": "text",
@@ -220,11 +237,13 @@ def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> S
         line = next(iter(lines_of(found, [(one, one.estimate) for one, _ in known], place).values()))
         wanted = {id(one) for one, _ in line}
         known = [pair for pair in known if id(pair[0]) in wanted][:MOST_CURVES]
+    if found.factors[place].is_number:  # so that of those that pass the first takes least
+        known = sorted(known, key=lambda pair: float(pair[0].levels[place].value or 0))
     curves = tuple(curve_of(_label(found, one), times) for one, times in known)
     shares = known[0][1].shares
     values = sorted(percentile(one, shares, name, found.confidence).value for one in curves for name in PERCENTILES)
     limit = limit_of(objectives)
-    value = rounded(values[len(values) // 2]) if limit is None else limit.threshold
+    value = round_up(values[len(values) // 2]) if limit is None else limit.threshold
     told = (
         "Limit on T_total"
         if limit is None
@@ -232,12 +251,12 @@ def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> S
     )
     low, high = min(value, values[0]) / 2, max(value, values[-1]) * 1.5
     redraws = "within" if len(curves) > 1 else ""
-    return Slider(told, rounded(low), rounded(high), value, shares, curves, found.confidence, redraws)
+    return Slider(told, rounded(low), rounded(high), value, shares, curves, found.confidence, redraws, switched(limit))
 
 
 def _label(found: StudyResult, one: Point) -> str:
     """Return a point in short: the ends of paths and their values."""
-    told = [f"{name} {level.text}" for name, level in zip(_names(found), one.levels, strict=True) if level.text]
+    told = [f"{name} {level.text}" for name, level in zip(names_of(found), one.levels, strict=True) if level.text]
     named = [one.scenario] if len(found.scenarios) > 1 or not told else []
     return ", ".join([*named, *told])
 
@@ -248,20 +267,51 @@ def _short(found: StudyResult, one: Point) -> str:
     return " / ".join([*named, *(level.text or "as it is" for level in one.levels)])
 
 
-def _names(found: StudyResult) -> list[str]:
+def names_of(found: StudyResult) -> list[str]:
     """Return a short name of each factor: the last two parts of its path, or all where two would be the same."""
     short = [".".join(one.path.split(".")[-2:]) for one in found.factors]
     return [name if short.count(name) == 1 else one.path for name, one in zip(short, found.factors, strict=True)]
 
 
-def within(found: StudyResult, made: Slider) -> Chart | None:
-    """Return the share of tasks that end within the limit, for each curve of the slider; the page moves it."""
+def within(found: StudyResult, place: int, made: Slider) -> Chart | None:
+    """Return the share of tasks that end within the limit over the factor, for each curve of the slider; the page moves it."""
     if not made.redraws:
         return None
     known = [judge(one, made.shares, 0.95, made.value, made.confidence).within for one in made.curves]
-    texts = {_label(found, one): _short(found, one) for one, _ in timed(found)}
-    title = " / ".join(_names(found))
-    return share_chart(made, known, ticks=(title, [texts[one.label] for one in made.curves]))
+    by = {_label(found, one): one for one, _ in timed(found)}
+    shown = [by[one.label] for one in made.curves]
+    chart = share_chart(made, known, ticks=(" / ".join(names_of(found)), [_short(found, one) for one in shown]))
+    return _abreast(found, place, chart, shown)
+
+
+def _abreast(found: StudyResult, place: int, chart: Chart, shown: Sequence[Point]) -> Chart:
+    """Return a chart of points with the factor as its axis, those of one value side by side, each line of points with its look."""
+    lines = lines_of(found, [(one, one.estimate) for one in shown], place)
+    values = sorted({float(one.levels[place].value or 0) for one in shown})
+    if not found.factors[place].is_number or len(lines) > MOST_LINES or len(values) < 2:
+        return chart
+    number_of = {id(one): number for number, line in enumerate(lines.values()) for one, _ in line}
+    step = 0.6 * min(b - a for a, b in itertools.pairwise(values)) / max(len(lines), 1)
+    styles = [looks(number_of[id(one)]) for one in shown]
+    view = chart.views[""]
+    points = dict(view.data[0])
+    points |= {
+        "x": [rounded(float(one.levels[place].value or 0) + step * (number_of[id(one)] - (len(lines) - 1) / 2)) for one in shown],
+        "hovertext": view.data[0]["x"], "hovertemplate": "%{hovertext}: %{y:.4%}<extra></extra>", "showlegend": False,
+        "marker": {"size": 9, "color": [colour for colour, _, _ in styles], "symbol": [symbol for _, _, symbol in styles]},
+    }  # fmt: skip
+    points["error_y"] = points["error_y"] | {"color": theme.GREY}
+    # A list of looks has no entry in the legend: traces without points do.
+    keys: list[Data] = [
+        {"type": "scatter", "mode": "markers", "name": html.escape(name), "x": [None], "y": [None],
+         "marker": {"size": 9, "color": looks(number)[0], "symbol": looks(number)[2]}}
+        for number, name in enumerate(lines)
+    ]  # fmt: skip
+    few = values if len(values) <= 12 else values[:: -(-len(values) // 12)]
+    told = {float(one.levels[place].value or 0): one.levels[place].text for one in shown}
+    x = theme.axis(found.factors[place].path, tickvals=few, ticktext=[html.escape(told[one]) for one in few])
+    layout = {**view.layout, "xaxis": x, "showlegend": len(lines) > 1}
+    return replace(chart, views={"": replace(view, data=[points, *(keys if len(lines) > 1 else [])], layout=layout)})
 
 
 def percentiles(
@@ -279,67 +329,3 @@ def percentiles(
 
     views = {percentage: view(percentage) for percentage in PERCENTILES}
     return Chart(name, title, views, Switch.PERCENTILE, _scales(found, place), "" if limit is None else "y")
-
-
-def chances(found: StudyResult, place: int, objectives: Sequence[Objective]) -> Chart | None:
-    """Return how likely each objective is met over the factor, on the longest line; the table has all points."""
-    by = {one.metric: points(found, full_name(one.metric)) for one in objectives}
-    made, rows, note = [], [], _line_of(found, place, by)
-    for number, wanted in enumerate(objectives[:6]):
-        known = [(one, chance_met(one.estimate, wanted)) for one in by[wanted.metric]]
-        rows += [
-            (words.wanted([wanted]), told_at(found, one).removeprefix("at "), percent(chance)) for one, chance in known
-        ]
-        on = [(one, chance) for one, chance in known if note is not None and note(one) and not math.isnan(chance)]
-        if on:
-            made.append(_chance_trace(found, on, place, wanted, number))
-    if not made:
-        return None
-    drawn = theme.layout(
-        _axis(found, [(one, one.estimate) for each in by.values() for one in each], place),
-        theme.axis("probability", tickformat=".0%", range=[-0.04, 1.04]), showlegend=True,
-    )  # fmt: skip
-    said = (
-        "Of the true mean over replications, seen from what was simulated: Student's t (for shares, the score test), as if nothing were known "
-        "beforehand, and means of replications were normal."
-    )
-    told = table("Probability that an objective is met", ("objective", "point", "probability"), rows, "<<>", said)
-    least: dict[str, float] = {}
-    for wanted in objectives:
-        for one in by[wanted.metric]:
-            where, chance = told_at(found, one), chance_met(one.estimate, wanted)
-            if not math.isnan(chance):
-                least[where] = min(chance, least.get(where, 1.0))
-    best = max(least, key=lambda where: least[where])
-    what = words.wanted(objectives) if len(objectives) == 1 else "the least likely of the objectives"
-    summary = f"The SLO is likeliest met {best}: {what} with {percent(least[best])}."
-    return Chart("chance", "How likely is the SLO met?", {"": View(made, drawn, summary, told)})
-
-
-def _line_of(found: StudyResult, place: int, by: dict[str, list[Point]]) -> Callable[[Point], bool] | None:
-    """Return whether a point lies on the longest line over the factor."""
-    known = next((one for one in by.values() if one), None)
-    if known is None:
-        return None
-    line = next(iter(lines_of(found, [(one, one.estimate) for one in known], place).values()))
-    rests = {(one.scenario, *one.levels[:place], *one.levels[place + 1 :]) for one, _ in line}
-    return lambda one: (one.scenario, *one.levels[:place], *one.levels[place + 1 :]) in rests
-
-
-def _chance_trace(
-    found: StudyResult, on: Sequence[tuple[Point, float]], place: int, wanted: Objective, number: int
-) -> Data:
-    ordered = (
-        sorted(on, key=lambda pair: float(pair[0].levels[place].value or 0)) if found.factors[place].is_number else on
-    )
-    colour = theme.COLOURS[number % len(theme.COLOURS)]
-    texts = [
-        html.escape(f"{told_at(found, one)}: {words.wanted([wanted])} with {percent(chance)}")
-        for one, chance in ordered
-    ]
-    return {
-        "type": "scatter", "mode": "lines+markers", "name": html.escape(words.wanted([wanted])), "hoverinfo": "text", "hovertext": texts,
-        "x": [_x(one, place) for one, _ in ordered], "y": [rounded(chance) for _, chance in ordered],
-        "line": {"color": colour, "dash": theme.DASHES[number], "width": 1.5},
-        "marker": {"color": colour, "symbol": theme.MARKERS[number], "size": 9},
-    }  # fmt: skip

@@ -10,14 +10,16 @@ Source: Inselberg, The plane with parallel coordinates, The Visual Computer 1 (1
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...analysis.statistics import Estimate
 from ...analysis.study import StudyResult
 from ...analysis.study_effects import Point, points
 from .. import plan_words as words
-from ..numbers import plain, show
+from ..numbers import show
 from ..page import theme
 from ..page.parts import Chart, View
 from ..study_tables import told_at
@@ -28,6 +30,7 @@ from .series import rounded
 __all__ = ["parallel"]
 
 _LOOKS = 5
+_STEEP = 5  # greatest over least of the metric, from which its axis is logarithmic
 _MOST_TICKS = 6
 _LONGEST = 22  # characters of a tick
 
@@ -88,7 +91,7 @@ def _fifth(found: StudyResult, known: Sequence[Point], axes: Sequence[_Axis], nu
         y += [*(rounded(axis.places[place]) for axis in axes), None]
         said = html.escape(f"{told_at(found, known[place])}: {show(known[place].estimate, unit).text}")
         texts += [said] * len(axes) + [""]
-    ends = [plain(known[place].estimate.value, unit) for place in (start, stop - 1)]
+    ends = [_in(known[place].estimate.value, known[0].estimate.value, unit) for place in (start, stop - 1)]
     colour = theme.COLOURS[number % len(theme.COLOURS)]
     return {
         "type": "scatter", "mode": "lines+markers", "name": html.escape(" to ".join(dict.fromkeys(ends))), "x": x, "y": y,
@@ -116,8 +119,21 @@ def _factor(found: StudyResult, known: Sequence[Point], place: int) -> _Axis:
 
 def _amounts(title: str, values: Sequence[float], unit: str) -> _Axis:
     low, high = min(values), max(values)
+    if low > 0 and high > _STEEP * low:  # else all but a few lie on top of each other
+        ends = [low * (high / low) ** (part / 4) for part in range(5)]
+        return _scaled(
+            f"{title} (logarithmic)",
+            [math.log(one) for one in values],
+            [(math.log(one), _in(one, low, unit)) for one in ends],
+        )
     ends = [low + (high - low) * part / 4 for part in range(5)] if high > low else [low]
-    return _scaled(title, values, [(one, plain(one, unit)) for one in ends])
+    return _scaled(title, values, [(one, _in(one, low, unit)) for one in ends])
+
+
+def _in(value: float, like: float, unit: str) -> str:
+    """Return a number of a tick, in the unit that fits `like`."""
+    short = float(f"{value:.3g}")
+    return show(Estimate(short, short, short, 0.95, 1, ""), unit, like).value
 
 
 def _scaled(title: str, values: Sequence[float], ticks: Sequence[tuple[float, str]]) -> _Axis:
