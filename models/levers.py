@@ -272,10 +272,17 @@ def lever_at(scenario: Scenario, path: str) -> Lever:
         raise LeverError("must be an amount, a whole number or a distribution that the scenario states")
     if not part.amount:
         raise LeverError("is 0, which no factor changes; give it a value with `--set` first")
-    known_kind: Kind = "capacity" if isinstance(part, WholePart) else "time"
-    if part.dimension is not None:
-        known_kind = _KIND_OF.get(part.dimension.name, "share" if part.dimension is units.SHARE else known_kind)
-    return Lever(path, known_kind, ((part, 1),))
+    return Lever(path, _kind_of(path, part), ((part, 1),))
+
+
+def _kind_of(path: str, part: Part) -> Kind:
+    """Return what an amount at a path is: by its dimension, and a plain factor by its name."""
+    if path.endswith(".speed"):
+        return "rate"
+    known: Kind = "capacity" if isinstance(part, WholePart) else "time"
+    if part.dimension is None:
+        return known
+    return _KIND_OF.get(part.dimension.name, "share" if part.dimension is units.SHARE else known)
 
 
 def _part(scenario: Scenario, path: str) -> Part | None:

@@ -156,6 +156,8 @@ def test_windows_of_few_tasks_are_refused() -> None:
     found = collapses(times, rng.poisson(5.0, 60), rng.poisson(5.0 * SHARE, 60), [(10.0, 13.0)])[0]
     assert found.metastable is None
     assert "windows of more tasks" in found.why
+    assert "more than all of it" in found.why  # a band of 194 % says no more
+    assert found.band > 1
 
 
 @pytest.mark.parametrize("burst", [1.0, 2.0])

@@ -94,6 +94,18 @@ def test_a_loss_is_told_as_a_cost_and_not_as_a_negative_saving() -> None:
     assert facts[1][1] == "20 % ± 5"
 
 
+def test_what_takes_longer_is_told_beside_what_is_saved() -> None:
+    """A part that surely takes longer stands in the answer and among its facts; one that may be chance does not."""
+    categories = (part("inference", 6.0, 3.0), part("tool", 1.0, 2.0), part("queueing", 1.0, 1.1))
+    said = by_section(result(categories=categories))[Section.ANSWER]
+    assert said.answer.endswith("But it takes longer in tool (1.0 s ± 0.5).")
+    assert [(label, verdict) for label, _, verdict in said.facts if label.startswith("longer")] == [
+        ("longer in tool, mean per task", "costs")
+    ]
+    costs = result(categories=categories, saving=saving(-2.0, "costs"))
+    assert "But" not in by_section(costs)[Section.ANSWER].answer
+
+
 def test_the_waterfall_leads_from_one_mean_to_the_other() -> None:
     """Each bar starts where the one before it ended, the first at A's mean T_total; the last ends at B's."""
     made = steps(result())

@@ -88,9 +88,11 @@ def test_what_is_not_resolved_looks_so(shop: StudyResult) -> None:
 
 
 def test_faults_shade_the_time_in_which_they_were(shop: StudyResult) -> None:
-    """The slowness is shaded for its five seconds; goodput is that of the timeline."""
+    """The slowness is shaded for its five seconds in each panel, and not in the strip of names; goodput is that of the timeline."""
     view = charts_by_name(shop)["timeline"].views[""]
-    assert [(one["x0"], one["x1"]) for one in view.layout["shapes"] if one.get("opacity")] == [(40.0, 45.0)]
+    shaded = [one for one in view.layout["shapes"] if one.get("opacity")]
+    assert {(one["x0"], one["x1"]) for one in shaded} == {(40.0, 45.0)}
+    assert [[one["y0"], one["y1"]] for one in shaded] == [view.layout[name]["domain"] for name in ("yaxis", "yaxis2")]
     goodput = next(one for one in view.data if one["name"] == "goodput")
     assert goodput["y"] == list(shop.timeline.good)
     assert len(view.table.rows) == len(shop.timeline.times)

@@ -277,6 +277,7 @@ def test_checkpoints_are_removed_beside() -> None:
         (("--window", "-1 s"), "--window"),
         (("--window", "1 h"), "a window (--window) must fit into the run: at most"),
         (("--window", "1 ms"), "a window (--window) must be"),
+        (("--set", "workload.warmup=1 h"), "no task arrives after the end of warm-up"),
         (("--replication", "9"), "numbered from 0; got 9"),
         (("--set", "seed=-1"), "seed"),
     ],

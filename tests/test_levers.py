@@ -156,6 +156,13 @@ def test_a_component_divides_its_bandwidths() -> None:
     }
 
 
+def test_more_speed_is_more_and_not_more_time() -> None:
+    """A speed is a rate: a per cent more of it takes time away, whatever its unit."""
+    scenario = load(ROOT / "scenarios" / "quickstart.yaml")
+    kinds = {path: lever_at(scenario, f"models.llm.{path}").kind for path in ("speed", "decode", "replicas")}
+    assert kinds == {"speed": "rate", "decode": "time", "replicas": "capacity"}
+
+
 def test_whole_numbers_move_by_whole_steps(chain: Scenario) -> None:
     """A step of one where the factor asks for less; none below what the field allows; shares end at 100 %."""
     lever = found(chain, "tools.search.concurrency")

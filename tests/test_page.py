@@ -24,7 +24,7 @@ from coordsim.sim.report.numbers import show
 from coordsim.sim.report.page import theme
 from coordsim.sim.report.page.assemble import to_html
 from coordsim.sim.report.page.front import names
-from coordsim.sim.report.page.judge import cheapest, judge
+from coordsim.sim.report.page.judge import cheapest, judge, sentence, slider_data
 from coordsim.sim.report.page.parts import Chart, Curve, Missing, Part, Section, Slider, Switch, View
 from coordsim.sim.report.page.provenance import Input, Line, Provenance
 from coordsim.sim.report.page.shell import Anchors, Shell
@@ -304,7 +304,7 @@ def test_long_tables_scroll_and_every_table_can_be_reached_by_keyboard(text: str
     labels = [one["aria-label"] for one in boxes]
     assert len(labels) == len(set(labels))
     assert [one["aria-label"] for one in boxes if "long" in one["class"].split()] == [
-        "All trials", *(f"The resolved scenario ({name})" for name in names([SOURCE, OTHER]))
+        "All trials", f"The resolved scenario ({'; '.join(names([SOURCE, OTHER]))})"
     ]  # fmt: skip
 
 
@@ -358,6 +358,69 @@ def test_one_replication_leaves_it_open() -> None:
     found = judge(Curve("one", rows(1.0, 1)), SHARES, 0.95, 1000.0, 0.95)
     assert found.verdict == "inconclusive"
     assert math.isnan(found.chance)
+
+
+def test_a_page_starts_at_the_percentile_of_its_sliders() -> None:
+    """Where all sliders are of p99, switch, charts, sentence and table start there; where they differ at p95."""
+    part = Part(Section.REPLICAS, "Some.", (chart(),), slider=replace(SLIDER, percentile="p99", redraws=""))
+    text = to_html("A report", [(SOURCE, part)], [SOURCE])
+    assert packed(text)["initial"]["percentile"] == "p99"
+    assert [one["data-view"] for one in Page(text).by_class("view") if "hidden" not in one] == ["p99"]
+    assert "p99 of T_total within 14 s: " in text
+    for curve in CURVES:
+        assert f">{show(judge(curve, SHARES, 0.99, 14.0, 0.95).value, 's').text}</td>" in text
+    both = to_html("A report", [(SOURCE, part), (OTHER, replace(part, slider=SLIDER))], [SOURCE, OTHER])
+    assert packed(both)["initial"]["percentile"] == "p95"
+
+
+def test_the_sentence_of_a_limit_fits_how_many_are_judged(root: Path) -> None:
+    """One curve has its verdict, several the cheapest or the first that passes; the script writes what Python writes."""
+    one = replace(SLIDER, curves=(Curve("four", rows(2.0)),))
+    free = replace(SLIDER, curves=tuple(replace(curve, cost=None) for curve in CURVES))
+    cases = [replace(given, value=limit) for given in (SLIDER, free, one) for limit in (1.0, 7.3, 14.0, 40.0)]
+    cases += [replace(one, curves=(Curve("lost", ((math.nan,) * len(SHARES),)),))]
+    said = []
+    for given in cases:
+        judged = [judge(curve, SHARES, 0.95, given.value, 0.95) for curve in given.curves]
+        said.append(sentence(given, judged, "p95"))
+        data = json.dumps(slider_data(given, (), {}))
+        program = (
+            "((s, limit) => sentenceOf(s.curves, s.curves.map(one => judgeCurve(s, one, 0.95, limit)), 'p95', "
+            f"writePlain(limit, 's', 4)))({data}, {given.value})"
+        )
+        assert node(root, program) == said[-1]
+    assert any("the cheapest is " in text for text in said[:4])
+    assert any("the first of these in the list is " in text for text in said[4:8])
+    assert {re.search(r": (pass|fail|inconclusive)\.", text)[1] for text in said[8:12]} >= {"pass", "fail"}  # type: ignore[index]
+    assert said[-1] == "lost: p95 is not known."
+
+
+def test_answers_about_one_scenario_are_told_apart_by_what_was_done() -> None:
+    """Of one question, by the command; of one command, by a number; their scenario is shown once, and so is its card."""
+    run, plan = replace(SOURCE, command="coordsim run coding-agent"), replace(SOURCE, command="load('x').plan()")
+    called = ["Run of coding-agent (1)", "Plan of coding-agent", "Run of coding-agent (2)"]
+    assert names([run, plan, replace(run)]) == called
+    text = to_html("A report", [(run, Part(Section.ANSWER, "Four."))], [run, plan])
+    assert text.count('<details class="yaml"') == text.count('<dl class="card"><div><dt>Scenario') == 1
+    assert "<dt>Answers</dt><dd>run, plan</dd>" in text
+    other = replace(run, sha256="cd" * 32)
+    assert to_html("A report", [], [run, other]).count('<details class="yaml"') == 2
+
+
+def test_open_tables_links_and_code_are_in_place() -> None:
+    """A table may stay open; what nobody asked is one line of links; words between backticks are code."""
+    opened = Table("Objectives", ("objective", "found"), "<<", (("p95 ≤ 2 s", "1 s ± 1"),))
+    part = Part(Section.ANSWER, "No `slo`.", opened=(opened,), unasked=(Section.REPLICAS, Section.MATTERS))
+    text = to_html(
+        "A report",
+        [(SOURCE, part), (SOURCE, Part(Section.REPLICAS, "Two.")), (SOURCE, Part(Section.MATTERS, "."))],
+        [SOURCE],
+    )
+    assert '<div class="opened"><div class="table"' in text
+    assert 'Not asked yet: <a href="#replicas">How many replicas do I need?</a> · <a href="#matters">' in text
+    assert "No <code>slo</code>." in text
+    assert "The 1 lines" not in text
+    assert "The 1 line that was filled in is not printed; the page has it." in text
 
 
 def test_the_cheapest_that_passes_is_named() -> None:

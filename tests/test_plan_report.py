@@ -23,7 +23,7 @@ from coordsim.sim.analysis.planned import (
     Variable,
 )
 from coordsim.sim.analysis.slo import Objective, Verdict
-from coordsim.sim.analysis.statistics import Estimate
+from coordsim.sim.analysis.statistics import Estimate, student_t
 from coordsim.sim.analysis.summary import Judged
 from coordsim.sim.report import plan_tables, plan_words
 from coordsim.sim.report.layout import lay_out, markdown, text
@@ -142,14 +142,26 @@ def test_the_answer_says_by_how_much_the_nearest_misses_and_why() -> None:
 def test_the_answer_says_how_many_replications_would_tell() -> None:
     """Inconclusive: an interval of ± 1 at 0.5 from the threshold needs less than four times the replications, as t is then smaller."""
     found = plan((Choice(NOW, "inconclusive", OPEN, (), "", (OPEN,)),))
-    assert plan_words.needed(OPEN) == 43
+    spread = math.sqrt(20) / student_t(0.995, 19)  # of a replication (s)
+    assert student_t(0.995, 67) * spread / math.sqrt(68) <= 0.5 < student_t(0.995, 66) * spread / math.sqrt(67)
+    assert plan_words.needed(OPEN) == 48
     answer = plan_words.answer(found, RATE)
     assert answer.startswith(
         "Inconclusive: whether anything meets p95 <= 30 s at 0.5 tasks/s is not resolved: 3 replicas"
     )
     assert answer.endswith(
-        "p95 29.5 s ± 1.0 (95 % for the whole plan, 20 replications); about 43 more replications would tell."
+        "p95 29.5 s ± 1.0 (95 % for the whole plan, 20 replications); about 48 more replications would tell."
     )
+
+
+def test_few_replications_need_more_than_the_normal_says() -> None:
+    """Five replications of 99.95 % within ± 4 at 2 from the threshold: as if normal 5 of them would be enough, and 11 are."""
+    few = Estimate(28.0, 24.0, 32.0, 0.9995, 5, "t over replications")
+    one = replace(OPEN, judged=(Judged("p95", 30.0, "<=", few, "inconclusive"),), replications=5)
+    spread = 4.0 * math.sqrt(5) / student_t(0.9995, 4)
+    halves = {count: student_t(0.9995, count - 1) * spread / math.sqrt(count) for count in range(5, 40)}
+    assert plan_words.needed(one) == min(count for count, half in halves.items() if half <= 2.0) - 5
+    assert 5 * (student_t(0.9995, math.inf) * 2 / student_t(0.9995, 4)) ** 2 < 5
 
 
 @pytest.mark.parametrize(("p95", "half"), [(30.0, 1.0), (29.5, math.inf), (29.9999, 1.0)])
@@ -163,10 +175,10 @@ def test_a_cheaper_configuration_that_is_not_resolved_is_doubted() -> None:
     found = plan((Choice(NOW, "pass", CHOSEN, (), "", (OPEN,)),))
     assert plan_words.answer(found, RATE).endswith(
         "Something cheaper may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search for $7.55 an hour is "
-        "not resolved; about 43 more replications would tell."
+        "not resolved; about 48 more replications would tell."
     )
     (warning,) = plan_tables.warnings(found)
-    assert warning.endswith("about 43 more replications would tell: try `--max-replications 63`")
+    assert warning.endswith("about 48 more replications would tell: try `--max-replications 68`")
 
 
 def test_broken_monotony_and_the_doubts_of_the_search_are_warnings() -> None:
@@ -335,7 +347,7 @@ def test_doubts_at_several_loads_are_in_the_answer_and_folded() -> None:
         "08:00: 1 cheaper configuration may meet the objectives, too, such as 1 replica of models.llm"
     )
     most = near.replications + (plan_words.needed(near) or 0)
-    assert most > 63
+    assert most > 68
     assert cheaper.endswith(f"`--max-replications {most}` (and the like at 2 more loads)")
     assert unfinished == "00:00: 1 of 9 tasks had not ended (and the like at 2 more loads)"
     assert short == "runs are short"

@@ -14,7 +14,7 @@ from coordsim.models.plan_problem import plan_problem
 from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis.journal import FileJournal
 from coordsim.sim.analysis.plan import find_plan
-from coordsim.sim.analysis.planned import Choice, PlanResult, Trial
+from coordsim.sim.analysis.planned import Choice, Limit, PlanResult, Trial
 from coordsim.sim.analysis.slo import Objective
 from coordsim.sim.analysis.statistics import mean_interval
 from coordsim.sim.analysis.summarize import SHARES
@@ -138,7 +138,7 @@ def test_objectives_are_sorted_by_margin_with_verdict_and_chance() -> None:
     rates = Judged("success", 0.99, ">=", replace(CHOSEN.judged[0].estimate, value=0.98, low=0.978, high=0.982), "fail")
     both = replace(CHOSEN, judged=(*CHOSEN.judged, rates))
     found = plan((Choice(NOW, "fail", both, (), "", ()),), objectives=(P95, SUCCESS), trials=(both,))
-    (table, *_) = spoken(found)[Section.ANSWER].tables
+    (table, *_) = spoken(found)[Section.ANSWER].opened
     assert [(row[0], row[2], row[4]) for row in table.rows] == [
         ("success ≥ 99 %", "-1 %", "fail"),
         ("p95 ≤ 30 s", "9.7 %", "pass"),
@@ -153,8 +153,28 @@ def test_the_answer_has_what_to_buy_its_price_objectives_and_headroom() -> None:
     assert facts["tools.search.concurrency"] == ("10", "")
     assert facts["Price"] == ("$7.6 an hour", "")
     assert facts["p95 <= 30 s"] == ("27.1 s ± 1.2", "pass")
-    assert facts["Headroom"] == ("+10 % load [+5, +15]", "")
-    assert facts["Ends first"] == ("p95 breaks", "")
+    assert facts["Headroom, until p95 breaks"] == ("+10 % [+5, +15] load", "")
+    answer = spoken(timed())[Section.ANSWER].answer
+    assert answer.endswith("p95 breaks first, at 0.55 tasks/s, +10 % [+5, +15] on the planned load (in simulation).")
+
+
+def test_a_pass_beyond_saturation_is_doubted() -> None:
+    """What the traffic equations let saturate at 0.96 of the load is met by runs that are too short; above 1 there is no doubt."""
+    low = Limit("resource", "llm", 0.96, 0.96, 0.96, "bound")
+    (doubt,) = spoken(timed(headroom=(low,)))[Section.ANSWER].warnings
+    assert doubt.startswith("llm saturates below the planned load, at 0.96 of it")
+    assert not spoken(timed())[Section.ANSWER].warnings
+
+
+def test_the_answer_names_what_would_say_what_another_runtime_saves() -> None:
+    """The comparison is of the configuration that was chosen; where all coordination is free, there is nothing to save."""
+    (missing,) = spoken(timed())[Section.ANSWER].missing
+    assert missing.what == "What an agent-native runtime would save with this configuration"
+    assert missing.command.startswith(
+        "coordsim compare assistant --runtime external-orchestrator --runtime agent-native"
+    )
+    assert missing.command.endswith("--set models.llm.replicas=3 --set tools.search.concurrency=10")
+    assert not spoken(timed(), replace(SOURCE, runtime="ideal"))[Section.ANSWER].missing
 
 
 def test_what_nothing_beats_in_cost_and_time_is_joined_and_the_rest_faint() -> None:
@@ -175,7 +195,7 @@ def test_the_frontier_the_headroom_and_the_loads_are_drawn() -> None:
     assert next(iter(made)) == "frontier"
     assert next(iter(charts(timed(), RATE))).name == "replicas"
     (line,) = made["frontier"].views[""].data
-    assert (line["x"], line["y"], line["error_y"]["array"]) == ([7.6, 5.1], [27.1, 36.9], [1.2, 0.4])
+    assert (line["x"], line["y"], line["error_y"]["array"]) == ([5.1, 7.6], [36.9, 27.1], [0.4, 1.2])
     bars = {trace["name"]: trace for trace in made["headroom"].views[""].data}
     assert bars["saturates (traffic equations)"]["x"] == [0.665]
     assert bars["breaks (simulation)"]["y"] == ["p95"]
@@ -241,7 +261,7 @@ def test_how_sure_says_the_split_the_looks_and_what_would_resolve() -> None:
         "All verdicts of the plan hold together with 95 %: each interval is of 99.5 %, over 20 replications. "
         "1 of 3 configurations simulated stays inconclusive."
     )
-    assert [one.command for one in part.missing] == ["coordsim plan assistant --max-replications 63"]
+    assert [one.command for one in part.missing] == ["coordsim plan assistant --max-replications 68"]
     (chart,) = part.charts
     line = chart.views["p95"].data[-1]
     assert line["x"][-1] == 20

@@ -69,7 +69,7 @@ def test_a_run_writes_its_report(here: Path, call: Call) -> None:
 
 
 def test_a_run_says_what_it_can(here: Path, call: Call) -> None:
-    """T_total, the objective with its margin and verdict, the busiest resource and the load it takes; and what it cannot say."""
+    """T_total, the objective with its margin and verdict, the busiest resource and the load it takes; what it cannot say is linked."""
     assert call("run", "desk.yaml", *QUIET, "-o", "run").code == 0
     stored = read(here / "run")
     (part,) = (one for one in every.parts_of(stored) if one.section is Section.ANSWER)
@@ -84,7 +84,11 @@ def test_a_run_says_what_it_can(here: Path, call: Call) -> None:
     told = re.search(r"full at ([\d.]+)", part.answer)
     assert told is not None
     assert float(told[1]) == pytest.approx(load, rel=0.1)
-    assert [one.command.split()[1] for one in part.missing] == ["plan", "compare", "scaling", "sensitivity"]
+    assert len(part.facts) <= 8
+    assert [row[::3] for row in part.opened[0].rows] == [("p95 ≤ 1 s", verdict)]
+    assert not [label for label, _, _ in part.facts[1:] if "p95" in label]
+    asked = [one.unasked for _, one in every.everything([stored]) if one.unasked]
+    assert asked == [(Section.REPLICAS, Section.RUNTIME, Section.SCALING, Section.MATTERS)]
 
 
 def test_answers_of_any_kinds_are_on_one_page(answers: Path, call: Call) -> None:

@@ -71,11 +71,15 @@ def test_how_many_more_replications_are_told(queue: RunDigest) -> None:
     part = part_of(with_samples(queue, values))
     five, one = (replications_needed(values, target) - 4 for target in (0.05, 0.01))
     assert five > 0
-    assert f"Both would take {five} more replications for 5 % and {one} more replications for 1 %." in part.answer
+    wanted = f"For both, 5 % would take {five} more replications and 1 % would take {one} more replications."
+    assert wanted in part.answer
     table = next(table for table in part.tables if table.title == "How many replications are enough?")
     assert table.rows[0][3] == f"{five + 4} ({five} more)"
     sharp = part_of(with_samples(queue, (10.0, 10.001, 10.0, 9.999)))
-    assert "none more for 5 % and none more for 1 %" in sharp.answer
+    assert "Both are within 1 % already. " in sharp.answer
+    between = part_of(with_samples(queue, (10.0, 10.2, 10.0, 9.8)))
+    more = replications_needed((10.0, 10.2, 10.0, 9.8), 0.01) - 4
+    assert f"Both are within 5 % already; 1 % would take {more} more replications. " in between.answer
 
 
 def test_one_replication_asks_for_more(queue: RunDigest) -> None:

@@ -149,7 +149,11 @@ def test_the_slider_begins_at_the_limit_asked_for(part: Part, found: RunDigest) 
     assert any("SLO p95" in html.unescape(one["name"]) and one["x"] == [asked.threshold] for one in view.data)
     free = slider(replace(found.summary, objectives=()))
     assert free is not None
-    assert free.value == pytest.approx(found.summary.metrics["response_time_p95"].value)
+    assert free.value == pytest.approx(found.summary.metrics["response_time_p95"].value, rel=5e-3)
+    assert free.percentile == part.slider.percentile == "p95"
+    late = slider(replace(found.summary, objectives=(replace(asked, metric="p99", threshold=120.0),)))
+    assert late is not None
+    assert (late.percentile, late.value) == ("p99", 120.0)
     assert slider(replace(found.summary, times=None)) is None
 
 

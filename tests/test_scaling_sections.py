@@ -123,9 +123,11 @@ def test_causes_are_the_share_of_the_rise_that_goes() -> None:
     assert known.low <= share <= known.high
     said = by_section(found)
     assert said[Section.MATTERS].answer == "T_coordination over steps grows because of pairs."
-    assert any(label == "of the rise over steps goes without pairs" for label, _, _ in said[Section.ANSWER].facts)
+    assert any(
+        label == "share of the rise over steps that goes without pairs" for label, _, _ in said[Section.ANSWER].facts
+    )
     lines = [trace["name"] for trace in figures(found)["steps"].views[""].data if "name" in trace]
-    assert {"without pairs", "without all of them"} <= set(lines)
+    assert {"without pairs", "with all of them off"} <= set(lines)
 
 
 def test_no_chart_has_more_lines_than_can_be_told_apart() -> None:
@@ -211,3 +213,17 @@ def test_two_factors_are_told_one_by_one_and_names_are_escaped() -> None:
     assert "nan" not in drawn
     for one in figures(both).values():
         assert one.figure().data
+
+
+def test_a_factor_of_which_there_are_several_is_not_suggested() -> None:
+    """Of two steps that are repeated it is not plain which is meant: `--over steps` would be refused. What is filled in is none."""
+    found = result(sweep(curve(1.0), factor="models.llm.replicas"))
+
+    def commands(*given: bool) -> list[str]:
+        lines = tuple(Line("      repeat: 2", one) for one in given)
+        missing = by_section(found, replace(SOURCE, lines=lines))[Section.SCALING].missing
+        return [one.command for one in missing]
+
+    assert any("--over steps=" in one for one in commands(True))
+    assert any("--over steps=" in one for one in commands(True, False))
+    assert not any("--over steps=" in one for one in commands(True, True))

@@ -16,6 +16,7 @@ from coordsim.sim.report.page.assemble import to_html
 from coordsim.sim.report.page.parts import Part, Section
 from coordsim.sim.report.page.provenance import Provenance
 from coordsim.sim.report.sections.sensitivity import figures, parts
+from coordsim.sim.report.sensitivity_tables import change_text
 
 SOURCE = Provenance("sum", "", "", 1, "coordsim sensitivity sum --factor search --factor fetch --tasks 9", {})
 MEAN, P95 = "response_time_mean", "response_time_p95"
@@ -86,10 +87,10 @@ def test_what_is_no_more_than_chance_is_not_called_the_largest() -> None:
     found = result(replace(noisy, responses={MEAN: wide, P95: wide}), factor("sure", -1.0, 1.0))
     summary = figures(found)[MEAN].views[""].summary
     assert "The largest swing is with noisy" in summary
-    assert "The largest that is beyond its interval is with sure" in summary
+    assert "The largest change that is beyond its interval is with sure" in summary
     facts = by_section(found)[Section.ANSWER].facts
     assert (
-        "mean T_total swings most, beyond its interval, with sure",
+        "mean T_total surely changes most with sure",
         "-1.00 s ± 0.10 at 90 ms, +1.00 s ± 0.10 at 110 ms",
         "",
     ) in facts
@@ -107,7 +108,7 @@ def test_what_one_per_cent_is_worth_is_drawn_by_size_with_its_interval() -> None
     assert view.layout["yaxis"]["categoryarray"] == ["llm", "llm.decode", "search"]
     assert view.table.rows[0] == ("llm", "0.600 % ± 0.010", "linear")
     facts = by_section(found)[Section.ANSWER].facts
-    assert ("of mean T_total, 1 % faster llm saves", "0.600 % ± 0.010", "") in facts
+    assert ("1 % faster llm saves, of mean T_total", "0.600 % ± 0.010", "") in facts
 
 
 def test_each_metric_has_its_charts_and_the_first_comes_first() -> None:
@@ -230,3 +231,19 @@ workflow: {start: one, steps: {one: {tool: search, next: two}, two: {tool: fetch
     assert high["x"] == [pytest.approx(0.05), pytest.approx(0.0175)]
     assert low["x"] == [pytest.approx(-0.05), pytest.approx(-0.0175)]
     assert all(one.figure().data for one in figures(found).values())
+
+
+def test_a_change_is_told_with_its_interval_even_where_that_holds_zero() -> None:
+    """The chart draws the change, so the words say it too; what rounds to nothing has no sign."""
+    assert change_text(about(12.0, 23.0), "s") == "+10 s ± 20"
+    assert change_text(about(-0.3, 2.0), "s").startswith("-")
+    assert change_text(about(0.0, 0.0), "s") == "0 s"
+
+
+def test_only_changes_that_are_no_chance_are_facts() -> None:
+    """Of a factor with one sure end only that is told; the largest sure change counts, not the largest swing."""
+    wide = factor("wide", -1.0, 1.0)
+    response = Response(about(5.0, 9.0), about(-0.06, 0.03), None, "linear")
+    found = result(replace(wide, responses={MEAN: response, P95: response}), factor("llm", -0.5, 0.5))
+    told = {label: value for label, value, _ in by_section(found)[Section.ANSWER].facts}
+    assert told["mean T_total surely changes most with llm"].startswith("-500 ms ± 100 at 90 ms, +500 ms")

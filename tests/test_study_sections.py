@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 import coordsim as cs
+from coordsim.sim.analysis.chance_met import chance_met
 from coordsim.sim.analysis.design import Value
 from coordsim.sim.analysis.slo import Objective, full_name, overall, verdict
-from coordsim.sim.analysis.statistics import mean_interval
-from coordsim.sim.analysis.study import Column, StudyCell, StudyFactor, StudyResult
+from coordsim.sim.analysis.statistics import mean_interval, proportion_interval
+from coordsim.sim.analysis.study import Column, Level, StudyCell, StudyFactor, StudyResult
 from coordsim.sim.analysis.summarize import SHARES
 from coordsim.sim.analysis.summary import Quantiles
 from coordsim.sim.report.page.judge import judge
 from coordsim.sim.report.page.parts import PERCENTILES, Chart, Part, Section, Switch
 from coordsim.sim.report.page.provenance import Provenance
-from coordsim.sim.report.sections.study import figures, parts
+from coordsim.sim.report.sections.study import _objectives, figures, parts
+from coordsim.sim.report.sections.study_chances import chances
 
 REPLICAS, LATENCY, LOAD, STEPS = (
     "models.llm.replicas",
@@ -112,8 +114,8 @@ def test_percentiles_over_capacity_have_lines_bands_and_the_limit() -> None:
     view = chart.views["p95"]
     lines = [one for one in view.data if "fill" not in one]
     assert [(one["name"], one["x"], one["y"]) for one in lines] == [
-        (f"{LATENCY}=100 ms", [1, 2, 4], [30.0, 10.1, 8.0]),
-        (f"{LATENCY}=1 s", [1, 2, 4], [34.0, 12.0, 9.0]),
+        ("search.latency=100 ms", [1, 2, 4], [30.0, 10.1, 8.0]),
+        ("search.latency=1 s", [1, 2, 4], [34.0, 12.0, 9.0]),
     ]
     assert len(view.data) == 4
     assert view.layout["shapes"][0]["y0"] == 10.0
@@ -125,11 +127,14 @@ def test_the_answer_on_capacity_names_the_first_value_that_is_enough() -> None:
     from scipy.special import stdtr
 
     part = spoken(GRID, source(P95))[Section.REPLICAS]
-    assert part.answer == (
-        f"To meet p95 <= 10 s, {REPLICAS}=4 is the first that is shown to be enough with {LATENCY}=100 ms; "
-        f"{REPLICAS}=4 is the first that is shown to be enough with {LATENCY}=1 s."
+    assert (
+        part.answer
+        == "To meet p95 <= 10 s, llm.replicas=4 is the first value shown to be enough, whatever else is set."
     )
-    (line,) = drawn(part)["chance"].views[""].data
+    assert part.opened[0].rows == (("search.latency=100 ms", "4"), ("search.latency=1 s", "4"))
+    assert spoken(GRID, source(P95))[Section.ANSWER].answer.startswith(part.answer)
+    line, other = drawn(part)["chance"].views[""].data
+    assert (line["name"], other["name"]) == ("search.latency=100 ms", "search.latency=1 s")
     error = float(np.std(NOISE, ddof=1)) / math.sqrt(len(NOISE))
     assert line["y"] == pytest.approx([stdtr(4, (10 - one) / error) for one in (30.0, 10.1, 8.0)], abs=1e-5)
 
@@ -140,7 +145,7 @@ def test_the_answer_counts_verdicts_of_the_slo() -> None:
     assert facts["SLO: pass"] == ("2 of 6 cells", "pass")
     assert facts["SLO: fail"] == ("3 of 6 cells", "fail")
     assert facts["SLO: inconclusive"] == ("1 of 6 cells", "inconclusive")
-    assert facts[f"Least response_time_p95, at {REPLICAS}=4, {LATENCY}=100 ms"][0].startswith("8.0 s ±")
+    assert facts["Least response_time_p95: llm.replicas 4, search.latency 100 ms"][0].startswith("8.0 s ±")
 
 
 def test_figures_go_by_the_paths_of_factors_and_all_of_them() -> None:
@@ -187,6 +192,79 @@ def test_the_knee_is_where_the_local_slope_is_shown_to_exceed_one(values: tuple[
     assert chart.threshold == ""
     few = study({("1 / s",): 1.0, ("2 / s",): 9.0}, (LOAD,))
     assert spoken(few, source())[Section.BREAKS].answer.startswith("Too few values")
+
+
+def test_what_breaks_first_is_the_combination_that_misses_the_slo_at_the_least_load() -> None:
+    """One replica keeps 10 s up to 1 task a second and fails at 2; four are nowhere shown to miss it."""
+    loads = {
+        (replicas, f"{rate} / s"): value
+        for replicas, values in ((1, (5.0, 8.0, 30.0)), (4, (5.0, 6.0, 7.0)))
+        for rate, value in zip((0.5, 1, 2), values, strict=True)
+    }
+    part = spoken(study(loads, (REPLICAS, LOAD)), source(P95))[Section.BREAKS]
+    assert part.answer.startswith(
+        "llm.replicas=1 breaks first: the SLO (p95 <= 10 s) is kept up to arrivals.poisson=1 / s and missed from arrivals.poisson=2 / s on. "
+        "1 of 2 combinations are not shown to miss it."
+    )
+    assert part.opened[0].rows == (("llm.replicas=1", "1 / s", "2 / s"), ("llm.replicas=4", "2 / s", "–"))
+    alone = {(rate,): value for (replicas, rate), value in loads.items() if replicas == 4}
+    assert "nowhere shown to be missed" in spoken(study(alone, (LOAD,)), source(P95))[Section.BREAKS].answer
+
+
+def test_shares_alike_in_all_seeds_are_no_certainty() -> None:
+    """100 % of 50 tasks in each of two seeds leaves open whether 99 % is met, in the table of objectives and in the chance."""
+    few = proportion_interval(50, 50)
+    wanted = Objective("success", 0.99, ">=")
+    cells = [
+        StudyCell(number, "desk", point, seed, (Level(str(point + 1), point + 1),), 2, 50, {"success": few}, {"success": (1.0, 1.0)},
+                  "inconclusive")
+        for number, (point, seed) in enumerate([(0, 1), (0, 2), (1, 1), (1, 2)], 1)
+    ]  # fmt: skip
+    found = replace(
+        GRID,
+        factors=(StudyFactor(REPLICAS, "", True),),
+        cells=tuple(cells),
+        columns=(Column("success", "share", ""),),
+        metric="success",
+    )
+    assert _objectives(found, [wanted]).rows[0][1:4] == ("0", "0", "4")
+    chart = chances(found, 0, [wanted])
+    assert chart is not None
+    (line,) = chart.views[""].data
+    assert line["y"] == pytest.approx([chance_met(few, wanted)] * 2, abs=1e-5)
+    assert line["y"][0] < 0.9
+
+
+def test_how_often_a_step_repeats_is_no_capacity() -> None:
+    """`at_most` of a step goes to scaling, and replicas are the capacity whichever factor comes first."""
+    at_most = "workflow.steps.act.at_most"
+    points = {(most, count): most / count + 1.0 for most in (2, 4, 8) for count in (1, 2)}
+    made = spoken(study(points, (at_most, REPLICAS)), source(P95))
+    assert drawn(made[Section.REPLICAS])["replicas"].title.endswith(f"by {REPLICAS}?")
+    assert drawn(made[Section.SCALING])["scaling"].title.endswith(f"with {at_most}?")
+
+
+def test_runtimes_as_a_factor_say_what_another_one_saves() -> None:
+    """Over two loads agent-native takes 2 and 4 s less: 3 s as a mean, paired, so without noise."""
+    points = {("stateless-api", 1): 8.0, ("stateless-api", 2): 12.0, ("agent-native", 1): 6.0, ("agent-native", 2): 8.0}
+    made = spoken(study(points, ("runtime", REPLICAS)), source(P95))
+    part = made[Section.RUNTIME]
+    assert (
+        part.answer
+        == "Against stateless-api, as a mean over all else, response_time_p95 is 3 s ± 0 less with agent-native."
+    )
+    assert [one.name for one in part.charts] == ["over-runtime"]
+    assert "over-runtime" not in drawn(made[Section.MATTERS])
+
+
+def test_points_of_one_capacity_stand_side_by_side_under_the_slider() -> None:
+    """The share within the limit has the capacity as its axis, and each combination its look and its entry in the legend."""
+    chart = drawn(spoken(GRID, source(P95))[Section.REPLICAS])["within"]
+    points, *keys = chart.views[""].data
+    assert [one["name"] for one in keys] == ["search.latency=100 ms", "search.latency=1 s"]
+    assert points["x"] == pytest.approx([0.85, 1.15, 1.85, 2.15, 3.85, 4.15])
+    assert len(set(points["marker"]["symbol"])) == 2
+    assert chart.views[""].layout["xaxis"]["ticktext"] == ["1", "2", "4"]
 
 
 def test_steps_are_drawn_on_logarithmic_axes_and_left_to_scaling() -> None:
@@ -243,9 +321,7 @@ def test_two_hundred_cells_stay_small() -> None:
                 assert len(view.table.rows) <= 200
                 text += json.dumps([view.data, view.layout, view.table.rows], allow_nan=False)
     assert len(text) + len(json.dumps([one.rows for one in slider.curves])) < 2e6
-    cloud = (
-        drawn(next(one for one in made if one.section is Section.MATTERS))["over-models-llm-replicas"].views[""].data
-    )
+    cloud = figures(found)[REPLICAS].views[""].data
     assert [one["mode"] for one in cloud] == ["markers"]
 
 

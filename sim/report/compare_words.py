@@ -146,6 +146,8 @@ def _ends(share: Estimate) -> str:
     ends = 100 * share.low, 100 * share.high
     # As many decimals in both as the one with more needs for three digits.
     decimals = max(0 if abs(end) >= 1000 else len(f"{end:.3g}".partition(".")[2]) for end in ends)
+    if 0 < (width := abs(ends[1] - ends[0])) < 1:  # or both would look alike
+        decimals = max(decimals, 1 - math.floor(math.log10(width)))
     low, high = (f"{end:,.{decimals}f}" for end in ends)
     return f"{sure} interval {low} to {high} %"
 

@@ -24,7 +24,7 @@ from ..engine.incidents import OUTCOMES
 from .fault_words import sentences
 from .files import plain_data
 from .layout import Report, Table
-from .numbers import NOTHING, exact, plain, show, unit_of
+from .numbers import NOTHING, exact, plain, show, unit_of, wide
 
 KEY, VERSION = "coordsim_faults", 1
 COLUMNS = ("part", "name", "x", "metric", "value", "low", "high")
@@ -88,7 +88,7 @@ def _added(name: str, metric: Metric) -> tuple[str, str]:
 
 
 def _cells(one: Estimate | None, name: str) -> tuple[str, str]:
-    shown = show(one, unit_of(name))
+    shown = show(one, unit_of(name), wide(one))
     return shown.value, shown.error
 
 

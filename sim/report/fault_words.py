@@ -38,7 +38,7 @@ def sentences(found: StudyResult) -> Iterator[str]:
     yield from (_policy(one) for one in policies[:MOST])
     if found.breaks is not None:
         yield found.breaks.sentence
-    yield from (_steps(one) for one in found.steps)
+    yield from (steps_words(one) for one in found.steps)
 
 
 def _cost(one: Cost) -> str:
@@ -128,7 +128,8 @@ def _sustained(one: Trigger) -> str:
     return f" What sustains it: {'; '.join(parts)}." if parts else ""
 
 
-def _steps(one: StepsRow) -> str:
+def steps_words(one: StepsRow) -> str:
+    """Return how success falls with the steps, and whether a constant chance per step says so."""
     first, last = one.bins[0], one.bins[-1]
     begins = f"{one.name[0].upper()}{one.name[1:]}, "
     told = f"{begins}{_share(first.success)} of tasks succeed with {first.steps:g} step{'' if first.steps == 1 else 's'}, and {_share(last.success)} with {last.steps:g}"

@@ -90,6 +90,16 @@ def show(estimate: Estimate | None, unit: str, like: float = 0.0) -> Shown:
     return Shown(value, f"± {error}")
 
 
+def wide(estimate: Estimate) -> float:
+    """Return what a change has its unit by (`like` of `show`): its interval, where that is wider than the change.
+
+    >>> change = Estimate(-0.8, -81.7, 80.1, 0.95, 3, "t")
+    >>> show(change, "s").text, show(change, "s", wide(change)).text
+    ('-800 ms ± 80,900', '-0.8 s ± 80.9')
+    """
+    return estimate.half_width if estimate.resolved and estimate.half_width > abs(estimate.value) else 0.0
+
+
 def plain(value: float, unit: str, digits: int = 3) -> str:
     """Return a number that has no interval.
 
@@ -163,7 +173,9 @@ def _places(estimate: Estimate, size: float, most: int) -> int:
     if not value:
         half = estimate.half_width / size if estimate.resolved else 0.0
         return max(0, -math.floor(math.log10(half / 2))) if half else 0
-    digits = estimate.digits
+    # In another unit an interval may allow one more: 650 s ± 230 has one digit, 10.8 min ± 3.8 has two.
+    scaled = replace(estimate, value=value, low=estimate.low / size, high=estimate.high / size)
+    digits = max(estimate.digits, scaled.digits)
     if estimate.half_width == 0:  # known exactly: as many as it takes to write it
         digits = len(f"{value:.{most}g}".partition("e")[0].replace(".", "").lstrip("0")) if value < 1e4 else most
     return min(digits, most) - 1 - math.floor(math.log10(value))

@@ -295,13 +295,18 @@ def notes(found: ScalingResult) -> Iterator[str]:
     """Yield what the intervals and columns mean."""
     sure = f"{100 * found.confidence:g} %"
     yield f"± and [ ] are {sure} intervals over {counted(found.replications, 'replication')}, which meet the same draws at every x."
+    yield from notes_on_causes(found)
+    if any(one.beside for one in found.sweeps):
+        yield "The verdict is that of identical streams: subsets of one size differ in more than how many they are."
+
+
+def notes_on_causes(found: ScalingResult) -> Iterator[str]:
+    """Yield what the columns of mechanisms mean."""
     if found.ablated:
         yield (
             "Less by: what the exponent loses without the mechanism; rise left: what remains of the rise from the smallest to "
             "the largest x."
         )
-    if any(one.beside for one in found.sweeps):
-        yield "The verdict is that of identical streams: subsets of one size differ in more than how many they are."
 
 
 def _distinct(found: ScalingResult) -> set[tuple[str, float, tuple[str, ...], str]]:

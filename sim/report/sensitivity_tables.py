@@ -14,7 +14,7 @@ import io
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..analysis.sensitivity import FactorResult, Response, SensitivityResult
@@ -23,7 +23,7 @@ from ..analysis.statistics import Estimate
 from .compare_words import replications
 from .files import plain_data
 from .layout import Report, Table, bar
-from .numbers import NOTHING, plain, show
+from .numbers import NOTHING, show, wide
 
 KEY, VERSION = "coordsim_sensitivity", 1
 COLUMNS = ("factor", "kind", "metric", "measure", "at", "value", "low", "high", "unit")
@@ -214,7 +214,7 @@ def change_text(change: Estimate | None, unit: str) -> str:
     """Return a change with its sign and its interval."""
     if change is None:
         return NOTHING
-    shown = show(change, unit)
+    shown = show(change, unit, wide(change))
     sign = "+" if change.value > 0 and any(digit in shown.value for digit in "123456789") else ""
     return f"{sign}{shown.text}"
 
@@ -349,7 +349,7 @@ def _index(one: Estimate) -> tuple[str, str]:
 
 
 def _percent(one: Estimate) -> str:
-    return f"{100 * max(0.0, one.value):.0f} % [{100 * one.low:.0f}, {100 * one.high:.0f}]"
+    return show(one if one.value >= 0 else replace(one, value=0.0), "share").text
 
 
 def _ends(response: Response, unit: str) -> str:

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 KEY, VERSION = "coordsim_study", 1
+_VAGUE = 10  # half an interval over its value, beyond which it says nothing
 MOST_ROWS = 40
 MOST_TOLD = 5  # warnings of cells, and cells that failed
 LONGEST = 60  # characters of a factor's value
@@ -82,7 +83,8 @@ def _apart(ends: Extremes, unit: str) -> str:
     if ends.difference is None:
         return f"{plain(ends.most.estimate.value - ends.least.estimate.value, unit)} apart"
     gap = _negated(ends.difference.difference)
-    text = f"{show(gap, unit).text} apart"
+    is_vague = gap.resolved and gap.half_width > _VAGUE * abs(gap.value)
+    text = f"{plain(gap.value, unit) if is_vague else show(gap, unit).text} apart"
     if gap.excludes(0.0):
         return f"{text}, {_less(ends.difference)}"
     return f"{text}, which is not resolved; try more replications"

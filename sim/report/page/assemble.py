@@ -62,7 +62,7 @@ def _section(
 ) -> None:
     """Add a section: under its question the parts of each source, given by its place, named where there are several."""
     shell.body.append(
-        f'<section id="{section}" aria-labelledby="{section}--title">'
+        f'<section id="{section}"{"" if own or any(_says(part) for _, part in spoken) else " class=unspoken"} aria-labelledby="{section}--title">'
         + pieces.heading(2, section, section.question).replace("<h2>", f'<h2 id="{section}--title">', 1)
     )
     by_source: dict[int, list[Part]] = {}
@@ -82,6 +82,11 @@ def _section(
             shell.body.append("</div>")
     shell.body.append(own + "</section>")
     shell.contents.append(Entry(section, section.question, tuple(inside)))
+
+
+def _says(part: Part) -> bool:
+    """Whether a part says more than what is missing."""
+    return bool(part.charts or part.tables or part.opened or part.facts or part.blocks or not part.missing)
 
 
 def _part(shell: Shell, part: Part, level: int, below: list[Entry]) -> None:

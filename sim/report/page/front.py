@@ -119,11 +119,9 @@ def _yaml(source: Provenance, name: str) -> str:
         for one in source.lines
     )
     said = f"{counted(len(source.lines), 'line')}, of which {filled} were filled in by coordsim (marked +)"
-    paper = (
-        f"<p class='note on-paper'>The {filled} lines that were filled in are not printed; the page has them.</p>"
-        if filled
-        else ""
-    )
+    one = filled == 1
+    left = f"The {counted(filled, 'line')} that {'was' if one else 'were'} filled in {'is' if one else 'are'} not printed; the page has {'it' if one else 'them'}."
+    paper = f'<p class="note on-paper">{left}</p>' if filled else ""
     return (
         f'<details class="yaml" data-rows="{len(source.lines)}" open><summary>The resolved scenario <span class="note">({said})</span></summary>'
         '<button type="button" class="only-given needs-script" aria-pressed="false">Show only what was given</button>'

@@ -11,7 +11,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -43,7 +43,8 @@ def judge(curve: Curve, shares: Sequence[float], share: float, limit: float, con
     values = [_at(share, shares, row) for row in curve.rows]
     value = _mean(values, confidence)
     within = _mean([_share_within(limit, shares, row) for row in curve.rows], confidence)
-    within = Estimate(within.value, max(within.low, 0.0), min(within.high, 1.0), confidence, within.n, within.method)
+    if within.resolved:
+        within = replace(within, low=max(within.low, 0.0), high=min(within.high, 1.0))
     return Judgement(value, verdict(value, Objective("p", limit, "<=")), within, _chance(values, limit))
 
 
@@ -161,7 +162,7 @@ def sentence(slider: Slider, judged: Sequence[Judgement], percentile: str) -> st
     which = (
         f"the first of these in the list is {slider.curves[best].label}"
         if cost is None
-        else f"the cheapest of these is {slider.curves[best].label} at ${cost:,.2f} an hour"
+        else f"the cheapest is {slider.curves[best].label} at ${cost:,.2f} an hour"
     )
     return f"{said}; {which} ({show(judged[best].value, 's').text})."
 
@@ -175,7 +176,7 @@ def _of_one(label: str, one: Judgement, percentile: str, limit: str) -> str:
         "inconclusive": f"is not told apart from {limit}",
     }
     said = f"{label}: {percentile} {show(one.value, 's').text} {stands[one.verdict]}: {one.verdict}."
-    return f"{said} {show(one.within, 'share').text} of tasks are within it."
+    return f"{said} {show(one.within, 'share').text} of tasks done are within it."
 
 
 def _chance_text(chance: float) -> str:

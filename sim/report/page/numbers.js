@@ -87,7 +87,7 @@ function judgeCurve(slider, curve, share, limit) {
   const value = meanInterval(rows.map(row => quantileAt(share, slider.shares, row)), slider.t);
   const within = meanInterval(rows.map(row => shareWithin(limit, slider.shares, row)), slider.t);
   return { value, verdict: verdictOf(value, limit), chance: chanceWithin(value, limit),
-    within: { ...within, low: Math.max(within.low, 0), high: Math.min(within.high, 1) } };
+    within: Number.isFinite(within.low) ? { ...within, low: Math.max(within.low, 0), high: Math.min(within.high, 1) } : within };
 }
 
 function cheapestOf(curves, judged) {
@@ -145,7 +145,7 @@ function sentenceOf(curves, judged, percentile, limit) { // what a limit means f
   if (best === null) return `${said}.`;
   const { label, cost } = curves[best];
   const dollars = cost?.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-  const which = cost === null ? `the first of these in the list is ${label}` : `the cheapest of these is ${label} at $${dollars} an hour`;
+  const which = cost === null ? `the first of these in the list is ${label}` : `the cheapest is ${label} at $${dollars} an hour`;
   return `${said}; ${which} (${writeEstimate(judged[best].value, "s")}).`;
 }
 
@@ -153,7 +153,7 @@ function sentenceOfOne(label, one, percentile, limit) {
   if (!Number.isFinite(one.value.value)) return `${label}: ${percentile} is not known.`;
   const stands = { pass: `is within ${limit}`, fail: `is beyond ${limit}`, inconclusive: `is not told apart from ${limit}` };
   return `${label}: ${percentile} ${writeEstimate(one.value, "s")} ${stands[one.verdict]}: ${one.verdict}. ` +
-    `${writeEstimate(one.within, "share")} of tasks are within it.`;
+    `${writeEstimate(one.within, "share")} of tasks done are within it.`;
 }
 
 // How large what a cell says is, so that `980 ms` comes before `1.2 s`; null for what is no number.

@@ -6,6 +6,7 @@ Checked: tests/test_page.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 
@@ -40,8 +41,12 @@ def heading(level: int, anchor: str, text: str) -> str:
 
 
 def paragraphs(kind: str, texts: Iterable[str]) -> str:
-    """Return a paragraph for each text that is not empty."""
-    return "".join(f'<p class="{kind}">{escape(text)}</p>' for text in texts if text)
+    """Return a paragraph for each text that is not empty; what stands between backticks is code."""
+    return "".join(f'<p class="{kind}">{_with_code(text)}</p>' for text in texts if text)
+
+
+def _with_code(text: str) -> str:
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", escape(text))
 
 
 def badge(verdict: str) -> str:
@@ -125,7 +130,7 @@ def command(text: str) -> str:
 def missing(given: Iterable[Missing]) -> str:
     """Return what would say more, each with its command."""
     return "".join(
-        f'<div class="missing"><p>{escape(one.what)}</p>{command(one.command) if one.command else ""}</div>'
+        f'<div class="missing"><p>{_with_code(one.what)}</p>{command(one.command) if one.command else ""}</div>'
         for one in given
     )
 

@@ -3,7 +3,7 @@
 const byId = id => document.getElementById(id);
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 const places = all(".chart");
-const PHONE = 560, PRINTED = 680, TALLEST = 900, SMALLEST = 230; // pixels; the last three are for A4 paper
+const PHONE = 560, PRINTED = 680, TALLEST = 900, SMALLEST = 210; // pixels; the last three are for A4 paper
 let page = null; // charts, sliders, files
 let printing = false;
 
@@ -94,9 +94,13 @@ const aboveFor = (view, width) => {
   return Math.max(19 * lines + 14, lines || notes ? view.layout.margin?.t ?? 40 : 0);
 };
 
+// Panels one above another have titles and names between them, which a print does not make smaller.
+const panelsOf = view => axesOf(view.layout).filter(one => one.startsWith("y")).length;
+const printedShare = chart => (Object.values(chart.views).some(view => panelsOf(view) > 1) ? 0.66 : chart.height > 600 ? 0.56 : 0.52);
+
 function heightOf(chart, width) {
   const extra = Math.max(...Object.values(chart.views).map(view => aboveFor(view, width) - (view.layout.margin?.t ?? 40)));
-  const height = (printing ? Math.max(Math.min(chart.height, SMALLEST), Math.round(0.6 * chart.height)) : chart.height) + Math.max(0, extra);
+  const height = (printing ? Math.max(Math.min(chart.height, SMALLEST), Math.round(printedShare(chart) * chart.height)) : chart.height) + Math.max(0, extra);
   return printing ? Math.min(height, TALLEST) : height;
 }
 

@@ -23,12 +23,13 @@ from .compare_charts import (
     by_task,
     gain,
     is_of_runtimes,
+    longer,
     over_grid,
     said_of_grid,
     within_replications,
 )
 from .further import scenario_of
-from .pieces import again, cells, known, swept, tidy
+from .pieces import again, cells, known, listed, swept, tidy
 
 __all__ = ["figures", "parts"]
 
@@ -36,7 +37,10 @@ __all__ = ["figures", "parts"]
 def parts(found: ComparisonResult, source: Provenance) -> list[Part]:
     """Return what a comparison says, by section."""
     answer = Part(
-        Section.ANSWER, statement(found), facts=tuple(_facts(found)), missing=tuple(_unresolved(found, source))
+        Section.ANSWER,
+        " ".join((statement(found), *_worse(found))),
+        facts=tuple(_facts(found)),
+        missing=tuple(_unresolved(found, source)),
     )
     return [answer, _runtime(found, source), _sure(found, source)]
 
@@ -57,6 +61,14 @@ def _drawn(found: ComparisonResult) -> tuple[Chart, ...]:
     return tuple(one for one in made if one is not None)
 
 
+def _worse(found: ComparisonResult) -> Iterator[str]:
+    """Yield which categories surely take longer under B although it does not cost more in all: as plain to see as what it saves."""
+    if found.saving.verdict == "costs" or not (worse := longer(found)):
+        return
+    told = listed([f"{one.category} ({cells(times(one.saving, -1.0), 's')})" for one in worse])
+    yield f"But it takes longer in {told}."
+
+
 def _facts(found: ComparisonResult) -> Iterator[tuple[str, str, str]]:
     """Yield what B saves, of what, for which share of tasks, and over what."""
     saving, unit = found.saving, unit_of_saving(found)
@@ -68,6 +80,8 @@ def _facts(found: ComparisonResult) -> Iterator[tuple[str, str, str]]:
         yield "as a share of A", cells(share, "share"), ""
     yield f"{name_of(found.metric)} under {found.baseline} (A)", cells(saving.baseline, unit), ""
     yield f"{name_of(found.metric)} under {found.variant} (B)", cells(saving.variant, unit), ""
+    for one in longer(found)[:1]:
+        yield f"longer in {one.category}, mean per task", cells(times(one.saving, -1.0), "s"), "costs"
     if found.tasks is not None and known(found.tasks.slower):
         yield "tasks that get slower", cells(found.tasks.slower, "share"), ""
     paired = "paired" if found.paired else "not paired"
@@ -106,7 +120,7 @@ def _runtime(found: ComparisonResult, source: Provenance) -> Part:
 
 def _words(found: ComparisonResult) -> str:
     """Return what B saves, for how many tasks it is worse, and where it saves nothing."""
-    said = [statement(found)]
+    said = [statement(found), *_worse(found)]
     if found.changes and not is_of_runtimes(found):
         values = counted(len(found.changes), "value")
         said.insert(
@@ -173,7 +187,9 @@ def _how_sure(found: ComparisonResult) -> str:
         return f"One replication, {paired}: there is no interval, and no verdict."
     shown = cells(found.saving.amount, unit_of_saving(found))
     said = [f"{replications(found.replications)}, {paired}: the {sure} interval is {shown}."]
-    verdict = {"saves": "B is better", "costs": "B is worse", "none": f"no {gain(found)} to speak of"}.get(found.saving.verdict, "not resolved")
+    verdict = {"saves": "B is better", "costs": "B is worse", "none": f"no {gain(found)} to speak of"}.get(
+        found.saving.verdict, "not resolved"
+    )
     said.append(f"The verdict: {verdict}.")
     if found.region is not None:
         said.append(said_of_grid(found, found.region))

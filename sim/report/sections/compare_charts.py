@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
 
 from ...analysis.comparison import Ablation, ComparisonResult, Part, Point, Region
 from ...analysis.statistics import Estimate, mean_interval
@@ -19,9 +18,12 @@ from ..layout import Table
 from ..numbers import NOTHING, counted, plain, show
 from ..page.parts import Chart, Switch, View
 from ..page.theme import COLOURS, GREY, Data, axis, band, bar, layout, whiskers
-from .pieces import cells, error_bars, known, look, number, table, tidy, told, upright
+from .pieces import axis_unit, cells, error_bars, known, listed, look, names_axis, number, table, tidy, told, upright
 
-__all__ = ["b_of", "by_category", "by_policy", "by_task", "over_grid", "said_of_grid", "steps", "within_replications"]
+__all__ = [
+    "b_of", "by_category", "by_policy", "by_task", "gain", "is_of_runtimes", "longer", "over_grid", "said_of_grid", "steps",
+    "within_replications",
+]  # fmt: skip
 
 SAVES, COSTS = (COLOURS[0], ""), (COLOURS[1], "/")  # colour and pattern
 _LAST = (COLOURS[2], "x")
@@ -31,8 +33,8 @@ _MARKS = {
     "none": (GREY, "square-open", "none"),
     "not resolved": (COLOURS[4], "diamond-open", "?"),
 }  # a verdict's colour, marker, and word in a cell
-_UNITS = {"s": "seconds", "B": "bytes", "share": "share of tasks", "1/s": "per second", "": "number"}
 _SCALE = [[0.0, COLOURS[1]], [0.5, "#f7f7f7"], [1.0, COLOURS[0]]]
+_LITTLE = 1e-3
 _SHORT = 240  # characters of a sentence on a grid
 _LONG = 32  # characters, beyond which B is called B
 
@@ -45,11 +47,6 @@ def b_of(found: ComparisonResult) -> str:
 def gain(found: ComparisonResult) -> str:
     """Return the word for what is better."""
     return "gain" if found.more_is_better else "saving"
-
-
-def axis_unit(unit: str) -> str:
-    """Return a unit as the title of an axis says it."""
-    return _UNITS.get(unit, unit)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -102,23 +99,18 @@ def _side(found: ComparisonResult, side: str, called: str) -> View:
     total: Estimate = getattr(found.total, side)
     summary = f"Under {called} a task takes {cells(total, 's')} on average. "
     ranked = sorted(zip(parts, estimates, strict=True), key=lambda pair: -pair[1].value)[:3]
-    most_of = _listed([f"{one.category} ({cells(value, 's')})" for one, value in ranked])
+    most_of = listed([f"{one.category} ({cells(value, 's')})" for one, value in ranked])
     summary += f"Most of it is {most_of}." if most_of else ""
     rows = [
         (one.category, cells(value, "s"), _share(value, total)) for one, value in zip(parts, estimates, strict=True)
     ]
     rows.append(("T_total", cells(total, "s"), ""))
     made = table(f"Mean T_total by category under {called}", ("category", "mean per task", "share of T_total"), rows)
-    return View([trace], layout(x, _names([one.category for one in parts])), summary, made)
+    return View([trace], layout(x, names_axis([one.category for one in parts])), summary, made)
 
 
 def _share(part: Estimate, whole: Estimate) -> str:
     return f"{100 * part.value / whole.value:.3g} %" if known(whole) and whole.value else NOTHING
-
-
-def _names(names: Sequence[str]) -> Data:
-    """Return an axis of names, the first at the top."""
-    return axis("", type="category", categoryorder="array", categoryarray=list(names), autorange="reversed")
 
 
 def _waterfall(found: ComparisonResult) -> View:
@@ -135,7 +127,7 @@ def _waterfall(found: ComparisonResult) -> View:
     ]
     x = axis("T_total, mean per task (seconds)")
     made = tidy(categories_table(found))
-    return View(data, layout(x, _names(names), bargap=0.35), _said_of_parts(found), made)
+    return View(data, layout(x, names_axis(names), bargap=0.35), _said_of_parts(found), made)
 
 
 def _bars(bars: list[tuple[Part, float]], saves: bool) -> Data:
@@ -173,9 +165,9 @@ def _said_of_parts(found: ComparisonResult) -> str:
     said = []
     if known(found.total.baseline) and known(found.total.variant):
         said.append(f"From {cells(found.total.baseline, 's')} under A to {cells(found.total.variant, 's')} under B.")
-    said.append(f"B saves in {_listed([_amount(one) for one in saving])}." if saving else "B saves in no category.")
+    said.append(f"B saves in {listed([_amount(one) for one in saving])}." if saving else "B saves in no category.")
     said.append(
-        f"B costs more in {_listed([_amount(one) for one in costing])}." if costing else "It costs more in none."
+        f"B costs more in {listed([_amount(one) for one in costing])}." if costing else "It costs more in none."
     )
     return " ".join(said)
 
@@ -190,8 +182,13 @@ def _ends(one: Estimate) -> tuple[float, float]:
     return (one.low, one.high) if one.value >= 0 else (-one.high, -one.low)
 
 
-def _listed(texts: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1] if texts else "")))
+def longer(found: ComparisonResult) -> list[Part]:
+    """Return the categories that surely take longer under B, by a thousandth of A's T_total or more, the worst first."""
+    least = _LITTLE * found.total.baseline.value
+    sure = [
+        one for one in _present(found) if one.saving.resolved and one.saving.high < 0 and -one.saving.value >= least
+    ]
+    return sorted(sure, key=lambda one: one.saving.value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -218,11 +215,13 @@ def by_policy(found: ComparisonResult, ablation: Ablation) -> Chart | None:
     best = max((one for one in built if one.alone), key=lambda one: one.alone.amount.value if one.alone else 0.0, default=None)  # fmt: skip
     said = [f"{best.policy} saves most alone: {cells(best.alone.amount, unit)}."] if best and best.alone else []
     worse = [one.policy for one in built if any(side and side.verdict == "costs" for side in (one.alone, one.last))]
-    said += [f"{_listed(worse)} {'costs' if len(worse) == 1 else 'cost'} more, alone or last."] if worse else []
+    said += [f"{listed(worse)} {'costs' if len(worse) == 1 else 'cost'} more, alone or last."] if worse else []
     said.append(f"All together {'gain' if found.more_is_better else 'save'} {cells(found.saving.amount, unit)}; "
                 f"the sum of those alone is {cells(ablation.sum_alone, unit)}.")  # fmt: skip
     x = axis(f"{gain(found)} in {name_of(found.metric)} ({axis_unit(unit)})", zeroline=True, zerolinecolor=GREY)
-    view = View(data, layout(x, _names(names), barmode="group"), " ".join(said), tidy(ablation_table(ablation, found)))
+    view = View(
+        data, layout(x, names_axis(names), barmode="group"), " ".join(said), tidy(ablation_table(ablation, found))
+    )
     what = "policy" if is_of_runtimes(found) else "change"
     return Chart("policies", f"Which {what} makes the {gain(found)}?", {"": view}, height=150 + 42 * len(names))
 
@@ -266,8 +265,14 @@ def by_task(found: ComparisonResult) -> Chart | None:
     slower = cells(found.tasks.slower, "share")
     said = f"Of {found.tasks.both:,} tasks done under both, {slower} got slower. "
     said += "; ".join(f"{name} of what a task saves is {cells(one, 's')}" for name, one in shown) + "."
-    x = axis("saved by a task (seconds); below 0 it got slower", zeroline=True, zerolinecolor=GREY, zerolinewidth=2)
-    y = _names([name for name, _ in shown])
+    x = axis(
+        "saved by a task (seconds); below 0 it got slower",
+        zeroline=True,
+        zerolinecolor=GREY,
+        zerolinewidth=2,
+        rangemode="tozero",
+    )
+    y = names_axis([name for name, _ in shown])
     rows = [(f"{name} of what a task saves", cells(one, "s")) for name, one in shown]
     made = table("Task by task", ("quantity", "value"), [*rows, ("tasks that got slower", slower)])
     return Chart(
@@ -298,7 +303,13 @@ def said_of_grid(found: ComparisonResult, region: Region) -> str:
     if len(told_of) < _SHORT:
         return told_of
     verdicts = [one.saving.verdict for one in region.points]
-    counts = [f"{word} at {verdicts.count(word)}" for word in _MARKS if word in verdicts]
+    named = {
+        "saves": f"a {gain(found)}",
+        "costs": "a loss",
+        "none": f"no {gain(found)}",
+        "not resolved": "not resolved",
+    }
+    counts = [f"{named[word]} at {verdicts.count(word)}" for word in _MARKS if word in verdicts]
     return f"Of {counted(len(verdicts), 'point')} of the grid: {', '.join(counts)}; the table of the grid has each."
 
 

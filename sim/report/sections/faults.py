@@ -16,9 +16,9 @@ from ...analysis.fault_study import ALL_FAULTS, FAULT, HANDLING, Cost, LevelRow,
 from ...analysis.fault_timeline import Timeline
 from ...analysis.statistics import Estimate
 from .. import fault_tables
-from ..fault_words import sentences, trigger_words
+from ..fault_words import sentences, steps_words, trigger_words
 from ..layout import Table
-from ..numbers import counted, plain, show
+from ..numbers import counted, plain, show, wide
 from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, PATTERNS, axis, band, layout, whiskers
@@ -41,6 +41,10 @@ VERDICTS = {
     "recovering": "inconclusive",
     "cannot tell": "inconclusive",
 }
+_QUEUES = (
+    " A queue is of calls, those included that nobody waits for any more; it is counted when tasks end, and between two counts only "
+    "its mean is known: a rise may begin later than it is drawn."
+)
 _BAR, _GAP, _ENDS = 46, 76, 66  # pixels: a bar with its name, between panels, and margins
 
 Data = dict[str, Any]
@@ -74,7 +78,7 @@ def _facts(found: StudyResult) -> Iterator[tuple[str, str, str]]:
 
 
 def _signed(one: Estimate, unit: str) -> str:
-    return f"{'+' if one.value > 0 else ''}{show(one, unit).text}"
+    return f"{'+' if one.value > 0 else ''}{show(one, unit, wide(one)).text}"
 
 
 def charts(found: StudyResult) -> list[Chart]:
@@ -227,14 +231,10 @@ def _over_time(one: Timeline, story: Story) -> Chart:
     ]
     worst = min(range(len(one.good)), key=one.good.__getitem__)
     words = (
-        f"Replication {one.replication} in windows of {plain(one.window, 's')}: goodput is lowest in that which ends at {plain(one.times[worst], 's', 4)}, "
+        f"Replication {one.replication} in windows of {plain(one.window, 's')}: goodput is lowest in the one that ends at {plain(one.times[worst], 's', 4)}, "
         f"with {plain(one.good[worst], '1/s')} where {plain(one.arrivals[worst], '1/s')} arrive. "
         + (" ".join(f"{t.name}: {t.collapse.state}." for t in one.triggers) or "No fault begins at a set time.")
-        + (
-            " A queue is of calls, those included that nobody waits for any more; where no task ends, a straight line stands for it."
-            if longest
-            else ""
-        )
+        + (_QUEUES if longest else "")
     )
     return chart("timeline", f"When was what broken, in replication {one.replication}?", story, panels, words)
 
@@ -333,10 +333,7 @@ def _steps(found: StudyResult, tables: Mapping[str, Table]) -> Iterator[Chart]:
         axis("steps", tickvals=sorted({b.steps for one in found.steps for b in one.bins})),
         axis("tasks that succeed (%)", range=[0, 104]),
     )
-    words = "; ".join(
-        f"{one.name}: from {show(one.bins[0].success, 'share').text} with {one.bins[0].steps:g} to {show(one.bins[-1].success, 'share').text} with {one.bins[-1].steps:g}"
-        for one in found.steps
-    )
+    words = " ".join(steps_words(one) for one in found.steps)
     titles = [f"Success over steps (`{one.path}`), {one.name}" for one in found.steps]
     shown = [tables[title] for title in titles]
     rows = tuple((one.name, *row) for one, table in zip(found.steps, shown, strict=True) for row in table.rows)
@@ -345,7 +342,7 @@ def _steps(found: StudyResult, tables: Mapping[str, Table]) -> Iterator[Chart]:
     yield Chart(
         "steps",
         "How does success fall with steps?",
-        {"": View(data, made, f"{words}.", table)},
+        {"": View(data, made, words, table)},
         scales=("x",),
         height=420,
     )

@@ -18,14 +18,18 @@ from ...analysis.statistics import Estimate
 from ..layout import Table
 from ..numbers import NOTHING, show
 from ..page.provenance import Provenance
+from ..page.theme import axis
 
 __all__ = [
     "MOST_ROWS",
     "again",
+    "axis_unit",
     "cells",
     "error_bars",
     "known",
+    "listed",
     "look",
+    "names_axis",
     "number",
     "slug",
     "swept",
@@ -36,6 +40,7 @@ __all__ = [
 ]
 
 MOST_ROWS = 200
+_UNITS = {"s": "seconds", "B": "bytes", "share": "share of tasks", "1/s": "per second", "": "number"}
 _SET = "--set"  # of options that may be given several times: each is a value of its own
 _BLOCKS = set("█▉▊▋▌▍▎▏│|+- ")
 
@@ -65,9 +70,29 @@ def cells(one: Estimate | None, unit: str, like: float = 0.0) -> str:
     return show(one, unit, like).text if known(one) else NOTHING
 
 
+def axis_unit(unit: str) -> str:
+    """Return a unit as the title of an axis says it."""
+    return _UNITS.get(unit, unit)
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return texts as a list in a sentence.
+
+    >>> listed(["a", "b", "c"]), listed(["a"]), listed([])
+    ('a, b and c', 'a', '')
+    """
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1] if texts else "")))
+
+
 def upright(x: Sequence[Any], y: Sequence[Any]) -> Data:
     """Return the places of bars that lie: `x` their lengths, `y` their names."""
     return {"orientation": "h", "x": list(x), "y": list(y)}
+
+
+def names_axis(names: Sequence[str], labels: Sequence[str] = ()) -> Data:
+    """Return an axis of names (escaped), the first at the top; `labels` are what is written in place of them."""
+    ticks: Data = {"tickmode": "array", "tickvals": list(names), "ticktext": list(labels)} if labels else {}
+    return axis("", type="category", categoryorder="array", categoryarray=list(names), autorange="reversed", **ticks)
 
 
 def look(colour: str, pattern: str) -> Data:

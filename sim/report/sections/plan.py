@@ -77,9 +77,18 @@ def _answer(found: PlanResult, source: Provenance, rate: float) -> Part:
     first = _first_limit(found)
     said = words.answer(found, rate) + (f" {_first_words(found, first, rate)}" if first is not None else "")
     return Part(
-        Section.ANSWER, said, opened=tuple(opened), tables=tuple(one for one in made if one not in opened), notes=notes,
-        facts=tuple(_facts(found, rate)), missing=tuple(_runtime(found, source)),
+        Section.ANSWER, said, opened=tuple(opened), tables=tuple(one for one in made if one not in opened), notes=notes if made else (),
+        facts=tuple(_facts(found, rate)), missing=tuple(_runtime(found, source)), warnings=tuple(_too_short(found, first)),
     )  # fmt: skip
+
+
+def _too_short(found: PlanResult, first: Limit | None) -> Iterator[str]:
+    """Yield the doubt that a configuration passes which the traffic equations say cannot settle."""
+    if first is not None and first.factor < 1 and first.source == "bound" and peak(found).verdict == "pass":
+        yield (
+            f"{first.name} saturates below the planned load, at {first.factor:.3g} of it, by the traffic equations, and yet the objectives are met in "
+            "simulation: the runs are too short for the queue to grow. Try more tasks (`--tasks`)"
+        )
 
 
 def _runtime(found: PlanResult, source: Provenance) -> Iterator[Missing]:
@@ -201,7 +210,7 @@ def _sized(found: PlanResult, rate: float) -> str:
     counts = {verdict: sum(one.verdict == verdict for one in simulated) for verdict in ("pass", "fail", "inconclusive")}
     told = [
         f"{number} {what}"
-        for (number, what) in zip(counts.values(), ("pass", "fail", "are not resolved"), strict=True)
+        for (number, what) in zip(counts.values(), ("pass", "fail", "not resolved"), strict=True)
         if number
     ]
     more = len({one.point for one in simulated} - {one.point for one in found.trials})
@@ -247,7 +256,7 @@ def _notes(found: PlanResult) -> Iterator[str]:
     others = [one.metric for one in found.objectives if limit is None or one.metric != limit.metric]
     if timed and others:
         yield f"The slider knows T_total alone: {words.joined(others)} {'is' if len(others) == 1 else 'are'} judged in the tables."
-    if len(found.variables) > 1:
+    if len(found.variables) > 1 and at_peak(found):
         yield "A line joins configurations that differ in one decision; thin lines between points are no estimate."
 
 
@@ -314,7 +323,8 @@ def _broken(found: PlanResult, rate: float) -> str:
                 if met
                 else "nothing was shown to meet the objectives there, so there is no headroom to speak of"
             )
-            return f"At which load the configuration of the greatest load ends is not known: {why}."
+            where = "" if len(found.choices) == 1 else " of the greatest load"
+            return f"At which load the configuration{where} ends is not known: {why}.{_next(found)}"
         most = min((one.low for one in held), default=math.nan)
         return f"Nothing was seen to end{f' up to {most:.3g} times the planned load' if math.isfinite(most) else ''}."
     return f"{_first_words(found, first, rate)}{_next(found)}"
@@ -326,7 +336,8 @@ def _first_words(found: PlanResult, first: Limit, rate: float) -> str:
     where = (
         words.tasks_per(first.factor * base) if math.isfinite(base) else f"{first.factor:.3g} times the planned load"
     )
-    said = f"{first.name} {_ends(first)} first, at {where}, {100 * (first.factor - 1):+.0f} %{_interval(first)} on the planned load"
+    planned = "planned" if len(found.choices) == 1 else "greatest planned"
+    said = f"{first.name} {_ends(first)} first, at {where}, {100 * (first.factor - 1):+.0f} %{_interval(first)} on the {planned} load"
     by = "by the traffic equations" if first.source == "bound" else "in simulation"
     return f"{said} ({by})."
 

@@ -50,6 +50,8 @@ def frontier(found: PlanResult) -> Chart | None:
     points = sorted(
         {trial.point: (one, trial, judged) for one, trial, judged in points}.values(), key=lambda each: each[1].cost
     )
+    if len(points) < 2:  # the table says it
+        return None
     chosen = {one.trial.point for one in found.choices if one.trial is not None and one.verdict == "pass"}
     trace = _points([trial for _, trial, _ in points], [judged for _, _, judged in points]) | {
         "name": "cheapest", "mode": "lines+markers+text", "text": [html.escape(short(found, trial)) for _, trial, _ in points],

@@ -265,8 +265,8 @@ def axis_of(found: PlanResult) -> Data:
     ):  # a search doubles what it tries: the small are close together
         few = drawn if len(drawn) <= _MOST_TICKS else drawn[:: -(-len(drawn) // _MOST_TICKS)]
         return theme.axis(variable.path, type="log", tickvals=few, ticktext=[f"{one:g}" for one in few])
-    whole = all(one.is_integer() for one in drawn) and len(drawn) > 1 and drawn[-1] - drawn[0] <= _MOST_TICKS
-    return theme.axis(variable.path, **({"dtick": 1} if whole else {}))
+    whole = all(one.is_integer() for one in drawn) and len(drawn) > 1
+    return theme.axis(variable.path, **({"dtick": math.ceil((drawn[-1] - drawn[0]) / _MOST_TICKS)} if whole else {}))
 
 
 def _line(found: PlanResult, group: Sequence[Trial], known: Sequence[Estimate], is_banded: bool) -> Line:

@@ -21,7 +21,7 @@ from ..reliability_tables import reliability_tables
 from ..tables import About, counted, report
 from .pieces import tidy
 from .run_breaks import breaks_parts
-from .run_sure import sure_parts
+from .run_sure import doubts, sure_parts
 from .run_time import time_parts
 
 __all__ = ["parts"]
@@ -70,7 +70,7 @@ def _answer(summary: Summary, source: Provenance, tables: Sequence[Table]) -> Pa
         facts=tuple(_facts(summary))[:_MOST_FACTS],
         tables=tuple(_tidy(one) for one in tables if one.title != "T_total" or len(one.rows) > 1),
         notes=(f"± and [ ] are {100 * summary.confidence:g} % intervals over {_replications(summary)}.",),
-        warnings=(*summary.warnings, *summary.doubts),
+        warnings=doubts(summary, source),
         opened=_objectives(summary),
     )
 

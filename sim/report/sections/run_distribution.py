@@ -115,7 +115,8 @@ def _threshold(summary: Summary, times: Quantiles) -> tuple[str, float]:
     if asked is not None:
         return asked, limits[asked]
     at = times.shares.index(0.95)
-    return "p95", math.fsum(row[at] for row in times.rows) / len(times.rows)
+    # As a reader would say it: the digits of a mean mean nothing in a limit.
+    return "p95", float(f"{math.fsum(row[at] for row in times.rows) / len(times.rows):.3g}")
 
 
 def slider(summary: Summary) -> Slider | None:

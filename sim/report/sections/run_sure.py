@@ -28,7 +28,7 @@ from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, axis, band, layout
 from .pieces import again, told
 
-__all__ = ["inputs_words", "narrowing", "sure_parts"]
+__all__ = ["doubts", "inputs_words", "narrowing", "sure_parts"]
 
 SHOWN = {
     "response_time_mean": "mean T_total",
@@ -48,13 +48,25 @@ def sure_parts(found: RunDigest, source: Provenance) -> list[Part]:
     summary, by_arrival = found.summary, found.moments.by_arrival
     charts = [*_interval_charts(summary), *_warmup_charts(summary, by_arrival)]
     missing = () if summary.replications > 1 else (_more(source),)
-    name = called(source)
-    told_ = dict.fromkeys((*summary.warnings, *summary.doubts))
-    warnings = tuple(re.sub(r"\bSCENARIO\b", lambda _match: name, one) for one in told_)
     tables = tuple(_needed_tables(summary))
     return [
-        Part(Section.SURE, _answer(summary), tuple(charts), tables, tuple(_notes(summary, source)), warnings, missing)
+        Part(
+            Section.SURE,
+            _answer(summary),
+            tuple(charts),
+            tables,
+            tuple(_notes(summary, source)),
+            doubts(summary, source),
+            missing,
+        )
     ]
+
+
+def doubts(summary: Summary, source: Provenance) -> tuple[str, ...]:
+    """Return what is doubtful of a summary, with commands that name the scenario as its own command does."""
+    name = called(source)
+    told_ = dict.fromkeys((*summary.warnings, *summary.doubts))
+    return tuple(re.sub(r"\bSCENARIO\b", lambda _match: name, one) for one in told_)
 
 
 def called(source: Provenance) -> str:

@@ -337,15 +337,15 @@ def _steps(found: StepMap) -> Chart:
         "zmax": rounded(max(value for row in _single(found) for value in row.seconds.values())) or None, "xgap": 2, "ygap": 2,
         "text": _figures(found, present), "texttemplate": "%{text}", "textfont": {"size": 10}, "hoverongaps": False,
         "colorbar": {
-            "title": {"text": "seconds a task", "side": "top"}, "orientation": "h", "thickness": 10, "outlinewidth": 0, "len": 0.7,
+            "ticksuffix": " s", "orientation": "h", "thickness": 10, "outlinewidth": 0, "len": 0.7,
             "x": 0, "xanchor": "left", "yref": "container", "y": 1.0, "yanchor": "top",
         },
         "hovertemplate": "%{y}, %{x}: %{customdata}<extra></extra>",
     }  # fmt: skip
     layout = theme.layout(
-        theme.axis("", tickangle=-40, side="bottom", showgrid=False, dtick=1),
+        theme.axis("seconds a task, by category", tickangle=-40, side="bottom", showgrid=False, dtick=1),
         theme.axis("", autorange="reversed", showgrid=False, ticks="", type="category"),
-        margin={"l": 60, "r": 8, "t": 64, "b": 56},
+        margin={"l": 60, "r": 8, "t": 46, "b": 56},
         legend={},
     )
     view = View([data], layout, _steps_summary(found), _steps_table(found, present))

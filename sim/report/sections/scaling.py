@@ -76,6 +76,7 @@ def _facts(found: ScalingResult) -> Iterator[tuple[str, str, str]]:
 
 
 def _scaling(found: ScalingResult, source: Provenance) -> Part:
+    of_causes = set(tables.notes_on_causes(found))  # they stand with the causes
     drawn = [chart for one in ordered(found) for chart in (curve(one, found), slope(one)) if chart is not None]
     other = [
         tidy(made, first)
@@ -88,7 +89,7 @@ def _scaling(found: ScalingResult, source: Provenance) -> Part:
         " ".join(statement(one, found.metric) for one in ordered(found)),
         charts=tuple(drawn),
         tables=tuple(other),
-        notes=tuple(tables.notes(found)),
+        notes=tuple(one for one in tables.notes(found) if one not in of_causes),
         missing=tuple(_missing(found, source)),
     )
 
@@ -101,10 +102,11 @@ def _missing(found: ScalingResult, source: Provenance) -> Iterator[Missing]:
         if points < FEWEST and not one.beside and one.factor != "modalities":
             what = f"A law of {one.factor}: {counted(points, 'point')} of at least {FEWEST}"
             yield Missing(what, _over(source, one, f"{one.factor}=1..{64 if one.factor == 'steps' else 16}"))
-    text = [line.text for line in source.lines]
     for name, (key, values) in _HINTS.items():
-        there = [line for line in text if re.match(rf"\s*{key}:", line)]
-        if name in swept or not there or (name == "modalities" and "streams" in swept):
+        lines = [line for line in source.lines if re.match(rf"\s*{key}:", line.text)]
+        there = [line.text for line in lines if line.given] or [line.text for line in lines]
+        # Of several it is not plain which is meant, and the command would have to say.
+        if name in swept or len(there) != 1 or (name == "modalities" and "streams" in swept):
             continue
         asked = values or f"1..{max(2, _length(there[0]))}"
         yield Missing(f"How it grows with {name}", _over(source, None, f"{name}={asked}"))
@@ -151,7 +153,13 @@ def _matters(found: ScalingResult, source: Provenance) -> Part:
         tidy(made, "without") for one in ordered(found) if causes(one, found) is None
         for made in list(tables.ablation_tables(one, found))[:1]
     ]  # fmt: skip
-    return Part(Section.MATTERS, " ".join(said), charts=tuple(drawn), tables=tuple(named), notes=_skipped(found))
+    return Part(
+        Section.MATTERS,
+        " ".join(said),
+        charts=tuple(drawn),
+        tables=tuple(named),
+        notes=(*tables.notes_on_causes(found), *_skipped(found)),
+    )
 
 
 def _cause(one: Sweep, found: ScalingResult) -> str:

@@ -23,8 +23,7 @@ from ..numbers import NOTHING, counted, show
 from ..page.parts import Chart, View
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, Data, axis, band, bar, layout, whiskers
 from ..scaling_tables import ablation_tables, curve_table, name_of
-from .compare_charts import axis_unit
-from .pieces import cells, error_bars, known, look, number, slug, table, tidy, told, upright
+from .pieces import axis_unit, cells, error_bars, known, look, names_axis, number, slug, table, tidy, told, upright
 
 __all__ = ["categories", "causes", "curve", "exponent", "slope", "taken"]
 
@@ -247,7 +246,7 @@ def causes(one: Sweep, found: ScalingResult) -> Chart | None:
     )
     names = [html.escape(name) for name, _ in shown]
     x = axis("share of the rise that goes (%)", zeroline=True, zerolinecolor=GREY)
-    y = axis("", type="category", categoryorder="array", categoryarray=names, autorange="reversed")
+    y = names_axis(names)
     said = "; ".join(f"{_named(name)} {cells(part, 'share')} of the rise goes" for name, part in shown[:3])
     still = [made.mechanism for made in one.ablation if made.growth is None]
     said += (

@@ -17,8 +17,8 @@ from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..sensitivity_tables import change_text, name_of, percent_shown, statement
 from .further import scenario_of
-from .pieces import again, cells, known, tidy
-from .sensitivity_charts import best_parts, by_metric
+from .pieces import again, cells, known, listed, tidy
+from .sensitivity_charts import best_parts, by_metric, negligible
 
 __all__ = ["figures", "parts"]
 
@@ -95,11 +95,11 @@ def _missing(found: SensitivityResult, source: Provenance) -> Iterator[Missing]:
     if found.method == "tornado":
         top = _apart(found)
         if len(top) > 1:
-            what = f"How much of the spread {_and(top)} explain, alone and together (Sobol' indices)"
+            what = f"How much of the spread {listed(top)} explain, alone and together (Sobol' indices)"
             yield Missing(what, _with(source, "sobol", top))
         if len(found.factors) > 1 and len(top) > 1:
             yield Missing(
-                f"Which of {_and(top)} interact, over wider ranges (Morris screening)", _with(source, "morris", top)
+                f"Which of {listed(top)} interact, over wider ranges (Morris screening)", _with(source, "morris", top)
             )
         return
     yield Missing("What 1 % of each factor is worth, and the swings one at a time", _with(source, "tornado", ()))
@@ -128,10 +128,6 @@ def _with(source: Provenance, method: str, factors: tuple[str, ...] | list[str])
     return again(_command(source), "--method", method, *more, drop=drop)
 
 
-def _and(names: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # How sure are we?
 
@@ -142,7 +138,12 @@ def _sure(found: SensitivityResult, source: Provenance) -> Part:
     still = [one.factor.name for one in found.factors if one.failure == NO_CHANGE]
     said += [f"{counted(len(still), 'factor')} changed no task at all: {', '.join(still)}."] if still else []
     missing = []
-    if found.replications < LEAST:
+    if found.sobol:
+        points = next(iter(found.sobol.values())).points
+        missing.append(
+            Missing("Narrower intervals of the indices", again(_command(source), "--points", str(4 * points)))
+        )
+    elif found.replications < LEAST:
         what = "Intervals" if found.replications == 1 else "Narrower intervals"
         missing.append(Missing(what, again(_command(source), "--replications", str(2 * LEAST))))
     return Part(
@@ -155,10 +156,7 @@ def _said(found: SensitivityResult, metric: str) -> Iterator[str]:
     name = name_of(metric)
     if metric in found.morris:
         measures = found.morris[metric]
-        little = [one.name for one in measures.factors if one.verdict == "negligible"]
-        yield f"{name}: {counted(measures.trajectories, 'trajectory').replace('trajectorys', 'trajectories')}; " + (
-            f"negligible are {', '.join(little)}." if little else "no factor is negligible."
-        )
+        yield f"{name}: {counted(measures.trajectories, 'trajectory').replace('trajectorys', 'trajectories')}. {negligible(measures)}."
     elif metric in found.sobol:
         yield f"{name}: {counted(found.sobol[metric].points, 'point')}. {tables.interactions(found.sobol[metric])}".strip()
     else:

@@ -27,10 +27,9 @@ from ..sensitivity_tables import (
     sure_ends,
     surest,
 )
-from .compare_charts import axis_unit
-from .pieces import cells, error_bars, known, look, slug, table, tidy, told, upright
+from .pieces import axis_unit, cells, error_bars, known, look, names_axis, slug, table, tidy, told, upright
 
-__all__ = ["by_metric", "elasticities", "main"]
+__all__ = ["by_metric", "elasticities", "main", "negligible"]
 
 _LOW, _HIGH = (COLOURS[0], ""), (COLOURS[1], "/")  # colour and pattern
 _MORRIS = {
@@ -38,7 +37,8 @@ _MORRIS = {
     "linear": (COLOURS[0], "circle"),
     "negligible": (GREY, "x"),
 }
-_MOST = 16  # factors in a chart
+_MOST, _FEW = 12, 5  # factors in a chart, and in a sentence
+_ROW = 54  # pixels of a bar with a label of two lines, which a print halves
 _LETTER, _LINE = 6.6, 15.0  # pixels, of a label
 _PLOT = (560.0, 300.0)  # pixels, for which labels are placed: between a phone's width and a screen's
 
@@ -60,12 +60,6 @@ def by_metric(found: SensitivityResult) -> dict[str, tuple[Chart, ...]]:
 
 def _unit(found: SensitivityResult, metric: str) -> str:
     return axis_unit(found.units[metric])
-
-
-def _names(names: Sequence[str], labels: Sequence[str] = ()) -> Data:
-    """Return an axis of names, the first at the top; `labels` are what is written in place of them."""
-    ticks: Data = {"tickmode": "array", "tickvals": list(names), "ticktext": list(labels)} if labels else {}
-    return axis("", type="category", categoryorder="array", categoryarray=list(names), autorange="reversed", **ticks)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -90,7 +84,7 @@ def _tornado(found: SensitivityResult, metric: str) -> Chart | None:
         [getattr(one.responses[metric], side) for one in shown for side in ("low", "high")], 0.05 if apart else 0.4
     )
     x = axis(f"change of {name_of(metric)} ({_unit(found, metric)})", zeroline=True, zerolinecolor=GREY, range=reach)
-    y = _names(names, labels) | {"tickfont": {"size": 11}}
+    y = names_axis(names, labels) | {"tickfont": {"size": 11}}
     rows = [_row(found, metric, one) for one in ranked]
     now = cells(found.base[metric], found.units[metric])
     made = table(
@@ -107,7 +101,7 @@ def _tornado(found: SensitivityResult, metric: str) -> Chart | None:
     said = f"Now {name_of(metric)} is {now}. {_of_largest(found, metric, ranked)}{left}"
     view = View(data, layout(x, y, barmode="group" if apart else "overlay", bargap=0.3), said, made)
     title = f"Which factor moves {name_of(metric)} most?"
-    return Chart(f"tornado-{slug(name_of(metric))}", title, {"": view}, height=150 + (52 if apart else 40) * len(shown))
+    return Chart(f"tornado-{slug(name_of(metric))}", title, {"": view}, height=150 + _ROW * len(shown))
 
 
 def _of_largest(found: SensitivityResult, metric: str, ranked: Sequence[FactorResult]) -> str:
@@ -119,7 +113,9 @@ def _of_largest(found: SensitivityResult, metric: str, ranked: Sequence[FactorRe
         return said
     if sure is None:
         return f"{said} No change is beyond its interval."
-    told_of = " and ".join(f"{change_text(change, found.units[metric])} at {at}" for change, at in sure_ends(sure, metric))
+    told_of = " and ".join(
+        f"{change_text(change, found.units[metric])} at {at}" for change, at in sure_ends(sure, metric)
+    )
     return f"{said} The largest change that is beyond its interval is with {sure.factor.name}: {told_of}."
 
 
@@ -241,7 +237,7 @@ def elasticities(found: SensitivityResult, metric: str) -> Chart | None:
     sure = sum(slope.resolved and slope.excludes(0) for _, slope in slopes)
     said = f"1 % more of {shown[0][0].factor.name} changes {name_of(metric)} by {_percent(shown[0][1])}; "
     said += f"the intervals of {sure} of {counted(len(slopes), 'factor')} leave out 0."
-    y = _names([html.escape(one.factor.name) for one, _ in shown])
+    y = names_axis([html.escape(one.factor.name) for one, _ in shown])
     view = View(data, layout(x, y), said, made)
     return Chart(
         f"elasticity-{slug(name_of(metric))}",
@@ -288,15 +284,12 @@ def _screening(found: SensitivityResult, metric: str, measures: MorrisMeasures) 
         {"type": "scatter", "mode": "lines", "name": "sigma = 0.1 mu*", "x": [0.0, wide], "y": [0.0, 0.1 * wide],
          "line": {"color": GREY, "dash": "dash"}, "hoverinfo": "skip"}
     )  # fmt: skip
-    x = axis(
-        f"mu* of {name_of(metric)} ({_unit(found, metric)}): how much the factor matters", range=[-0.04 * wide, wide]
-    )
-    y = axis(f"sigma ({_unit(found, metric)}): curved or interacting", range=[-0.06 * tall, tall])
+    x = axis(f"mu* of {name_of(metric)} ({_unit(found, metric)})", range=[-0.04 * wide, wide])
+    y = axis(f"sigma ({_unit(found, metric)})", range=[-0.06 * tall, tall])
     labels, left = _placed(measures.factors, wide, tall)
     first = measures.factors[0]
-    said = f"{first.name} matters most: over its range {name_of(metric)} changes by {cells(first.mu_star, unit)} on average ({first.verdict}). "
-    little = [one.name for one in measures.factors if one.verdict == "negligible"]
-    said += f"Negligible: {', '.join(little)}." if little else "None is negligible."
+    said = f"{first.name} matters most: over its range {name_of(metric)} changes by {cells(first.mu_star, unit)} on average ({first.verdict}). Farther right a factor matters more; farther up it is curved or interacts. "
+    said += f"{negligible(measures)}."
     said += (
         f" {counted(left, 'point')} without a name {'is' if left == 1 else 'are'} named by hover and in the table."
         if left
@@ -305,6 +298,16 @@ def _screening(found: SensitivityResult, metric: str, measures: MorrisMeasures) 
     view = View(data, layout(x, y, annotations=labels), said, tidy(morris_table(found, metric, measures)))
     title = f"Which factors matter to {name_of(metric)}, over their whole ranges?"
     return Chart(f"morris-{slug(name_of(metric))}", title, {"": view}, height=440)
+
+
+def negligible(measures: MorrisMeasures) -> str:
+    """Return how many factors are negligible, and which where they are few."""
+    little = [one.name for one in measures.factors if one.verdict == "negligible"]
+    if not little:
+        return "No factor is negligible"
+    if len(little) > _FEW:
+        return f"{len(little)} of {counted(len(measures.factors), 'factor')} are negligible"
+    return f"Negligible: {', '.join(little)}"
 
 
 def _placed(factors: Sequence[MorrisMeasure], wide: float, tall: float) -> tuple[list[Data], int]:
@@ -371,7 +374,7 @@ def _shares(found: SensitivityResult, metric: str, measures: SobolMeasures) -> C
     first = shown[0]
     said = f"{first.name} explains {show(first.first, 'share').text} of the variance alone and {show(first.total, 'share').text} with its interactions. "
     said += interactions(measures)
-    y = _names([html.escape(one.name) for one in shown])
+    y = names_axis([html.escape(one.name) for one in shown])
     view = View(data, layout(x, y, barmode="group"), said.strip(), tidy(sobol_table(found, metric, measures)))
     title = f"Which factor explains the spread of {name_of(metric)}?"
     return Chart(f"sobol-{slug(name_of(metric))}", title, {"": view}, height=160 + 50 * len(shown))

@@ -26,17 +26,17 @@ from ..layout import Table
 from ..numbers import NOTHING, counted, show, unit_of_objective
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
-from ..study_tables import told_at
 from .further import command_for, scenario_of
 from .pieces import MOST_ROWS, again, table, tidy
 from .study_chances import chances
-from .study_charts import effect, limit_of, lines_of, percentiles, slider, within
+from .study_charts import brief, effect, label_of, limit_of, lines_of, names_of, percentiles, short_at, slider, within
 from .study_load import breaks
 from .study_parallel import parallel
 
 __all__ = ["charts", "figures", "parts"]
 
 _CAPACITIES = ("replicas", "concurrency", "limit", "servers", "cores", "at_most", "capacity")
+_SUPPLY = ("workload.", "models.", "tools.", "retrievers.", "orchestrator.")
 _COUNTS = ("steps", "modalities", "streams", "agents", "repeat", "members")
 _TIMES = ("response_time_p50", "response_time_p95", "response_time_p99")
 _OPEN = 12  # rows, up to which a table that answers stays open
@@ -50,7 +50,7 @@ def parts(found: StudyResult, source: Provenance) -> list[Part]:
     ]
     capacity, load, count = (next(iter(places), None) for places in _places(found))
     runtime = _runtime_of(found)
-    made = [_answer(found, capacity, objectives), _sure(found, source)]
+    made: list[Part | None] = [_answer(found, capacity, objectives), _sure(found, source)]
     if capacity is not None:
         made.append(_replicas(found, capacity, objectives, source))
     if load is not None:
@@ -85,8 +85,12 @@ def _places(found: StudyResult) -> tuple[list[int], list[int], list[int]]:
         (place, one.path) for place, one in enumerate(found.factors) if one.is_number and _levels(found, place) > 1
     ]
     load = [place for place, path in numbers if path.startswith("workload.arrivals")]
-    capacity = [place for place, path in numbers if path.rpartition(".")[2] in _CAPACITIES and place not in load]
-    count = [place for place, path in numbers if path.rpartition(".")[2] in _COUNTS and place not in load]
+    counts = (*_COUNTS, "at_most")  # `at_most` of a step is how often it repeats
+    count = [place for place, path in numbers if path.rpartition(".")[2] in counts and not path.startswith(_SUPPLY)]
+    capacity = [
+        place for ending in _CAPACITIES for place, path in numbers
+        if path.rpartition(".")[2] == ending and place not in (*load, *count)
+    ]  # fmt: skip
     return capacity, load, count
 
 
@@ -109,36 +113,35 @@ def _answer(found: StudyResult, capacity: int | None, objectives: Sequence[Objec
         )
     enough = _enough(found, capacity, objectives) if capacity is not None else ""
     opened = [_objectives(found, objectives)] if objectives else []
-    said = f"{enough} {study_tables.statement(found)}".strip()
+    said = f"{enough} {brief(found, study_tables.statement(found))}".strip()
     return Part(Section.ANSWER, said, opened=tuple(opened), notes=tuple(notes), facts=tuple(_facts(found)))
 
 
 def _objectives(found: StudyResult, objectives: Sequence[Objective]) -> Table:
-    """Return at how many points each objective is met, and where it is met best and worst."""
+    """Return in how many cells each objective is met, of those that were judged, and the best and the worst value of it."""
     rows = []
     for one in objectives:
-        unit = unit_of_objective(one.metric)
+        unit, name = unit_of_objective(one.metric), full_name(one.metric)
+        known = [cell.estimates[name] for cell in found.cells if cell.verdict and name in cell.estimates]
         known = sorted(
-            points(found, full_name(one.metric)), key=lambda point: point.estimate.value, reverse=one.sense == ">="
+            (each for each in known if not math.isnan(each.value)),
+            key=lambda each: each.value,
+            reverse=one.sense == ">=",
         )
-        counts = Counter(verdict(point.estimate, one) for point in known)
-        ends = (
-            [f"{show(point.estimate, unit).text} {told_at(found, point)}" for point in (known[0], known[-1])]
-            if known
-            else [NOTHING] * 2
-        )
+        counts = Counter(verdict(each, one) for each in known)
+        ends = [show(each, unit).text for each in (*known[:1], *known[-1:])] or [NOTHING] * 2
         rows.append((words.wanted([one]), *(str(counts[said]) for said in ("pass", "fail", "inconclusive")), *ends))
     columns = ("objective", "pass", "fail", "not resolved", "best", "worst")
-    note = f"Points by the {100 * found.confidence:g} % interval of each, the seeds of a point taken together."
-    return table("Objectives over the points", columns, rows, "<>>><<", note)
+    note = f"Cells by the {100 * found.confidence:g} % interval of each."
+    return table("Objectives over the cells", columns, rows, "<>>>>>", note)
 
 
 def _facts(found: StudyResult) -> Iterator[tuple[str, str, str]]:
     ends = extremes(found, found.metric)
     if ends is not None:
         unit = found.column(found.metric).unit
-        yield f"Least {found.metric}, {told_at(found, ends.least)}", show(ends.least.estimate, unit).text, ""
-        yield f"Most {found.metric}, {told_at(found, ends.most)}", show(ends.most.estimate, unit).text, ""
+        yield f"Least {found.metric}: {label_of(found, ends.least)}", show(ends.least.estimate, unit).text, ""
+        yield f"Most {found.metric}: {label_of(found, ends.most)}", show(ends.most.estimate, unit).text, ""
     yield (
         "Cells",
         f"{len(found.cells) - len(found.failed)} of {len(found.cells)} ran" if found.failed else str(len(found.cells)),
@@ -177,7 +180,7 @@ def _replicas(found: StudyResult, place: int, objectives: Sequence[Objective], s
     rows = [(name, text or "none of those tried") for name, text in first.items()]
     opened = [table(f"The first {path} that is shown to meet the SLO", ("with", path), rows)] if len(rows) > 1 else []
     return Part(
-        Section.REPLICAS, _enough(found, place, objectives) or study_tables.statement(found), charts=tuple(one for one in drawn if one is not None),
+        Section.REPLICAS, _enough(found, place, objectives) or brief(found, study_tables.statement(found)), charts=tuple(one for one in drawn if one is not None),
         notes=tuple(notes), missing=tuple(missing), slider=made,
         opened=tuple(one for one in opened if len(rows) <= _OPEN), tables=tuple(one for one in opened if len(rows) > _OPEN),
     )  # fmt: skip
@@ -210,7 +213,7 @@ def _plan(found: StudyResult, place: int, objectives: Sequence[Objective], sourc
 
 def _enough(found: StudyResult, place: int, objectives: Sequence[Objective]) -> str:
     """Return at which value of the capacity all objectives are shown to be met, for each combination of the others; '' without an SLO."""
-    path = found.factors[place].path
+    path = names_of(found)[place]
     first = _first_enough(found, place) if objectives else {}
     if not first:
         return ""
@@ -226,9 +229,9 @@ def _enough(found: StudyResult, place: int, objectives: Sequence[Objective]) -> 
     levels = [text for text in _texts(found, place) if counts[text]]
     if len(counts) == 1:
         return f"{what}{f'{path}={levels[0]} is the first value' if levels else f'no value of {path} is'} shown to be enough, whatever else is set."
-    told = [f"{path}={text} with {counts[text]}" for text in levels]
-    told += [f"none of those tried with {counts['']}"] if counts[""] else []
-    return f"{what}the first value shown to be enough is {words.joined(told)} of the {len(first)} combinations of what else is set."
+    each = [f"{path}={text} with {counts[text]}" for text in levels]
+    each += [f"none of those tried with {counts['']}"] if counts[""] else []
+    return f"{what}the first value shown to be enough is {words.joined(each)} of the {len(first)} combinations of what else is set."
 
 
 def _first_enough(found: StudyResult, place: int) -> dict[str, str]:
@@ -237,6 +240,8 @@ def _first_enough(found: StudyResult, place: int) -> dict[str, str]:
         return {}
     verdicts = {one.number: one.verdict for one in found.cells}
     lines = lines_of(found, [(one, one.estimate) for one in points(found, found.metric)], place)
+    if all(len(line) < 2 for line in lines.values()):  # a sample: no two points differ in the capacity alone
+        return {}
     return {
         name: next(
             (one.levels[place].text for one, _ in line if all(verdicts[number] == "pass" for number in one.cells)), ""
@@ -282,15 +287,15 @@ def _runtimes(found: StudyResult, place: int, source: Provenance) -> Part | None
     one = next((one for one in effects(found, found.metric) if one.factor == path), None)
     if one is None:
         return None
-    told = []
+    changes = []
     for level in one.levels[1:]:
         gap = None if level.difference is None else level.difference.difference
         if gap is not None:
-            told.append(_more_or_less(level.level.text, gap, found.column(found.metric).unit))
-    if not told:
+            changes.append(_more_or_less(level.level.text, gap, found.column(found.metric).unit))
+    if not changes:
         return None
     base = one.levels[0].level.text
-    said = f"Against {base}, as a mean over all else: {words.joined(told)} of {found.metric}."
+    said = f"Against {base}, as a mean over all else, {found.metric} is {words.joined(changes)}."
     tables = tuple(tidy(each, "what") for each in study_tables.main_effects(found, [one]))
     missing = (Missing("Which policy of the runtime saves it", command_for("compare", source)),)
     return Part(Section.RUNTIME, said, charts=(effect(found, place),), opened=tables, missing=missing)
@@ -298,7 +303,7 @@ def _runtimes(found: StudyResult, place: int, source: Provenance) -> Part | None
 
 def _more_or_less(name: str, gap: Estimate, unit: str) -> str:
     resolved = "" if gap.excludes(0.0) else " (not resolved)"
-    return f"{name} has {show(_upright(gap), unit).text} {'more' if gap.value > 0 else 'less'}{resolved}"
+    return f"{show(_upright(gap), unit).text} {'more' if gap.value > 0 else 'less'} with {name}{resolved}"
 
 
 def _upright(gap: Estimate) -> Estimate:
@@ -389,4 +394,4 @@ def _precision(found: StudyResult, ran: Sequence[int]) -> str:
     if not known:
         return f"{said}{failed}. No interval of {found.metric} is known."
     worst, where = max(known, key=lambda pair: pair[0])
-    return f"{said}{failed}. {found.metric} is known within ± {words.percent(worst)} or better, the worst {told_at(found, where)}."
+    return f"{said}{failed}. {found.metric} is known within ± {words.percent(worst)} or better, the worst {short_at(found, where)}."

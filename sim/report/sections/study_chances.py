@@ -18,14 +18,14 @@ from ...analysis.study_effects import Point, points
 from .. import plan_words as words
 from ..page import theme
 from ..page.parts import Chart, View
-from ..study_tables import told_at
 from .pieces import table
 from .plan_chances import percent
 from .series import looks, rounded
-from .study_charts import MOST_LINES, axis_of, lines_of, x_of
+from .study_charts import MOST_LINES, axis_of, lines_of, short_at, some_lines, x_of
 
 __all__ = ["chances"]
 
+_POINTS = "points, by the least likely objective"
 _SURE = 0.95
 _MOST_OBJECTIVES = 6
 
@@ -37,10 +37,12 @@ def chances(found: StudyResult, place: int, objectives: Sequence[Objective]) -> 
     """Return how likely each objective is met over the factor at `place`; of several lines, that which is least likely met on each."""
     wanted = objectives[:_MOST_OBJECTIVES]
     by = {one.metric: points(found, full_name(one.metric)) for one in wanted}
-    known = {one: {_where(point): chance_met(point.estimate, one) for point in by[one.metric]} for one in wanted}
+    known = {one: {_where(point): _chance(found, point, one) for point in by[one.metric]} for one in wanted}
     every = {_where(point): point for one in wanted for point in by[one.metric]}
-    lines = lines_of(found, [(one, one.estimate) for one in every.values()], place)
-    if len(lines) == 1 or len(lines) > MOST_LINES:  # of too many lines the longest
+    lines = some_lines(lines_of(found, [(one, one.estimate) for one in every.values()], place))
+    if len(lines) > MOST_LINES:  # a sample: points alone
+        named = [(_POINTS, [(point, _least(known, point)) for point in every.values()])]
+    elif len(lines) == 1:
         line = [one for one, _ in next(iter(lines.values()))]
         named = [
             (words.wanted([one]), [(point, known[one].get(_where(point), math.nan)) for point in line])
@@ -52,19 +54,33 @@ def chances(found: StudyResult, place: int, objectives: Sequence[Objective]) -> 
     if not made:
         return None
     every_one = [(one, one.estimate) for one in every.values()]
-    y = theme.axis("probability that the SLO is met", tickformat=".0%", range=[-0.04, 1.04])
+    y = theme.axis("probability", tickformat=".0%", range=[-0.04, 1.04])
     drawn = theme.layout(axis_of(found, every_one, place), y, showlegend=True)
     rows = [
-        (words.wanted([one]), told_at(found, point).removeprefix("at "), percent(known[one][_where(point)]))
+        (words.wanted([one]), short_at(found, point).removeprefix("at "), percent(known[one][_where(point)]))
         for one in wanted for point in by[one.metric]
     ]  # fmt: skip
     said = (
         "Of the true mean over replications, seen from what was simulated: Student's t (for shares, the score test), as if nothing were known "
         "beforehand, and means of replications were normal."
     )
-    told = table("Probability that an objective is met", ("objective", "point", "probability"), rows, "<<>", said)
+    numbers = table("Probability that an objective is met", ("objective", "point", "probability"), rows, "<<>", said)
     summary = _summary(found, wanted, known, list(every.values()))
-    return Chart("chance", "How likely is the SLO met?", {"": View(made, drawn, summary, told)})
+    return Chart("chance", "How likely is the SLO met?", {"": View(made, drawn, summary, numbers)})
+
+
+def _chance(found: StudyResult, point: Point, wanted: Objective) -> float:
+    """Return the probability that a point meets an objective; of shares that are alike in all seeds, such as 100 %, the least of any seed.
+
+    A mean of shares that do not differ has an interval of nothing, where those of the seeds know how few tasks they rest on.
+    """
+    if len(point.cells) < 2 or point.estimate.half_width:
+        return chance_met(point.estimate, wanted)
+    name, cells = full_name(wanted.metric), {one.number: one for one in found.cells}
+    there = [
+        chance_met(cells[number].estimates[name], wanted) for number in point.cells if name in cells[number].estimates
+    ]
+    return min(there, default=math.nan)
 
 
 def _where(one: Point) -> Where:
@@ -88,7 +104,7 @@ def _summary(
     best, where = max(likely, key=lambda pair: pair[0])
     what = words.wanted(wanted) if len(wanted) == 1 else "the least likely of the objectives"
     said = f"At {enough} of {words.counted(len(likely), 'point')} {what} is met with 95 % or more"
-    return f"{said}{'' if enough else f'; the likeliest is {told_at(found, where)}, with {percent(best)}'}."
+    return f"{said}{'' if enough else f'; the likeliest is {short_at(found, where)}, with {percent(best)}'}."
 
 
 def _trace(found: StudyResult, name: str, pairs: Sequence[tuple[Point, float]], place: int, number: int) -> Data | None:
@@ -98,9 +114,9 @@ def _trace(found: StudyResult, name: str, pairs: Sequence[tuple[Point, float]], 
     if found.factors[place].is_number:
         ordered.sort(key=lambda pair: float(pair[0].levels[place].value or 0))
     colour, dash, symbol = looks(number)
-    texts = [html.escape(f"{told_at(found, one)}: {percent(chance)}") for one, chance in ordered]
+    texts = [html.escape(f"{short_at(found, one)}: {percent(chance)}") for one, chance in ordered]
     return {
-        "type": "scatter", "mode": "lines+markers", "name": html.escape(name), "hoverinfo": "text", "hovertext": texts,
+        "type": "scatter", "mode": "markers" if name == _POINTS else "lines+markers", "name": html.escape(name), "hoverinfo": "text", "hovertext": texts,
         "x": [x_of(one, place) for one, _ in ordered], "y": [rounded(chance) for _, chance in ordered],
         "line": {"color": colour, "dash": dash, "width": 1.5}, "marker": {"color": colour, "symbol": symbol, "size": 9},
     }  # fmt: skip

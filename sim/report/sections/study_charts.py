@@ -13,7 +13,7 @@ import html
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from ...analysis.slo import RESPONSE_TIME, Objective, parse_metric
 from ...analysis.statistics import Estimate
@@ -47,24 +47,32 @@ from .series import (
 __all__ = [
     "MOST_LINES",
     "axis_of",
+    "brief",
     "effect",
+    "label_of",
     "limit_of",
     "lines_of",
     "names_of",
     "percentiles",
+    "short_at",
     "slider",
+    "some_lines",
     "timed",
     "within",
     "x_of",
 ]
 
 MOST_LINES = 10
+_MOST_PICKED = 6  # lines, where there are more than ten
 _WIDE = 30  # greatest over least of a factor, from which its axis is logarithmic
 _STEEP = 5  # and of what is measured
+_MOST_BANDS = 3  # lines: of more, bands would hide each other
 _MOST_DRAWN = 400  # points
 
 Data = dict[str, Any]
 Known = Sequence[tuple[Point, Estimate]]
+Lines = dict[str, list[tuple[Point, Estimate]]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ def _scales(found: StudyResult, place: int) -> tuple[str, ...]:
 def _view(
     found: StudyResult, place: int, known: Known, what: Measure, mean: Effect | None = None, is_log: bool | None = None
 ) -> View:
-    lines = lines_of(found, known, place)
+    every = lines_of(found, known, place)
+    lines = some_lines(every) if mean is None else every
     wide = spread([one for _, one in known]) > _STEEP if is_log is None else is_log
     floor = floor_of([one for _, one in known]) if wide else None
     traces = list(
@@ -111,16 +120,17 @@ def _view(
     is_many = len(lines) > 1 and len(lines) <= MOST_LINES
     layout = theme.layout(axis_of(found, known, place), y, shapes=shapes, showlegend=is_many or len(lines) > MOST_LINES)
     note = f"Intervals of {100 * found.confidence:g} % over replications."
-    rows = [(told_at(found, one).removeprefix("at "), cell(each, what.unit), f"{each.n}") for one, each in known]
-    told = table(what.name, ("point", what.name, "observations"), rows, "<>>", note)
-    return View(traces, layout, _summary(found, known, place, what), told)
+    rows = [(short_at(found, one).removeprefix("at "), cell(each, what.unit), f"{each.n}") for one, each in known]
+    left = f" Drawn are {len(lines)} of {len(every)} lines, evenly apart." if len(lines) < len(every) else ""
+    numbers = table(what.name, ("point", what.name, "observations"), rows, "<>>", note)
+    return View(traces, layout, f"{_summary(found, known, place, what)}{left}", numbers)
 
 
 def _summary(found: StudyResult, known: Known, place: int, what: Measure) -> str:
     if not known:
         return f"No point has {what.name}."
     least, most = min(known, key=lambda pair: pair[1].value), max(known, key=lambda pair: pair[1].value)
-    told = [f"{show(one, what.unit).text} {told_at(found, point)}" for point, one in (least, most)]
+    told = [f"{show(one, what.unit).text} {short_at(found, point)}" for point, one in (least, most)]
     said = (
         f"{what.name} over {found.factors[place].path}: from {told[0]} to {told[1]}."
         if len(known) > 1
@@ -161,6 +171,20 @@ def lines_of(found: StudyResult, known: Known, place: int) -> dict[str, list[tup
     return dict(sorted(lines.items(), key=lambda pair: -len(pair[1])))
 
 
+def some_lines(lines: Lines) -> Lines:
+    """Return the lines where ten at most can be told apart; else some of the longest, evenly apart, if they are more than points."""
+    if len(lines) <= MOST_LINES:
+        return lines
+    long = [(name, line) for name, line in lines.items() if len(line) == len(next(iter(lines.values())))]
+    return dict(_evenly(long, _MOST_PICKED)) if len(long[0][1]) > 1 else lines
+
+
+def _evenly(these: Sequence[T], most: int) -> list[T]:
+    """Return at most so many of these, the first and the last among them where there are two."""
+    count = min(len(these), most)
+    return [these[round(number * (len(these) - 1) / max(count - 1, 1))] for number in range(count)]
+
+
 def _text(one: Point, place: int) -> str:
     return html.escape(one.levels[place].text or "as it is")
 
@@ -176,8 +200,9 @@ def _drawn(
     found: StudyResult, lines: dict[str, list[tuple[Point, Estimate]]], place: int, what: Measure, floor: float | None
 ) -> Iterator[Data]:
     for number, (name, line) in enumerate(lines.items()):
-        texts = [hover(told_at(found, one).removeprefix("at "), each, what.unit, "observations") for one, each in line]
-        joined = tuple(found.factors[place].is_number and place_ > 0 for place_ in range(len(line)))
+        texts = [hover(short_at(found, one).removeprefix("at "), each, what.unit, "observations") for one, each in line]
+        is_banded = found.factors[place].is_number and len(lines) <= _MOST_BANDS
+        joined = tuple(is_banded and place_ > 0 for place_ in range(len(line)))
         xs = tuple(x_of(one, place) for one, _ in line)
         yield from draw(Line(name, xs, tuple(each for _, each in line), joined), number, texts, floor)
 
@@ -189,7 +214,7 @@ def _cloud(found: StudyResult, known: Known, place: int, what: Measure, mean: Ef
     yield {
         "type": "scatter", "mode": "markers", "name": "points", "x": [x_of(one, place) for one, _ in shown],
         "y": [rounded(each.value) for _, each in shown], "marker": {"color": theme.COLOURS[5], "size": 7, "opacity": 0.5, "symbol": "circle"},
-        "hovertext": [hover(told_at(found, one).removeprefix("at "), each, what.unit, "observations") for one, each in shown],
+        "hovertext": [hover(short_at(found, one).removeprefix("at "), each, what.unit, "observations") for one, each in shown],
         "hoverinfo": "text",
     }  # fmt: skip
     if mean is None:
@@ -229,17 +254,19 @@ def limit_of(objectives: Sequence[Objective]) -> Objective | None:
 
 
 def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> Slider | None:
-    """Return the limit on T_total over the points: all of them up to sixty, else those along the longest line over the factor."""
+    """Return the limit on T_total over the points: all of them up to sixty, else those along a few lines over the factor."""
     known = timed(found)
     if not known:
         return None
     if len(known) > MOST_CURVES:
-        line = next(iter(lines_of(found, [(one, one.estimate) for one, _ in known], place).values()))
-        wanted = {id(one) for one, _ in line}
+        lines = list(lines_of(found, [(one, one.estimate) for one, _ in known], place).values())
+        long = [line for line in lines if len(line) == len(lines[0])]
+        count = min(MOST_CURVES // min(len(lines[0]), MOST_CURVES), _MOST_PICKED)
+        wanted = {id(one) for line in _evenly(long, count) for one, _ in line}
         known = [pair for pair in known if id(pair[0]) in wanted][:MOST_CURVES]
     if found.factors[place].is_number:  # so that of those that pass the first takes least
         known = sorted(known, key=lambda pair: float(pair[0].levels[place].value or 0))
-    curves = tuple(curve_of(_label(found, one), times) for one, times in known)
+    curves = tuple(curve_of(label_of(found, one), times) for one, times in known)
     shares = known[0][1].shares
     values = sorted(percentile(one, shares, name, found.confidence).value for one in curves for name in PERCENTILES)
     limit = limit_of(objectives)
@@ -254,11 +281,23 @@ def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> S
     return Slider(told, rounded(low), rounded(high), value, shares, curves, found.confidence, redraws, switched(limit))
 
 
-def _label(found: StudyResult, one: Point) -> str:
+def label_of(found: StudyResult, one: Point) -> str:
     """Return a point in short: the ends of paths and their values."""
     told = [f"{name} {level.text}" for name, level in zip(names_of(found), one.levels, strict=True) if level.text]
     named = [one.scenario] if len(found.scenarios) > 1 or not told else []
     return ", ".join([*named, *told])
+
+
+def short_at(found: StudyResult, one: Point) -> str:
+    """Return where a point is, with short names of the factors: 'at llm.replicas=2'."""
+    return brief(found, told_at(found, one))
+
+
+def brief(found: StudyResult, text: str) -> str:
+    """Return a text with short names in place of the paths of factors, where they stand beside a value."""
+    for factor, name in zip(found.factors, names_of(found), strict=True):
+        text = text.replace(f"{factor.path}=", f"{name}=")
+    return text
 
 
 def _short(found: StudyResult, one: Point) -> str:
@@ -278,7 +317,7 @@ def within(found: StudyResult, place: int, made: Slider) -> Chart | None:
     if not made.redraws:
         return None
     known = [judge(one, made.shares, 0.95, made.value, made.confidence).within for one in made.curves]
-    by = {_label(found, one): one for one, _ in timed(found)}
+    by = {label_of(found, one): one for one, _ in timed(found)}
     shown = [by[one.label] for one in made.curves]
     chart = share_chart(made, known, ticks=(" / ".join(names_of(found)), [_short(found, one) for one in shown]))
     return _abreast(found, place, chart, shown)
@@ -321,7 +360,7 @@ def percentiles(
     known = timed(found)
     if not known:
         return None
-    curves = [(one, curve_of(_label(found, one), times), times.shares) for one, times in known]
+    curves = [(one, curve_of(label_of(found, one), times), times.shares) for one, times in known]
 
     def view(percentage: str) -> View:
         each = [(one, percentile(curve, shares, percentage, found.confidence)) for one, curve, shares in curves]

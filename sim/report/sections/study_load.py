@@ -23,7 +23,7 @@ from ..page.parts import Missing, Part, Section
 from ..page.provenance import Provenance
 from .further import command_for
 from .pieces import table
-from .study_charts import limit_of, lines_of, percentiles
+from .study_charts import limit_of, lines_of, names_of, percentiles
 
 __all__ = ["breaks"]
 
@@ -87,13 +87,13 @@ def _broken(
     """Return which combination misses the SLO first, and how many do at all."""
     if not kept:
         return ""
-    path, wanted = found.factors[place].path, words.wanted(objectives)
+    path, wanted = names_of(found)[place], f"the SLO ({words.wanted(objectives)})"
     if not first:
-        return f"{wanted} is nowhere shown to be missed over the values of {path}."
+        return f"The SLO ({words.wanted(objectives)}) is nowhere shown to be missed over the values of {path}."
     upto, fails = kept[first]
     before = f"kept up to {path}={upto} and missed" if upto else "missed"
     if len(kept) == 1:
-        return f"{wanted} is {before} from {path}={fails} on."
+        return f"The SLO ({words.wanted(objectives)}) is {before} from {path}={fails} on."
     never = sum(not one for _, one in kept.values())
     return f"{first} breaks first: {wanted} is {before} from {path}={fails} on. {never} of {len(kept)} combinations are not shown to miss it."
 
@@ -101,9 +101,9 @@ def _broken(
 def _table(found: StudyResult, place: int, kept: Mapping[str, tuple[str, str]]) -> Table:
     path = found.factors[place].path
     rows = [(name, upto or NOTHING, fails or NOTHING) for name, (upto, fails) in kept.items()]
-    columns = ("with", f"SLO met up to {path}", f"missed from {path}")
+    columns = ("with", "SLO met up to", "missed from")
     return table(
-        "How much load each combination takes",
+        f"How much {path} each combination takes",
         columns,
         rows,
         "<>>",

@@ -22,10 +22,10 @@ from .. import plan_words as words
 from ..numbers import show
 from ..page import theme
 from ..page.parts import Chart, View
-from ..study_tables import told_at
 from .pieces import cells as cell
 from .pieces import table
 from .series import rounded
+from .study_charts import short_at
 
 __all__ = ["parallel"]
 
@@ -67,14 +67,14 @@ def parallel(found: StudyResult, metric: str | None = None) -> Chart | None:
     y = theme.axis("", range=[-0.06, 1.06], visible=False)
     rows = [(*(level.text or "as it is" for level in one.levels), cell(one.estimate, unit)) for one in known]
     columns = (*(one.path for one in found.factors), name)
-    told = table(f"{name} over all factors, the least first", columns, rows, "<" * len(found.factors) + ">")
+    numbers = table(f"{name} over all factors, the least first", columns, rows, "<" * len(found.factors) + ">")
     summary = (
-        f"{words.counted(len(known), 'point')}, a line each: {name} is least, {show(known[0].estimate, unit).text}, {told_at(found, known[0])}, "
-        f"and most, {show(known[-1].estimate, unit).text}, {told_at(found, known[-1])}."
+        f"{words.counted(len(known), 'point')}, a line each: {name} is least, {show(known[0].estimate, unit).text}, {short_at(found, known[0])}, "
+        f"and most, {show(known[-1].estimate, unit).text}, {short_at(found, known[-1])}."
     )
     drawn = theme.layout(x, y, shapes=shapes, annotations=marks, hovermode="closest")
     return Chart(
-        "all-factors", f"How do all factors together go with {name}?", {"": View(traces, drawn, summary, told)}
+        "all-factors", f"How do all factors together go with {name}?", {"": View(traces, drawn, summary, numbers)}
     )
 
 
@@ -89,7 +89,7 @@ def _fifth(found: StudyResult, known: Sequence[Point], axes: Sequence[_Axis], nu
     for place in range(start, stop):
         x += [*range(len(axes)), None]
         y += [*(rounded(axis.places[place]) for axis in axes), None]
-        said = html.escape(f"{told_at(found, known[place])}: {show(known[place].estimate, unit).text}")
+        said = html.escape(f"{short_at(found, known[place])}: {show(known[place].estimate, unit).text}")
         texts += [said] * len(axes) + [""]
     ends = [_in(known[place].estimate.value, known[0].estimate.value, unit) for place in (start, stop - 1)]
     colour = theme.COLOURS[number % len(theme.COLOURS)]
