@@ -56,6 +56,7 @@ def summary(results: list[Result]) -> Summary:
         (estimate(2.104, 0.043), "s", "2.10 s ± 0.04"),
         (estimate(2.104, 0.43), "s", "2.1 s ± 0.4"),
         (estimate(2.104, 30.0), "s", "2 s ± 30"),
+        (estimate(74.6, 22.9), "s", "75 s ± 23"),
         (estimate(0.0123, 0.0004), "s", "12.3 ms ± 0.4"),
         (estimate(0.99996, 0.00001), "s", "1.0000 s ± <0.0001"),
         (estimate(88.0, 4.0), "s", "88 s ± 4"),

@@ -26,6 +26,8 @@ _DIMENSIONS = {
     "USD": units.MONEY,
     "": units.NUMBER,
 }
+_LEAST_DIGITS = 2  # with one alone, `70 ± 20` may be 74.6 with an interval from 52 ...
+_DROWNED = 5  # ... unless the interval is so many times the value
 _MOST_DIGITS = 4
 _MOST_DIGITS_OF_SHARE = 6  # 99.99 % and 99.9 % are far apart
 _LONG = 5  # minutes, hours and days are used from so many on: `75 s ± 4` says more than `1.2 min ± 0.1`
@@ -176,6 +178,8 @@ def _places(estimate: Estimate, size: float, most: int) -> int:
     # In another unit an interval may allow one more: 650 s ± 230 has one digit, 10.8 min ± 3.8 has two.
     scaled = replace(estimate, value=value, low=estimate.low / size, high=estimate.high / size)
     digits = max(estimate.digits, scaled.digits)
+    if estimate.half_width < _DROWNED * abs(estimate.value):
+        digits = max(digits, _LEAST_DIGITS)
     if estimate.half_width == 0:  # known exactly: as many as it takes to write it
         digits = len(f"{value:.{most}g}".partition("e")[0].replace(".", "").lstrip("0")) if value < 1e4 else most
     return min(digits, most) - 1 - math.floor(math.log10(value))

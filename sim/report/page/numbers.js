@@ -129,7 +129,8 @@ function writeEstimate(known, unit) { // digits as far as the interval lets them
   if (!half) return value ? `${Number(value.toPrecision(most)).toLocaleString("en", { maximumSignificantDigits: most })} ${suffix} ± 0` : `0 ${suffix}`;
   const magnitude = value ? Math.floor(Math.log10(Math.abs(value))) : 0;
   const finest = Math.floor(Math.log10(half / 2));
-  const digits = Math.min(Math.max(value ? magnitude - finest + 1 : 1, 1), most);
+  const least = half < 5 * Math.abs(value) ? 2 : 1; // as `_DROWNED` of numbers.py
+  const digits = Math.min(Math.max(value ? magnitude - finest + 1 : 1, least), most);
   const places = Math.min(value ? digits - 1 - magnitude : Math.max(-finest, 0), 9);
   const above = known.high - known.value, below = known.value - known.low;
   if (Math.abs(above - below) > 0.05 * (above + below))
