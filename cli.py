@@ -229,6 +229,7 @@ def scenarios() -> None:
 @app.command()
 def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the starter.")] = Path("scenario.yaml"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a commented scenario to start from, and the schema that lets editors check it."""
     from .models.options import json_schema_text
@@ -236,7 +237,7 @@ def init(
     from .sim.report.files import write_text
 
     schema = file.parent / starter.SCHEMA
-    write_text(file, starter.TEXT.replace("THIS_FILE", shlex.quote(file.name)))
+    write_text(file, starter.TEXT.replace("THIS_FILE", shlex.quote(file.name)), overwrite)
     text = json_schema_text()
     if not schema.exists():
         write_text(schema, text)

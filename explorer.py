@@ -51,7 +51,7 @@ class ExplorerError(CoordsimError):
 
 def explore(
     scenario: Scenario,
-    controls: Mapping[str, Iterable[Any] | None] | None = None,
+    controls: Mapping[str, Iterable[Any] | None] | Iterable[str] | None = None,
     *,
     replications: int | None = None,
     delay: float = DELAY,
@@ -59,7 +59,7 @@ def explore(
     """Return sliders over what can be moved in a scenario, and where the time goes then, against the scenario as it is.
 
     Without `controls`: the speed of inference, steps, modalities, replicas and the runtime, those of them that the scenario has. With
-    them: names of these and paths, with the values of each (None: its own). `replications` (default: the scenario's, at least 2) make the
+    them: names of these, or a mapping of names and paths to the values of each (None: its own). `replications` (default: the scenario's, at least 2) make the
     answer final; `delay` (s) is how long a slider must rest. Raises ExplorerError without the extra `notebook`, ValueError or
     ScenarioError for controls that cannot be.
     """

@@ -22,8 +22,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec, Self, TypeVar
 
 from .models import compare as compare_models
 from .models import plan as plan_models
@@ -133,7 +134,7 @@ class Answer(ABC, Generic[T]):
                 "the answer does not know its scenario, which a report says; ask for it with a function of coordsim"
             )
         found = self._found()
-        return Stored(kind_of(found), found, provenance(self.asked[0], self.call))
+        return Stored(kind_of(found), found, provenance(self.asked[0], self.call, self.asked[1:]))
 
     def _found(self) -> object:
         """Return what a report shows."""
@@ -166,13 +167,19 @@ class Answer(ABC, Generic[T]):
         It is the one that answers the question, unless another is asked for by `name`. Raises ValueError, which says their names.
         """
         made = self._charts()
-        if not made or (name is not None and name not in made):
-            there = f"must be one of {listed(made)}{did_you_mean(name, made)}" if made else "there is nothing to draw"
-            raise ValueError(f"`name` {there}, but got {name!r}" if made else there)
+        if not made:
+            raise ValueError("there is nothing to draw")
+        if name is not None and name not in made:
+            hint = self._undrawn(name) or did_you_mean(name, made)
+            raise ValueError(f"`name` must be one of {listed(made)}, but got {name!r}{hint}")
         chart = made[name] if name is not None else next(iter(made.values()))
         drawn = chart.figure()
         drawn.update_layout(modebar_remove=["sendDataToCloud", "editInChartStudio"])
         return drawn
+
+    def _undrawn(self, _name: str) -> str:
+        """Return what a chart that is not there would need; nothing where that is not known."""
+        return ""
 
     def __repr__(self) -> str:
         """Return the answer in one line."""
@@ -239,38 +246,53 @@ class Simulation(Answer[Run]):
         found = digest(self.results, self.estimates, self.scenario.workload.warmup)
         return {one.name: one for one in charts(found)}
 
+    def _undrawn(self, name: str) -> str:
+        from .sim.report.sections.run_time import OF_SPANS
+
+        return f"; {name!r} needs spans: `coordsim.simulate(scenario, spans='all')`" if name in OF_SPANS else ""
+
     def _doubts(self) -> Iterable[str]:
         from .models.bounds import bounds
 
         return (*bounds(self.scenario).unstable, *self.estimates.warnings, *self.estimates.doubts)
 
 
-class Comparison(Answer[ComparisonResult]):
-    """Two variants over the same tasks: what is saved, by what, and whether that is resolved."""
+class Told(Answer[T]):
+    """An answer whose report, CSV and doubts are those of one module, and whose charts are those of another: in `sim.report`, by name."""
+
+    _tables: ClassVar[str]
+    _section: ClassVar[str]
+
+    def _module(self, name: str) -> Any:
+        return import_module(f".sim.report.{name}", __package__)
 
     def _report(self) -> Report:
-        from .sim.report.compare_tables import report
-
-        return report(self.result)
+        told: Report = self._module(self._tables).report(self.result)
+        return told
 
     def _csv(self) -> str:
-        from .sim.report.compare_tables import to_csv
-
-        return to_csv(self.result)
+        told: str = self._module(self._tables).to_csv(self.result)
+        return told
 
     def _charts(self) -> Mapping[str, Chart]:
-        from .sim.report.sections.compare import figures
-
-        return figures(self.result)
+        made: Mapping[str, Chart] = self._module(f"sections.{self._section}").figures(self.result)
+        return made
 
     def _doubts(self) -> Iterable[str]:
-        from .sim.report.compare_tables import warnings
+        told: Iterable[str] = self._module(self._tables).warnings(self.result)
+        return told
 
-        return warnings(self.result)
+
+class Comparison(Told[ComparisonResult]):
+    """Two variants over the same tasks: what is saved, by what, and whether that is resolved."""
+
+    _tables, _section = "compare_tables", "compare"
 
 
-class Study(Answer[StudyResult]):
+class Study(Told[StudyResult]):
     """Scenarios over a design of factors and seeds, a cell for each; cells that failed are in it, with the reason."""
+
+    _tables, _section = "study_tables", "study"
 
     def to_frame(self) -> pd.DataFrame:
         """Return the wide table, a row a cell: its factors, and of each metric value, `_low` and `_high`.
@@ -283,49 +305,11 @@ class Study(Answer[StudyResult]):
         names = self.result.scenarios
         return names[0] if len(names) == 1 else "SCENARIO"
 
-    def _report(self) -> Report:
-        from .sim.report.study_tables import report
 
-        return report(self.result)
-
-    def _csv(self) -> str:
-        from .sim.report.study_tables import to_csv
-
-        return to_csv(self.result)
-
-    def _charts(self) -> Mapping[str, Chart]:
-        from .sim.report.sections.study import figures
-
-        return figures(self.result)
-
-    def _doubts(self) -> Iterable[str]:
-        from .sim.report.study_tables import warnings
-
-        return warnings(self.result)
-
-
-class Sensitivity(Answer[SensitivityResult]):
+class Sensitivity(Told[SensitivityResult]):
     """What metrics owe to each factor: swings, marginal values, and the measures of Morris and of Sobol'."""
 
-    def _report(self) -> Report:
-        from .sim.report.sensitivity_tables import report
-
-        return report(self.result)
-
-    def _csv(self) -> str:
-        from .sim.report.sensitivity_tables import to_csv
-
-        return to_csv(self.result)
-
-    def _charts(self) -> Mapping[str, Chart]:
-        from .sim.report.sections.sensitivity import figures
-
-        return figures(self.result)
-
-    def _doubts(self) -> Iterable[str]:
-        from .sim.report.sensitivity_tables import warnings
-
-        return warnings(self.result)
+    _tables, _section = "sensitivity_tables", "sensitivity"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -396,14 +380,22 @@ def simulate(
     return Simulation(found, scenario, asked=(scenario,), call=call)
 
 
-def report(answers: Iterable[Answer[Any]], path: str | os.PathLike[str], *, title: str = "") -> Path:
-    """Write answers of any kinds as one report: a page (.html) that opens from disk, or Markdown (.md); return its path.
+def report(answers: Answer[Any] | Iterable[Answer[Any]], path: str | os.PathLike[str], *, title: str = "") -> Path:
+    """Write an answer, or several of any kinds, as one report: a page (.html) that opens from disk, or Markdown (.md); return its path.
 
     What is there is replaced. The title, unless given, names the scenarios. Raises ValueError for another ending, or no answer.
     """
     from .sim.report.sections.every import write
 
-    return write([one._stored() for one in answers], Path(path), title)
+    several: Any = answers
+    given = list(several) if isinstance(several, Iterable) and not isinstance(several, str) else [several]
+    for one in given:
+        if not isinstance(one, Answer):
+            remedy = (
+                "as `coordsim.simulate(scenario)` returns; `coordsim report DIR` takes the folders that commands wrote"
+            )
+            raise TypeError(f"must be an answer, {remedy}; got {type(one).__name__}")
+    return write([one._stored() for one in given], Path(path), title)
 
 
 def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
@@ -419,6 +411,7 @@ def _answering(ask: Callable[P, R], answer: type[A]) -> Callable[P, A]:
         (_, given), *rest = bound.arguments.items()
         options = {key: one for key, one in rest if signature.parameters[key].kind is not inspect.Parameter.VAR_KEYWORD}
         scenarios = (given,) if isinstance(given, Scenario) else tuple(given)
+        scenarios += tuple(one for _, one in rest if isinstance(one, Scenario))
         return answer.of(found, scenarios, call_of(ask.__name__, given, {**options, **bound.kwargs}))
 
     asked.__signature__ = signature.replace(return_annotation=answer)  # type: ignore[attr-defined]

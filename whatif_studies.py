@@ -10,7 +10,7 @@ Checked: tests/test_whatif_studies.py, against the commands.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .models import fault_study as fault_models
@@ -22,64 +22,26 @@ from .sim.analysis.fault_study import StudyResult as FaultResult
 from .sim.analysis.jobs import Workers
 from .sim.analysis.replicate import Settings
 from .sim.analysis.scaling import ScalingResult
-from .whatif import Answer, _answering
+from .whatif import Told, _answering
 
 if TYPE_CHECKING:
     from .models.scenario import Scenario
-    from .sim.report.layout import Report
-    from .sim.report.page.parts import Chart
 
 __all__ = ["FaultStudy", "Scaling", "faults", "scaling"]
 
 MOST_REPLICATIONS = 8  # unless asked for, as in the commands: there are many variants
 
 
-class Scaling(Answer[ScalingResult]):
+class Scaling(Told[ScalingResult]):
     """How a metric grows with each factor: by which law, with which exponent, and because of what."""
 
-    def _report(self) -> Report:
-        from .sim.report.scaling_tables import report
-
-        return report(self.result)
-
-    def _csv(self) -> str:
-        from .sim.report.scaling_tables import to_csv
-
-        return to_csv(self.result)
-
-    def _charts(self) -> Mapping[str, Chart]:
-        from .sim.report.sections.scaling import figures
-
-        return figures(self.result)
-
-    def _doubts(self) -> Iterable[str]:
-        from .sim.report.scaling_tables import warnings
-
-        return warnings(self.result)
+    _tables, _section = "scaling_tables", "scaling"
 
 
-class FaultStudy(Answer[FaultResult]):
+class FaultStudy(Told[FaultResult]):
     """What each fault costs, how far it spreads, what breaks first, and whether it stays broken."""
 
-    def _report(self) -> Report:
-        from .sim.report.fault_tables import report
-
-        return report(self.result)
-
-    def _csv(self) -> str:
-        from .sim.report.fault_tables import to_csv
-
-        return to_csv(self.result)
-
-    def _charts(self) -> Mapping[str, Chart]:
-        from .sim.report.sections.faults import charts
-
-        return {one.name: one for one in charts(self.result)}
-
-    def _doubts(self) -> Iterable[str]:
-        from .sim.report.fault_tables import warnings
-
-        return warnings(self.result)
+    _tables, _section = "fault_tables", "faults"
 
 
 def _scaling(

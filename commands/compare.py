@@ -114,7 +114,7 @@ def compare(
         if stop.result is None:
             raise typer.Exit(say(f"{stop}: too few to compare", INTERRUPTED)) from None
         found, stopped = stop.result, str(stop)
-    beside = {} if against is None else {"scenario.b.resolved.yaml": against.to_yaml()}
+    beside = {} if against is None else {"scenario.b.resolved.yaml": against}
     output.put(answers, found, loaded, warnings=warnings(found), called=scenario, sets=sets, beside=beside)
     if stopped:
         raise typer.Exit(say(f"{stopped}: what they tell is above", INTERRUPTED))

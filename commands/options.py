@@ -121,11 +121,11 @@ class Output:
         called: str,
         sets: Sequence[str] | None = None,
         taken: bool = False,
-        beside: Mapping[str, str] | None = None,
+        beside: Mapping[str, Scenario] | None = None,
     ) -> None:
         """Print what was found, then what is doubtful, and write both if asked; `called` is how the user named the scenario.
 
-        `taken`: the folder is ours, by `journal`. `beside` holds more files to write, such as another scenario.
+        `taken`: the folder is ours, by `journal`. `beside` are the other scenarios that it is about, by the names of their files.
         """
         answers.put(found, self.format)
         warn(warnings, again(called, sets))
@@ -134,8 +134,12 @@ class Output:
 
             if not taken:
                 answers.check_free(self.out, self.overwrite)
-            files = {"scenario.resolved.yaml": scenario.to_yaml(), **(beside or {})}
-            source = provenance(scenario, canonical(self.given))
+            others = beside or {}
+            files = {
+                "scenario.resolved.yaml": scenario.to_yaml(),
+                **{name: one.to_yaml() for name, one in others.items()},
+            }
+            source = provenance(scenario, canonical(self.given), others.values())
             answers.write(found, source, files, self.out, overwrite=taken or self.overwrite)
             if not self.quiet:
                 say(f"written to {self.out}")

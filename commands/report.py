@@ -55,7 +55,7 @@ def report(
     from ..sim.report.files import write_text
     from ..sim.report.sections import every
 
-    is_text = format is PageFormat.MD or (format is None and out is not None and out.suffix == ".md")
+    is_text = format is PageFormat.MD or (format is None and out is not None and out.suffix.lower() == ".md")
     place = out if out is not None or is_text else _default(folders)
     answers = [stored.read(folder) for folder in folders]
     text = every.to_markdown(answers, title or "") if is_text else every.to_html(answers, title or "")

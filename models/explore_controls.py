@@ -60,15 +60,30 @@ class Control:
         return self.labels.index(label)
 
 
-def controls_of(scenario: "Scenario", asked: Mapping[str, Iterable[Any] | None] | None = None) -> tuple[Control, ...]:
+def controls_of(
+    scenario: "Scenario", asked: Mapping[str, Iterable[Any] | None] | Iterable[str] | None = None
+) -> tuple[Control, ...]:
     """Return the controls of a scenario: all that are found, or those that are asked for, in this order.
 
-    `asked` has the names of found ones, and paths, with the values that each takes; None for those it has by itself. Raises ValueError
-    for what is neither, and ScenarioError for a value that the scenario refuses.
+    `asked` are names of found ones, or these and paths with the values that each takes; None for those it has by itself. Raises
+    TypeError and ValueError for what is neither, and ScenarioError for a value that the scenario refuses.
     """
-    if asked is not None:
-        return tuple(_asked(scenario, name, values) for name, values in asked.items())
-    return tuple(_found(scenario).values())
+    if asked is None:
+        return tuple(_found(scenario).values())
+    return tuple(_asked(scenario, name, values) for name, values in _with_values(asked).items())
+
+
+def _with_values(asked: Mapping[str, Iterable[Any] | None] | Iterable[str]) -> Mapping[str, Iterable[Any] | None]:
+    """Return controls with their values, where only names are given with None."""
+    if isinstance(asked, Mapping):
+        return asked
+    names = [asked] if isinstance(asked, str) or not isinstance(asked, Iterable) else list(asked)
+    for one in names:
+        if not isinstance(one, str):
+            raise TypeError(
+                f"`controls` must be names, or a mapping of names to values such as {{'steps': [2, 4]}}; got {one!r}"
+            )
+    return dict.fromkeys(names)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

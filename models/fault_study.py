@@ -65,7 +65,7 @@ def make_plan(scenario: "Scenario", options: StudyOptions) -> Plan[str]:
         base=base,
         calm=calm,
         switches=tuple(switches),
-        triggers=tuple(name for name, fault in striking.items() if fault.at is not None),
+        triggers={name: min(fault.at) for name, fault in striking.items() if fault.at is not None},
         knob=knob,
         levels=levels,
         steps=_steps(variants, options),

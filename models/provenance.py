@@ -49,8 +49,8 @@ PRESET: Path_ = ("runtime", "preset")
 _MISSING = object()
 
 
-def provenance(scenario: Scenario, command: str) -> Provenance:
-    """Return where an answer about a scenario comes from; `command` asked for it."""
+def provenance(scenario: Scenario, command: str, beside: Iterable[Scenario] = ()) -> Provenance:
+    """Return where an answer about a scenario, and those `beside` it, comes from; `command` asked for it."""
     data = with_files(Spec.to_data(scenario), _place)
     lines = _Lines(scenario, data, command)
     told = tuple(lines.told())
@@ -67,6 +67,7 @@ def provenance(scenario: Scenario, command: str) -> Provenance:
         runtime=scenario.runtime.preset,
         rate=scenario.workload.rate,
         objectives=tuple((one.metric, one.threshold, one.sense) for one in scenario.objectives),
+        beside=tuple((one.name, one.hash) for one in beside),
     )
 
 
@@ -248,11 +249,11 @@ def _inputs(scenario: Scenario, data: dict[str, Any], lines: _Lines) -> Iterator
     for path, value in _leaves({name: one for name, one in data.items() if name not in ASIDE}, ()):
         if path[-1:] == ("file",):
             yield Input(Path(str(value)).name, "imported", f"a file that `{'.'.join(map(str, path[:-1]))}` replays")
-    stated = f"{counted(lines.given, 'value')} that the scenario states, each beside its line below"
-    yield Input("values of the scenario", "assumed", stated)
+    yield Input(f"{counted(lines.given, 'value')} stated", "assumed", "the scenario, each beside its line below")
     if lines.filled:
-        filled = f"{counted(lines.filled, 'value')} that nothing states: those of the preset, and coordsim's defaults"
-        yield Input("values filled in", "assumed", filled)
+        yield Input(
+            f"{lines.filled} filled in", "assumed", "what nothing states: those of the preset, and coordsim's defaults"
+        )
 
 
 def _profiles_inputs(scenario: Scenario) -> Iterator[Input]:

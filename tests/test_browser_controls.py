@@ -81,8 +81,10 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def within(curve: Curve, limit: float) -> Estimate:
-    """Return the share of tasks within a limit, from the quantiles of each replication, by numpy."""
+    """Return the share of tasks within a limit, from the quantiles of each replication, by numpy; all tasks of each say no interval."""
     found = mean([float(np.interp(limit, row, SHARES)) for row in curve.rows])
+    if found.half_width == 0:
+        return Estimate(found.value, -math.inf, math.inf, 0.95, found.n, found.method)
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0), 0.95, found.n, found.method)
 
 

@@ -483,6 +483,7 @@ def test_the_starter_runs(call: Call, tmp_path: Path, monkeypatch: pytest.Monkey
     again = call("init")
     assert again.code == 2
     assert "is left as it is" in again.err
+    assert call("init", "--overwrite").code == 0
     Path("coordsim.schema.json").write_text("{}")
     other = call("init", "other.yaml")
     assert other.code == 0

@@ -1,6 +1,7 @@
 """Cohorts, steps and examples of a run: sums that are exact, intervals worked out by hand, and what is left out is counted."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -284,11 +285,26 @@ def test_a_run_with_enough_spans_is_not_run_again() -> None:
     """Enough are a hundred tasks with one within half a hundredth of each percentile; else these and a hundred others are wanted."""
     seconds = [(float(task + 1), 0.0) for task in range(1000)]
     some = [*range(0, 900, 9), 503, 951]
-    assert tasks_to_look_at(made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in [*some, 989]}))) == ()
-    wanted = tasks_to_look_at(made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in some})))
-    assert {499, 949, 989} <= set(wanted)
-    assert FEW_TASKS <= len(wanted) <= FEW_TASKS + len(LABELS)
-    assert tasks_to_look_at(made(seconds[:3], spans=Kept({task: [leaf(1, 0, 1)] for task in range(3)}))) == ()
+    assert tasks_to_look_at(made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in [*some, 989]}))) == ([], [])
+    over, near = tasks_to_look_at(made(seconds, spans=Kept({task: [leaf(1, 0, 1)] for task in some})))
+    assert near == [499, 949, 989]
+    assert len(over) == FEW_TASKS
+    assert (over[0], over[-1]) == (0, 999)
+    assert set(np.diff(over)) == {10, 11}
+    assert tasks_to_look_at(made(seconds[:3], spans=Kept({task: [leaf(1, 0, 1)] for task in range(3)}))) == ([], [])
+
+
+def test_tasks_chosen_for_their_time_are_not_in_the_map() -> None:
+    """The map is over tasks taken evenly: those near a high percentile would make its mean too long."""
+    seconds = [(1.0, 0.0)] * 900 + [(10.0, 0.0)] * 100
+    view = made(seconds)
+    full = replace(view, spans=Kept({task: [leaf(1, 0, seconds[task][0])] for task in range(1000)}))
+    over, near = tasks_to_look_at(view)
+    found = step_map([full], frozenset(over))
+    assert found is not None
+    assert found.tasks == len(over) == FEW_TASKS
+    assert found.total == pytest.approx(np.mean([seconds[task][0] for task in over]))
+    assert {seconds[task][0] for task in near} == {1.0, 10.0}
 
 
 def test_lost_work_is_recovery_in_the_map_as_in_the_ledger() -> None:

@@ -105,12 +105,17 @@ def test_controls_that_are_asked_for_come_in_their_order(scenario: cs.Scenario) 
     assert [one.name for one in made] == ["runtime", "steps", "encoders.eye.replicas", "seed"]
     assert [one.labels for one in made[1:]] == [("2", "4", "8"), ("1", "4"), (AS_IT_IS, "1", "2")]
     assert [one.labels[one.now] for one in made[1:]] == ["4", "4", AS_IT_IS]
+    assert controls_of(scenario, ["steps", "runtime"]) == controls_of(scenario, {"steps": None, "runtime": None})
+    assert controls_of(scenario, "steps") == controls_of(scenario, ["steps"])
 
 
 @pytest.mark.parametrize(
     ("asked", "kind", "told"),
     [
         ({"step": None}, ValueError, "did you mean `steps`"),
+        (["step"], ValueError, "did you mean `steps`"),
+        ([3], TypeError, r"must be names, or a mapping of names to values such as \{'steps': \[2, 4\]\}; got 3"),
+        (3, TypeError, "must be names, or a mapping .*; got 3"),
         ({"steps": []}, ValueError, "must have a list of values"),
         ({"steps": "1..4"}, ValueError, "must have a list of values"),
         ({"models.llm.replica": [1, 2]}, cs.ScenarioError, "did you mean `replicas`"),

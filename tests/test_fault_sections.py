@@ -183,3 +183,23 @@ def test_an_outage_of_a_provider_is_told() -> None:
     late = {one.cause for one in found.timeline.periods if one.start >= end and one.kind != "backlog"}
     assert not any(label.startswith(tuple(f"{name} (" for name in late)) for label in labels if late)
     assert by_section(found)[Section.BREAKS].charts[0].name == "costs"
+
+
+def test_a_fault_that_never_came_is_not_called_harmless() -> None:
+    """It begins when the run is over: the answer says so, with the tasks that would reach it, and no cost of it is told."""
+    found = study(SHOP.replace("at: 40 s", "at: 4000 s"), 2)
+    (missed,) = found.missed
+    assert (missed.name, missed.at) == ("brownout", 4000.0)
+    assert missed.end < missed.at
+    said = " ".join(sentences(found))
+    assert "brownout never came, so nothing is known of what it costs: it starts at 66.7 min" in said
+    assert "brownout costs" not in said
+    assert "declined" in said  # the other one came
+    report = fault_tables.report(found)
+    costs = next(one for one in report.tables if one.title == "What each fault adds")
+    assert "brownout" not in [row[0] for row in costs.rows]
+    made = by_section(found)
+    (again,) = [one for one in made[Section.BREAKS].missing if "--tasks" in one.command]
+    tasks = int(again.command.split("--tasks ")[1].split()[0])
+    assert tasks / missed.tasks * missed.end > missed.at  # at this pace it comes
+    assert "brownout" not in made[Section.SURE].answer

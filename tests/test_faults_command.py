@@ -212,7 +212,7 @@ def test_who_fails_and_who_is_saved_comes_after_the_change_of_success() -> None:
     success = dataclasses.replace(cost.metrics["success"], added=same)
     reach = dataclasses.replace(cost.reach, rescued=cost.reach.tasks // 20)
     told = fault_words._cost(dataclasses.replace(cost, metrics={**cost.metrics, "success": success}, reach=reach))
-    assert told.startswith("declined changes success by -1 % ± 2 (while it fails ")
+    assert told.startswith("declined changes success by -1.0 % ± 2.0 (while it fails ")
     assert told.endswith(" of the tasks and saves 5 %).")
     assert fault_words._cost(cost).startswith("declined fails ")
 

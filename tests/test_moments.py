@@ -7,11 +7,11 @@ import pytest
 
 from coordsim.sim.analysis import moments as module
 from coordsim.sim.analysis.moments import Moments, moments, welch
-from coordsim.sim.analysis.result import ResourceInfo, Result
+from coordsim.sim.analysis.result import ARRIVALS, BUSY, PRESENT, ResourceInfo, Result
 from coordsim.sim.analysis.spans import Spans
 from coordsim.sim.analysis.summarize import cut_warmup, summarize
 from coordsim.sim.engine.incidents import Incidents, Turn
-from coordsim.sim.engine.ledger import DONE, FAILED, Ledger, Snapshot
+from coordsim.sim.engine.ledger import DONE, FAILED, FLOWS, Ledger, Snapshot
 
 from .mm1 import POOL, Queue, simulate
 
@@ -150,3 +150,28 @@ def test_the_moving_average_of_a_line_is_the_line() -> None:
     """Smoothing is over as many values on both sides, so that a straight line stays what it is."""
     assert welch([2.0 * i for i in range(9)], 3) == pytest.approx([2.0 * i for i in range(9)])
     assert welch([0.0, 3.0, 0.0], 1) == (0.0, 1.0, 0.0)
+
+
+def test_use_is_never_more_than_the_tasks_there_allow() -> None:
+    """In each window of a short run, who is served is among who is there, though few snapshots are taken; flows agree with these."""
+    run = simulate(Queue(tasks=100), 3)
+    assert len(run.snapshots) < 10 < len(run.flows)
+    found = told(run)
+    busy = np.array(found.utilization[POOL])
+    assert (busy <= np.array(found.in_system) + 1e-9).all()
+    assert len({round(share, 6) for share in busy}) > len(busy) // 2  # no straight line through windows
+    for snapshot in run.snapshots:
+        now = np.array([snapshot.time])
+        for column in (BUSY, PRESENT, ARRIVALS):
+            assert run.flow(0, column, now)[0] == pytest.approx(run.totals(0, column, now)[0], abs=1.0)
+    last = np.array([run.flows[-1, 0]])
+    assert run.flow(0, BUSY, last) == pytest.approx(run.category("inference").sum())
+
+
+def test_flows_of_a_long_run_are_few_and_spread() -> None:
+    """However many tasks there are, no more times are kept than are wanted, as far apart at the end as at the start."""
+    times = simulate(Queue(tasks=5000), 3).flows[:, 0]
+    assert FLOWS / 4 < len(times) <= FLOWS
+    gaps = np.diff(times)
+    assert gaps.min() > 0
+    assert gaps.max() < 20 * np.median(gaps)

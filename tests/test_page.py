@@ -276,13 +276,25 @@ def test_a_page_is_small() -> None:
 
 
 def test_the_head_says_how_good_the_inputs_are(text: str) -> None:
-    """Each source states its scenario, a short hash, its seed, and how many inputs are measured and how many assumed."""
+    """Each source states its scenario, a short hash, its seed, and which inputs are measured and which assumed."""
     head = text[text.index("<header") : text.index("</header>")]
     assert head.count('<dl class="card">') == 2
     assert f'title="{SOURCE.sha256}">ab12ab12ab12<' in head
-    assert "1 measured</span> (h100)" in head
-    assert "1 assumed</span> (tokens)" in head
+    assert "measured</span>: h100; " in head
+    assert "assumed</span>: tokens</dd>" in head
     assert "imported" not in head
+
+
+def test_an_answer_about_two_scenarios_names_both() -> None:
+    """In its card, in its headings, and where it says what repeats it: names and hashes; and whose lines it shows."""
+    both = replace(SOURCE, beside=(("<rag>", "cd34" * 16),))
+    text = to_html("Both", [(both, Part(Section.ANSWER, "A."))], [both, OTHER])
+    head = text[text.index("<header") : text.index("</header>")]
+    assert "<dt>Scenarios</dt><dd>coding-agent and &lt;rag&gt;</dd>" in head
+    assert f'title="{"cd34" * 16}">cd34cd34cd34</code> (&lt;rag&gt;)' in head
+    assert "<dt>Hash of &lt;rag&gt; (SHA-256)</dt>" in text
+    assert "coding-agent and &lt;rag&gt;: How many" in text
+    assert "These are the lines of coding-agent; of &lt;rag&gt; the page has name and hash." in text
 
 
 def test_what_was_filled_in_is_marked_and_each_number_has_its_source(text: str) -> None:
@@ -505,6 +517,25 @@ def test_the_script_writes_estimates_as_python_does(root: Path) -> None:
         made = json.dumps([{"value": value, "low": low, "high": high} for value, low, high in given])
         wanted = [show(Estimate(*one, 0.95, 5, "t"), unit).text for one in given]
         assert node(root, f"{made}.map(one => writeEstimate(one, '{unit}'))") == wanted
+    judged = [
+        (29.7, 29.43, 29.97),
+        (29.3, 29.0, 29.99),
+        (0.7, 0.66, 0.7499),
+        (40.0, 29.98, 50.02),
+        (31.0, 30.04, 31.96),
+    ]
+    limits = [30.0, 30.0, 0.75, 30.0, 30.0]
+    made = json.dumps(
+        [
+            dict(zip(("value", "low", "high", "against"), (*one, limit), strict=True))
+            for one, limit in zip(judged, limits, strict=True)
+        ]
+    )
+    wanted = [
+        show(Estimate(*one, 0.95, 5, "t"), "s", against=limit).text for one, limit in zip(judged, limits, strict=True)
+    ]
+    assert node(root, f"{made}.map(one => writeEstimate(one, 's'))") == wanted
+    assert wanted[:2] == ["29.70 s ± 0.27", "29.30 s [29.00, 29.99]"]
 
 
 def test_columns_sort_by_size(root: Path) -> None:

@@ -78,6 +78,8 @@ def test_several_answers_are_told_apart_by_their_commands() -> None:
     )
     assert "```python\ncoordsim.plan" in said
     assert said.count("- measured: profile x") == 1
+    both = to_markdown("desk", parts, [replace(SOURCE, beside=(("counter_", "fedcba9876543210"),))])
+    assert "- scenario counter\\_, hash `fedcba987654`" in both
 
 
 def test_names_are_text() -> None:

@@ -25,7 +25,7 @@ from coordsim.sim.analysis.planned import (
 from coordsim.sim.analysis.slo import Objective, Verdict
 from coordsim.sim.analysis.statistics import Estimate, student_t
 from coordsim.sim.analysis.summary import Judged
-from coordsim.sim.report import plan_tables, plan_words
+from coordsim.sim.report import numbers, plan_tables, plan_words
 from coordsim.sim.report.layout import lay_out, markdown, text
 from coordsim.sim.report.plan_csv import COLUMNS, to_csv
 
@@ -174,11 +174,38 @@ def test_a_cheaper_configuration_that_is_not_resolved_is_doubted() -> None:
     """A pass with something cheaper undecided says so in the answer and in a warning, with the option to try."""
     found = plan((Choice(NOW, "pass", CHOSEN, (), "", (OPEN,)),))
     assert plan_words.answer(found, RATE).endswith(
-        "Something cheaper may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search for $7.55 an hour is "
-        "not resolved; about 48 more replications would tell."
+        "Something cheaper may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search for $7.55 an hour (met with "
+        "93.5 %) is not resolved; about 48 more replications would tell."
     )
     (warning,) = plan_tables.warnings(found)
     assert warning.endswith("about 48 more replications would tell: try `--max-replications 68`")
+
+
+def test_of_what_is_not_resolved_the_likeliest_is_named() -> None:
+    """What is cheapest and hopeless gives way to what may well do; a chance that any reader takes for met says why it is not enough."""
+    hopeless, likely = trial((1, 0), 32.0, 2.1, "inconclusive"), trial((2, 0), 29.0, 1.1, "inconclusive")
+    found = plan((Choice(NOW, "pass", CHOSEN, (), "", (hopeless, likely)),))
+    answer = plan_words.answer(found, RATE)
+    assert "Something cheaper may, too: 3 replicas of models.llm and 5 concurrent" in answer
+    assert "2 replicas" not in answer
+    assert answer.endswith("A verdict takes an interval of 99.5 %, so that all of the plan's hold together with 95 %.")
+    (warning,) = plan_tables.warnings(found)
+    assert warning.startswith("2 cheaper configurations may meet the objectives, too, such as 3 replicas")
+    both = plan((Choice(NOW, "pass", CHOSEN, (), "", (trial((1, 0), 30.2, 1.0, "inconclusive"), likely)),))
+    assert "3 replicas of models.llm and 5 concurrent calls of tools.search" in plan_words.answer(both, RATE)
+    assert "2 replicas of models.llm and 5 concurrent calls of tools.search" in plan_words.answer(both, RATE)
+    assert " are not resolved; about" in plan_words.answer(both, RATE)
+    assert "more replications of each would tell" in plan_words.answer(both, RATE)
+
+
+def test_an_interval_as_written_lies_on_the_side_that_its_verdict_says() -> None:
+    """0.266 s within [-0.206, 0.739] passes 750 ms, and 29.96 s ± 0.038 passes 30 s: what is written stays below the threshold."""
+    assert (
+        plan_words.judged(Judged("queueing_p95", 0.75, "<=", estimate(0.2663, 0.4726), "pass")).text == "270 ms ± 470"
+    )
+    near = plan_words.judged(Judged("p95", 30.0, "<=", estimate(29.7, 0.27), "pass"))
+    assert near.text == "29.70 s ± 0.27"
+    assert numbers.show(estimate(29.7, 0.27), "s").text == "29.7 s ± 0.3"
 
 
 def test_broken_monotony_and_the_doubts_of_the_search_are_warnings() -> None:
@@ -375,8 +402,8 @@ def test_without_prices_the_smallest_is_told_without_a_price() -> None:
     answer = plan_words.answer(found, RATE)
     assert "$" not in answer
     assert (
-        "Something smaller may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search is not resolved"
-        in answer
+        "Something smaller may, too: 3 replicas of models.llm and 5 concurrent calls of tools.search (met with 93.5 %) is "
+        "not resolved" in answer
     )
     assert "assistant: the smallest that meets" in shown(found)
 

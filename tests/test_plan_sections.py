@@ -16,7 +16,7 @@ from coordsim.sim.analysis.journal import FileJournal
 from coordsim.sim.analysis.plan import find_plan
 from coordsim.sim.analysis.planned import Choice, Limit, PlanResult, Trial
 from coordsim.sim.analysis.slo import Objective
-from coordsim.sim.analysis.statistics import mean_interval
+from coordsim.sim.analysis.statistics import Estimate, mean_interval
 from coordsim.sim.analysis.summarize import SHARES
 from coordsim.sim.analysis.summary import Judged, Quantiles
 from coordsim.sim.report.page.judge import cheapest, judge
@@ -131,6 +131,34 @@ def test_the_chance_of_the_slo_is_students() -> None:
     assert (out["x"], out["y"]) == ([1.0], [0.0])
     assert "113 % of 1 replica" in out["hovertext"][0]
     assert "Student's t" in view.table.note
+
+
+def test_the_chance_of_the_slo_says_why_the_plan_takes_more() -> None:
+    """Where the first that is likely enough is not resolved, the chart says so, and what the plan's own verdicts ask for."""
+    estimate = Estimate(29.0, 27.9, 30.1, 0.995, 20, "t over replications")
+    likely = replace(OPEN, point=(1, 1), judged=(replace(OPEN.judged[0], estimate=estimate),))
+    found = plan((Choice(NOW, "pass", CHOSEN, (), "", (likely,)),), trials=(likely, CHOSEN))
+    said = drawn(spoken(found)[Section.REPLICAS])["chance"].views[""].summary
+    assert said.startswith(
+        "The first at which the objective is met with 95 % or more is llm.replicas 2, search.concurrency 10 (99.5 %)"
+    )
+    assert "By the plan's verdicts it is inconclusive and the first that passes is llm.replicas 3" in said
+    assert "so that all of the plan's hold together with 95 %" in said
+
+
+def test_intervals_of_times_are_drawn_from_zero_on_and_told_as_they_are() -> None:
+    """An interval that reaches below 0 s has a whisker to 0, keeps its numbers in the table; and a 0 is told, as a log scale has none."""
+    wide = replace(T_CHOSEN.judged[0], estimate=Estimate(0.4, -0.6, 1.4, 0.995, 20, "t over replications"))
+    none = replace(wide, estimate=Estimate(0.0, 0.0, 0.0, 0.995, 20, "t over replications"))
+    few, many = replace(SMALLER, judged=(wide,)), replace(CHOSEN, judged=(none,))
+    found = plan((Choice(NOW, "pass", many, (), "", ()),), trials=(few, many))
+    view = drawn(spoken(found)[Section.REPLICAS])["objective-p95"].views[""]
+    (line,) = [one for one in view.data if "error_y" in one and len(one["x"]) == 2]
+    assert line["error_y"]["arrayminus"] == pytest.approx([0.4, 0.0])
+    assert line["error_y"]["array"] == pytest.approx([1.0, 0.0])
+    assert min(one for trace in view.data for one in trace["y"]) == 0.0
+    assert "400 ms ± 1,000" in {row[1] for row in view.table.rows}
+    assert view.summary.endswith("Not on a logarithmic scale: 0 at llm.replicas 3, search.concurrency 10.")
 
 
 def test_objectives_are_sorted_by_margin_with_verdict_and_chance() -> None:

@@ -10,8 +10,9 @@ from coordsim.models.options import overrides, read_scenario
 from coordsim.models.provenance import DEFAULT, PYTHON, STATED, canonical, loaded, provenance
 from coordsim.models.scenario import Scenario
 from coordsim.sim.report import shipped
+from coordsim.sim.report.page.parts import Missing
 from coordsim.sim.report.page.provenance import Line, Provenance
-from coordsim.sim.report.sections.further import command_for, scenario_of
+from coordsim.sim.report.sections.further import command_for, ready, scenario_of, why_not
 
 TEXT = """\
 coordsim: 1
@@ -102,9 +103,9 @@ def test_inputs_have_their_quality() -> None:
     assert trace.quality == "imported"
     assert source.data == ("scenarios/data/synthetic-mooncake.jsonl",)
     assert any("held-out points" in one.source for one in source.inputs if one.name.startswith("profile "))
-    stated = next(one for one in source.inputs if one.name == "values of the scenario")
-    assert stated.quality == "assumed"
-    assert str(sum(one.given and bool(one.source) for one in source.lines)) in stated.source
+    numbers = [sum(one.given is given and bool(one.source) for one in source.lines) for given in (True, False)]
+    assumed = [one.name for one in source.inputs if one.quality == "assumed"]
+    assert assumed == [f"{numbers[0]} values stated", f"{numbers[1]} filled in"]
     assert str(shipped.folder()) not in repr(source)
 
 
@@ -115,6 +116,10 @@ def test_objectives_rate_and_versions_are_as_the_scenario_has_them(desk: Path) -
     assert (source.rate, source.objectives, source.seed) == (2.0, (("p95", 1.0, "<="),), 3)
     assert (source.sha256, source.runtime) == (scenario.hash, "stateless-api")
     assert set(source.versions) == {"coordsim", "python", "numpy", "simpy"}
+    other = scenario.replace("name", "counter")
+    both = provenance(scenario, "coordsim compare desk.yaml counter.yaml", [other])
+    assert both.beside == (("counter", other.hash),)
+    assert both.title == "desk and counter"
 
 
 @pytest.mark.parametrize(
@@ -144,3 +149,27 @@ def test_further_commands_are_about_the_same_scenario(desk: Path) -> None:
     assert scenario_of(provenance(called, f"coordsim.simulate({loaded(called)})")) == scenario_of(asked)
     mmc = provenance(cs.load("capacity/mmc"), "coordsim run capacity/mmc")
     assert command_for("plan", mmc) == "coordsim plan capacity/mmc -o runs/mmc-plan"
+
+
+def test_what_cannot_answer_is_not_suggested(desk: Path) -> None:
+    """No other runtime where coordination is free, no sweep where there is nothing to sweep: the reason is told."""
+    mmc = provenance(cs.load("capacity/mmc"), "coordsim run capacity/mmc")
+    assert "no other runtime can save" in why_not("compare", mmc)
+    assert "nothing to sweep" in why_not("scaling", mmc)
+    quick = provenance(cs.load("quickstart"), "coordsim run quickstart")
+    assert why_not("compare", quick) == why_not("scaling", quick) == ""
+    assert "--over steps=1..16" in command_for("scaling", quick)
+
+
+def test_each_suggestion_has_a_folder_of_its_own(desk: Path) -> None:
+    """Of the scenario and what is asked, numbered; a limit that nobody gave is called an example."""
+    source = provenance(cs.load(desk), "coordsim run desk.yaml")
+    taken: set[str] = set()
+    first = ready(Missing("a", "coordsim faults desk.yaml"), source, taken)
+    second = ready(Missing("b", "coordsim faults desk.yaml --handling -o DIR"), source, taken)
+    assert first == Missing("a", "coordsim faults desk.yaml -o runs/desk-faults")
+    assert second == Missing("b", "coordsim faults desk.yaml --handling -o runs/desk-faults-2")
+    plan = ready(Missing("c", "coordsim plan desk.yaml --slo 'p95=30 s' -o runs/desk-plan"), source, taken)
+    assert plan.what == "c, with your own limit in place of p95=30 s"
+    other = Missing("d", "coordsim calibrate NAME")
+    assert ready(other, source, taken) is other

@@ -73,9 +73,9 @@ def summary(results: list[Result]) -> Summary:
         (estimate(0.00197, 0.00014), "USD", "$0.00197 ± 0.00014"),
         (estimate(0.47, 0.04), "1/s", "0.47 / s ± 0.04"),
         (estimate(0.001, 0.0001), "1/s", "3.60 / h ± 0.36"),
-        (estimate(3.0, low=-math.inf, high=math.inf), "s", "3.00 s ± ?"),
-        (estimate(3.0, low=2.5, high=math.inf), "s", "3.00 s ≥ 2.50"),
-        (estimate(3.0, low=-math.inf, high=4.0), "s", "3.00 s ≤ 4.00"),
+        (estimate(3.0, low=-math.inf, high=math.inf), "s", "3.00 s (no interval)"),
+        (estimate(3.0, low=2.5, high=math.inf), "s", "3.00 s (at least 2.50)"),
+        (estimate(3.0, low=-math.inf, high=4.0), "s", "3.00 s (at most 4.00)"),
         (estimate(math.nan), "s", "–"),
     ],
 )

@@ -88,7 +88,9 @@ def test_a_run_says_what_it_can(here: Path, call: Call) -> None:
     assert [row[::3] for row in part.opened[0].rows] == [("p95 ≤ 1 s", verdict)]
     assert not [label for label, _, _ in part.facts[1:] if "p95" in label]
     asked = [one.unasked for _, one in every.everything([stored]) if one.unasked]
-    assert asked == [(Section.REPLICAS, Section.RUNTIME, Section.SCALING, Section.MATTERS)]
+    assert asked == [(Section.REPLICAS, Section.RUNTIME, Section.MATTERS)]
+    (part,) = (part for _, part in every.everything([stored]) if part.section is Section.SCALING)
+    assert (part.missing, part.answer[:31]) == ((), "The scenario repeats no step, h")
 
 
 def test_answers_of_any_kinds_are_on_one_page(answers: Path, call: Call) -> None:
@@ -100,10 +102,12 @@ def test_answers_of_any_kinds_are_on_one_page(answers: Path, call: Call) -> None
     assert "<title>Desk &amp; co</title>" in text
     assert "coordsim run desk.yaml" in text
     assert "coordsim plan desk.yaml --decide models.llm.replicas=1..8 -o runs/desk-plan" in text
-    assert "-o runs/desk-compare" not in text
+    assert "What another runtime would save" not in text
     assert call("report", "run", "compare", "-o", "again.html", "--title", "Desk & co", "-q").err == ""
     assert (answers / "again.html").read_bytes() == (answers / "both.html").read_bytes()
-    assert call("report", "run", "-o", "both.html").code == 2
+    refused = call("report", "run", "-o", "both.html")
+    assert refused.code == 2
+    assert "both.html exists already, and is left as it is; choose another place, or pass --overwrite" in refused.err
     assert call("report", "run", "-o", "both.html", "--overwrite").code == 0
 
 
@@ -138,14 +142,12 @@ def test_what_is_missing_has_a_command_that_runs(here: Path, call: Call) -> None
     assert call("run", "desk.yaml", "--replications", "2", *QUIET, "-o", "run").code == 0
     stored = read(here / "run")
     said = {one.command for _, part in every.everything([stored]) for one in part.missing}
-    assert {one.split()[1] for one in said} >= {"plan", "compare", "scaling", "sensitivity"}
+    assert {one.split()[1] for one in said} >= {"plan", "compare", "sensitivity"}
     for command in sorted(said):
         words = shlex.split(command)[1:]
         short = ["--replications", "2"] if words[0] != "plan" and "--replications" not in words else []
         if words[0] == "plan":
             short = ["--max-replications", "5", "--no-frontier", "--no-headroom"]
-        if words[0] == "scaling":
-            short += ["--no-ablation"]
         done = call(*words, *short, *QUIET, "--overwrite")
         assert done.code in (0, 3, 4), f"{command}: {done.err}"
 
@@ -168,10 +170,30 @@ def test_python_writes_the_same_report(here: Path, call: Call) -> None:
     )
     with pytest.raises(ValueError, match=r"must end in \.html or \.md, but got 'run\.pdf'"):
         run.save("run.pdf")
+    upper = run.save("RUN.HTML")
+    assert cs.report(run, "one.html").read_bytes() == upper.read_bytes()  # an answer alone, too
+    for wrong, kind in (([3], "int"), (["run"], "str"), ("run", "str"), (run.result, "Run")):
+        with pytest.raises(TypeError, match=rf"must be an answer, as `coordsim.simulate\(scenario\)`.*; got {kind}"):
+            cs.report(wrong, "x.html")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="there is no answer"):
         cs.report([], "none.html")
     with pytest.raises(ValueError, match="does not know its scenario"):
         cs.Comparison(compared.result).save("x.html")
+
+
+def test_a_comparison_of_two_files_names_both(here: Path, call: Call) -> None:
+    """The page of the command and that of Python have both names in the title, and both hashes."""
+    (here / "counter.yaml").write_text(TEXT.replace("name: desk", "name: counter").replace("20 ms", "30 ms"))
+    assert call("compare", "desk.yaml", "counter.yaml", *QUIET, "-o", "both").code in (0, 4)
+    one, other = cs.load("desk.yaml"), cs.load("counter.yaml")
+    cs.compare(one, other).save("python.html")
+    source = read(here / "both").source
+    assert (source.sha256, source.beside) == (one.hash, (("counter", other.hash),))
+    for page in ("both/report.html", "python.html"):
+        text = (here / page).read_text(encoding="utf-8")
+        assert "<title>desk and counter</title>" in text
+        assert one.hash in text
+        assert other.hash in text
 
 
 def test_an_interrupted_run_has_its_report(here: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

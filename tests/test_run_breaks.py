@@ -174,8 +174,7 @@ def test_what_is_missing_has_a_command_that_works(queue: RunDigest, call: Call, 
     levels = [float(one) for one in words[words.index("--levels") + 1].split(",")]
     assert 1.6 < max(levels) < 2.0
     words[words.index("--levels") + 1] = "1,1.5"
-    words[words.index("DIR")] = str(tmp_path / "out")
-    assert call(*words[1:], "--workers", "1", "--quiet").code == 0
+    assert call(*words[1:], "-o", tmp_path / "out", "--workers", "1", "--quiet").code == 0
 
 
 def test_hostile_names_are_escaped(queue: RunDigest) -> None:

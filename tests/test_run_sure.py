@@ -152,7 +152,7 @@ def test_checks_and_inputs_are_told(queue: RunDigest) -> None:
     assert "Little's law is off by -20 %" in notes
     assert "5 %, was not reached: response_time_p95 is known within no bound" in notes
     assert "not checked against a running system" in notes
-    assert "1 measured, 2 assumed" in notes
+    assert "measured (a), assumed (b, c)" in notes
     assert "still grows in 1 of 4 replications" in part_of(found).answer
     assert "Little's law holds: " in " ".join(part_of(queue).notes)
 

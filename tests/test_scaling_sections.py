@@ -14,7 +14,7 @@ from coordsim.sim.report.page.assemble import to_html
 from coordsim.sim.report.page.parts import Part, Section
 from coordsim.sim.report.page.provenance import Line, Provenance
 from coordsim.sim.report.sections.scaling import figures, parts
-from coordsim.sim.report.sections.scaling_charts import exponent, taken
+from coordsim.sim.report.sections.scaling_charts import beside_slopes, exponent, taken
 
 SOURCE = Provenance("demo", "", "", 1, "coordsim scaling demo --over steps=1..16 --tasks 20", {})
 XS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -159,13 +159,38 @@ def test_too_few_points_have_a_command_for_more() -> None:
     few = curve(2.0, xs=(1.0, 4.0), replications=1)
     said = by_section(result(sweep(few), replications=1))
     (missing,) = said[Section.SCALING].missing
-    assert missing.command == "coordsim scaling demo --tasks 20 --over steps=1..64"
+    assert missing.command == "coordsim scaling demo --tasks 20 --over steps=1,2,3,4,6,8"
     assert "2 points of at least 6" in missing.what
     sure = said[Section.SURE]
     assert "cannot be told how it grows with steps" in sure.answer
     assert sure.missing[0].command.endswith("--replications 8")
     assert said[Section.MATTERS].missing[0].command.endswith("--ablation")
     assert "no interval" in said[Section.SURE].notes[1]
+
+
+@pytest.mark.parametrize(("offset", "steeper"), [(10.0, False), (-0.5, True)])
+def test_why_the_exponent_is_not_among_the_local_slopes_is_said(offset: float, steeper: bool) -> None:
+    """A part that does not grow makes slopes less steep than the exponent of the rest, one below 0 makes them steeper."""
+    one = sweep(curve(1.5, offset))
+    said = beside_slopes(one, result(one))
+    assert one.growth is not None
+    slopes = [part.exponent.value for part in one.growth.local]
+    assert one.growth.exponent is not None
+    assert (min(slopes) > one.growth.exponent.value) is steeper
+    assert f"{one.growth.exponent.value:.2f} over steps is p of a + b x^p" in said
+    assert f"between {min(slopes):.2f} and {max(slopes):.2f}" in said
+    assert said.endswith("steeper." if steeper else "less steep.")
+    made = by_section(result(one))
+    assert said in made[Section.ANSWER].notes
+    assert any(said in view.summary for chart in made[Section.SCALING].charts for view in chart.views.values())
+
+
+def test_a_pure_power_has_slopes_about_its_exponent() -> None:
+    """Nothing needs to be said then."""
+    one = sweep(
+        growth(Curve(np.array(XS), np.array([[x**1.5 * (1 + 0.01 * (i % 2)) for i, x in enumerate(XS)]] * 3)), seed=1)
+    )
+    assert beside_slopes(one, result(one)) == ""
 
 
 def test_factors_that_the_scenario_has_are_offered() -> None:
@@ -194,7 +219,7 @@ def test_the_fit_of_each_law_is_told() -> None:
     sure = by_section(result(sweep(curve(2.0))))[Section.SURE]
     (fits,) = sure.tables
     law = {row[1]: row for row in fits.rows}
-    assert law["constant"][4] != law["power"][4]
+    assert (law["constant"][4], law["constant"][3] != law["power"][3]) == ("< 0.001", True)
     assert sum("(chosen)" in name for name in law) == 1
     assert sure.warnings == ("a doubt",)
     assert sure.answer.endswith("Every verdict is told.")

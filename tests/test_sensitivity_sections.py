@@ -235,7 +235,7 @@ workflow: {start: one, steps: {one: {tool: search, next: two}, two: {tool: fetch
 
 def test_a_change_is_told_with_its_interval_even_where_that_holds_zero() -> None:
     """The chart draws the change, so the words say it too; what rounds to nothing has no sign."""
-    assert change_text(about(12.0, 23.0), "s") == "+10 s ± 20"
+    assert change_text(about(12.0, 23.0), "s") == "+12 s ± 23"
     assert change_text(about(-0.3, 2.0), "s").startswith("-")
     assert change_text(about(0.0, 0.0), "s") == "0 s"
 

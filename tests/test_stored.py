@@ -152,7 +152,7 @@ def test_what_is_damaged_says_where() -> None:
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"numbers": 1}, "`.numbers` must be a list; got 1"),
         ({"numbers": ["x"]}, r"`.numbers\[0\]` must be a float; got 'x'"),
-        ({"new": 1}, "must be a field of Odd; got 'new'"),
+        ({"new": 1}, "`.new` is not known"),
         ({"by": {"a": [1, 2]}}, "`.by.a.high` is missing"),
         ({"numbers": [{"~": "what"}]}, "unknown tag `what`"),
     )
@@ -191,9 +191,20 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         (json.dumps(data | {"kind": "plans"}), "holds a plans; .*did you mean `plan`"),
         (
             json.dumps(data | {"kind": "plan"}),
-            "is damaged: `result` must be a field of PlanResult; .* write it again with `coordsim plan",
+            "was written by another version of coordsim .*: `result.summary` is not known; write it again with `coordsim run desk -o DIR`",
         ),
         (json.dumps(data | {"result": None, "coordsim": "0.0.1"}), r"is damaged \(coordsim 0.0.1 wrote it"),
+        (
+            json.dumps(data | {"result": {"summary": data["result"]["summary"]}}),
+            r"another version of coordsim \(coordsim 0\.1\.0; this is coordsim .*\): `result\.\w+` is missing; write it again with `coordsim run desk",
+        ),
+        (
+            json.dumps(
+                data
+                | {"source": {"versions": {"coordsim": "0.0.9", "numpy": "2.0"}, "command": "coordsim.simulate(x)"}}
+            ),
+            r"\(coordsim 0\.0\.9, numpy 2\.0; this is .*`source.scenario` is missing; write it again with `coordsim.simulate\(x\)`",
+        ),
     ):
         with pytest.raises(StoredError, match=message):
             parse(changed, "it")

@@ -13,7 +13,7 @@ import coordsim as cs
 from coordsim.sim.analysis.chance_met import chance_met
 from coordsim.sim.analysis.design import Value
 from coordsim.sim.analysis.slo import Objective, full_name, overall, verdict
-from coordsim.sim.analysis.statistics import mean_interval, proportion_interval
+from coordsim.sim.analysis.statistics import Estimate, mean_interval, proportion_interval
 from coordsim.sim.analysis.study import Column, Level, StudyCell, StudyFactor, StudyResult
 from coordsim.sim.analysis.summarize import SHARES
 from coordsim.sim.analysis.summary import Quantiles
@@ -22,6 +22,7 @@ from coordsim.sim.report.page.parts import PERCENTILES, Chart, Part, Section, Sw
 from coordsim.sim.report.page.provenance import Provenance
 from coordsim.sim.report.sections.study import _objectives, figures, parts
 from coordsim.sim.report.sections.study_chances import chances
+from coordsim.sim.report.study_tables import to_csv
 
 REPLICAS, LATENCY, LOAD, STEPS = (
     "models.llm.replicas",
@@ -301,6 +302,59 @@ def test_failed_cells_are_told_and_left_out() -> None:
         GRID, cells=tuple(replace(bad, number=one.number, point=one.point, levels=one.levels) for one in GRID.cells)
     )
     assert all(one.answer for one in parts(none, source(P95)))
+
+
+def test_cells_without_a_value_are_counted_in_the_answer_and_in_how_sure() -> None:
+    """A cell that ran and observed nothing is no healthy one: how many there are, why, and at how many points there is an interval."""
+    empty = Estimate(math.nan, -math.inf, math.inf, 0.95, 0, "t")
+    first, second, *rest = GRID.cells
+    why = "no task arrived after the warm-up of 16.7 min; try a shorter one with `--warmup`"
+    quiet = replace(first, estimates={}, samples={}, times=None, warnings=(why,))
+    known = second.estimates["response_time_p95"]
+    alone = replace(second, samples={"response_time_p95": (known.value,)}, times=None,
+                    estimates={"response_time_p95": replace(known, low=-math.inf, high=math.inf, n=1)})  # fmt: skip
+    nothing = replace(rest[0], estimates={"response_time_p95": empty}, samples={}, times=None)
+    found = replace(GRID, cells=(quiet, alone, nothing, *rest[1:]))
+    made = spoken(found, source())
+    told = "2 of 6 cells have no value of response_time_p95 (such as cell 1: no task arrived after the warm-up of 16.7 min)."
+    assert made[Section.ANSWER].answer.endswith(told)
+    assert ("Without a value of response_time_p95", "2 of 6 cells", "") in made[Section.ANSWER].facts
+    sure = made[Section.SURE].answer
+    assert "At 3 of 6 points response_time_p95 is known within ±" in sure
+    assert sure.endswith("; at 1 it has no interval; at 2 it has no value.")
+    chart = drawn(made[Section.REPLICAS])["replicas"]
+    assert chart.views["p95"].summary.endswith(
+        "3 of 6 points are not drawn: not every replication there has a task done."
+    )
+    assert to_csv(found).splitlines()[1].endswith("response_time_p95,s,34.0,,,1")
+    column = found.to_table().column("response_time_p95_low").to_pylist()
+    assert column[:3] == [None] * 3
+    assert all(math.isfinite(one) for one in column[3:])
+
+
+def test_over_several_loads_the_slider_has_the_greatest_alone() -> None:
+    """Which of all points keeps a limit first says nothing where they carry different loads: those at 2 / s stay, and it is said."""
+    points = {(1, "1 / s"): 5.0, (1, "2 / s"): 9.0, (2, "1 / s"): 4.0, (2, "2 / s"): 6.0}
+    part = spoken(study(points, (REPLICAS, LOAD)), source(P95))[Section.REPLICAS]
+    assert part.slider is not None
+    assert [one.label for one in part.slider.curves] == [
+        f"llm.replicas {one}, arrivals.poisson 2 / s" for one in (1, 2)
+    ]
+    assert part.slider.label.endswith("at arrivals.poisson=2 / s")
+    assert part.notes[0].startswith(
+        "Of the loads the slider, and the shares within its limit, have one alone: arrivals.poisson=2 / s"
+    )
+    assert drawn(part)["within"].views[""].summary.endswith("at arrivals.poisson=2 / s.")
+
+
+def test_an_axis_with_one_value_lies_about_it() -> None:
+    """Points at one load of 0.1 / s have an axis from 0.05 to 0.15 with that tick, not from one below to one above."""
+    points = {(1, "0.1 / s"): 5.0, (2, "0.1 / s"): 4.0, (1, "0.2 / s"): 4.0, (2, "0.2 / s"): 4.0}
+    found = study(points, (REPLICAS, LOAD))
+    gone = [replace(one, estimates={}, samples={}, times=None) for one in found.cells[2:]]
+    chart = drawn(spoken(replace(found, cells=(*found.cells[:2], *gone)), source())[Section.BREAKS])["load"]
+    axis = chart.views["p95"].layout["xaxis"]
+    assert (axis["range"], axis["tickvals"], axis["ticktext"]) == ([0.05, 0.15], [0.1], ["0.1"])
 
 
 def test_two_hundred_cells_stay_small() -> None:

@@ -225,6 +225,15 @@ def test_the_charts_of_a_simulation_add_up(simulation: whatif.Simulation) -> Non
     assert [trace.type for trace in simulation.figure("time-path").data] == ["icicle"]
 
 
+def test_a_figure_that_needs_spans_says_so(simulation: whatif.Simulation, scenario: Scenario) -> None:
+    """One that is not there names what it needs, a slip the name that is near; with spans it is drawn."""
+    with pytest.raises(ValueError, match=r"got 'time-steps'; 'time-steps' needs spans: .*spans='all'"):
+        simulation.figure("time-steps")
+    with pytest.raises(ValueError, match="got 'time-pat'; did you mean `time-path`"):
+        simulation.figure("time-pat")
+    assert cs.simulate(scenario, replications=2, spans="all").figure("time-steps").data
+
+
 def test_a_simulation_without_tasks_done_is_shown_too() -> None:
     """Nothing was done within the horizon: the answer says so, there is no chart, and no number is made up."""
     workload = {"arrivals": {"deterministic": "1 / s"}, "horizon": "3 s", "warmup": "0 s"}

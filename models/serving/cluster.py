@@ -384,20 +384,28 @@ class Cluster:
     )  # fmt: skip
     """Ratios of two totals, or of one to the time: hits are weighted by tokens, but those of `requests_hit_share` by requests."""
 
+    def _under_way(self, now: float) -> list[tuple[Replica, float]]:
+        """Return the replicas at work, with seconds to add: a leap is counted when it ends, an iteration with prompts when it begins."""
+        there = [driver.replica for driver in (*self.drivers, *self.decoders)]
+        return [(replica, now - replica.start) for replica in there if replica.leap or replica.start > now]
+
+    def flow(self, now: float) -> tuple[float, float, int]:
+        """Return the first three of `totals`; nothing moves, not the clock of a memory either."""
+        sequences = sum(replica.tally.sequence_seconds for replica in self.every) + sum(
+            passed * (replica.batch.count if passed > 0 else len(replica.running) - len(replica.loading))
+            for replica, passed in self._under_way(now)
+        )
+        return sequences, self.present * now + self._present_offset, self.arrivals
+
     def totals(self, now: float) -> tuple[float, ...]:
         """Return what a pool does, sequence-seconds for server-seconds, and then what `METERS` are made of; up to `now`."""
         if self.autoscale is not None:
             self._settle(self.autoscale, now)
         there = [driver.replica for driver in (*self.drivers, *self.decoders)]
         tallies = [replica.tally for replica in self.every]
-        # A leap is counted when it ends, an iteration with prompts when it begins.
-        done = [(replica, now - replica.start) for replica in there if replica.leap or replica.start > now]
+        done = self._under_way(now)
         busy = sum(tally.busy for tally in tallies) + sum(passed for _, passed in done)
-        sequences = sum(tally.sequence_seconds for tally in tallies) + sum(
-            passed * (replica.batch.count if passed > 0 else len(replica.running) - len(replica.loading))
-            for replica, passed in done
-        )
-        present = self.present * now + self._present_offset
+        sequences, present, arrivals = self.flow(now)
         memory = [replica.kv.totals(max(now, replica.kv.clock)) for replica in there]
         memory += [totals for _, totals in self.gone]
         taken = [replica.taken(replica.begun(now), now) for replica in there if replica.leap and now > replica.start]
@@ -406,7 +414,7 @@ class Cluster:
         room = blocks * replica_seconds if math.isfinite(blocks) else 0.0
         prefilled = sum(tally.prefilled for tally in tallies)
         return (
-            sequences, present, self.arrivals, self.completions, self.rejections, self.waited,
+            sequences, present, arrivals, self.completions, self.rejections, self.waited,
             self.first_tokens, self.later_seconds, self.later_tokens, sequences, busy, replica_seconds,
             sum(tally.hit for tally in tallies), sum(tally.asked for tally in tallies), sum(tally.fetched for tally in tallies),
             sum(tally.requests_hit for tally in tallies), sum(tally.prompts for tally in tallies),

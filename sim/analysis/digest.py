@@ -6,7 +6,7 @@ Checked: tests/test_digest.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from .cohorts import Cohorts, cohorts
@@ -41,7 +41,10 @@ def digest(
     It is asked once, and only where too few spans were kept. Without it, steps and examples are of the tasks that have some.
     """
     _, views = cut_warmup(results, warmup)
-    more = () if again is None else tasks_to_look_at(views[0])
-    seen = views if again is None or not more else [again(more).after(views[0].start)]
+    seen: Sequence[Result] = views
+    evenly: Collection[int] | None = None
+    over, near = ([], []) if again is None else tasks_to_look_at(views[0])
+    if again is not None and near:
+        seen, evenly = [again(sorted({*over, *near})).after(views[0].start)], frozenset(over)
     by = summary.confidence
-    return RunDigest(summary, cohorts(views, by), step_map(seen), examples(seen[0]), moments(results, views))
+    return RunDigest(summary, cohorts(views, by), step_map(seen, evenly), examples(seen[0]), moments(results, views))

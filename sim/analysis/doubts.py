@@ -155,12 +155,14 @@ def _tail(runs: Sequence[Result]) -> Iterator[str]:
 
 def _inconclusive(summary: Summary) -> Iterator[str]:
     for one in summary.objectives:
-        if one.verdict == "inconclusive":
-            more = max(10, 3 * summary.replications)
-            yield (
-                f"whether {one.metric} is met cannot be told yet: its interval holds the threshold; "
-                f"try `coordsim run SCENARIO --replications {more}`"
-            )
+        if one.verdict != "inconclusive":
+            continue
+        if math.isnan(one.estimate.value):
+            yield f"whether {one.metric} is met cannot be told: it was not observed"
+            continue
+        why = "its interval holds the threshold" if one.estimate.resolved else "it has no interval"
+        more = max(10, 3 * summary.replications)
+        yield f"whether {one.metric} is met cannot be told yet: {why}; try `coordsim run SCENARIO --replications {more}`"
 
 
 def _accounting(summary: Summary, runs: Sequence[Result]) -> Iterator[str]:

@@ -29,7 +29,7 @@ from ..profile.law import widest
 from . import measure
 from .breaking import FirstToBreak, Level, first_to_break
 from .estimator import Estimator
-from .fault_timeline import Timeline, timeline
+from .fault_timeline import Missed, Timeline, missed, timeline
 from .jobs import Simulate, Workers, run_jobs
 from .reliability import Bin, ConstantHazard, constant_hazard, survival
 from .replicate import Progress, Settings
@@ -83,14 +83,14 @@ class PlannedSteps:
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[S]):
-    """What to run: `variants` by key, each once; `calm` is the scenario without faults. `triggers` are faults that begin at set times."""
+    """What to run: `variants` by key, each once; `calm` is the scenario without faults. `triggers` are faults that begin at set times (s)."""
 
     scenario: str
     variants: dict[str, S]
     base: str
     calm: str
     switches: tuple[PlannedSwitch, ...]
-    triggers: tuple[str, ...]
+    triggers: Mapping[str, float]
     knob: str
     levels: tuple[PlannedLevel, ...]
     steps: tuple[PlannedSteps, ...]
@@ -161,7 +161,7 @@ class StepsRow:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """All that was found; `doubts` are what the models say about their own numbers."""
+    """All that was found; `doubts` are what the models say about their own numbers, `missed` are faults that never came."""
 
     scenario: str
     seed: int
@@ -177,6 +177,7 @@ class StudyResult:
     breaks: FirstToBreak | None
     steps: tuple[StepsRow, ...]
     doubts: tuple[str, ...]
+    missed: tuple[Missed, ...] = ()
 
     @property
     def undecided(self) -> bool:
@@ -257,6 +258,7 @@ class _Collected:
         self.success: dict[str, list[Array]] = {}
         self.told: tuple[tuple[CauseRow, ...], tuple[PathRow, ...], Timeline] | None = None
         self.doubts: dict[str, None] = {}
+        self.missed: tuple[Missed, ...] = ()
         self.compared = {plan.base, plan.calm, *(one.key for one in plan.switches)}
 
     def add(self, key: str, runs: Sequence[Result]) -> None:
@@ -297,10 +299,11 @@ class _Collected:
         injected = {cause.name for one in incidents for cause in one.causes if cause.injected}
         for each in self.struck:
             each[ALL_FAULTS] = set().union(*(each.get(name, set()) for name in injected))
+        self.missed = missed(self.plan.triggers, runs)
         number = self.replication
         story = timeline(
             runs[number],
-            triggers=self.plan.triggers,
+            triggers=tuple(self.plan.triggers),
             limits=measure.limits_of(self.plan.objectives),
             start=self.starts[number],
             window=self.window,
@@ -342,6 +345,7 @@ class _Collected:
             breaks=first_to_break(levels, knob=plan.knob) if levels else None,
             steps=tuple(self._steps(one) for one in plan.steps),
             doubts=tuple(widest(self.doubts)),
+            missed=self.missed,
         )
 
     def _cost(self, switch: PlannedSwitch) -> Cost:

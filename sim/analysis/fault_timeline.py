@@ -5,7 +5,7 @@ changed from before the first trigger to after this one: calls that come to each
 
 A window is a fiftieth of the run, or long enough for some three hundred tasks; but six fit in before the first trigger, at least.
 
-Resources are known at snapshots, as `Result.totals` has them: where no task ends, queues in windows are a straight line.
+Resources are known when tasks come and go, as `Result.flow` has them; between these, queues in windows are a straight line.
 
 Leaves out: which of these made which (`models` book that as they run, in `Incidents`); what is not in windows.
 Checked: tests/test_faults_command.py.
@@ -98,6 +98,22 @@ class Timeline:
     periods: tuple[Period, ...]
     cascade: Cascade
     triggers: tuple[Trigger, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A fault that begins `at` a time (s) to which no replication came: the longest has `tasks` tasks and ends at `end` (s)."""
+
+    name: str
+    at: float
+    end: float
+    tasks: int
+
+
+def missed(triggers: Mapping[str, float], runs: Sequence[Result]) -> tuple[Missed, ...]:
+    """Return the faults that begin, at times by name (s), when all runs are over."""
+    last = max(runs, key=lambda run: run.end)
+    return tuple(Missed(name, at, last.end, last.arrived) for name, at in triggers.items() if at >= last.end)
 
 
 def timeline(
@@ -233,7 +249,7 @@ def _queues(run: Result, edges: Array) -> dict[str, Array]:
     found = {}
     for index, info in enumerate(run.resources):
         if info.kind == "pool":
-            waiting = run.totals(index, PRESENT, edges) - run.totals(index, BUSY, edges)
+            waiting = run.flow(index, PRESENT, edges) - run.flow(index, BUSY, edges)
             lengths = np.maximum(np.diff(waiting) / np.diff(edges), 0.0)
             if lengths.max(initial=0.0) > 1e-6:
                 found[info.name] = lengths
@@ -281,11 +297,7 @@ class _Windows:
 
     def _pressures(self, first: float, since: float, until: float) -> tuple[Pressure, ...]:
         """Return calls per task at each component, before `first` and from `since` to `until`; the most risen first."""
-        known = np.array([0.0, *(snapshot.time for snapshot in self.run.snapshots)])
-        # Between snapshots totals are a straight line, and where few tasks end there are few.
-        calm, since = known[known <= first][-1], known[max(int(np.searchsorted(known, since, side="right")) - 1, 0)]
-        until = known[min(int(np.searchsorted(known, until, side="left")), known.size - 1)]
-        ends = np.array([[min(self.edges[0], calm), calm], [since, max(until, since)]])
+        ends = np.array([[min(self.edges[0], first), first], [since, max(until, since)]])
         arrived = [
             np.count_nonzero((self.run.rows[:, ARRIVAL] >= a) & (self.run.rows[:, ARRIVAL] < b)) for a, b in ends
         ]
@@ -295,7 +307,7 @@ class _Windows:
         for index, info in enumerate(self.run.resources):
             if info.kind == "pool":
                 before, after = (
-                    np.diff(self.run.totals(index, ARRIVALS, when))[0] / (self.run.stride * number)
+                    np.diff(self.run.flow(index, ARRIVALS, when))[0] / (self.run.stride * number)
                     for when, number in zip(ends, arrived, strict=True)
                 )
                 found.append(Pressure(info.name, float(before), float(after)))

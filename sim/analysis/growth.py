@@ -44,6 +44,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..engine.units import significant
 from .growth_laws import (
     FEWEST,
     LAWS,
@@ -401,9 +402,8 @@ def _between(estimate: Estimate) -> str:
 
 
 def _percent(change: Estimate) -> str:
-    if change.resolved:
-        return f"{100 * change.value:.2g} % [{100 * change.low:.2g} %, {100 * change.high:.2g} %]"
-    return f"{100 * change.value:.2g} % (no interval)"
+    value, low, high = (significant(100 * one, 2) for one in (change.value, change.low, change.high))
+    return f"{value} % [{low} %, {high} %]" if change.resolved else f"{value} % (no interval)"
 
 
 def sentence(found: Growth) -> str:

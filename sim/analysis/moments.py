@@ -1,7 +1,7 @@
 """A run over time, small enough to keep: one replication in windows, and T_total by order of arrival over all of them.
 
 Windows are of the first replication, from its start (warm-up included) to its last arrival, or to its end if that is what it is
-observed to (`Result.window`). Resources are known at snapshots, as `Result.totals` has them: where no task ends, they are a straight line.
+observed to (`Result.window`). Resources are known when tasks come and go, as `Result.flow` has them; between these they are a straight line.
 
 T_total by order of arrival is that of the series in which `warmup` looks for the cut: every task, whatever became of it.
 
@@ -152,7 +152,7 @@ def _queues(run: Result, edges: Array) -> list[tuple[str, Array]]:
     found = []
     for index, info in enumerate(run.resources):
         if info.kind not in ("link", "limiter"):
-            waiting = run.totals(index, PRESENT, edges) - run.totals(index, BUSY, edges)
+            waiting = run.flow(index, PRESENT, edges) - run.flow(index, BUSY, edges)
             found.append((_named(run, index), np.maximum(np.diff(waiting) / np.diff(edges), 0.0)))
     return [(name, one) for name, one in found if one.max(initial=0.0) > 1e-6]
 
@@ -164,7 +164,7 @@ def _used(run: Result, edges: Array) -> list[tuple[str, Array]]:
         column = ARRIVALS if info.kind == "limiter" else BUSY
         capacity = 1.0 if info.kind == "link" else info.capacity
         if capacity and info.kind != "server":
-            share = np.diff(run.totals(index, column, edges)) / np.diff(edges) / capacity
+            share = np.diff(run.flow(index, column, edges)) / np.diff(edges) / capacity
             found.append((_named(run, index), np.asarray(share, dtype=np.float64)))
     return [(name, one) for name, one in found if one.max(initial=0.0) > 1e-3]
 

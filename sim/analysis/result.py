@@ -95,7 +95,8 @@ class Result:
     and `failures` count all of them. `snapshots` hold the totals of `resources`, in the same order. `events` were
     scheduled, `end` is the clock at the end, `horizon` tells that a horizon and not the last task ended the run, and
     `doubts` are what the models have to say about their own numbers. Views leave out tasks that arrived before `start`,
-    but `incidents` are those of the whole run. With `problems`, task i is a trial of problem i mod `problems`.
+    but `incidents` are those of the whole run. With `problems`, task i is a trial of problem i mod `problems`. `flows` are for series over
+    time, at arrivals and ends of tasks: a row a time, then server-seconds, customer-seconds and arrivals of each resource until then.
     """
 
     scenario: str
@@ -120,6 +121,7 @@ class Result:
     incidents: Incidents = field(default_factory=Incidents)
     start: float = 0.0
     problems: int | None = None
+    flows: Array = field(default_factory=lambda: np.zeros((0, 1)))
 
     @classmethod
     def of(
@@ -162,6 +164,7 @@ class Result:
             horizon=horizon,
             doubts=tuple(doubts),
             incidents=ledger.incidents,
+            flows=np.array(ledger.flows, dtype=np.float64),
         )
 
     def of_problems(self, problems: int | None) -> Result:
@@ -336,6 +339,14 @@ class Result:
         when = np.array([0.0, *(snapshot.time for snapshot in self.snapshots)])
         level = np.array([0.0, *(snapshot.resources[resource][column] for snapshot in self.snapshots)])
         found: Array = np.interp(times, when, level)
+        return found
+
+    def flow(self, resource: int, column: int, times: Array) -> Array:
+        """Return BUSY, PRESENT or ARRIVALS of a resource until each of `times`, as `totals` does, but known at more times."""
+        if not len(self.flows):
+            return self.totals(resource, column, times)
+        when, level = self.flows[:, 0], self.flows[:, 1 + 3 * resource + column]
+        found: Array = np.interp(times, np.concatenate([[0.0], when]), np.concatenate([[0.0], level]))
         return found
 
     # -- tables

@@ -21,6 +21,18 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 
 
+def certainty(confidence: float) -> str:
+    """Return a confidence in percent, with two digits of what it leaves.
+
+    >>> certainty(0.95), certainty(0.9998049), certainty(0.5)
+    ('95 %', '99.98 %', '50 %')
+    """
+    left = 100 * (1 - confidence)
+    places = max(0, 1 - math.floor(math.log10(left))) if left > 0 else 0
+    text = f"{100 * confidence:.{places}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number, the interval that holds the true one with `confidence`, and how many observations stand behind it.
@@ -79,7 +91,7 @@ class Estimate:
         if math.isnan(self.value):
             return "no data"
         noun = counted.removesuffix("s") if self.n == 1 else counted
-        sure = f"({100 * self.confidence:g} %, {self.n} {noun})"
+        sure = f"({certainty(self.confidence)}, {self.n} {noun})"
         if self.low == -math.inf and self.high == math.inf:
             return f"{write(self.value)} (no interval: {self.n} {noun})"
         if not self.resolved:

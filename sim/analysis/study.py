@@ -246,7 +246,8 @@ class StudyResult:
             sure = f"{100 * self.confidence:g} % interval"
             yield column.name, column.unit, column.meaning, [math.nan if one is None else one.value for one in found]
             for end in ("low", "high"):
-                values = [math.nan if one is None or math.isnan(one.value) else getattr(one, end) for one in found]
+                ends = [math.nan if one is None or math.isnan(one.value) else getattr(one, end) for one in found]
+                values = [one if math.isfinite(one) else math.nan for one in ends]  # CSV leaves such an end empty
                 yield f"{column.name}_{end}", column.unit, f"{end} end of the {sure}", values
         if self.judged:
             yield "verdict", "", "of the SLO: pass, fail or inconclusive", [one.verdict for one in cells]

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .statistics import Comparison, Estimate, bonferroni, mean_interval, paired_difference
-from .study import Level, StudyResult
+from .study import Level, StudyCell, StudyResult
 
-__all__ = ["Effect", "EffectLevel", "Extremes", "Point", "difference", "effects", "extremes", "points"]
+__all__ = ["Effect", "EffectLevel", "Extremes", "Point", "difference", "effects", "extremes", "points", "unmeasured"]
 
 Sample = Mapping[tuple[int, int], float]
 """A metric by seed and replication."""
@@ -93,6 +93,12 @@ def points(found: StudyResult, metric: str) -> list[Point]:
         estimate = known[0] if len(known) == 1 else pooled
         made.append(Point(scenario, cells[0].levels, tuple(one.number for one in cells), estimate, sample))
     return made
+
+
+def unmeasured(found: StudyResult, metric: str) -> tuple[StudyCell, ...]:
+    """Return the cells that have no value of a metric: those that failed, and those in which nothing was observed."""
+    known = ((one, one.estimates.get(metric)) for one in found.cells)
+    return tuple(one for one, each in known if each is None or math.isnan(each.value))
 
 
 def difference(a: Sample, b: Sample, confidence: float) -> Comparison | None:

@@ -27,7 +27,8 @@ from .warmup import mser5_pooled
 
 Cut = Literal["auto"] | float | None
 
-SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999, 1.0)
+# Denser where limits are: a limit is looked up between them.
+SHARES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.999, 1.0)  # fmt: skip
 GRID = 512  # times at which the number in the system is looked at
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -137,14 +137,15 @@ def booked(span: Span) -> str:
     return RECOVERY if span.lost else span.category
 
 
-def step_map(views: Sequence[Result]) -> StepMap | None:
+def step_map(views: Sequence[Result], tasks: Collection[int] | None = None) -> StepMap | None:
     """Return seconds on the critical path by step and category, over the tasks in view that were done and kept their spans.
 
-    None without any. Spans are kept of one replication.
+    Only of these `tasks`, if they are given: those that were chosen for their T_total say nothing of the mean. None without any. Spans are
+    kept of one replication.
     """
     for view in views:
-        kept = _with_spans(view)
-        if len(kept):
+        kept = [task for task in _with_spans(view) if tasks is None or task in tasks]
+        if kept:
             return _step_map(view, kept)
     return None
 
@@ -217,15 +218,14 @@ def _add(to: dict[str, float], parts: dict[str, float]) -> None:
 # Examples
 
 
-def tasks_to_look_at(view: Result) -> tuple[int, ...]:
-    """Return the tasks whose spans a step map and examples want, in order; none where enough of them were kept.
+def tasks_to_look_at(view: Result) -> tuple[list[int], list[int]]:
+    """Return the tasks whose spans a step map wants, evenly over the run, and those examples want, nearest to each percentile of T_total.
 
-    They are the ones nearest to each percentile of T_total, and others evenly over the run. Enough are `FEW_TASKS`, one of
-    them in the cohort of each percentile.
+    None of either where enough of them were kept: `FEW_TASKS`, one of them in the cohort of each percentile.
     """
     times, numbers = view.response_times, view.tasks[view.done, TASK]
     if not times.size:
-        return ()
+        return [], []
     kept = np.isin(numbers, np.array(_with_spans(view)))
     nearest = [np.abs(times - np.quantile(times, q)) for q in LABELS.values()]
     hit = kept.any() and all(
@@ -233,10 +233,9 @@ def tasks_to_look_at(view: Result) -> tuple[int, ...]:
         for near, q in zip(nearest, LABELS.values(), strict=True)
     )
     if kept.all() or (hit and np.count_nonzero(kept) >= FEW_TASKS):
-        return ()
+        return [], []
     over = np.linspace(0, numbers.size - 1, min(FEW_TASKS, numbers.size)).round().astype(int)
-    chosen = {int(numbers[at]) for at in (*over.tolist(), *(int(np.argmin(near)) for near in nearest))}
-    return tuple(sorted(chosen))
+    return numbers[over].astype(int).tolist(), [int(numbers[int(np.argmin(near))]) for near in nearest]
 
 
 def examples(view: Result) -> tuple[TaskExample, ...]:

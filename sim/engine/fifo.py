@@ -24,7 +24,7 @@ class FifoPool:
     """
 
     __slots__ = (
-        "ahead", "arrivals", "busy_seconds", "capacity", "free", "limits", "line", "name", "queue_limit", "rejections",
+        "added", "ahead", "arrivals", "busy_seconds", "capacity", "free", "limits", "line", "name", "queue_limit", "rejections",
         "served", "sim", "simple", "strict", "waited", "_arriving", "_heap", "_ids",
     )  # fmt: skip
 
@@ -39,6 +39,7 @@ class FifoPool:
         self.strict = False  # what is beyond the rate limits is refused, rather than held back
         self.line: deque[float] = deque()  # starts that may lie ahead, in order: who is in line
         self.served: list[float] = []  # service times since the last `totals`
+        self.added = (0, 0.0)  # how many of them `flow` has added up, to so many seconds
         self.ahead: list[tuple[float, float]] = []  # services that may not have ended, where servers may stand idle
         self.arrivals = 0
         self.rejections = 0
@@ -148,10 +149,25 @@ class FifoPool:
         What was booked ahead of `now` is taken off: a server that comes free later is busy until then, but for those
         in line, whose services have not begun.
         """
-        self._shorten(now)
         self.arrivals += len(self.served)
         self.busy_seconds += sum(self.served)
         self.served = []
+        self.added = (0, 0.0)
+        busy, present, serving = self._until(now, self.busy_seconds)
+        left = self.arrivals - len(self.line) - serving
+        return busy, present, self.arrivals, left, self.rejections, self.waited
+
+    def flow(self, now: float) -> tuple[float, ...]:
+        """Return the first three of `totals`, and leave alone how these are added up: another order would round otherwise."""
+        number, seconds = self.added
+        seconds += sum(self.served[number:])
+        self.added = (len(self.served), seconds)
+        busy, present, _ = self._until(now, self.busy_seconds + seconds)
+        return busy, present, self.arrivals + len(self.served)
+
+    def _until(self, now: float, booked: float) -> tuple[float, float, int]:
+        """Return server-seconds busy and customer-seconds present until `now`, of so many seconds booked; and how many are served now."""
+        self._shorten(now)
         if self.simple:
             ends = [end for end in self.free if end > now]
             later = sum(ends) - now * len(ends)
@@ -160,7 +176,6 @@ class FifoPool:
             self.ahead = [(start, end) for start, end in self.ahead if end > now]
             later = sum(end - max(start, now) for start, end in self.ahead)
             serving = sum(start <= now for start, end in self.ahead)
-        busy = self.busy_seconds - later
+        busy = booked - later
         queued = self.waited - (sum(self.line) - now * len(self.line))
-        left = self.arrivals - len(self.line) - serving
-        return busy, queued + busy, self.arrivals, left, self.rejections, self.waited
+        return busy, queued + busy, serving

@@ -45,6 +45,7 @@ STRUCTURE = "structure"  # spans that only group others: a step, a call
 ROWS = 1 << 17  # tasks kept as rows; 60 columns make 63 MB
 BLOCK = 512  # tasks turned into arrays, and checked, at a time
 SNAPSHOT = 32  # ends of tasks from one snapshot to the next, doubled as the run grows long
+FLOWS = 800  # times at most at which flows are kept: half of them go when there are more
 DONE, FAILED, UNFINISHED = 0, 1, 2
 STATUSES = ("done", "failed", "unfinished")
 
@@ -204,8 +205,11 @@ class Ledger:
     stride: int = 1
     resources: list[Any] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
+    flows: list[tuple[float, ...]] = field(default_factory=list)  # a time (s), then `flow` of every resource until then
     on_complete: Callable[[], None] | None = None  # told when what ran on after the end of a task is over
     _snapshot_every: int = SNAPSHOT
+    _due: float = 0.0  # after which flows are kept again (s), and how far apart
+    _apart: float = 0.0
     _blocks: list[np.ndarray] = field(default_factory=list)
     _rows: int = 0
     _pending: bytearray = field(default_factory=bytearray)
@@ -261,6 +265,8 @@ class Ledger:
         """A task arrives (now)."""
         self._task_seconds += (self.arrived - self.ended) * (arrival - self._last)
         self._last = arrival
+        if arrival > self._due:
+            self._keep_flows(arrival)
         self.live[index] = task = Task(self, index, group, arrival)
         self.arrived += 1
         return task
@@ -287,6 +293,8 @@ class Ledger:
             self._flush()
         if not self.ended % self._snapshot_every:
             self._snapshot()
+        if branch.time > self._due:
+            self._keep_flows(branch.time)
         branch.end()
         del task.trunk  # a task and its trunk refer to each other; a run frees its memory without looking for cycles
 
@@ -350,6 +358,21 @@ class Ledger:
             self.snapshots = self.snapshots[1::2]
             self._snapshot_every *= 2
 
+    def _keep_flows(self, now: float) -> None:
+        """Keep what the resources have done until now, for series over time: snapshots come too seldom for these.
+
+        Statistics do not rest on them: which are kept depends on the length of the run.
+        """
+        self.flows.append((now, *(total for one in self.resources for total in one.flow(now))))
+        if len(self.flows) > FLOWS:
+            self._apart = 2 * (now - self.flows[0][0]) / FLOWS
+            kept = self.flows[:1]
+            for one in self.flows:
+                if one[0] - kept[-1][0] >= self._apart:
+                    kept.append(one)
+            self.flows = kept
+        self._due = now + self._apart
+
     def snapshot(self) -> Snapshot:
         """Return the cumulative statistics as of the last arrival or end of a task."""
         return Snapshot(
@@ -376,6 +399,8 @@ class Ledger:
         if not self.snapshots or self.snapshots[-1].tasks_ended != self.ended:
             self._integrate(self.sim.now)  # branches may have run on after the last task, and resources know of that
             self.snapshots.append(self.snapshot())
+        if not self.flows or self._last > self.flows[-1][0]:
+            self._keep_flows(self._last)
         scripts.clear()
 
     def _cut(self, task: Task, horizon: float) -> list[float]:

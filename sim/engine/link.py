@@ -49,6 +49,10 @@ class Link:
             self.arrivals, self.completions, 0, 0.0,
         )  # fmt: skip
 
+    def flow(self, now: float) -> tuple[float, ...]:
+        """Return the first three of `totals`."""
+        return self.totals(now)[:3]
+
     def open_parts(self, wait: Wait, now: float) -> list[tuple[int, float, float]]:
         """Return (account, start, end) of a transfer still under way at `now`."""
         return [(self.service_account, wait.arrived, now)]

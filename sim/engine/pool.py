@@ -90,6 +90,10 @@ class Pool:
             self.waited,
         )
 
+    def flow(self, now: float) -> tuple[float, ...]:
+        """Return the first three of `totals`."""
+        return self.busy * now + self.busy_offset, (self.busy + self.waiting) * now + self.present_offset, self.arrivals
+
     def use(self, wait: Wait, at: float, service: float) -> bool:
         """Arrive at time `at`, wait for a server, hold it for `service` seconds. Return that the script must yield.
 

@@ -363,6 +363,20 @@ def _rung(magnitude: Fraction, dimension: Dimension, digits: int) -> tuple[str, 
     return chosen
 
 
+def significant(number: float, digits: int) -> str:
+    """Return a number rounded to so many digits, without zeros at its end, and never as a power of ten unless it is below 1e-12.
+
+    >>> significant(2019.0, 3), significant(7.4e-05, 2), significant(1234.5, 5), significant(0.5, 3)
+    ('2,020', '0.000074', '1,234.5', '0.5')
+    """
+    rounded = float(f"{number:.{digits}g}")
+    if not rounded or not 1e-12 <= abs(rounded) < 1e15:
+        return f"{number:,.{digits}g}"
+    places = max(digits - 1 - int(f"{rounded:e}".partition("e")[2]), 0)
+    text = f"{rounded:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text
+
+
 def _plain(number: float) -> str:
     """Return the shortest digits of a float: whole numbers without `.0`, an exponent only when far from 1."""
     text = repr(number)

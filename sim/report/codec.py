@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from ..analysis.statistics import Estimate
 
-__all__ = ["DamagedError", "decode", "encode"]
+__all__ = ["DamagedError", "OtherFieldsError", "decode", "encode"]
 
 TAG = "~"
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -31,6 +31,10 @@ _SCALARS: dict[Any, tuple[type, ...]] = {
 
 class DamagedError(ValueError):
     """Data that is not what its type says: where, and what is wrong."""
+
+
+class OtherFieldsError(DamagedError):
+    """Data of an object that has other fields than its type: another version wrote it."""
 
 
 def encode(value: Any) -> Any:
@@ -139,7 +143,7 @@ def _one_of(options: tuple[Any, ...], data: Any, place: str) -> Any:
         try:
             return decode(one, data, place)
         except DamagedError as error:
-            wrong = error
+            wrong = wrong if isinstance(wrong, OtherFieldsError) else error
     raise wrong
 
 
@@ -161,13 +165,14 @@ def _object(kind: Any, data: Any, place: str) -> Any:
     _if(isinstance(data, dict), data, place, "mapping")
     known = _hints(kind)
     for name in data:
-        _if(name in known, name, place, f"field of {kind.__name__}")
+        if name not in known:
+            raise OtherFieldsError(f"`{place}.{name}` is not known")
     given = {}
     for name, (hint, one) in known.items():
         if name in data:
             given[name] = decode(hint, data[name], f"{place}.{name}")
         elif one.default is MISSING and one.default_factory is MISSING:
-            raise DamagedError(f"`{place}.{name}` is missing")
+            raise OtherFieldsError(f"`{place}.{name}` is missing")
     return kind(**given)
 
 

@@ -21,10 +21,10 @@ from ..analysis.fault_study import FAULT, HANDLING, Cost, LevelRow, Metric, Stud
 from ..analysis.fault_timeline import BACKLOG, Period, Timeline
 from ..analysis.statistics import Estimate
 from ..engine.incidents import OUTCOMES
-from .fault_words import sentences
+from .fault_words import measured, sentences
 from .files import plain_data
 from .layout import Report, Table
-from .numbers import NOTHING, exact, plain, show, unit_of, wide
+from .numbers import NOTHING, counted, exact, plain, show, unit_of, wide
 
 KEY, VERSION = "coordsim_faults", 1
 COLUMNS = ("part", "name", "x", "metric", "value", "low", "high")
@@ -37,11 +37,15 @@ def report(found: StudyResult) -> Report:
     """Return the report."""
     heading = (
         f"{found.scenario}: what faults cost, how far they spread, and what breaks first",
-        f"seed {found.seed}; {found.replications} replications of each of {found.variants} scenarios",
+        f"seed {found.seed}; {counted(found.replications, 'replication')} of {_each(found.variants)}",
     )
     tables = [*_costs(found), *_reach(found), *_strikes(found), *_paths(found), *_triggers(found.timeline)]
     tables += [*_moments(found.timeline), *_levels(found), *_steps(found)]
     return Report(heading, " ".join(sentences(found)), tuple(tables), tuple(_notes(found)))
+
+
+def _each(variants: int) -> str:
+    return f"each of {variants} scenarios" if variants > 1 else "the scenario"
 
 
 def warnings(found: StudyResult) -> Iterator[str]:
@@ -49,15 +53,16 @@ def warnings(found: StudyResult) -> Iterator[str]:
     for one in found.costs:
         if one.skipped:
             yield f"{one.name} was not left out: {one.skipped}"
-    yield from found.doubts
+    told = {f"faults.{one.name}: never comes" for one in found.missed}  # the answer says so
+    yield from (one for one in found.doubts if one.partition(",")[0] not in told)
 
 
 def _notes(found: StudyResult) -> Iterator[str]:
     yield (
-        f"± and [ ] are {100 * found.confidence:g} % intervals over {found.replications} replications, which meet the same draws "
+        f"± and [ ] are {100 * found.confidence:g} % intervals over {counted(found.replications, 'replication')}, which meet the same draws "
         "with and without a fault."
     )
-    if any(one.reach for one in found.costs):
+    if any(one.reach for one in measured(found)):
         yield (
             "Failed: tasks that succeed without the fault. Delayed: those that take over 1 % longer with it; later: by how much, in "
             "the mean. Not struck: tasks that never met the fault themselves. Faults overlap, so that shares need not add up."
@@ -73,7 +78,7 @@ def _costs(found: StudyResult) -> Iterator[Table]:
         (FAULT, "What each fault adds", "with the fault, less without it"),
         (HANDLING, "What each policy adds", "with the policy, less without it"),
     ):
-        rows = [one for one in found.costs if one.kind == kind and one.metrics]
+        rows = [one for one in measured(found) if one.kind == kind]
         if rows:
             names = list(rows[0].metrics)
             columns = [part for name in names for part in (NAMES.get(name, name), "")]
@@ -87,13 +92,13 @@ def _added(name: str, metric: Metric) -> tuple[str, str]:
     return ("+" + value if metric.added.value > 0 else value), error
 
 
-def _cells(one: Estimate | None, name: str) -> tuple[str, str]:
+def _cells(one: Estimate, name: str) -> tuple[str, str]:
     shown = show(one, unit_of(name), wide(one))
     return shown.value, shown.error
 
 
 def _reach(found: StudyResult) -> Iterator[Table]:
-    reached = [(one, one.reach) for one in found.costs if one.reach is not None]
+    reached = [(one, one.reach) for one in measured(found) if one.reach is not None]
     if not reached:
         return
     rows = tuple(

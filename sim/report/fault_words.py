@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator
 
 from ..analysis.fault_study import ALL_FAULTS, FAULT, HANDLING, Cost, StepsRow, StudyResult
-from ..analysis.fault_timeline import Trigger
+from ..analysis.fault_timeline import Missed, Trigger
 from ..analysis.statistics import Estimate
 from .numbers import plain, show, unit_of
 
@@ -25,8 +25,9 @@ _VERBS = {
 
 def sentences(found: StudyResult) -> Iterator[str]:
     """Yield the answer."""
-    faults = [one for one in found.costs if one.kind == FAULT and one.reach is not None]
-    if not faults:
+    faults = [one for one in measured(found) if one.kind == FAULT and one.reach is not None]
+    yield from (missed_words(one) for one in found.missed)
+    if not faults and not found.missed:
         yield "The scenario has no fault that can strike."
     each = [one for one in faults if one.name != ALL_FAULTS]
     for one in each[:MOST]:
@@ -34,11 +35,38 @@ def sentences(found: StudyResult) -> Iterator[str]:
     if len(each) > MOST:
         yield f"{len(each) - MOST} more faults are in the table."
     yield from (trigger_words(one) for one in found.timeline.triggers)
-    policies = [one for one in found.costs if one.kind == HANDLING and one.metrics]
+    policies = [one for one in measured(found) if one.kind == HANDLING]
     yield from (_policy(one) for one in policies[:MOST])
     if found.breaks is not None:
         yield found.breaks.sentence
     yield from (steps_words(one) for one in found.steps)
+
+
+def measured(found: StudyResult) -> tuple[Cost, ...]:
+    """Return what was left out in turn, but for faults that never came; all faults together are none if none came."""
+    away = {one.name for one in found.missed}
+    came = [one for one in found.costs if one.metrics and one.name not in away]
+    some = not away or any(one.kind == FAULT and one.name != ALL_FAULTS for one in came)
+    return tuple(one for one in came if some or one.name != ALL_FAULTS)
+
+
+def missed_words(one: Missed) -> str:
+    """Return that a fault never came, and how many tasks would reach it."""
+    return (
+        f"{one.name} never came, so nothing is known of what it costs: it starts at {plain(one.at, 's')}, and the run ends at "
+        f"{plain(one.end, 's')}; let it run longer, such as with `--tasks {tasks_to_reach(one)}`."
+    )
+
+
+def tasks_to_reach(one: Missed) -> int:
+    """Return how many tasks make a run that lasts twice as long as until a fault comes, in two digits, at the pace of the run.
+
+    >>> tasks_to_reach(Missed("f", 60.0, 33.0, 200))
+    730
+    """
+    wanted = 2 * one.tasks * one.at / one.end
+    size = int(10.0 ** max(math.floor(math.log10(wanted)) - 1, 0))
+    return math.ceil(wanted / size) * size
 
 
 def _cost(one: Cost) -> str:
@@ -120,7 +148,7 @@ def trigger_words(one: Trigger) -> str:
 def _sustained(one: Trigger) -> str:
     """Return what keeps goodput down: more calls per task, and whose backlog is there."""
     parts = [
-        f"{p.component} gets {p.after:.3g} calls per task that arrives, against {p.before:.3g} before"
+        f"{p.component} gets {plain(p.after, '')} calls per task that arrives, against {plain(p.before, '')} before"
         for p in one.pressures[:1]
         if p.factor > RISEN
     ]

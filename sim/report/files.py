@@ -26,7 +26,7 @@ def write_text(path: Path, text: str, overwrite: bool = False) -> None:
 def write_bytes(path: Path, content: bytes, overwrite: bool = False) -> None:
     """Write `content` to `path`; its folder is made. Raises FileError."""
     if path.exists() and (path.is_dir() or not overwrite):
-        remedy = "choose another place" if path.is_dir() else "choose another place, or remove it"
+        remedy = "choose another place" if path.is_dir() else "choose another place, or pass --overwrite"
         raise FileError(f"{path} exists already, and is left as it is; {remedy}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

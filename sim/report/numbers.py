@@ -33,6 +33,7 @@ _MOST_DIGITS_OF_SHARE = 6  # 99.99 % and 99.9 % are far apart
 _LONG = 5  # minutes, hours and days are used from so many on: `75 s ± 4` says more than `1.2 min ± 0.1`
 _ROUNDING = 1e-9  # relative: an interval narrower than this is what adding in another order leaves
 _TINY = 1e-3  # of a unit: what is less has a unit of its own
+_MOST_CLEARER = 3  # decimals more, to tell an end from a threshold
 _SKEW = 0.05  # of the interval: beyond it ± would say something else than the two ends
 
 
@@ -62,8 +63,10 @@ def unit_of(name: str) -> str:
     return {"bytes": "B", "state_bytes": "B", "cost": "USD"}.get(name) or unit_of_metric(name)
 
 
-def show(estimate: Estimate | None, unit: str, like: float = 0.0) -> Shown:
+def show(estimate: Estimate | None, unit: str, like: float = 0.0, against: float = math.nan) -> Shown:
     """Return an estimate in the unit that fits its value; or that which fits `like`, unless it is tiny in it.
+
+    Where it is judged `against` a threshold there are as many digits as show on which side of it the interval ends.
 
     >>> show(Estimate(0.0123, 0.0119, 0.0127, 0.95, 10, "t"), "s").text
     '12.3 ms ± 0.4'
@@ -78,11 +81,11 @@ def show(estimate: Estimate | None, unit: str, like: float = 0.0) -> Shown:
     if 0 < reach < _TINY * size:
         suffix, size = _rung(reach, dimension)
     places = _places(estimate, size, _MOST_DIGITS_OF_SHARE if unit == "share" else _MOST_DIGITS)
+    places += _clearer(estimate, size, places, against)
     value = f"{dimension.dollar}{fixed(estimate.value / size, places)}{suffix}"
     if not estimate.resolved:
         return Shown(value, _bound(estimate, size, places))
-    below, above = estimate.value - estimate.low, estimate.high - estimate.value
-    if abs(above - below) > _SKEW * (above + below):
+    if _is_skewed(estimate):
         return Shown(value, f"[{fixed(estimate.low / size, places)}, {fixed(estimate.high / size, places)}]")
     if not estimate.half_width:
         return Shown(value, "± 0" if estimate.value else "")
@@ -112,7 +115,7 @@ def plain(value: float, unit: str, digits: int = 3) -> str:
         return NOTHING
     dimension = _DIMENSIONS[unit]
     suffix, size = _rung(abs(value), dimension)
-    return f"{dimension.dollar}{value / size:,.{digits}g}{suffix}"
+    return f"{dimension.dollar}{units.significant(value / size, digits)}{suffix}"
 
 
 def unit_of_objective(metric: str) -> str:
@@ -155,11 +158,11 @@ def fixed(value: float, places: int) -> str:
 
 def _rung(magnitude: float, dimension: Dimension) -> tuple[str, float]:
     """Return suffix and size of the largest unit that the magnitude reaches."""
+    if not dimension.floor:  # `0 %`, too
+        return dimension.ladder[0][0], float(dimension.ladder[0][1])
     # No k for counts: `4.1k ± 0.3` would leave open of what the error is.
     if not magnitude or (dimension.prefixed and magnitude >= 1):
         return next((suffix, float(size)) for suffix, size in dimension.ladder if size == 1)
-    if not dimension.floor:
-        return dimension.ladder[0][0], float(dimension.ladder[0][1])
     chosen = dimension.ladder[0]
     for rung in dimension.ladder:
         least = _LONG if dimension is units.DURATION and rung[1] >= 60 else dimension.floor
@@ -185,8 +188,30 @@ def _places(estimate: Estimate, size: float, most: int) -> int:
     return min(digits, most) - 1 - math.floor(math.log10(value))
 
 
+def _is_skewed(estimate: Estimate) -> bool:
+    below, above = estimate.value - estimate.low, estimate.high - estimate.value
+    return abs(above - below) > _SKEW * (above + below)
+
+
+def _clearer(estimate: Estimate, size: float, places: int, against: float) -> int:
+    """Return how many more decimals it takes until both ends as written lie where they are: below the threshold, or above it."""
+    if math.isnan(against) or not estimate.resolved:
+        return 0
+    ends = (estimate.low, estimate.high)
+    middle, half = estimate.value, estimate.half_width
+    for more in range(_MOST_CLEARER + 1):
+        low, high = (round(one / size, places + more) for one in ends)
+        if not _is_skewed(estimate):  # as it is read: the value less and more its half
+            at, reach = round(middle / size, places + more), round(half / size, places + more)
+            low, high = at - reach, at + reach
+        shown = zip(ends, (low, high), strict=True)
+        if all((true - against) * (end - against / size) > 0 or true == against for true, end in shown):
+            return more
+    return 0
+
+
 def _bound(estimate: Estimate, size: float, places: int) -> str:
     """Return what is known of an interval that has no end on one side or both."""
     if estimate.high < math.inf:
-        return f"≤ {fixed(estimate.high / size, places)}"
-    return f"≥ {fixed(estimate.low / size, places)}" if estimate.low > -math.inf else "± ?"
+        return f"(at most {fixed(estimate.high / size, places)})"
+    return f"(at least {fixed(estimate.low / size, places)})" if estimate.low > -math.inf else "(no interval)"

@@ -22,8 +22,9 @@ from ..analysis.summary import Judged
 from . import plan_words as words
 from .files import plain_data
 from .layout import Report, Table, without_empty
-from .numbers import NOTHING, plain, show, unit_of_objective
+from .numbers import NOTHING, plain
 from .plan_beyond import fixes, frontier, headroom
+from .plan_doubts import likeliest
 
 __all__ = [
     "MOST_TRIALS",
@@ -84,7 +85,7 @@ def warnings(found: PlanResult) -> Iterator[str]:
     """
     doubted = [one for one in found.choices if one.verdict == "pass" and one.undecided]
     # The one that takes most to settle is told: its remedy does for the others.
-    doubted.sort(key=lambda one: -(words.needed(one.undecided[0]) or 0))
+    doubted.sort(key=lambda one: -(words.most_needed(likeliest(one, found.objectives)) or 0))
     yield from _folded((one.load.label, _in_doubt(found, one), "in doubt") for one in doubted)
     for more, less in found.broken:
         yield (
@@ -102,18 +103,17 @@ def warnings(found: PlanResult) -> Iterator[str]:
 
 def _in_doubt(found: PlanResult, choice: Choice) -> str:
     """Return what may do, and what would tell."""
-    least = choice.undecided[0]
-    count, more = (
-        words.counted(len(choice.undecided) + choice.unseen, f"{words.less(found)} configuration"),
-        words.needed(least),
-    )
-    said = (
-        f"{count} may meet the objectives, too, such as {words.configuration(found, least)} ({words.estimates(least)})"
-    )
-    if not more:
+    named = likeliest(choice, found.objectives)
+    count = words.counted(len(choice.undecided) + choice.unseen, f"{words.less(found)} configuration")
+    told = [
+        f"{words.configuration(found, one)} ({words.estimates(one)}){words.likely(found, one)}".replace(") (", "; ")
+        for one in named
+    ]
+    said = f"{count} may meet the objectives, too, such as {words.joined(told)}"
+    if not words.most_needed(named):
         return said
-    would = f"about {words.counted(more, 'more replication')} would tell"
-    return f"{said}; {would}: try `--max-replications {least.replications + more}`"
+    most = max(one.replications + (words.needed(one) or 0) for one in named)
+    return f"{said}{words.would(named)}: try `--max-replications {most}`"
 
 
 def _folded(told: Iterable[tuple[str, str, str]]) -> Iterator[str]:
@@ -155,7 +155,7 @@ def _objectives(found: PlanResult, choice: Choice) -> Table:
 
 def judged_row(one: Judged) -> tuple[str, ...]:
     """Return an objective as cells: metric, threshold, value, interval, margin, verdict."""
-    shown = show(one.estimate, unit_of_objective(one.metric))
+    shown = words.judged(one)
     sense = {"<=": "≤", ">=": "≥"}[one.sense]
     return one.metric, f"{sense} {words.threshold(one)}", shown.value, shown.error, _margin(one), one.verdict
 

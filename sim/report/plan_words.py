@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 
 from ..analysis.planned import Choice, Load, Miss, PlanResult, Trial, Variable
 from ..analysis.slo import Objective
-from ..analysis.statistics import student_t
+from ..analysis.statistics import certainty, student_t
 from ..analysis.summary import Judged
-from .numbers import NOTHING, plain, show, unit_of_objective
+from .numbers import NOTHING, Shown, plain, show, unit_of_objective
+from .plan_doubts import LIKELY, least_chance, likeliest
+from .plan_doubts import percent as chance_text
 
 AS_IT_IS = "as it is"  # what the scenario's own load is called
 _MOST_REPLICATIONS = 1_000_000
@@ -116,9 +118,14 @@ def tasks_per(value: float) -> str:
     return f"{number:,.0f} tasks/{name}" if number >= 1000 else f"{number:.3g} tasks/{name}"
 
 
+def judged(one: Judged | Miss) -> Shown:
+    """Return the estimate of an objective as text, with as many digits as show on which side of the threshold its interval ends."""
+    return show(one.estimate, unit_of_objective(one.metric), against=one.threshold)
+
+
 def estimates(trial: Trial) -> str:
     """Return 'p95 27.1 s ± 1.2, success 99.6 % ± 0.1'."""
-    return ", ".join(f"{one.metric} {show(one.estimate, unit_of_objective(one.metric)).text}" for one in trial.judged)
+    return ", ".join(f"{one.metric} {judged(one).text}" for one in trial.judged)
 
 
 def shown_estimates(trial: Trial, metrics: Sequence[str]) -> Iterator[str]:
@@ -126,13 +133,24 @@ def shown_estimates(trial: Trial, metrics: Sequence[str]) -> Iterator[str]:
     by = {one.metric: one for one in trial.judged}
     for metric in metrics:
         one = by.get(metric)
-        shown = show(None if one is None else one.estimate, unit_of_objective(metric))
+        shown = Shown(NOTHING, "") if one is None else judged(one)
         yield from (shown.value, shown.error)
 
 
 def basis(found: PlanResult, trial: Trial) -> str:
     """Return what an interval rests on: '95 % for the whole plan, 20 replications'."""
     return f"{100 * found.confidence:g} % for the whole plan, {counted(trial.replications, 'replication')}"
+
+
+def judge_level(found: PlanResult) -> float:
+    """Return the confidence of each interval, by which the plan took its verdicts."""
+    known = [one.estimate.confidence for trial in found.trials for one in trial.judged]
+    return known[0] if known else found.confidence
+
+
+def strictness(found: PlanResult) -> str:
+    """Return what a verdict asks for: 'an interval of 99.96 %, so that all of the plan's hold together with 95 %'."""
+    return f"an interval of {certainty(judge_level(found))}, so that all of the plan's hold together with {100 * found.confidence:g} %"
 
 
 def needed(trial: Trial) -> int | None:
@@ -167,8 +185,7 @@ def _total(ran: int, times: float, confidence: float) -> int:
 
 def missed(miss: Miss) -> str:
     """Return 'misses p95 by 23 % (36.9 s ± 0.4 against 30 s)'."""
-    told = show(miss.estimate, unit_of_objective(miss.metric))
-    return f"misses {miss.metric} by {percent(miss.by)} ({told.text} against {threshold(miss)})"
+    return f"misses {miss.metric} by {percent(miss.by)} ({judged(miss).text} against {threshold(miss)})"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -213,12 +230,14 @@ def _unresolved(found: PlanResult, choice: Choice) -> str:
     said = configuration(found, choice.trial)
     if choice.why:
         return f" with {said}: {choice.why}"
-    return f": {said} has {estimates(choice.trial)} ({basis(found, choice.trial)}){_would(choice.trial)}"
+    return f": {said} has {estimates(choice.trial)} ({basis(found, choice.trial)}){would([choice.trial])}"
 
 
-def _would(trial: Trial) -> str:
-    more = needed(trial)
-    return f"; about {counted(more, 'more replication')} would tell" if more else ""
+def would(trials: Sequence[Trial]) -> str:
+    """Return '; about 12 more replications would tell', of what is not resolved; nothing where no number does."""
+    more = most_needed(trials)
+    each = " of each" if len(trials) > 1 else ""
+    return f"; about {counted(more, 'more replication')}{each} would tell" if more else ""
 
 
 def _cheaper(found: PlanResult, choice: Choice) -> str:
@@ -226,8 +245,23 @@ def _cheaper(found: PlanResult, choice: Choice) -> str:
     assert choice.trial is not None
     if not choice.undecided:
         return ""
-    least = choice.undecided[0]
-    return f" Something {less(found)} may, too: {configuration(found, least)}{_price(found, least)} is not resolved{_would(least)}."
+    named = likeliest(choice, found.objectives)
+    told = [f"{configuration(found, one)}{_price(found, one)}{likely(found, one)}" for one in named]
+    most = least_chance(named[0], found.objectives)
+    why = f" A verdict takes {strictness(found)}." if most >= LIKELY else ""
+    return f" Something {less(found)} may, too: {joined(told)} {'is' if len(told) == 1 else 'are'} not resolved{would(named)}.{why}"
+
+
+def likely(found: PlanResult, trial: Trial) -> str:
+    """Return ' (met with 97.5 %)'; nothing where no interval tells."""
+    chance = least_chance(trial, found.objectives)
+    return "" if math.isnan(chance) else f" (met with {chance_text(chance)})"
+
+
+def most_needed(trials: Sequence[Trial]) -> int | None:
+    """Return about how many more replications of each would tell of them all; None where for one no number does."""
+    counts = [needed(one) for one in trials]
+    return None if None in counts else max((one for one in counts if one is not None), default=None)
 
 
 def less(found: PlanResult) -> str:

@@ -25,6 +25,7 @@ from ..analysis.growth import sentence
 from ..analysis.scaling import Cell, ScalingResult, Sweep
 from ..analysis.statistics import Estimate, mean_interval
 from ..engine.ledger import CATEGORIES
+from ..engine.units import significant
 from .files import plain_data
 from .layout import Report, Table
 from .numbers import NOTHING, counted, show
@@ -224,7 +225,7 @@ def laws_table(one: Sweep) -> Iterator[Table]:
         (
             "*" if one.growth.chosen is not None and fit.law == one.growth.chosen.law else "",
             fit.law,
-            ", ".join(f"{name} = {value:.4g}" for name, value in fit.parameters.items()),
+            ", ".join(f"{name} = {significant(value, 4)}" for name, value in fit.parameters.items()),
             _share(fit.held_out),
             _share(fit.worst),
         )
@@ -325,7 +326,7 @@ def exponent_cells(one: Estimate | None) -> tuple[str, str]:
 
 
 def _share(value: float) -> str:
-    return NOTHING if math.isnan(value) else f"{100 * value:.2g} %"
+    return NOTHING if math.isnan(value) else f"{significant(100 * value, 2)} %"
 
 
 def _number(value: float, unit: str) -> str:

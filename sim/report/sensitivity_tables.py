@@ -20,6 +20,7 @@ from typing import Any
 from ..analysis.sensitivity import FactorResult, Response, SensitivityResult
 from ..analysis.sensitivity_global import MorrisMeasures, SobolMeasures
 from ..analysis.statistics import Estimate
+from ..engine.units import significant
 from .compare_words import replications
 from .files import plain_data
 from .layout import Report, Table, bar
@@ -172,12 +173,12 @@ def percent_shown(elasticity: Estimate) -> str:
         return NOTHING
     value = abs(elasticity.value)
     if not elasticity.resolved:
-        return f"{value:.2g} % ± ?"
+        return f"{significant(value, 2)} % (no interval)"
     half = elasticity.half_width
     if 0 < value + half < LITTLE:
         return f"< {LITTLE:g} %"
     if half < 5e-4 * max(value, 1e-3):
-        return f"{value:.3g} %"
+        return f"{significant(value, 3)} %"
     places = max(0, min(4, 1 - math.floor(math.log10(half))))
     return f"{value:.{places}f} % ± {half:.{places}f}"
 
@@ -314,7 +315,7 @@ def sobol_table(found: SensitivityResult, metric: str, measures: SobolMeasures) 
     noise = (
         "not known with one replication"
         if math.isnan(measures.noise)
-        else f"{100 * measures.noise:.2g} % of the variance"
+        else f"{significant(100 * measures.noise, 2)} % of the variance"
     )
     note = f"{measures.points} points; standard deviation between points {_deviation(measures, found.units[metric])}; noise of replications: {noise}. {interactions(measures)}"
     return Table(

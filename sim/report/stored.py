@@ -24,7 +24,7 @@ from typing import Any
 
 from ... import __version__
 from ..engine.errors import CoordsimError, did_you_mean, listed
-from .codec import DamagedError, decode, encode
+from .codec import DamagedError, OtherFieldsError, decode, encode
 from .page.provenance import Provenance
 from .sections.further import command_of
 
@@ -127,11 +127,37 @@ def _checked(data: Mapping[str, Any], name: str) -> Stored:
     try:
         source = decode(Provenance, data.get("source"), "source")
         return Stored(kind, decode(type_of(kind), data.get("result"), "result"), source)
+    except OtherFieldsError as error:
+        by, again = _written_by(data), _again(data, kind)
+        raise StoredError(
+            f"{name} was written by another version of coordsim ({by}; this is coordsim {__version__}): {error}; write it again with `{again}`"
+        ) from error
     except DamagedError as error:
         wrote = data.get("coordsim")
         by = f" (coordsim {wrote} wrote it, this is {__version__})" if wrote != __version__ else ""
-        again = f"coordsim {command_of(kind)} ... -o DIR"
-        raise StoredError(f"{name} is damaged{by}: {error}; write it again with `{again}`") from error
+        raise StoredError(f"{name} is damaged{by}: {error}; write it again with `{_again(data, kind)}`") from error
+
+
+def _told(data: Mapping[str, Any], field: str) -> Any:
+    """Return what the source of an answer says, though it may be of another version."""
+    source = data.get("source")
+    return source.get(field) if isinstance(source, dict) else None
+
+
+def _written_by(data: Mapping[str, Any]) -> str:
+    """Return the versions that wrote an answer."""
+    versions = _told(data, "versions")
+    known = versions if isinstance(versions, dict) and versions else {"coordsim": data.get("coordsim", "of no version")}
+    return ", ".join(f"{name} {version}" for name, version in known.items())
+
+
+def _again(data: Mapping[str, Any], kind: str) -> str:
+    """Return the command that asked for an answer."""
+    command = _told(data, "command")
+    if isinstance(command, str) and command.startswith("coordsim."):
+        return command
+    asked = isinstance(command, str) and command.startswith("coordsim ")
+    return f"{command if asked else f'coordsim {command_of(kind)} ...'} -o DIR"
 
 
 def _absent(path: Path) -> str:

@@ -17,12 +17,13 @@ from typing import Any
 
 from ..analysis.statistics import Comparison, Estimate
 from ..analysis.study import StudyCell, StudyResult
-from ..analysis.study_effects import Effect, EffectLevel, Extremes, Point, effects, extremes, points
+from ..analysis.study_effects import Effect, EffectLevel, Extremes, Point, effects, extremes, points, unmeasured
 from .files import plain_data
 from .layout import Report, Table, without_empty
 from .numbers import NOTHING, counted, plain, show
 
 __all__ = [
+    "absent",
     "cells_table",
     "failures_table",
     "main_effects",
@@ -64,7 +65,7 @@ def statement(found: StudyResult) -> str:
     """Return which values give the least and the most of the main metric, and by how much."""
     ends = extremes(found, found.metric)
     known = points(found, found.metric)
-    failed = f" {counted(len(found.failed), 'cell')} failed." if found.failed else ""
+    failed = absent(found)
     if not known:
         return f"No cell measured {found.metric}.{failed}"
     unit = found.column(found.metric).unit
@@ -77,6 +78,21 @@ def statement(found: StudyResult) -> str:
     if ends.near_least and ends.compared > 2:
         told.append(f"{counted(ends.near_least, 'other point')} cannot be told from the least.")
     return " ".join(told) + failed
+
+
+def absent(found: StudyResult) -> str:
+    """Return how many cells have no value of the main metric, and why; with a blank before it, nothing where all have one."""
+    gone = unmeasured(found, found.metric)
+    if not gone:
+        return ""
+    failed = f" {counted(len(found.failed), 'cell')} failed." if found.failed else ""
+    quiet = [one for one in gone if not one.failure]
+    if not quiet:
+        return failed
+    reasons = [(one.number, one.warnings[0].partition("; ")[0]) for one in quiet if one.warnings]
+    why = f" (such as cell {reasons[0][0]}: {reasons[0][1]})" if reasons else ""
+    have = "has" if len(quiet) == 1 else "have"
+    return f" {len(quiet)} of {counted(len(found.cells), 'cell')} {have} no value of {found.metric}{why}.{failed}"
 
 
 def _apart(ends: Extremes, unit: str) -> str:
@@ -131,7 +147,7 @@ def main_effects(found: StudyResult, measured: Sequence[Effect]) -> Iterator[Tab
     out = sum(one.left_out for one in measured)
     note = "differences are from the first level, paired by replication"
     if out:
-        note += f"; {counted(out, 'point')} left out beside cells that failed"
+        note += f"; {counted(out, 'point')} left out, as not every level has a value there"
     columns = ("factor", "level", "mean", "", "difference", "", "", "over")
     yield Table(f"Main effects on {found.metric}", columns, "<<><><<>", tuple(rows), note)
 

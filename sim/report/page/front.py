@@ -13,20 +13,18 @@ from html import escape
 from ..layout import Table
 from ..numbers import counted
 from . import pieces
-from .provenance import Provenance
+from .provenance import Provenance, known, together
 
 __all__ = ["assumptions", "head", "names", "reproduce"]
 
-_QUALITIES = ("measured", "imported", "assumed")
 _HASH = 12  # characters of a hash that tell scenarios apart
-_MOST_NAMES = 4
 
 
 def names(sources: Sequence[Provenance]) -> list[str]:
     """Return what each source is called in the page: by scenario and question, else by what was done, else with a number."""
-    asked = [f"{one.scenario}: {one.question}" for one in sources]
+    asked = [f"{one.title}: {one.question}" for one in sources]
     called = [
-        f"{_done(one).capitalize()} of {one.scenario}" if asked.count(name) > 1 else name
+        f"{_done(one).capitalize()} of {one.title}" if asked.count(name) > 1 else name
         for one, name in zip(sources, asked, strict=True)
     ]
     return [
@@ -40,11 +38,14 @@ def _done(source: Provenance) -> str:
 
     >>> _done(Provenance("rag", "", "", 1, "coordsim plan rag", {})), _done(Provenance("rag", "", "", 1, "coordsim.load('rag').run()", {}))
     ('plan', 'run')
+    >>> _done(Provenance("rag", "", "", 1, "coordsim.compare(coordsim.load('rag').replace('seed', '2'), b='ideal')", {}))
+    'compare'
     """
     words = source.command.split()
     if words[:1] == ["coordsim"] and len(words) > 1:
         return words[1]
-    calls = re.findall(r"\.(\w+)\(", source.command)
+    asked = re.match(r"coordsim\.(?!load\()(\w+)\(", source.command)
+    calls = [asked[1]] if asked else re.findall(r"\.(\w+)\(", source.command)
     return calls[-1] if calls else "answer"
 
 
@@ -63,16 +64,21 @@ def _grouped(sources: Sequence[Provenance], keys: Sequence[str]) -> list[list[in
 
 
 def _card(source: Provenance, done: Sequence[str]) -> str:
-    short = source.sha256[:_HASH]
+    hashes = [(source.scenario, source.sha256), *source.beside] if source.sha256 else []
+    short = (
+        f'<code title="{escape(one)}">{escape(one[:_HASH])}</code>' + (f" ({escape(name)})" if source.beside else "")
+        for name, one in hashes
+    )
+    of = f" (of {source.scenario})" if source.beside else ""
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     lines = [
-        ("Scenario", escape(source.scenario)),
+        ("Scenarios" if source.beside else "Scenario", escape(source.title)),
         ("Question", escape(source.question)),
-        ("Hash", f'<code title="{escape(source.sha256)}">{escape(short)}</code>' if short else ""),
+        ("Hashes" if source.beside else "Hash", ", ".join(short)),
         ("Seed", str(source.seed)),
-        ("Runtime", escape(source.runtime)),
+        ("Runtime", escape(f"{source.runtime}{of}" if source.runtime else "")),
         ("Versions", escape(versions)),
-        ("Inputs", _inputs(source)),
+        ("Inputs", _inputs(source) + escape(of)),
         ("Answers", escape(", ".join(done)) if len(done) > 1 else ""),
     ]
     return (
@@ -81,15 +87,10 @@ def _card(source: Provenance, done: Sequence[str]) -> str:
 
 
 def _inputs(source: Provenance) -> str:
-    """Return how many inputs are measured, imported and assumed, with their names."""
-    said = []
-    for quality in _QUALITIES:
-        found = [one.name for one in source.inputs if one.quality == quality]
-        if found:
-            more = f" and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""
-            listed = ", ".join(found[:_MOST_NAMES]) + more
-            said.append(f'<span class="quality {quality}">{len(found)} {quality}</span> ({escape(listed)})')
-    return ", ".join(said)
+    """Return which inputs are measured, imported and assumed."""
+    return "; ".join(
+        f'<span class="quality {quality}">{quality}</span>: {escape(names)}' for quality, names in known(source.inputs)
+    )
 
 
 def assumptions(sources: Sequence[Provenance], called: Sequence[str]) -> str:
@@ -105,7 +106,9 @@ def assumptions(sources: Sequence[Provenance], called: Sequence[str]) -> str:
         found = dict.fromkeys(entry for place in group for entry in sources[place].inputs)
         rows = tuple((entry.name, entry.quality, entry.source) for entry in found)
         inputs = pieces.table(Table("Inputs", ("input", "known how", "source"), "<<<", rows), name) if rows else ""
-        parts.append(f'<div id="{anchor}" class="source">{title}{inputs}{_yaml(sources[group[0]], name)}</div>')
+        parts.append(
+            f'<div id="{anchor}" class="source">{title}{inputs}{_yaml(sources[group[0]], name)}{_beside(sources[group[0]])}</div>'
+        )
     return "".join(parts)
 
 
@@ -131,12 +134,26 @@ def _yaml(source: Provenance, name: str) -> str:
     )
 
 
+def _beside(source: Provenance) -> str:
+    """Return whose lines these are, where the answer is about others, too."""
+    if not source.beside:
+        return ""
+    others = together(name for name, _ in source.beside)
+    said = f"These are the lines of {source.scenario}; of {others} the page has name and hash."
+    return f'<p class="note">{escape(said)}</p>'
+
+
 def reproduce(sources: Sequence[Provenance], called: Sequence[str]) -> str:
     """Return the command that repeats each answer, the versions it was made with, and the data it needs."""
     parts = []
     for place, (one, name) in enumerate(zip(sources, called, strict=True)):
         title = pieces.heading(3, f"reproduce-of-{place + 1}", name) if len(sources) > 1 else ""
-        facts = [("Hash of the scenario (SHA-256)", one.sha256), ("Seed", str(one.seed)), *one.versions.items()]
+        of = one.scenario if one.beside else "the scenario"
+        hashes = [
+            (f"Hash of {of} (SHA-256)", one.sha256),
+            *((f"Hash of {other} (SHA-256)", sha) for other, sha in one.beside),
+        ]
+        facts = [*hashes, ("Seed", str(one.seed)), *one.versions.items()]
         lines = "".join(
             f"<div><dt>{escape(key)}</dt><dd><code>{escape(value)}</code></dd></div>" for key, value in facts if value
         )

@@ -43,7 +43,9 @@ def judge(curve: Curve, shares: Sequence[float], share: float, limit: float, con
     values = [_at(share, shares, row) for row in curve.rows]
     value = _mean(values, confidence)
     within = _mean([_share_within(limit, shares, row) for row in curve.rows], confidence)
-    if within.resolved:
+    if within.half_width == 0:  # all tasks, or none, in every replication: that is not to know it exactly
+        within = replace(within, low=-math.inf, high=math.inf)
+    elif within.resolved:
         within = replace(within, low=max(within.low, 0.0), high=min(within.high, 1.0))
     return Judgement(value, verdict(value, Objective("p", limit, "<=")), within, _chance(values, limit))
 
@@ -152,7 +154,7 @@ def sentence(slider: Slider, judged: Sequence[Judgement], percentile: str) -> st
     """Return what the limit means for the curves: of one its verdict, of several how many pass, and the cheapest or first of them."""
     limit = plain(slider.value, "s", 4)
     if len(judged) == 1:
-        return _of_one(slider.curves[0].label, judged[0], percentile, limit)
+        return _of_one(slider, judged[0], percentile, limit)
     best = cheapest(slider.curves, [one.verdict for one in judged])
     passing = sum(one.verdict == "pass" for one in judged)
     said = f"{percentile} of T_total within {limit}: {passing} of {len(judged)} pass"
@@ -164,18 +166,23 @@ def sentence(slider: Slider, judged: Sequence[Judgement], percentile: str) -> st
         if cost is None
         else f"the cheapest is {slider.curves[best].label} at ${cost:,.2f} an hour"
     )
-    return f"{said}; {which} ({show(judged[best].value, 's').text})."
+    return f"{said}; {which} ({show(judged[best].value, 's', against=slider.value).text})."
 
 
-def _of_one(label: str, one: Judgement, percentile: str, limit: str) -> str:
+def _of_one(slider: Slider, one: Judgement, percentile: str, limit: str) -> str:
+    label = slider.curves[0].label
     if not math.isfinite(one.value.value):
         return f"{label}: {percentile} is not known."
+    if not one.value.resolved:
+        return f"{label}: {percentile} {plain(one.value.value, 's')}. One replication has no interval here, so it is not judged."
     stands = {
         "pass": f"is within {limit}",
         "fail": f"is beyond {limit}",
         "inconclusive": f"is not told apart from {limit}",
     }
-    said = f"{label}: {percentile} {show(one.value, 's').text} {stands[one.verdict]}: {one.verdict}."
+    said = (
+        f"{label}: {percentile} {show(one.value, 's', against=slider.value).text} {stands[one.verdict]}: {one.verdict}."
+    )
     return f"{said} {show(one.within, 'share').text} of tasks done are within it."
 
 
@@ -188,8 +195,8 @@ def _table(slider: Slider, judged: Sequence[Judgement], percentile: str) -> Tabl
     rows = tuple(
         (
             curve.label,
-            show(one.value, "s").text if math.isfinite(one.value.value) else NOTHING,
-            one.verdict,
+            show(one.value, "s", against=slider.value).text if math.isfinite(one.value.value) else NOTHING,
+            one.verdict if one.value.resolved else NOTHING,
             show(one.within, "share").text,
             _chance_text(one.chance),
             f"${curve.cost:,.2f}" if curve.cost is not None else NOTHING,

@@ -116,12 +116,13 @@ def _reproduce(sources: Sequence[Provenance]) -> str:
     for language in ("sh", "python"):
         lines = [one for one in calls if one.startswith("coordsim ") is (language == "sh")]
         blocks += [_fenced(lines, language)] if lines else []
-    blocks += ["\n".join(_source(one)) for one in {one.sha256: one for one in sources}.values()]
+    blocks += ["\n".join(_source(one)) for one in {(one.sha256, one.beside): one for one in sources}.values()]
     return "<details><summary>How is it reproduced?</summary>\n\n" + "\n\n".join(blocks) + "\n\n</details>"
 
 
 def _source(source: Provenance) -> Iterator[str]:
     yield f"- scenario {_text(source.scenario)}, hash {_code(source.sha256[:_HASH])}, seed {source.seed}"
+    yield from (f"- scenario {_text(name)}, hash {_code(sha[:_HASH])}" for name, sha in source.beside)
     yield "- " + _text(", ".join(f"{name} {version}" for name, version in source.versions.items()))
     yield from (f"- {one.quality}: {_text(one.name)} ({_text(one.source)})" for one in source.inputs)
     if source.data:

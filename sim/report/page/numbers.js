@@ -86,8 +86,9 @@ function judgeCurve(slider, curve, share, limit) {
   const rows = curve.rows.map(row => row.map(real));
   const value = meanInterval(rows.map(row => quantileAt(share, slider.shares, row)), slider.t);
   const within = meanInterval(rows.map(row => shareWithin(limit, slider.shares, row)), slider.t);
-  return { value, verdict: verdictOf(value, limit), chance: chanceWithin(value, limit),
-    within: Number.isFinite(within.low) ? { ...within, low: Math.max(within.low, 0), high: Math.min(within.high, 1) } : within };
+  return { value: { ...value, against: limit }, verdict: verdictOf(value, limit), chance: chanceWithin(value, limit),
+    within: within.high === within.low ? { ...within, low: -Infinity, high: Infinity } // all tasks or none: not known exactly
+      : Number.isFinite(within.low) ? { ...within, low: Math.max(within.low, 0), high: Math.min(within.high, 1) } : within };
 }
 
 function cheapestOf(curves, judged) {
@@ -115,6 +116,18 @@ function writeChance(value) { // further digits of what is nearly sure would pre
   return value < 0.001 ? "< 0.1 %" : value > 0.999 ? "> 99.9 %" : writePlain(value, "share");
 }
 
+// How many more decimals it takes until both ends as written lie on the side of the threshold where they are.
+function clearer(known, size, places, skewed) {
+  const against = known.against ?? NaN, half = (known.high - known.low) / 2;
+  if (Number.isNaN(against)) return 0;
+  for (let more = 0; more <= 3; more++) {
+    const [value, reach, low, high] = [known.value, half, known.low, known.high].map(one => Math.round(one / size * 10 ** (places + more)) / 10 ** (places + more));
+    const written = skewed ? [low, high] : [value - reach, value + reach];
+    if ([known.low, known.high].every((end, place) => (end - against) * (written[place] - against / size) > 0 || end === against)) return more;
+  }
+  return 0;
+}
+
 function writeEstimate(known, unit) { // digits as far as the interval lets them mean something
   if (!Number.isFinite(known.value)) return NOTHING;
   const [suffix, size] = rungOf(Math.abs(known.value), unit);
@@ -125,15 +138,15 @@ function writeEstimate(known, unit) { // digits as far as the interval lets them
     const rounded = step > 1 ? Math.round(one / step) * step : one;
     return rounded.toLocaleString("en", { minimumFractionDigits: shown, maximumFractionDigits: shown });
   };
-  if (!Number.isFinite(half)) return `${writePlain(known.value, unit)} ± ?`;
+  if (!Number.isFinite(half)) return `${writePlain(known.value, unit)} (no interval)`;
   if (!half) return value ? `${Number(value.toPrecision(most)).toLocaleString("en", { maximumSignificantDigits: most })} ${suffix} ± 0` : `0 ${suffix}`;
   const magnitude = value ? Math.floor(Math.log10(Math.abs(value))) : 0;
   const finest = Math.floor(Math.log10(half / 2));
   const least = half < 5 * Math.abs(value) ? 2 : 1; // as `_DROWNED` of numbers.py
   const digits = Math.min(Math.max(value ? magnitude - finest + 1 : 1, least), most);
-  const places = Math.min(value ? digits - 1 - magnitude : Math.max(-finest, 0), 9);
-  const above = known.high - known.value, below = known.value - known.low;
-  if (Math.abs(above - below) > 0.05 * (above + below))
+  const above = known.high - known.value, below = known.value - known.low, skewed = Math.abs(above - below) > 0.05 * (above + below);
+  const coarse = Math.min(value ? digits - 1 - magnitude : Math.max(-finest, 0), 9), places = coarse + clearer(known, size, coarse, skewed);
+  if (skewed)
     return `${fixed(value, places)} ${suffix} [${fixed(known.low / size, places)}, ${fixed(known.high / size, places)}]`;
   const error = fixed(half, places);
   return `${fixed(value, places)} ${suffix} ± ${Number(error.replaceAll(",", "")) ? error : "<" + fixed(10 ** -places, places)}`;
@@ -152,13 +165,14 @@ function sentenceOf(curves, judged, percentile, limit) { // what a limit means f
 
 function sentenceOfOne(label, one, percentile, limit) {
   if (!Number.isFinite(one.value.value)) return `${label}: ${percentile} is not known.`;
+  if (!Number.isFinite(one.value.low)) return `${label}: ${percentile} ${writePlain(one.value.value, "s")}. One replication has no interval here, so it is not judged.`;
   const stands = { pass: `is within ${limit}`, fail: `is beyond ${limit}`, inconclusive: `is not told apart from ${limit}` };
   return `${label}: ${percentile} ${writeEstimate(one.value, "s")} ${stands[one.verdict]}: ${one.verdict}. ` +
     `${writeEstimate(one.within, "share")} of tasks done are within it.`;
 }
 
 // How large what a cell says is, so that `980 ms` comes before `1.2 s`; null for what is no number.
-const SIZES = { "µs": 1e-6, us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, d: 86400, "%": 1e-2, k: 1e3, M: 1e6, G: 1e9, kB: 1e3, MB: 1e6,
+const SIZES = { ns: 1e-9, "µs": 1e-6, us: 1e-6, ms: 1e-3, s: 1, min: 60, h: 3600, d: 86400, "%": 1e-2, k: 1e3, M: 1e6, G: 1e9, kB: 1e3, MB: 1e6,
   GB: 1e9, TB: 1e12, B: 1 };
 
 function sortKey(text) {

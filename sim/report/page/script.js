@@ -27,6 +27,8 @@ function addressed() {
   try { return decodeURIComponent(location.hash.slice(1)); } catch { return ""; } // a sign of percent with nothing behind it
 }
 
+const within = (slider, value) => Math.min(Math.max(Number(value), slider.low), slider.high);
+
 function read() {
   const [name, rest] = addressed().split("?", 2);
   const asked = new URLSearchParams(rest ?? "");
@@ -34,7 +36,9 @@ function read() {
   state = { ...page.initial };
   for (const [key, value] of asked) {
     const known = all("#switches button").some(one => one.dataset.switch === key && one.dataset.value === value);
-    if (known || Object.hasOwn(page.sliders, key) && Number.isFinite(Number(value)) && value !== "") state[key] = value;
+    const slider = Object.hasOwn(page.sliders, key) ? page.sliders[key] : null;
+    if (known) state[key] = value;
+    else if (slider && Number.isFinite(Number(value)) && value !== "") state[key] = String(within(slider, value));
   }
 }
 
@@ -81,7 +85,7 @@ const ruler = document.createElement("canvas").getContext("2d");
 
 function linesOfLegend(view, width) {
   if (view.layout.showlegend === false || view.layout.legend?.orientation !== "h") return 0;
-  ruler.font = `${width < PHONE ? 10 : view.layout.legend.font?.size ?? 12}px system-ui, sans-serif`;
+  ruler.font = `${printing ? 9 : width < PHONE ? 10 : view.layout.legend.font?.size ?? 12}px system-ui, sans-serif`;
   const shown = view.data.filter(one => one.showlegend !== false && one.name);
   if (shown.length < 2 && !shown.some(one => one.showlegend)) return 0;
   const widths = shown.map(one => 48 + ruler.measureText(one.name.replace(/<[^>]*>/g, "")).width);
@@ -100,7 +104,8 @@ const printedShare = chart => (Object.values(chart.views).some(view => panelsOf(
 
 function heightOf(chart, width) {
   const extra = Math.max(...Object.values(chart.views).map(view => aboveFor(view, width) - (view.layout.margin?.t ?? 40)));
-  const height = (printing ? Math.max(Math.min(chart.height, SMALLEST), Math.round(printedShare(chart) * chart.height)) : chart.height) + Math.max(0, extra);
+  const share = Math.max(printedShare(chart), extra > 60 ? 0.62 : 0); // a long legend has many lines below it, which take room to be told apart
+  const height = (printing ? Math.max(Math.min(chart.height, SMALLEST), Math.round(share * chart.height)) : chart.height) + Math.max(0, extra);
   return printing ? Math.min(height, TALLEST) : height;
 }
 
@@ -133,6 +138,7 @@ function fitted(layout, width, above) {
   if (layout.legend?.orientation === "h") { // over the whole width, also where long names stand beside the chart
     layout.legend = { ...layout.legend, xref: "container", yref: "container", x: 0.005, xanchor: "left", y: 1, yanchor: "top" };
     layout.margin = { ...layout.margin, t: above };
+    if (printing) layout.legend.font = { ...layout.legend.font, size: 9 };
   }
   for (const key of axesOf(layout)) {
     const title = layout[key].title;
@@ -228,7 +234,7 @@ function sayLimit(name) {
   const slider = page.sliders[name], limit = limitOf(name), box = byId(name), of = state.percentile ?? "p95";
   const judged = slider.curves.map(curve => judgeCurve(slider, curve, shareOf(), limit));
   box.querySelector(".said").textContent = sentenceOf(slider.curves, judged, of, writePlain(limit, "s", 4));
-  for (const id of ["range", "number"]) byId(`${name}--${id}`).value = limit;
+  for (const id of ["range", "number"]) byId(`${name}--${id}`).value = Number(limit.toPrecision(4));
   sayCurves(box, judged, of);
   for (const id of new Set([...slider.charts, slider.redraws].filter(Boolean))) {
     const note = byId(id).querySelector(".moved");
@@ -243,7 +249,7 @@ function sayCurves(box, judged, of) {
   heads[1].firstChild.textContent = `${of} of T_total`;
   for (const row of table.tBodies[0].rows) {
     const one = judged[Number(row.dataset.place)];
-    const texts = [writeEstimate(one.value, "s"), one.verdict, writeEstimate(one.within, "share"), writeChance(one.chance)];
+    const texts = [writeEstimate(one.value, "s"), Number.isFinite(one.value.low) ? one.verdict : NOTHING, writeEstimate(one.within, "share"), writeChance(one.chance)];
     texts.forEach((text, place) => { row.cells[place + 1].textContent = text; });
   }
   const sorted = heads.findIndex(head => head.hasAttribute("aria-sort"));
@@ -255,7 +261,7 @@ function watchSlider(name) {
   all("tbody tr", box).forEach((row, place) => { row.dataset.place = place; });
   let waiting = false;
   const set = value => {
-    const limit = Math.min(Math.max(Number(value), slider.low), slider.high);
+    const limit = within(slider, value);
     if (!Number.isFinite(limit) || value === "") return sayLimit(name);
     if (limit === slider.value) delete state[name]; else state[name] = String(limit);
     if (waiting) return;

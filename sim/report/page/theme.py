@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...analysis.statistics import Estimate
@@ -71,8 +72,20 @@ def bar(category: str) -> Data:
     return {"color": colour, "pattern": {"shape": pattern, "size": 7, "solidity": 0.2, "fillmode": "overlay"}}
 
 
-def whiskers(known: Sequence[Estimate], scale: float = 1.0) -> Data:
-    """Return the intervals of estimates as error bars; nothing is drawn of an end that is not known."""
+def held(known: Sequence[Estimate], unit: str) -> list[Estimate]:
+    """Return estimates of what cannot be below 0 (a share: nor above 1) with intervals that end there, to be drawn; not of differences."""
+    most = 1.0 if unit == "share" else math.inf
+    return [
+        replace(one, low=max(one.low, min(one.value, 0.0)), high=min(one.high, max(one.value, most))) for one in known
+    ]
+
+
+def whiskers(known: Sequence[Estimate], scale: float = 1.0, unit: str | None = None) -> Data:
+    """Return the intervals of estimates as error bars; nothing is drawn of an end that is not known.
+
+    With the `unit` of what is no difference (see `held`) they end where it does.
+    """
+    known = known if unit is None else held(known, unit)
     above = [_reach(one.high - one.value) * scale for one in known]
     below = [_reach(one.value - one.low) * scale for one in known]
     return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 4}

@@ -12,6 +12,7 @@ import math
 
 from ...analysis.comparison import Ablation, ComparisonResult, Part, Point, Region
 from ...analysis.statistics import Estimate, mean_interval
+from ...engine.units import significant
 from ..compare_tables import ablation_table, categories_table, region_table
 from ..compare_words import name_of, replications, said_of_region, unit_of_saving
 from ..layout import Table
@@ -110,7 +111,7 @@ def _side(found: ComparisonResult, side: str, called: str) -> View:
 
 
 def _share(part: Estimate, whole: Estimate) -> str:
-    return f"{100 * part.value / whole.value:.3g} %" if known(whole) and whole.value else NOTHING
+    return f"{significant(100 * part.value / whole.value, 3)} %" if known(whole) and whole.value else NOTHING
 
 
 def _waterfall(found: ComparisonResult) -> View:

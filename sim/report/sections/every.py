@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from ..files import write_text
 from ..page.parts import Missing, Part, Section
-from ..page.provenance import Provenance
-from .further import command_for, command_of
+from ..page.provenance import Provenance, together
+from .further import command_for, command_of, ready, why_not
 
 if TYPE_CHECKING:
     from ..stored import Stored
@@ -34,9 +34,13 @@ def everything(answers: Sequence[Stored]) -> list[tuple[Provenance, Part]]:
     """Return what several answers say, and for each section that none speaks to what is missing."""
     said = [(one.source, _without(part, one, answers)) for one in answers for part in parts_of(one)]
     missing = list(_missing(answers, {part.section for _, part in said}))
-    unasked = tuple(part.section for _, part in missing)
+    unasked = tuple(part.section for _, part in missing if part.missing)
     ending = [(answers[-1].source, Part(Section.ANSWER, "", unasked=unasked))] if unasked else []
-    return [*said, *ending, *missing]
+    taken: set[str] = set()
+    return [
+        (source, replace(part, missing=tuple(ready(one, source, taken) for one in part.missing)))
+        for source, part in (*said, *ending, *missing)
+    ]
 
 
 def _without(part: Part, answer: Stored, answers: Sequence[Stored]) -> Part:
@@ -67,18 +71,18 @@ def to_markdown(answers: Sequence[Stored], title: str = "") -> str:
 def write(answers: Sequence[Stored], path: Path, title: str = "") -> Path:
     """Write answers as a page (.html) or as Markdown (.md); what is there is replaced. Raises ValueError for another ending, or no answer."""
     makers = {".html": to_html, ".htm": to_html, ".md": to_markdown}
-    if path.suffix not in makers:
+    ending = path.suffix.lower()
+    if ending not in makers:
         raise ValueError(f"`path` must end in .html or .md, but got {str(path)!r}")
     if not answers:
         raise ValueError("there is no answer to report")
-    write_text(path, makers[path.suffix](answers, title), overwrite=True)
+    write_text(path, makers[ending](answers, title), overwrite=True)
     return path
 
 
 def title_of(answers: Sequence[Stored]) -> str:
     """Return the title of a page: the scenarios that it is about."""
-    names = list(dict.fromkeys(one.source.scenario for one in answers))
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return together(name for one in answers for name in (one.source.scenario, *dict(one.source.beside)))
 
 
 def _sources(answers: Sequence[Stored]) -> list[Provenance]:
@@ -105,5 +109,8 @@ def _missing(answers: Sequence[Stored], spoken: set[Section]) -> Iterable[tuple[
     for section in Section:
         if section in _ADDED and section not in spoken:
             what, command = _ADDED[section]
+            if reason := why_not(command, source):
+                yield source, Part(section, reason)
+                continue
             said = "None of the answers on this page speaks to this."
             yield source, Part(section, said, missing=(Missing(what, command_for(command, source)),))

@@ -16,7 +16,7 @@ from ...analysis.fault_study import ALL_FAULTS, FAULT, HANDLING, Cost, LevelRow,
 from ...analysis.fault_timeline import Timeline
 from ...analysis.statistics import Estimate
 from .. import fault_tables
-from ..fault_words import sentences, steps_words, trigger_words
+from ..fault_words import measured, missed_words, sentences, steps_words, tasks_to_reach, trigger_words
 from ..layout import Table
 from ..numbers import counted, plain, show, wide
 from ..page.parts import Chart, Missing, Part, Section, View
@@ -24,7 +24,7 @@ from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, PATTERNS, axis, band, layout, whiskers
 from .further import scenario_of
 from .over_time import Panel, Story, chart, periods_table
-from .pieces import again, error_bars, known, tidy, told
+from .pieces import again, error_bars, known, listed, tidy, told
 from .run_breaks import mapped
 from .run_sure import inputs_words
 
@@ -41,10 +41,7 @@ VERDICTS = {
     "recovering": "inconclusive",
     "cannot tell": "inconclusive",
 }
-_QUEUES = (
-    " A queue is of calls, those included that nobody waits for any more; it is counted when tasks end, and between two counts only "
-    "its mean is known: a rise may begin later than it is drawn."
-)
+_QUEUES = " A queue is of calls, those included that nobody waits for any more; it is counted when tasks come and go."
 _BAR, _GAP, _ENDS = 46, 76, 66  # pixels: a bar with its name, between panels, and margins
 
 Data = dict[str, Any]
@@ -58,12 +55,12 @@ def parts(found: StudyResult, source: Provenance) -> list[Part]:
 
 
 def _facts(found: StudyResult) -> Iterator[tuple[str, str, str]]:
-    measured = [one for one in found.costs if one.metrics]
-    if measured:
-        having = measured[0].metrics
+    costs = measured(found)
+    if costs:
+        having = costs[0].metrics
         yield "success, as it is", show(having["success"].having, "share").text, ""
         yield "p95 of T_total, as it is", show(having["response_time_p95"].having, "s").text, ""
-    dearest = next((one for one in measured if one.kind == FAULT and one.name != ALL_FAULTS), None)
+    dearest = next((one for one in costs if one.kind == FAULT and one.name != ALL_FAULTS), None)
     if dearest is not None:
         yield f"success that {dearest.name} adds", _signed(dearest.metrics["success"].added, "share"), ""
     for one in found.timeline.triggers[:3]:
@@ -86,11 +83,16 @@ def charts(found: StudyResult) -> list[Chart]:
     tables, story = _tables(found), _story(found.timeline)
     return [
         *_costs(found, FAULT, tables),
-        _over_time(found.timeline, story),
+        _over_time(found, story),
         *_levels(found, tables),
         *_steps(found, tables),
         *_costs(found, HANDLING, tables),
     ]
+
+
+def figures(found: StudyResult) -> dict[str, Chart]:
+    """Return all charts by name."""
+    return {one.name: one for one in charts(found)}
 
 
 def _tables(found: StudyResult) -> dict[str, Table]:
@@ -102,7 +104,7 @@ def _breaks(found: StudyResult, source: Provenance) -> Part:
     drawn = {view.table.title for one in drawings for view in one.views.values()}
     periods = periods_table(_story(found.timeline))
     rest = [one for title, one in _tables(found).items() if title not in drawn and one.rows]
-    said = [trigger_words(one) for one in found.timeline.triggers]
+    said = [*(missed_words(one) for one in found.missed), *(trigger_words(one) for one in found.timeline.triggers)]
     if found.breaks is not None:
         said.insert(0, found.breaks.sentence)
     if not said:
@@ -121,6 +123,10 @@ def _breaks(found: StudyResult, source: Provenance) -> Part:
 
 def _missing(found: StudyResult, source: Provenance) -> Iterator[Missing]:
     command = _command(source)
+    if found.missed:
+        last = max(found.missed, key=lambda one: one.at)
+        what = f"What {listed([one.name for one in found.missed])} {'costs' if len(found.missed) == 1 else 'cost'}: a run that lasts until then"
+        yield Missing(what, again(command, "--tasks", str(tasks_to_reach(last))))
     if not found.levels:
         yield Missing(
             "What breaks first as the load rises, and where the knee of its times is",
@@ -147,7 +153,7 @@ def _command(source: Provenance) -> str:
 
 
 def _costs(found: StudyResult, kind: str, tables: Mapping[str, Table]) -> Iterator[Chart]:
-    rows = [one for one in found.costs if one.kind == kind and one.metrics][:MOST_BARS]
+    rows = [one for one in measured(found) if one.kind == kind][:MOST_BARS]
     if not rows:
         return
     what = "fault" if kind == FAULT else "policy"
@@ -222,7 +228,9 @@ def _story(one: Timeline) -> Story:
     return Story(one.replication, one.window, one.times, [period for period in one.periods if period.end > one.start])
 
 
-def _over_time(one: Timeline, story: Story) -> Chart:
+def _over_time(found: StudyResult, story: Story) -> Chart:
+    one = found.timeline
+    missed = " ".join(f"{each.name} never came." for each in found.missed)
     longest = sorted(one.queues, key=lambda name: -max(one.queues[name]))[:MOST_QUEUES]
     numbers = {"tasks in the system": one.in_system} | {f"queue of {name}": one.queues[name] for name in longest}
     panels = [
@@ -233,7 +241,11 @@ def _over_time(one: Timeline, story: Story) -> Chart:
     words = (
         f"Replication {one.replication} in windows of {plain(one.window, 's')}: goodput is lowest in the one that ends at {plain(one.times[worst], 's', 4)}, "
         f"with {plain(one.good[worst], '1/s')} where {plain(one.arrivals[worst], '1/s')} arrive. "
-        + (" ".join(f"{t.name}: {t.collapse.state}." for t in one.triggers) or "No fault begins at a set time.")
+        + (
+            " ".join(f"{t.name}: {t.collapse.state}." for t in one.triggers)
+            or missed
+            or "No fault begins at a set time."
+        )
         + (_QUEUES if longest else "")
     )
     return chart("timeline", f"When was what broken, in replication {one.replication}?", story, panels, words)
@@ -388,8 +400,7 @@ def _sure(found: StudyResult, source: Provenance) -> Part:
     ]
     if found.breaks is not None and len(found.breaks.first_objectives) > 1:
         undecided.append("which objective breaks first")
-    measured = [one for one in found.costs if one.metrics]
-    unsure = [one.name for one in measured if not _resolved(one)]
+    unsure = [one.name for one in measured(found) if not _resolved(one)]
     each = f"Each of {counted(found.variants, 'scenario')} ran {counted(found.replications, 'replication')}, and all met the same draws"
     answer = (
         f"{each}; intervals of differences are of {100 * found.confidence:g} %, paired."

@@ -6,13 +6,15 @@ Checked: tests/test_report_command.py runs some of them.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterable, Iterator
 
+from ..page.parts import Missing
 from ..page.provenance import Line, Provenance
 
-__all__ = ["command_for", "command_of", "scenario_of"]
+__all__ = ["command_for", "command_of", "ready", "scenario_of", "why_not"]
 
 _RUNTIME, _OTHER = "external-orchestrator", "agent-native"
 _LINE = re.compile(r"(?P<indent> *)(?P<key>[^\s:'\"#-][^:]*):(?: (?P<value>.*))?$")
@@ -20,7 +22,15 @@ _REPLACED = re.compile(r"\.replace\('([^']*)', '([^']*)'\)")
 _LOADED = re.compile(rf"coordsim\.load\('(?P<name>[^']*)'\)(?P<replaced>(?:{_REPLACED.pattern})*)")
 _CAPACITY = ("replicas", "concurrency")  # what may be bought, the first that a scenario has
 _STEPS = "steps=1..16"
+_SWEPT = (("repeat", _STEPS), ("team", "agents=1..16"), ("perceive", "modalities=1..2"))
+_IDEAL = "ideal"
 _LOOSE = "p95=30 s"  # an objective to be replaced, where a scenario has none
+_EXAMPLES = (
+    (_LOOSE, f"limit in place of {_LOOSE}"),
+    ("p95=2 s", "limit in place of p95=2 s"),
+    ("$1/h", "price in place of $1/h"),
+)
+_WRITE = ("run", "sweep", "compare", "scaling", "faults", "sensitivity", "plan")  # have `-o`
 
 
 def command_of(kind: str) -> str:
@@ -72,10 +82,54 @@ def _options(command: str, source: Provenance) -> Iterator[str]:
         baseline = source.runtime or _RUNTIME
         yield from ("--runtime", baseline, "--runtime", _OTHER if baseline != _OTHER else _RUNTIME)
     elif command == "scaling":
-        yield from ("--over", _STEPS)
+        yield from ("--over", _to_sweep(source) or _STEPS)
     elif command == "faults":
         has_faults = any(path.startswith("faults.") for path in paths)
         yield from ("--rise", "faults" if has_faults else "load")
+
+
+def why_not(command: str, source: Provenance) -> str:
+    """Return why a command has nothing to say about the scenario of an answer; '' where it may have.
+
+    >>> why_not("compare", Provenance("mmc", "ideal", "", 1, "coordsim run mmc", {}))[:44]
+    ''
+    """
+    if command == "compare" and source.runtime == _IDEAL:
+        return (
+            "The scenario runs on the ideal runtime, in which coordination is free: no other runtime can save anything."
+        )
+    if command == "scaling" and not _to_sweep(source):
+        return "The scenario repeats no step, has no team of agents, and perceives nothing in several modalities: there is nothing to sweep."
+    return ""
+
+
+def ready(one: Missing, source: Provenance, taken: set[str]) -> Missing:
+    """Return what is missing with a command that writes into a folder of its own, and what in it is only an example.
+
+    `taken` are the folders of the commands before, and gets this one.
+    """
+    command, kind = one.command, next(iter(one.command.split()[1:2]), "")
+    if not command.startswith("coordsim ") or kind not in _WRITE:
+        return one
+    command = command.removesuffix(" -o DIR")
+    if " -o " not in command:
+        base = f"runs/{source.scenario}-{kind}"
+        numbered = (base if number == 1 else f"{base}-{number}" for number in itertools.count(1))
+        folder = next(name for name in numbered if shlex.quote(name) not in taken)
+        command = f"{command} -o {shlex.quote(folder)}"
+    taken.update(re.findall(r" -o (\S+)", command))
+    told = [words for text, words in _EXAMPLES if text in command and text not in source.command + one.what]
+    return Missing(f"{one.what}, with your own {' and '.join(told)}" if told else one.what, command)
+
+
+def _to_sweep(source: Provenance) -> str:
+    """Return what the scenario has to sweep: how often a step is repeated, how many agents, or modalities; '' if none."""
+    for key, asked in _SWEPT:
+        lines = [line for line in source.lines if re.match(rf"\s*{key}:", line.text)]
+        there = [line for line in lines if line.given] or lines
+        if len(there) == 1:
+            return asked
+    return ""
 
 
 def _to_decide(paths: dict[str, str]) -> Iterator[str]:

@@ -152,13 +152,12 @@ def _lines(panels: Sequence[Panel], story: Story, size: float) -> Iterator[Data]
     for number, panel in enumerate(panels, start=1):
         for name, values in panel.series.items():
             group = panel.groups.get(name, name)
-            shown = group not in looks
             look = looks.setdefault(group, len(looks))
             x, y = _thinned([time - story.window / 2 for time in story.times], values)
             told = [f"{html.escape(name)}<br>{plain(at, 's', 4)}: {html.escape(plain(v, panel.unit))}"
                     for at, v in zip(x, y, strict=True)]  # fmt: skip
             yield {
-                "type": "scatter", "mode": "lines", "name": html.escape(group), "legendgroup": html.escape(group), "showlegend": shown,
+                "type": "scatter", "mode": "lines", "name": html.escape(name), "legendgroup": html.escape(group),
                 "x": [at / size for at in x], "y": [v * panel.scale for v in y], "yaxis": _y(number),
                 "line": {"color": COLOURS[look % len(COLOURS)], "dash": DASHES[(look + look // len(COLOURS)) % len(DASHES)], "width": 2},
                 "text": told, "hovertemplate": f"%{{text}}<extra>replication {story.replication}</extra>",

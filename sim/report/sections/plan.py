@@ -16,23 +16,23 @@ from collections.abc import Iterator
 
 from ...analysis.planned import Choice, Limit, PlanResult
 from ...analysis.slo import Objective, parse_metric
+from ...analysis.statistics import certainty
 from ...analysis.summary import Judged
 from .. import plan_tables
 from .. import plan_words as words
 from ..layout import Table
-from ..numbers import NOTHING, show, unit_of_objective
+from ..numbers import NOTHING
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..plan_beyond import fixes
 from ..plan_beyond import frontier as frontier_table
 from ..plan_beyond import headroom as headroom_table
+from ..plan_doubts import chance_of, likeliest, percent
 from .further import command_for, scenario_of
 from .pieces import again, table, tidy
-from .plan_chances import chance_of as chance
-from .plan_chances import chances, percent
+from .plan_chances import chances
 from .plan_charts import capacity, frontier, headroom, loads, trials
-from .plan_lines import at_peak, judge_level, label, limit_of, metrics, peak, replicas, slider, within
-from .series import certainty
+from .plan_lines import at_peak, label, limit_of, metrics, peak, replicas, slider, within
 from .sureness import precision_chart
 
 __all__ = ["charts", "parts"]
@@ -72,7 +72,7 @@ def _answer(found: PlanResult, source: Provenance, rate: float) -> Part:
     notes = (
         f"± and [ ]: intervals so wide that all of the plan's hold together with {100 * found.confidence:g} %.",
         "Margin: how far within its threshold an estimate is, as a share of the threshold; below 0 it is beyond it.",
-        "Met with: the probability that the true value meets the objective, taken for itself.",
+        f"Met with: the probability that the true value meets the objective, taken for itself. A verdict takes more: {words.strictness(found)}.",
     )
     first = _first_limit(found)
     said = words.answer(found, rate) + (f" {_first_words(found, first, rate)}" if first is not None else "")
@@ -124,7 +124,7 @@ def _facts(found: PlanResult, rate: float) -> Iterator[tuple[str, str, str]]:
             "",
         )
     for judged in _told(peak(found)):
-        shown_value = show(judged.estimate, unit_of_objective(judged.metric)).text
+        shown_value = words.judged(judged).text
         yield words.wanted([Objective(judged.metric, judged.threshold, judged.sense)]), shown_value, judged.verdict
     first = _first_limit(found)
     if first is not None:
@@ -163,7 +163,7 @@ def _objectives(found: PlanResult) -> Table:
             metric, wanted, value, error, margin, verdict = plan_tables.judged_row(judged)
             told = f"{value} {error}".strip()
             assert one.trial is not None
-            likely = percent(chance(one.trial, Objective(judged.metric, judged.threshold, judged.sense)))
+            likely = percent(chance_of(one.trial, Objective(judged.metric, judged.threshold, judged.sense)))
             row = (*((one.load.label,) if several else ()), f"{metric} {wanted}", told, margin, likely, verdict)
             rows.append((_margin(judged), row))
     rows.sort(key=lambda pair: pair[0])
@@ -243,7 +243,7 @@ def _price(found: PlanResult, one: Choice) -> str:
 
 
 def _notes(found: PlanResult) -> Iterator[str]:
-    sure = certainty(judge_level(found))
+    sure = certainty(words.judge_level(found))
     timed = [one for one in at_peak(found) if one.times is not None]
     if timed:
         yield (
@@ -365,7 +365,7 @@ def _precision(found: PlanResult) -> Chart | None:
         return None
     limit = limit_of(found)
     return precision_chart(
-        trial.times, judge_level(found), words.configuration(found, trial), limit.threshold if limit else None
+        trial.times, words.judge_level(found), words.configuration(found, trial), limit.threshold if limit else None
     )
 
 
@@ -398,7 +398,7 @@ def _confidence(found: PlanResult) -> str:
         return "Queueing bounds decide alone: nothing was simulated, so there are no intervals."
     open_ = sum(one.verdict == "inconclusive" for one in simulated)
     said = (
-        f"All verdicts of the plan hold together with {100 * found.confidence:g} %: each interval is of {certainty(judge_level(found))}, "
+        f"All verdicts of the plan hold together with {100 * found.confidence:g} %: each interval is of {certainty(words.judge_level(found))}, "
         f"over{looked} replications."
     )
     left = f"{open_} of {words.counted(len(simulated), 'configuration')} simulated {'stay' if open_ != 1 else 'stays'} inconclusive"
@@ -408,7 +408,7 @@ def _confidence(found: PlanResult) -> str:
 
 def _more(found: PlanResult, source: Provenance) -> Iterator[Missing]:
     """Yield the number of replications that would resolve what is not, where there is one."""
-    unresolved = [least for one in found.choices if one.undecided for least in one.undecided[:1]]
+    unresolved = [each for one in found.choices for each in likeliest(one, found.objectives)]
     unresolved += [one.trial for one in found.choices if one.verdict == "inconclusive" and one.trial is not None]
     wanted = [one.replications + more for one in unresolved if (more := words.needed(one))]
     if wanted:

@@ -11,18 +11,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...analysis.chance_met import chance_met
 from ...analysis.planned import PlanResult, Trial
-from ...analysis.slo import Objective
 from .. import plan_words as words
-from ..numbers import NOTHING
 from ..page import theme
 from ..page.parts import Chart, View
+from ..plan_doubts import LIKELY, chance_of, least_chance, percent
 from .pieces import table
-from .plan_lines import axis_of, excluded, groups_of, judged_of, label, line_name, where, x_of
+from .plan_lines import axis_of, excluded, groups_of, label, line_name, where, x_of
 from .series import looks, rounded
 
-__all__ = ["chance_of", "chances", "percent"]
+__all__ = ["chances"]
 
 _MOST_LINES = 6
 
@@ -58,23 +56,6 @@ def chances(found: PlanResult) -> Chart | None:
     return Chart("chance", title, {"": View(traces, drawn, _likely(found, groups[0]), told)})
 
 
-def chance_of(trial: Trial, wanted: Objective) -> float:
-    """Return how likely a trial meets an objective; nan where it was not measured."""
-    one = judged_of(trial, wanted)
-    return math.nan if one is None else chance_met(one.estimate, wanted)
-
-
-def percent(chance: float) -> str:
-    """Return a probability as text, never rounded to certainty.
-
-    >>> percent(0.5), percent(0.99999), percent(0.0), percent(1.0)
-    ('50 %', '>99.9 %', '<0.1 %', '>99.9 %')
-    """
-    if math.isnan(chance):
-        return NOTHING
-    return "<0.1 %" if chance < 0.001 else ">99.9 %" if chance > 0.999 else f"{100 * chance:.3g} %"
-
-
 def _lines(found: PlanResult, groups: Sequence[Sequence[Trial]]) -> Iterator[Data]:
     """Yield a line for each objective on the line of the chosen configuration; or for each line, by its least likely objective."""
     named: list[tuple[str, list[tuple[Trial, float]]]]
@@ -84,7 +65,10 @@ def _lines(found: PlanResult, groups: Sequence[Sequence[Trial]]) -> Iterator[Dat
             for wanted in found.objectives
         ]
     else:
-        named = [(line_name(found, group[0]), [(one, _least(found, one)) for one in group]) for group in groups]
+        named = [
+            (line_name(found, group[0]), [(one, least_chance(one, found.objectives)) for one in group])
+            for group in groups
+        ]
         if len(named) == 1:
             named = [(words.wanted(found.objectives), named[0][1])]
     for number, (name, pairs) in enumerate(named[:_MOST_LINES]):
@@ -101,19 +85,18 @@ def _lines(found: PlanResult, groups: Sequence[Sequence[Trial]]) -> Iterator[Dat
             }  # fmt: skip
 
 
-def _least(found: PlanResult, trial: Trial) -> float:
-    """Return the probability of the objective that is least likely met; nan where none was measured."""
-    known = [chance for wanted in found.objectives if not math.isnan(chance := chance_of(trial, wanted))]
-    return min(known, default=math.nan)
-
-
 def _likely(found: PlanResult, group: Sequence[Trial]) -> str:
-    told = [(one, least) for one in group if not math.isnan(least := _least(found, one))]
-    likely = [(one, chance) for one, chance in told if chance >= 0.95]
+    told = [(one, least) for one in group if not math.isnan(least := least_chance(one, found.objectives))]
+    likely = [(one, chance) for one, chance in told if chance >= LIKELY]
     if not likely:
         return f"No configuration of this line meets every objective with 95 % or more{where(found)}."
     first, chance = likely[0]
     what = "the objective is" if len(found.objectives) == 1 else "the objective least likely to be met is"
-    return (
+    said = (
         f"The first at which {what} met with 95 % or more is {label(found, first)} ({percent(chance)}){where(found)}."
     )
+    passed = next((one for one, _ in likely if one.verdict == "pass"), None)
+    if first.verdict == "pass":
+        return said
+    plan = "none of this line passes" if passed is None else f"the first that passes is {label(found, passed)}"
+    return f"{said} By the plan's verdicts it is {first.verdict} and {plan}: they take more, {words.strictness(found)}."

@@ -22,8 +22,8 @@ from ..plan_beyond import frontier as frontier_table
 from ..plan_beyond import headroom as headroom_table
 from .pieces import cells as cell
 from .pieces import table, tidy
-from .plan_lines import at_peak, main_variable, peak, short
-from .series import hover, log_axis, rounded, spread
+from .plan_lines import at_peak, label, main_variable, peak, short
+from .series import hover, log_axis, rounded, spread, vanishing
 
 __all__ = ["capacity", "frontier", "headroom", "loads", "trials"]
 
@@ -119,6 +119,7 @@ def trials(found: PlanResult) -> Chart | None:
     summary = (
         f"{words.counted(len(known), 'configuration')} simulated{_where(found)}: {passing} pass; "
         f"{len(best)} not beaten by another in both cost and {metric}."
+        f"{vanishing([(label(found, one), judged.estimate) for one, judged in known])}"
     )
     title = "Which configurations were simulated, and which pass?"
     return Chart("trials", title, {"": View(traces, drawn, summary, told)}, scales=("y",))
@@ -135,7 +136,7 @@ def _undominated(known: Sequence[tuple[Trial, Judged]], sense: str) -> list[tupl
 
 
 def _points(these: Sequence[Trial], judged: Sequence[Judged], floor: float | None = None) -> Data:
-    ends = [one.estimate for one in judged]
+    ends = [theme.held([one.estimate], unit_of_objective(one.metric))[0] for one in judged]
     bars = theme.whiskers(ends)
     if floor is not None:
         bars["arrayminus"] = [

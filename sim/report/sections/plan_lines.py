@@ -16,18 +16,18 @@ from typing import Any
 
 from ...analysis.planned import Choice, PlanResult, Trial
 from ...analysis.slo import RESPONSE_TIME, Objective, parse_metric
-from ...analysis.statistics import Estimate
-from ...analysis.summary import Judged
+from ...analysis.statistics import Estimate, certainty
 from .. import plan_words as words
 from ..numbers import plain, show, unit_of_objective
 from ..page import theme
 from ..page.judge import judge
 from ..page.parts import PERCENTILES, Chart, Curve, Slider, Switch, View
+from ..plan_doubts import judged_of
 from .pieces import cells as cell
 from .pieces import slug, table
 from .series import (
     Line,
-    certainty,
+    alone,
     curve_of,
     draw,
     floor_of,
@@ -38,6 +38,7 @@ from .series import (
     rounded,
     spread,
     switched,
+    vanishing,
 )
 
 __all__ = [
@@ -45,8 +46,6 @@ __all__ = [
     "axis_of",
     "excluded",
     "groups_of",
-    "judge_level",
-    "judged_of",
     "label",
     "limit_of",
     "line_name",
@@ -110,12 +109,6 @@ def short(found: PlanResult, trial: Trial) -> str:
     return " / ".join(words.cells(found, trial))
 
 
-def judge_level(found: PlanResult) -> float:
-    """Return the confidence of each interval, by which the plan took its verdicts."""
-    known = [one.estimate.confidence for trial in found.trials for one in trial.judged]
-    return known[0] if known else found.confidence
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The slider
 
@@ -129,7 +122,7 @@ def slider(found: PlanResult) -> Slider | None:
     curves = tuple(_curve(found, one) for one in kept)
     times = kept[0].times
     assert times is not None
-    level = judge_level(found)
+    level = words.judge_level(found)
     known = [percentile(one, times.shares, name, level).value for one in curves for name in PERCENTILES]
     limit = limit_of(found)
     value = limit.threshold if limit is not None else _held(found, curves, kept, level)
@@ -205,7 +198,7 @@ def share_chart(
     names = [html.escape(one.label) for one in made.curves]
     points: Data = {
         "type": "scatter", "mode": "markers", "name": "tasks within the limit", "x": names, "y": [rounded(one.value) for one in known],
-        "error_y": theme.whiskers(known) | {"color": theme.COLOURS[0]}, "marker": {"color": theme.COLOURS[0], "size": 10, "symbol": "circle"},
+        "error_y": theme.whiskers(known, unit="share") | {"color": theme.COLOURS[0]}, "marker": {"color": theme.COLOURS[0], "size": 10, "symbol": "circle"},
         "hovertemplate": "%{x}: %{y:.4%}<extra></extra>",
     }  # fmt: skip
     title, texts = ticks or ("", [one.label for one in made.curves])
@@ -265,16 +258,22 @@ def axis_of(found: PlanResult) -> Data:
     ):  # a search doubles what it tries: the small are close together
         few = drawn if len(drawn) <= _MOST_TICKS else drawn[:: -(-len(drawn) // _MOST_TICKS)]
         return theme.axis(variable.path, type="log", tickvals=few, ticktext=[f"{one:g}" for one in few])
-    whole = all(one.is_integer() for one in drawn) and len(drawn) > 1
+    if len(drawn) == 1:
+        return theme.axis(variable.path, **alone(drawn[0]))
+    whole = all(one.is_integer() for one in drawn) and bool(drawn)
     return theme.axis(variable.path, **({"dtick": math.ceil((drawn[-1] - drawn[0]) / _MOST_TICKS)} if whole else {}))
 
 
-def _line(found: PlanResult, group: Sequence[Trial], known: Sequence[Estimate], is_banded: bool) -> Line:
+def _line(found: PlanResult, group: Sequence[Trial], known: Sequence[Estimate], is_banded: bool, unit: str) -> Line:
     place = main_variable(found)
     points = [one.point[place] for one in group]
     joined = tuple(number > 0 and points[number] - points[number - 1] == 1 for number in range(len(points)))
     return Line(
-        line_name(found, group[0]), tuple(x_of(found, one) for one in group), tuple(known), joined if is_banded else ()
+        line_name(found, group[0]),
+        tuple(x_of(found, one) for one in group),
+        tuple(known),
+        joined if is_banded else (),
+        unit=unit,
     )
 
 
@@ -325,7 +324,7 @@ def _view(
     traces: list[Data] = []
     for number, (group, known) in enumerate(lines):
         texts = [hover(words.settings(found, one), each, unit) for one, each in zip(group, known, strict=True)]
-        traces += draw(_line(found, group, known, number < _MOST_BANDS), number, texts, floor)
+        traces += draw(_line(found, group, known, number < _MOST_BANDS, unit), number, texts, floor)
     titles = {"s": " (seconds)", "share": " (share)", "1/s": " (1/s)", "USD": " ($)"}
     titled = f"{name}{titles.get(unit, '')}"
     y = log_axis(titled, [one.value for one in drawn]) if is_log else theme.axis(titled, rangemode="tozero")
@@ -338,7 +337,10 @@ def _view(
         "<>><",
         _note(found, lines, every, floor),
     )
-    return View(traces, layout, f"{_ends(found, lines, name, unit)}{said}", told)
+    gone = vanishing(
+        [(label(found, one), each) for group, known in lines for one, each in zip(group, known, strict=True)]
+    )
+    return View(traces, layout, f"{_ends(found, lines, name, unit)}{said}{gone}", told)
 
 
 def _ends(found: PlanResult, lines: Sequence[tuple[Sequence[Trial], Sequence[Estimate]]], name: str, unit: str) -> str:
@@ -358,7 +360,7 @@ def _note(
     floor: float | None,
 ) -> str:
     shown = sum(len(group) for group, _ in lines)
-    parts = [f"Intervals of {certainty(judge_level(found))} each, as the plan's verdicts need."]
+    parts = [f"Intervals of {certainty(words.judge_level(found))} each, as the plan's verdicts need."]
     if shown < len(every):
         parts.append(
             f"{len(every) - shown} of {len(every)} configurations differ more from the chosen one, and are in the table alone."
@@ -396,13 +398,6 @@ def _metric(found: PlanResult, wanted: Objective) -> Chart | None:
     view = _view(found, lines, every, (wanted.metric, unit, wanted.threshold), said)
     return Chart(
         f"objective-{slug(wanted.metric)}", f"What does {path} do to {wanted.metric}?", {"": view}, scales=("y",)
-    )
-
-
-def judged_of(trial: Trial, wanted: Objective) -> Judged | None:
-    """Return the estimate that an objective is about; None where it was not measured."""
-    return next(
-        (one for one in trial.judged if one.metric == wanted.metric and math.isfinite(one.estimate.value)), None
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ...analysis.digest import RunDigest
-from ...analysis.statistics import Estimate
 from ...analysis.summary import Judged, Summary
 from ..layout import Table
 from ..numbers import NOTHING, plain, show, unit_of, unit_of_objective
@@ -20,7 +19,7 @@ from ..page.provenance import Provenance
 from ..reliability_tables import reliability_tables
 from ..tables import About, counted, report
 from .pieces import tidy
-from .run_breaks import breaks_parts
+from .run_breaks import breaks_parts, ladder
 from .run_sure import doubts, sure_parts
 from .run_time import time_parts
 
@@ -42,6 +41,7 @@ _SERVICE = {
     "success": "Success",
 }
 _ONLY_WITH_OBJECTIVES = ("goodput", "attainment")
+ROUGH = 0.995  # of a margin: two digits are enough below 100 %
 _FULL = 0.995  # of a capacity: what is busier has no room
 
 
@@ -106,34 +106,18 @@ def _met(summary: Summary) -> Iterator[str]:
 
 
 def _busiest(summary: Summary, source: Provenance) -> Iterator[str]:
-    """Yield the resource with the greatest utilization, and the load at which it would be full."""
-    used = [
-        (one.metrics["utilization"], one.name)
-        for one in summary.resources
-        if "utilization" in one.metrics and not math.isnan(one.metrics["utilization"].value)
-    ]
-    if not used:
+    """Yield the resource that is nearest to its limit, and the load at which it would be full."""
+    rungs = ladder(summary)
+    if not rungs:
         return
-    most, name = max(used, key=lambda one: (one[0].value, one[1]))
-    said = f"The busiest resource is {name}, {show(most, 'share').text} of its capacity"
-    if not most.value:
-        return
-    if most.value >= _FULL:
+    first = rungs[0]
+    said = f"The busiest resource is {first.name}, {show(first.used, 'share').text} of its capacity"
+    if first.asked.value >= _FULL:
         yield f"{said}: it is full, and takes no more load."
-    elif source.rate is None:
+    elif source.rate is None or first.factor is None:
         yield f"{said}."
     else:
-        # Work goes with arrivals as long as tasks ask for as much each; interval ends by the same rule, turned around.
-        room = Estimate(
-            1 / most.value,
-            1 / most.high if math.isfinite(most.high) else -math.inf,
-            1 / most.low if math.isfinite(most.low) and most.low > 0 else math.inf,
-            most.confidence,
-            most.n,
-            most.method,
-        )
-        load = show(room, "").text
-        yield f"{said}: it would be full at {load} times the load, if tasks ask for as much each."
+        yield f"{said}: it would be full at {show(first.factor, '').text} times the load, if tasks ask for as much each."
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str, str]]:
@@ -179,15 +163,19 @@ def _margin(one: Judged) -> str:
     share = _share(one)
     if math.isnan(share):
         return ""
-    size = _percent(abs(share))
-    if unit_of_objective(one.metric) == "share":
-        points = f"{100 * abs(one.estimate.value - one.threshold):.2g}"
-        size = f"{points} point{'s' * (points != '1')}"
-    return f"{size} {'within' if share >= 0 else 'beyond'}"
+    return f"{_size(one, abs(share))} {'within' if share >= 0 else 'beyond'}"
+
+
+def _size(one: Judged, share: float) -> str:
+    if unit_of_objective(one.metric) != "share":
+        return _percent(share)
+    points = 100 * abs(one.estimate.value - one.threshold)
+    told = f"{points:.2g}" if points < 100 * ROUGH else f"{points:.3g}"
+    return f"{told} point{'s' * (told != '1')}"
 
 
 def _percent(share: float) -> str:
-    return plain(share, "share", 2)
+    return plain(share, "share", 2 if abs(share) < ROUGH else 3)
 
 
 def _objectives(summary: Summary) -> tuple[Table, ...]:
@@ -195,7 +183,7 @@ def _objectives(summary: Summary) -> tuple[Table, ...]:
         (
             _expression(one),
             show(one.estimate, unit_of_objective(one.metric)).text,
-            _percent(share) if not math.isnan(share := _share(one)) else NOTHING,
+            _margin(one) or NOTHING,
             one.verdict,
         )
         for one in summary.objectives
@@ -203,7 +191,7 @@ def _objectives(summary: Summary) -> tuple[Table, ...]:
     if not rows:
         return ()
     note = (
-        "Margin: how far within its threshold the value is, as a share of the threshold; below 0 it is beyond it. "
+        "Margin: how far within its threshold the value is, as a share of the threshold; of a share, in points. "
         "The verdict takes the whole interval: inconclusive where the threshold lies inside of it."
     )
     return (Table("Objectives", ("objective", "found", "margin", "verdict"), "<<><", rows, note),)

@@ -29,7 +29,7 @@ from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, PATTERNS, axis, band, layout, limit, whiskers
 from ..reliability_tables import reliability_answer, reliability_tables
 from .over_time import Panel, Story, chart, periods_table
-from .pieces import again, error_bars, known, told
+from .pieces import again, error_bars, known, listed, told
 
 __all__ = ["Rung", "breaks_parts", "ladder"]
 
@@ -38,6 +38,7 @@ LEAST = 0.001  # share of capacity: what is less busy is not told of
 BUSY = 0.8  # from which a queue grows fast with load
 MOST_LINES = 3  # resources in a panel over time
 MOST_GROWING = 5
+_FLAT = 0.05  # of calls that wait: a line at zero, as it is drawn
 _DIFFERS = 1.02  # asked for over used, from which both are drawn
 _LOADS = (0.25, 0.5, 0.7, 0.8, 0.9)  # of the load at which the first resource saturates: where its knee lies
 
@@ -180,14 +181,12 @@ def _load(one: Rung, source: Provenance) -> str:
     """Return 'at 1.8 ± 0.1 times the planned load (7.2/s ± 0.4)', or the most that can be done, where users wait for answers."""
     assert one.factor is not None
     if source.rate is not None:
-        return f"at {show(one.factor, '').text} times the planned load (arrivals of {_scaled(one.factor, source.rate)})"
+        rate = show(_at(one.factor, source.rate), "1/s")
+        arrivals = rate.text if one.factor.resolved else rate.value
+        return f"at {show(one.factor, '').text} times the planned load (arrivals of {arrivals})"
     if one.most is None:
         return f"at {show(one.factor, '').text} times what is asked of it now"
     return f"when {show(one.most, '1/s').text} tasks are done, and no more can be"
-
-
-def _scaled(one: Estimate, by: float) -> str:
-    return show(_at(one, by), "1/s").text
 
 
 def _notes(rungs: Sequence[Rung], summary: Summary, source: Provenance) -> Iterator[str]:
@@ -218,10 +217,10 @@ def _as_faults(source: Provenance, levels: str) -> str:
     """Return the command that runs the same scenario at other loads."""
     parts = shlex.split(source.command)
     if parts[:2] != ["coordsim", "run"] or "auto" in parts:
-        return shlex.join(["coordsim", "faults", source.scenario, "--rise", "load", "--levels", levels, "-o", "DIR"])
+        return shlex.join(["coordsim", "faults", source.scenario, "--rise", "load", "--levels", levels])
     parts[1] = "faults"
     drop = ("--precision", "--warmup", "--spans", "--format", "-o", "--out", "--show-task", "--check-slo=")
-    return again(shlex.join(parts), "--rise", "load", "--levels", levels, "-o", "DIR", drop=drop)
+    return again(shlex.join(parts), "--rise", "load", "--levels", levels, drop=drop)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -332,7 +331,7 @@ def _ladder_table(rungs: Sequence[Rung], source: Provenance) -> Table:
 
 
 def _times(one: Estimate | None, rate: float) -> str:
-    return NOTHING if one is None else _scaled(one, rate)
+    return NOTHING if one is None else show(_at(one, rate), "1/s").text
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -403,7 +402,7 @@ def _story(one: Moments) -> Story:
 
 def over_time(one: Moments) -> Iterator[Chart]:
     """Yield the chart of the first replication over time."""
-    queues = _seen(one.queues, 0.05)
+    queues = _seen(one.queues, _FLAT)
     used = _seen(one.utilization, 0.01)
     rates = {"tasks that arrive": one.arrivals, "tasks that succeed": one.succeeded}
     numbers = {"tasks in the system": one.in_system} | {f"queue of {name}": series for name, series in queues.items()}
@@ -414,7 +413,14 @@ def over_time(one: Moments) -> Iterator[Chart]:
     if used:
         busy = {f"{name} in use": series for name, series in used.items()}
         panels.append(Panel("in use (%)", "share", busy, 100.0, {f"{name} in use": name for name in used}))
-    yield chart("over-time", f"Queues over time, in replication {one.replication}", _story(one), panels, _words(one))
+    words = f"{_words(one)} {_no_queues(one, used)}".strip()
+    yield chart("over-time", f"Queues over time, in replication {one.replication}", _story(one), panels, words)
+
+
+def _no_queues(one: Moments, used: Mapping[str, Sequence[float]]) -> str:
+    """Return which of the resources whose use is drawn have a queue that is not; a link has none, as all on it go on at once."""
+    flat = [name for name in used if max(one.queues.get(name, (0.0,))) < _FLAT and "network." not in name]
+    return f"No line for the queue of {listed(flat)}: never above {_FLAT:g} in the mean of a window." if flat else ""
 
 
 def _seen(series: Mapping[str, Sequence[float]], least: float) -> dict[str, Sequence[float]]:
@@ -427,14 +433,8 @@ def _words(one: Moments) -> str:
     told_ = f"Replication {one.replication} in windows of {plain(one.window, 's')}: most tasks at once were {one.peak[peak]:,.0f}, until {plain(one.times[peak], 's', 4)}"
     longest = max(one.queues, key=lambda name: max(one.queues[name]), default="")
     if longest:
-        told_ += (
-            f"; the longest queue was that of {longest}, with {_many(max(one.queues[longest]))} in the mean of a window"
-        )
+        told_ += f"; the longest queue was that of {longest}, with {plain(max(one.queues[longest]), '')} in the mean of a window"
     return f"{told_}. {_when(one)}"
-
-
-def _many(number: float) -> str:
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _when(one: Moments) -> str:

@@ -82,7 +82,7 @@ def _marked(summary: Summary) -> list[Data]:
             {
                 "type": "scatter", "mode": "markers", "name": f"{name}: {html.escape(show(one, 's').text)}",
                 "x": [one.value], "y": [share], "marker": {"color": colour, "symbol": symbol, "size": 11},
-                "error_x": theme.whiskers([one]) | {"color": colour}, "hovertext": [f"{name}: {told(one, 's')}"], "hoverinfo": "text",
+                "error_x": theme.whiskers([one], unit="s") | {"color": colour}, "hovertext": [f"{name}: {told(one, 's')}"], "hoverinfo": "text",
             }
         )  # fmt: skip
     return made

@@ -24,7 +24,7 @@ from ...analysis.summary import Summary
 from ..layout import Table
 from ..numbers import NOTHING, counted, plain, show, unit_of
 from ..page.parts import Chart, Missing, Part, Section, View
-from ..page.provenance import Provenance
+from ..page.provenance import Provenance, known
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, axis, band, layout
 from .pieces import again, told
 
@@ -268,6 +268,10 @@ def _say(needed: int | None, now: int) -> str:
 # Warm-up
 
 
+def _not_below_0(one: Estimate) -> Estimate:
+    return replace(one, low=max(one.low, 0.0)) if one.resolved else one
+
+
 def _warmup_charts(summary: Summary, one: ByArrival | None) -> Iterator[Chart]:
     if one is None:
         return
@@ -279,7 +283,7 @@ def _warmup_charts(summary: Summary, one: ByArrival | None) -> Iterator[Chart]:
     data: list[Data] = [
         {"type": "scatter", "mode": "markers", "name": f"mean of {one.size:,} tasks" if one.size > 1 else "mean over replications", "x": list(one.tasks), "y": means,
          "marker": {"color": GREY, "size": 4, "opacity": 0.6}, "hoverinfo": "skip"},
-        band(one.tasks, [replace(known_, low=max(known_.low, 0.0)) for known_ in smooth], COLOURS[0]),
+        band(one.tasks, [_not_below_0(known_) for known_ in smooth], COLOURS[0]),
         {"type": "scatter", "mode": "lines", "name": f"smoothed over {counted(2 * half + 1, 'point')}", "x": list(one.tasks),
          "y": [known_.value for known_ in smooth], "line": {"color": COLOURS[0], "width": 2}, "text": text,
          "hovertemplate": "%{text}<extra></extra>"},
@@ -347,7 +351,10 @@ def _little(summary: Summary) -> str:
     one = summary.little
     if abs(one.gap) > 1e-6:  # very long runs keep every n-th task only
         return f"{one.statement}."
-    return f"Little's law holds: {one.observed:.4g} tasks in the system on average, which is the arrival rate times the mean time there."
+    return (
+        f"Little's law holds: over whole runs, from their start to the last end, {one.observed:.4g} tasks are in the system on average, "
+        "which is the arrival rate times the mean time there."
+    )
 
 
 def _known_within(error: float) -> str:
@@ -355,8 +362,7 @@ def _known_within(error: float) -> str:
 
 
 def inputs_words(source: Provenance) -> Iterator[str]:
-    """Yield how many inputs are measured, imported and assumed."""
-    found = Counter(one.quality for one in source.inputs)
-    if found:
-        each = ", ".join(f"{found[name]} {name}" for name in ("measured", "imported", "assumed") if found[name])
-        yield f"What the numbers rest on: {each}. How wrong these may be is in no interval."
+    """Yield which inputs are measured, imported and assumed."""
+    each = ", ".join(f"{quality} ({names})" for quality, names in known(source.inputs))
+    if each:
+        yield f"The numbers rest on inputs that are {each}. How wrong these may be is in no interval."

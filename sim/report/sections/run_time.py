@@ -29,8 +29,9 @@ from .run_distribution import distribution, slider
 from .run_tasks import tasks_chart
 from .series import rounded
 
-__all__ = ["charts", "time_parts"]
+__all__ = ["OF_SPANS", "charts", "time_parts"]
 
+OF_SPANS = ("time-steps", "time-tasks")  # charts that runs without spans do not have
 FEW = 20  # tasks with spans: over fewer, a map of steps is of these tasks rather than of the run
 FAINT = 0.005  # of the largest cell of the heat map: what is less has no number in it
 NARROW = 0.004  # of T_total: accounts below it are one node of the icicle
@@ -169,7 +170,7 @@ def _bars(cohorts: Cohorts) -> Chart:
         {
             "type": "scatter", "mode": "markers", "name": "T_total", "y": places, "x": [number(one.value) for one in totals],
             "marker": {"symbol": "line-ns-open", "size": 16, "color": theme.GREY, "line": {"width": 2}},
-            "error_x": theme.whiskers(totals) | {"color": theme.GREY, "thickness": 2, "width": 8},
+            "error_x": theme.whiskers(totals, unit="s") | {"color": theme.GREY, "thickness": 2, "width": 8},
             "hovertext": [f"T_total, {place}: {told(one, 's')}" for place, one in zip(places, totals, strict=True)],
             "hoverinfo": "text",
         }

@@ -6,15 +6,17 @@ Checked: tests/test_scaling_sections.py.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ...analysis.causes import ALL_OFF, GONE
 from ...analysis.growth import sentence
 from ...analysis.growth_laws import FEWEST
 from ...analysis.replicate import LEAST
 from ...analysis.scaling import ScalingResult, Sweep
+from ...engine.units import significant
 from .. import scaling_tables as tables
 from ..numbers import NOTHING, counted
 from ..page.parts import Chart, Missing, Part, Section
@@ -22,7 +24,7 @@ from ..page.provenance import Provenance
 from ..scaling_tables import name_of, ordered, statement
 from .further import scenario_of
 from .pieces import again, cells, table, tidy
-from .scaling_charts import categories, causes, curve, exponent, slope, taken
+from .scaling_charts import beside_slopes, categories, causes, curve, exponent, p_shown, slope, taken
 
 __all__ = ["figures", "parts"]
 
@@ -31,7 +33,8 @@ _HINTS = {"steps": ("repeat", "1..64"), "modalities": ("perceive", ""), "agents"
 
 def parts(found: ScalingResult, source: Provenance) -> list[Part]:
     """Return what all sweeps say, by section."""
-    answer = Part(Section.ANSWER, _answer(found), facts=tuple(_facts(found)))
+    notes = tuple(said for one in ordered(found) if (said := beside_slopes(one, found)))
+    answer = Part(Section.ANSWER, _answer(found), facts=tuple(_facts(found)), notes=notes)
     made = [answer, _time(found), _scaling(found, source), _matters(found, source), _sure(found, source)]
     return [one for one in made if one is not None]
 
@@ -41,7 +44,10 @@ def figures(found: ScalingResult) -> dict[str, Chart]:
     sweeps = ordered(found)
     curves = {one.factor: chart for one in sweeps if (chart := curve(one, found)) is not None}
     others = [
-        chart for one in sweeps for chart in (slope(one), causes(one, found), categories(one)) if chart is not None
+        chart
+        for one in sweeps
+        for chart in (slope(one, found), causes(one, found), categories(one))
+        if chart is not None
     ]
     return curves | {chart.name: chart for chart in others}
 
@@ -77,7 +83,7 @@ def _facts(found: ScalingResult) -> Iterator[tuple[str, str, str]]:
 
 def _scaling(found: ScalingResult, source: Provenance) -> Part:
     of_causes = set(tables.notes_on_causes(found))  # they stand with the causes
-    drawn = [chart for one in ordered(found) for chart in (curve(one, found), slope(one)) if chart is not None]
+    drawn = [chart for one in ordered(found) for chart in (curve(one, found), slope(one, found)) if chart is not None]
     other = [
         tidy(made, first)
         for one in ordered(found)
@@ -101,7 +107,8 @@ def _missing(found: ScalingResult, source: Provenance) -> Iterator[Missing]:
         points = 0 if one.growth is None else one.growth.curve.x.size
         if points < FEWEST and not one.beside and one.factor != "modalities":
             what = f"A law of {one.factor}: {counted(points, 'point')} of at least {FEWEST}"
-            yield Missing(what, _over(source, one, f"{one.factor}=1..{64 if one.factor == 'steps' else 16}"))
+            wider = ",".join(map(str, _more_points([cell.x for cell in one.cells])))
+            yield Missing(what, _over(source, one, f"{one.factor}={wider}"))
     for name, (key, values) in _HINTS.items():
         lines = [line for line in source.lines if re.match(rf"\s*{key}:", line.text)]
         there = [line.text for line in lines if line.given] or [line.text for line in lines]
@@ -110,6 +117,20 @@ def _missing(found: ScalingResult, source: Provenance) -> Iterator[Missing]:
             continue
         asked = values or f"1..{max(2, _length(there[0]))}"
         yield Missing(f"How it grows with {name}", _over(source, None, f"{name}={asked}"))
+
+
+def _more_points(xs: Iterable[float]) -> list[int]:
+    """Return whole numbers that a law needs, about those there are: between them where the gaps are widest, then twice the last.
+
+    >>> _more_points([2, 4, 8, 16]), _more_points([1, 4]), _more_points([])
+    ([2, 4, 6, 8, 11, 16], [1, 2, 3, 4, 6, 8], [1, 2, 3, 4, 6, 8])
+    """
+    made = sorted({max(1, round(x)) for x in xs}) or [1, 2]
+    while len(made) < FEWEST:
+        gaps = [(high / low, low, round(math.sqrt(low * high))) for low, high in itertools.pairwise(made)]
+        ratio, _, middle = max((one for one in gaps if one[1] < one[2] < one[0] * one[1]), default=(0.0, 0, 0))
+        made = sorted([*made, middle if ratio else 2 * made[-1]])
+    return made
 
 
 def _length(line: str) -> int:
@@ -239,9 +260,10 @@ def _fits(one: Sweep) -> Iterator[tuple[str, ...]]:
     for fit in one.growth.fits:
         chosen = one.growth.chosen is not None and fit.law == one.growth.chosen.law
         held, worst = (
-            f"{100 * value:.2g} %" if math.isfinite(value) else NOTHING for value in (fit.held_out, fit.worst)
+            f"{significant(100 * value, 2)} %" if math.isfinite(value) else NOTHING
+            for value in (fit.held_out, fit.worst)
         )
-        p = NOTHING if fit.lack_of_fit is None else f"{fit.lack_of_fit:.2g}"
+        p = NOTHING if fit.lack_of_fit is None else p_shown(fit.lack_of_fit)
         yield one.factor, f"{fit.law}{' (chosen)' if chosen else ''}", held, worst, p, str(one.growth.curve.x.size)
 
 

@@ -19,13 +19,14 @@ from ...analysis.growth_laws import LINEAR, Fit
 from ...analysis.scaling import Cell, ScalingResult, Sweep
 from ...analysis.statistics import Estimate, mean_interval
 from ...engine.ledger import CATEGORIES
+from ...engine.units import significant
 from ..numbers import NOTHING, counted, show
 from ..page.parts import Chart, View
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, Data, axis, band, bar, layout, whiskers
 from ..scaling_tables import ablation_tables, curve_table, name_of
 from .pieces import axis_unit, cells, error_bars, known, look, names_axis, number, slug, table, tidy, told, upright
 
-__all__ = ["categories", "causes", "curve", "exponent", "slope", "taken"]
+__all__ = ["beside_slopes", "categories", "causes", "curve", "exponent", "p_shown", "slope", "taken"]
 
 _MOST_LINES, _MOST_WITHOUT, _MOST_TICKS = 10, 6, 9
 _MANY = 5  # powers of ten
@@ -142,7 +143,7 @@ def _law(fit: Fit, growth: Growth) -> Data:
         "x": _xs(growth), "y": [number(float(value)) for value in fit.fitted],
         "line": {"color": GREY, "dash": dash, "width": 5 if chosen else 1.5},
         "legendrank": 2000, "visible": True if chosen else "legendonly",
-        "hovertemplate": f"{html.escape(fit.law)}, %{{x:g}}: %{{y:.4g}}<extra></extra>",
+        "hovertemplate": f"{html.escape(fit.law)}, %{{x:g}}: %{{y:.4~r}}<extra></extra>",
     }  # fmt: skip
 
 
@@ -162,19 +163,36 @@ def _said_of_curve(one: Sweep, found: ScalingResult, without: int) -> str:
 
 
 def _fit(fit: Fit) -> str:
-    test = "" if fit.lack_of_fit is None else f"; test of lack of fit: p {_p(fit.lack_of_fit)}"
-    return f" (off by {100 * fit.worst:.2g} % at most{test})"
+    test = "" if fit.lack_of_fit is None else f"; test of lack of fit: p of {p_shown(fit.lack_of_fit)}"
+    return f" (off by {significant(100 * fit.worst, 2)} % at most{test})"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+def p_shown(value: float) -> str:
+    """Return a probability in two digits; what is very small is as good as none."""
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The local slope
 
 
-def slope(one: Sweep) -> Chart | None:
+def beside_slopes(one: Sweep, found: ScalingResult) -> str:
+    """Return what the exponent is of, and why it is not among the local slopes; '' where it is, or either is not known."""
+    slopes = [] if one.growth is None else [part.exponent.value for part in one.growth.local if known(part.exponent)]
+    if one.growth is None or one.growth.exponent is None or not slopes:
+        return ""
+    p, low, high = one.growth.exponent.value, min(slopes), max(slopes)
+    if low <= p <= high:
+        return ""
+    which = f"between {low:.2f} and {high:.2f}" if f"{low:.2f}" != f"{high:.2f}" else f"{low:.2f}"
+    why = "adds the same at every x, and makes them less steep" if p > high else "is below 0, and makes them steeper"
+    return (
+        f"The exponent {p:.2f} over {one.factor} is p of a + b x^p: of what remains of {name_of(found.metric)} after the part a that does "
+        f"not grow. The local slopes, {which}, are of all of it: a {why}."
+    )
+
+
+def slope(one: Sweep, found: ScalingResult) -> Chart | None:
     """Return the exponent between neighbours along the sweep, where they can be known."""
     shown = [] if one.growth is None else [part for part in one.growth.local if known(part.exponent)]
     if not shown:
@@ -197,6 +215,7 @@ def slope(one: Sweep) -> Chart | None:
     rows = [(f"{part.low:g} to {part.high:g}", exponent(part.exponent)) for part in shown]
     above = sum(part.low > LINEAR[1] for part in slopes)
     said = f"Between neighbouring values the slope goes from {exponent(slopes[0])} to {exponent(slopes[-1])}; in {above} of {counted(len(slopes), 'interval')} it is resolved above {LINEAR[1]:g}."
+    said = f"{said} {beside_slopes(one, found)}".strip()
     made = table(f"Local exponents of {one.factor}", (one.factor, "exponent"), rows)
     view = View(data, layout(x, y), said, made)
     return Chart(
@@ -290,7 +309,7 @@ def categories(one: Sweep) -> Chart | None:
         return None
     data = [
         {"type": "bar", "name": name, "x": [f"{x:g}" for x in xs], "y": [number(value) for value in means[name]],
-         "marker": bar(name), "hovertemplate": f"{name}, %{{x}}: %{{y:.4g}} s<extra></extra>"}
+         "marker": bar(name), "hovertemplate": f"{name}, %{{x}}: %{{y:.4~r}} s<extra></extra>"}
         for name in present
     ]  # fmt: skip
     x_axis, y_axis = axis(one.factor, type="category"), axis("T_total, mean per task (seconds)")

@@ -13,17 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...analysis.slo import Objective
-from ...analysis.statistics import Estimate
+from ...analysis.statistics import Estimate, certainty
 from ...analysis.summary import Quantiles
 from ..numbers import show
 from ..page import theme
 from ..page.judge import judge
 from ..page.parts import PERCENTILES, Curve
+from ..plan_words import joined
 
 __all__ = [
     "SHARES_OF",
     "Line",
-    "certainty",
+    "alone",
     "curve_of",
     "draw",
     "floor_of",
@@ -35,6 +36,7 @@ __all__ = [
     "rounded",
     "spread",
     "switched",
+    "vanishing",
 ]
 
 Data = dict[str, Any]
@@ -42,6 +44,7 @@ SHARES_OF = {name: float(name[1:]) / 100 for name in PERCENTILES}
 _DIGITS = 6  # significant, of numbers in a page
 _MANY = 5  # powers of ten, from which an axis has ticks at them alone
 _CROWDED = 12  # points with a band, from which whiskers only hide it
+_MOST_NAMED = 5  # points that a sentence names
 _SPAN = 5  # lowest value drawn on a logarithmic axis: that part of the least estimate
 
 
@@ -54,6 +57,7 @@ class Line:
     known: tuple[Estimate, ...]
     joined: tuple[bool, ...] = ()
     symbols: tuple[str, ...] = ()
+    unit: str | None = None  # of what is no difference: its intervals are drawn from 0 on, those of shares to 1
 
 
 def rounded(value: float) -> float:
@@ -98,18 +102,6 @@ def log_axis(title: str, values: Sequence[float], floor: float | None = None) ->
     return theme.axis(title, type="log", tickmode="array", tickvals=rungs, ticktext=[f"{one:g}" for one in rungs])
 
 
-def certainty(confidence: float) -> str:
-    """Return a confidence in percent, with two digits of what it leaves.
-
-    >>> certainty(0.95), certainty(0.9998049), certainty(0.5)
-    ('95 %', '99.98 %', '50 %')
-    """
-    left = 100 * (1 - confidence)
-    places = max(0, 1 - math.floor(math.log10(left))) if left > 0 else 0
-    text = f"{100 * confidence:.{places}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
-
-
 def looks(number: int) -> tuple[str, str, str]:
     """Return colour, dash and marker of a line by its number: no two of the first 36 have all three in common."""
     count = len(theme.COLOURS)
@@ -135,7 +127,8 @@ def draw(line: Line, number: int, texts: Sequence[str], floor: float | None = No
     Nothing is drawn below `floor`, which a logarithmic axis needs.
     """
     colour, dash, symbol = looks(number)
-    held = [_drawn(one, floor) for one in line.known]
+    known = line.known if line.unit is None else theme.held(line.known, line.unit)
+    held = [_drawn(one, floor) for one in known]
     group = f"line-{number}"
     middle: Data = {
         "type": "scatter", "mode": "lines+markers", "name": html.escape(line.name), "legendgroup": group, "x": list(line.x),
@@ -153,6 +146,27 @@ def floor_of(known: Sequence[Estimate]) -> float:
     """Return the lowest end of an interval that is drawn on a logarithmic axis."""
     values = [one.value for one in known if math.isfinite(one.value) and one.value > 0]
     return min(values) / _SPAN if values else 1.0
+
+
+def vanishing(pairs: Sequence[tuple[str, Estimate]]) -> str:
+    """Return which points a logarithmic axis cannot show, as they are 0 or less: ' Not on a logarithmic scale: 0 at 15, 22 and 36.'."""
+    gone = list(dict.fromkeys(name for name, one in pairs if one.value <= 0))
+    if not gone:
+        return ""
+    what = "0" if all(one.value == 0 for _, one in pairs if one.value <= 0) else "0 or less"
+    if len(gone) > _MOST_NAMED:
+        return f" Not on a logarithmic scale: {len(gone)} of {len(pairs)} points, which are {what}."
+    start = gone[0][: max(gone[0].rfind(" "), gone[0].rfind("=")) + 1]
+    alike = start if all(name.startswith(start) for name in gone) else ""  # 'replicas 15, 22 and 36'
+    return (
+        f" Not on a logarithmic scale: {what} at {joined([gone[0], *(name.removeprefix(alike) for name in gone[1:])])}."
+    )
+
+
+def alone(value: float) -> Data:
+    """Return what an axis with one value has: a range about it, and its tick; plotly's own would go from one below to one above."""
+    reach = abs(value) / 2 or 1.0
+    return {"range": [rounded(value - reach), rounded(value + reach)], "tickvals": [value], "ticktext": [f"{value:g}"]}
 
 
 def _drawn(one: Estimate, floor: float | None) -> Estimate:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from ...analysis.slo import Objective, full_name, verdict
 from ...analysis.statistics import Estimate
 from ...analysis.study import StudyResult
-from ...analysis.study_effects import effects, extremes, points
+from ...analysis.study_effects import effects, extremes, points, unmeasured
 from .. import plan_words as words
 from .. import study_tables
 from ..layout import Table
@@ -29,7 +29,20 @@ from ..page.provenance import Provenance
 from .further import command_for, scenario_of
 from .pieces import MOST_ROWS, again, table, tidy
 from .study_chances import chances
-from .study_charts import brief, effect, label_of, limit_of, lines_of, names_of, percentiles, short_at, slider, within
+from .study_charts import (
+    brief,
+    effect,
+    label_of,
+    limit_of,
+    lines_of,
+    names_of,
+    one_load,
+    percentiles,
+    short_at,
+    slider,
+    timed,
+    within,
+)
 from .study_load import breaks
 from .study_parallel import parallel
 
@@ -147,6 +160,9 @@ def _facts(found: StudyResult) -> Iterator[tuple[str, str, str]]:
         f"{len(found.cells) - len(found.failed)} of {len(found.cells)} ran" if found.failed else str(len(found.cells)),
         "",
     )
+    quiet = len(unmeasured(found, found.metric)) - len(found.failed)
+    if quiet:
+        yield f"Without a value of {found.metric}", f"{quiet} of {counted(len(found.cells), 'cell')}", ""
     counts = Counter(one.verdict for one in found.cells if one.verdict)
     total = sum(counts.values())
     for said in ("pass", "fail", "inconclusive"):
@@ -168,6 +184,11 @@ def _replicas(found: StudyResult, place: int, objectives: Sequence[Objective], s
     ]
     drawn += [chances(found, place, objectives), None if made is None else within(found, place, made)]
     notes = _slider_notes(found, objectives) if made is not None else []
+    if made is not None and (load := one_load(found, timed(found))[1]):
+        notes.insert(
+            0,
+            f"Of the loads the slider, and the shares within its limit, have one alone: {load}, the greatest of which several points are known.",
+        )
     missing = [Missing(f"Which {path} is the cheapest that meets the SLO", _plan(found, place, objectives, source))]
     if not objectives:
         missing.append(
@@ -384,14 +405,21 @@ def _sure(found: StudyResult, source: Provenance) -> Part:
 def _precision(found: StudyResult, ran: Sequence[int]) -> str:
     counts = NOTHING if not ran else f"{ran[0]} to {ran[-1]}" if len(ran) > 1 else str(ran[0])
     tasks = sum(one.tasks for one in found.cells)
-    known = [
-        (one.estimate.relative_error, one)
-        for one in points(found, found.metric)
-        if math.isfinite(one.estimate.relative_error)
-    ]
+    every = points(found, found.metric)
+    known = [(one.estimate.relative_error, one) for one in every if math.isfinite(one.estimate.relative_error)]
     said = f"{counted(len(found.cells), 'cell')}, {counts} {'replication' if counts == '1' else 'replications'} each, {words.counted(tasks, 'task')} in all"
     failed = f"; {counted(len(found.failed), 'cell')} failed" if found.failed else ""
     if not known:
         return f"{said}{failed}. No interval of {found.metric} is known."
     worst, where = max(known, key=lambda pair: pair[0])
-    return f"{said}{failed}. {found.metric} is known within ± {words.percent(worst)} or better, the worst {short_at(found, where)}."
+    total = len({(one.scenario, one.point) for one in found.cells})
+    if len(known) == total:
+        return f"{said}{failed}. {found.metric} is known within ± {words.percent(worst)} or better, the worst {short_at(found, where)}."
+    parts = [
+        f"At {len(known)} of {counted(total, 'point')} {found.metric} is known within ± {words.percent(worst)} or better, the worst {short_at(found, where)}"
+    ]
+    if len(every) > len(known):
+        parts.append(f"at {len(every) - len(known)} it has no interval")
+    if total > len(every):
+        parts.append(f"at {total - len(every)} it has no value")
+    return f"{said}{failed}. {'; '.join(parts)}."

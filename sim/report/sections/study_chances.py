@@ -18,8 +18,8 @@ from ...analysis.study_effects import Point, points
 from .. import plan_words as words
 from ..page import theme
 from ..page.parts import Chart, View
+from ..plan_doubts import percent
 from .pieces import table
-from .plan_chances import percent
 from .series import looks, rounded
 from .study_charts import MOST_LINES, axis_of, lines_of, short_at, some_lines, x_of
 

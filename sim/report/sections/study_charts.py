@@ -31,6 +31,7 @@ from .pieces import slug, table
 from .plan_lines import MOST_CURVES, share_chart
 from .series import (
     Line,
+    alone,
     curve_of,
     draw,
     floor_of,
@@ -42,6 +43,7 @@ from .series import (
     rounded,
     spread,
     switched,
+    vanishing,
 )
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "limit_of",
     "lines_of",
     "names_of",
+    "one_load",
     "percentiles",
     "short_at",
     "slider",
@@ -123,7 +126,8 @@ def _view(
     rows = [(short_at(found, one).removeprefix("at "), cell(each, what.unit), f"{each.n}") for one, each in known]
     left = f" Drawn are {len(lines)} of {len(every)} lines, evenly apart." if len(lines) < len(every) else ""
     numbers = table(what.name, ("point", what.name, "observations"), rows, "<>>", note)
-    return View(traces, layout, f"{_summary(found, known, place, what)}{left}", numbers)
+    gone = vanishing([(short_at(found, one).removeprefix("at "), each) for one, each in known])
+    return View(traces, layout, f"{_summary(found, known, place, what)}{left}{gone}", numbers)
 
 
 def _summary(found: StudyResult, known: Known, place: int, what: Measure) -> str:
@@ -148,6 +152,8 @@ def axis_of(found: StudyResult, known: Known, place: int) -> Data:
         order = dict.fromkeys(_text(one, place) for one, _ in known)
         return theme.axis(title, type="category", categoryorder="array", categoryarray=list(order))
     values = sorted({float(one.levels[place].value or 0) for one, _ in known if one.levels[place].text})
+    if len(values) == 1:
+        return theme.axis(title, **alone(values[0]))
     is_log = bool(values) and values[0] > 0 and values[-1] > _WIDE * values[0]
     whole = all(one.is_integer() for one in values) and bool(values) and values[-1] - values[0] <= 12
     return theme.axis(title, **({"type": "log"} if is_log else {"dtick": 1} if whole else {}))
@@ -204,7 +210,7 @@ def _drawn(
         is_banded = found.factors[place].is_number and len(lines) <= _MOST_BANDS
         joined = tuple(is_banded and place_ > 0 for place_ in range(len(line)))
         xs = tuple(x_of(one, place) for one, _ in line)
-        yield from draw(Line(name, xs, tuple(each for _, each in line), joined), number, texts, floor)
+        yield from draw(Line(name, xs, tuple(each for _, each in line), joined, unit=what.unit), number, texts, floor)
 
 
 def _cloud(found: StudyResult, known: Known, place: int, what: Measure, mean: Effect | None) -> Iterator[Data]:
@@ -228,7 +234,7 @@ def _cloud(found: StudyResult, known: Known, place: int, what: Measure, mean: Ef
         for one in levels
     ]
     joined = tuple(is_number and number > 0 for number in range(len(levels)))
-    yield from draw(Line("mean over all else", xs, tuple(one.mean for one in levels), joined), 0, texts)
+    yield from draw(Line("mean over all else", xs, tuple(one.mean for one in levels), joined, unit=what.unit), 0, texts)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -253,9 +259,30 @@ def limit_of(objectives: Sequence[Objective]) -> Objective | None:
     return next((one for one in known if parse_metric(one.metric).statistic == "quantile"), next(iter(known), None))
 
 
+def one_load(found: StudyResult, known: Sequence[tuple[Point, Quantiles]]) -> tuple[list[tuple[Point, Quantiles]], str]:
+    """Return the points at the greatest load that has two or more of them, and which load it is; all points and '' where the load is no factor.
+
+    Which of all points is the first to keep a limit says little where they carry different loads.
+    """
+    place = next(
+        (at for at, one in enumerate(found.factors) if one.is_number and one.path.startswith("workload.arrivals")), None
+    )
+    if place is None:
+        return list(known), ""
+    sign = -1 if found.factors[place].unit == "s" else 1  # times between arrivals: the shortest is the greatest load
+    groups: dict[float, list[tuple[Point, Quantiles]]] = {}
+    for pair in known:
+        groups.setdefault(sign * float(pair[0].levels[place].value or 0), []).append(pair)
+    several = [load for load, group in groups.items() if len(group) > 1]
+    if len({one.levels[place].text for one in found.cells}) < 2 or not several:
+        return list(known), ""
+    kept = groups[max(several)]
+    return kept, f"{names_of(found)[place]}={kept[0][0].levels[place].text}"
+
+
 def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> Slider | None:
     """Return the limit on T_total over the points: all of them up to sixty, else those along a few lines over the factor."""
-    known = timed(found)
+    known, load = one_load(found, timed(found))
     if not known:
         return None
     if len(known) > MOST_CURVES:
@@ -276,6 +303,7 @@ def slider(found: StudyResult, place: int, objectives: Sequence[Objective]) -> S
         if limit is None
         else f"Limit on T_total (the SLO has {limit.metric} <= {words.threshold(limit)})"
     )
+    told += f", at {load}" if load else ""
     low, high = min(value, values[0]) / 2, max(value, values[-1]) * 1.5
     redraws = "within" if len(curves) > 1 else ""
     return Slider(told, rounded(low), rounded(high), value, shares, curves, found.confidence, redraws, switched(limit))
@@ -319,7 +347,13 @@ def within(found: StudyResult, place: int, made: Slider) -> Chart | None:
     known = [judge(one, made.shares, 0.95, made.value, made.confidence).within for one in made.curves]
     by = {label_of(found, one): one for one, _ in timed(found)}
     shown = [by[one.label] for one in made.curves]
-    chart = share_chart(made, known, ticks=(" / ".join(names_of(found)), [_short(found, one) for one in shown]))
+    load = one_load(found, timed(found))[1]
+    chart = share_chart(
+        made,
+        known,
+        f" at {load}" if load else "",
+        ticks=(" / ".join(names_of(found)), [_short(found, one) for one in shown]),
+    )
     return _abreast(found, place, chart, shown)
 
 
@@ -367,4 +401,8 @@ def percentiles(
         return _view(found, place, each, Measure(f"{percentage} of T_total", "s", limit), is_log=is_log)
 
     views = {percentage: view(percentage) for percentage in PERCENTILES}
+    total = len({(one.scenario, one.point) for one in found.cells})
+    if len(known) < total:
+        left = f" {total - len(known)} of {total} points are not drawn: not every replication there has a task done."
+        views = {key: replace(one, summary=f"{one.summary}{left}") for key, one in views.items()}
     return Chart(name, title, views, Switch.PERCENTILE, _scales(found, place), "" if limit is None else "y")

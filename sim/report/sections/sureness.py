@@ -42,7 +42,7 @@ def _counts(most: int) -> list[int]:
 
 def _view(name: str, counts: list[int], known: list[Estimate], label: str, limit: float | None) -> View:
     texts = [hover(label, one, "s") for one in known]
-    traces = draw(Line(name, tuple(counts), tuple(known), (False, *[True] * (len(counts) - 1))), 0, texts)
+    traces = draw(Line(name, tuple(counts), tuple(known), (False, *[True] * (len(counts) - 1)), unit="s"), 0, texts)
     shapes = [] if limit is None else [theme.limit(limit, "y")]
     # The first intervals, of two or three replications, are so wide that nothing else would be seen.
     early = len(known) // 4
