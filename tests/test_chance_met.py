@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from coordsim.sim.analysis.batches import batch_means, batch_quantile
 from coordsim.sim.analysis.chance_met import chance_met
+from coordsim.sim.analysis.estimator import Estimator
 from coordsim.sim.analysis.slo import Objective
 from coordsim.sim.analysis.statistics import (
     Estimate,
@@ -47,6 +49,21 @@ def test_what_has_no_interval_has_no_probability() -> None:
     assert chance_met(mean_interval([2.0, 2.0]), P95) == 1.0
     assert chance_met(mean_interval([2.5, 2.5]), P95) == 0.0
     assert math.isnan(chance_met(Estimate(1.0, 1.0, 1.0, 0.95, 10, "Wilson"), Objective("success", 0.9, ">=")))
+
+
+def test_the_batches_of_one_replication_have_no_probability() -> None:
+    """Their count of tasks is no count of independent observations: nan on either side of the limit; shares keep Wilson's test."""
+    series = np.random.default_rng(7).exponential(1.0, 4000)
+    for one in (batch_means(series), batch_quantile(series, 0.95), Estimator().quantile([series], 0.95).estimate):
+        assert one.resolved
+        assert one.n == series.size
+        for limit in (one.low, one.value, one.high, 100.0):
+            assert math.isnan(chance_met(one, Objective("p95", limit, "<=")))
+    assert math.isnan(chance_met(Estimate(2.0, 2.0, 2.0, 0.95, 50, "batch means, 20 of 100"), P95))
+    whole = Estimator().quantile([series[:2000], series[2000:]], 0.95).estimate
+    assert chance_met(whole, Objective("p95", whole.value, "<=")) == pytest.approx(0.5)
+    share = Estimator().share([(series < 2.0).astype(float)]).estimate
+    assert chance_met(share, Objective("success", share.low, ">=")) == pytest.approx(0.975)
 
 
 def test_a_probability_of_a_tenth_is_seen_in_a_tenth_of_experiments() -> None:

@@ -150,7 +150,7 @@ def test_a_row_has_one_unit(found: ComparisonResult) -> None:
         assert len(units) <= 1, row
     half = Estimate(0.002, -0.007, 0.011, 0.95, 3, "t")
     assert show(half, "1/s", 0.3).text == "0.0020 / s ± 0.0090"
-    assert show(half, "1/s").text == "0.1 / min ± 0.5"
+    assert show(half, "1/s").text == "0.12 / min ± 0.54"
     assert show(Estimate(2e-5, 1e-5, 3e-5, 0.95, 3, "t"), "s", 7.0).text == "20 µs ± 10"
 
 

@@ -4,7 +4,7 @@ A mean over replications has a true value that is distributed, seen from what wa
 degrees of freedom and the standard error as its scale: the confidence distribution, whose central part is the t interval. A share with
 Wilson's interval is compared with the threshold by the score test that this interval inverts.
 
-Leaves out: prior knowledge; that means of short or few replications are not quite normal; the look at which a sequential test stopped.
+Leaves out: the batches of one long run, whose number of tasks tells no degrees of freedom; other intervals; prior knowledge; that means of short or few replications are not quite normal; the look at which a sequential test stopped.
 Checked: tests/test_chance_met.py, by the share of experiments in which it is below a level.
 Source: Schweder and Hjort, Confidence, Likelihood, Probability (2016), ch. 3; Wilson (1927).
 """
@@ -18,19 +18,22 @@ from .statistics import Estimate, student_t
 
 __all__ = ["chance_met"]
 
+_BY_REPLICATIONS = "t over replications"  # as `mean_interval` names its method
+
 
 def chance_met(estimate: Estimate, wanted: Objective) -> float:
-    """Return the probability from 0 to 1 that the true value meets an objective; nan where there is no interval to tell it from.
+    """Return the probability from 0 to 1 that the true value meets an objective; nan where its interval cannot tell, as that of one replication.
 
     >>> round(chance_met(Estimate(2.0, 1.0, 3.0, 0.95, 20, "t over replications"), Objective("p95", 3.0, "<=")), 3)
     0.975
     """
     if not estimate.resolved:
         return math.nan
-    is_share = estimate.method.startswith("Wilson")
     away = (wanted.threshold - estimate.value) * (1 if wanted.sense == "<=" else -1)
-    if is_share:
+    if estimate.method.startswith("Wilson"):
         return _of_share(estimate, wanted.threshold, away)
+    if estimate.method != _BY_REPLICATIONS:
+        return math.nan
     if estimate.half_width == 0:
         return 1.0 if away >= 0 else 0.0
     degrees = max(estimate.n - 1, 1)

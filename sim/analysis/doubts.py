@@ -131,7 +131,7 @@ def _precision(summary: Summary) -> Iterator[str]:
     elif mean.relative_error > WIDE:
         yield (
             f"mean T_total is known within {100 * mean.relative_error:.0f} % only; "
-            f"try `coordsim run SCENARIO --replications {_enough(summary, mean)}`"
+            f"for {100 * WIDE:.0f} % try `coordsim run SCENARIO --replications {_enough(summary, mean)}`"
         )
 
 

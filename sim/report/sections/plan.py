@@ -361,7 +361,7 @@ def _next(found: PlanResult) -> str:
 
 def _precision(found: PlanResult) -> Chart | None:
     trial = peak(found).trial
-    if trial is None or trial.times is None or len(trial.times.rows) < 3:
+    if trial is None or trial.times is None:
         return None
     limit = limit_of(found)
     return precision_chart(

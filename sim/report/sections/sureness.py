@@ -19,13 +19,16 @@ from .series import Line, curve_of, draw, hover, percentile, rounded
 __all__ = ["precision_chart"]
 
 _MOST_POINTS = 60
+_LEAST = 3  # replications: the interval of two has nothing before it to have narrowed from
 
 Data = dict[str, Any]
 
 
-def precision_chart(times: Quantiles, confidence: float, label: str, limit: float | None = None) -> Chart:
-    """Return percentiles of T_total over the number of replications; `limit` is in seconds."""
+def precision_chart(times: Quantiles, confidence: float, label: str, limit: float | None = None) -> Chart | None:
+    """Return percentiles of T_total over the number of replications, None where there are fewer than three; `limit` is in seconds."""
     curve = curve_of(label, times)
+    if len(curve.rows) < _LEAST:
+        return None
     counts = _counts(len(curve.rows))
     views = {}
     for name in PERCENTILES:
@@ -37,7 +40,7 @@ def precision_chart(times: Quantiles, confidence: float, label: str, limit: floa
 def _counts(most: int) -> list[int]:
     """Return after how many replications to look: each, or about sixty of them with the last."""
     step = max(1, -(-(most - 1) // _MOST_POINTS))
-    return [*range(most, 2, -step)][::-1]
+    return [*range(most, _LEAST - 1, -step)][::-1]
 
 
 def _view(name: str, counts: list[int], known: list[Estimate], label: str, limit: float | None) -> View:
