@@ -4,8 +4,8 @@
     cs.explore(cs.load("modality-scaling"))
 
 A move waits until the slider rests, then a coarse answer comes at once and gets better, until the next move stops it. Settings that
-have been answered are answered again without a run. Replications run in a thread of the kernel, one at a time, so that sliders stay
-alive; without an event loop (a plain script) a move is answered before the next line.
+have been answered are answered again without a run. Replications run in a thread of the kernel, the same for all panels, one at a time, so
+that sliders stay alive; without an event loop (a plain script) a move is answered before the next line.
 
 Leaves out: what is run and how it is compared (`models.explore`), and which controls there are (`models.explore_controls`).
 Checked: tests/test_explorer.py, tests/test_notebooks.py in a kernel, tests/test_lab.py in JupyterLab with a browser.
@@ -17,7 +17,7 @@ import asyncio
 import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .models.explore import Exploration, Seen, Setting
@@ -38,6 +38,7 @@ __all__ = ["ExplorerError", "Panel", "explore"]
 DELAY = 0.25  # s without a move before anything runs
 TOTAL = "T_total"
 _AS_IT_IS, _CHANGED = "as it is", "as set"
+_LONGEST = 200  # characters of an error that nobody expected
 _NO_WIDGETS = "`explore` needs {name}: try `pip install 'coordsim[notebook]'`"
 _LOOKS = (
     {"color": GREY, "pattern": {"shape": PATTERNS[0]}},
@@ -74,7 +75,8 @@ class Panel:
     """The sliders of an exploration, its status line and its chart.
 
     `controls` are the widgets by name, whose `value` is a label of their options; `status` and `figure` follow them; `seen` is what is
-    shown; `exploration.runs` counts replications. `await settled()` waits for the last answer, `close()` ends it all.
+    shown; `exploration.runs` counts replications. `await settled()` waits for the last answer, `close()` ends it all. Until then the
+    widgets, which any frontend may show, keep what was found.
     """
 
     def __init__(self, exploration: Exploration, delay: float = DELAY) -> None:
@@ -82,18 +84,18 @@ class Panel:
         self.exploration = exploration
         self.delay = delay
         self.seen: Seen | None = None
-        self._pool = ThreadPoolExecutor(
-            max_workers=1, thread_name_prefix="explore"
-        )  # one at a time: it is no faster with two
+        self._is_closed = False
         self._task: asyncio.Task[None] | None = None
+        self._is_held = False  # moves are not answered
         self.controls = {one.name: _widget(widgets, one) for one in exploration.controls}
         self.status = widgets.HTML()
-        again = widgets.Button(
+        self._again = widgets.Button(
             description="put back", tooltip="Every control as the scenario has it", layout={"width": "8em"}
         )
-        again.on_click(lambda _button: self.reset())
+        self._again.on_click(self._put_back)
         row = widgets.Layout(flex_flow="row wrap", align_items="center")
-        self.box = widgets.VBox([widgets.HBox([*self.controls.values(), again], layout=row), self.status, self.figure])
+        self._row = widgets.HBox([*self.controls.values(), self._again], layout=row)
+        self.box = widgets.VBox([self._row, self.status, self.figure])
         for one in self.controls.values():
             one.observe(self._moved, names="value")
         self._moved()
@@ -105,8 +107,15 @@ class Panel:
 
     def reset(self) -> None:
         """Put every control back to the scenario as it is, in one move."""
-        for one in self.exploration.controls:
-            self.controls[one.name].value = one.labels[one.now]
+        before = self.setting
+        self._is_held = True
+        try:
+            for one in self.exploration.controls:
+                self.controls[one.name].value = one.labels[one.now]
+        finally:
+            self._is_held = False
+        if self.setting != before and not self._is_closed:
+            self._moved()
 
     async def settled(self) -> Panel:
         """Return when the answer to where the controls stand is final. Raises what went wrong on the way."""
@@ -117,18 +126,32 @@ class Panel:
         return self
 
     def close(self) -> None:
-        """Stop what runs, and take the widgets away."""
+        """Stop what runs, and take the widgets away; a move of a control that is kept is no longer answered."""
         self._stop()
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for one in (*self.controls.values(), self.status, self.figure, self.box):
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for one in self.controls.values():
+            one.unobserve(self._moved, names="value")
+        self._again.on_click(self._put_back, remove=True)
+        for one in (*self.controls.values(), self._again, self.status, self._row, self.box):
+            for part in (getattr(one, "style", None), one.layout):  # widgets of their own
+                if part is not None:
+                    part.close()
             one.close()
+        self.figure.close()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """Return the widgets for a notebook."""
         return self.box._repr_mimebundle_(**options)
 
+    def _put_back(self, _button: Any) -> None:
+        self.reset()
+
     def _moved(self, _change: Any = None) -> None:
         """Answer for where the controls stand now: at once where it is known, else when they have rested."""
+        if self._is_held:
+            return
         self._stop()
         setting = self.setting
         known = self.exploration.known(setting)
@@ -151,13 +174,16 @@ class Panel:
     async def _answer(self, setting: Setting) -> None:
         await asyncio.sleep(self.delay)
         self._say(self.seen, "running; this is of the setting before ..." if self.seen else "running ...")
-        loop, work = asyncio.get_running_loop(), self.exploration.work(setting)
-        over = object()
+        loop, over = asyncio.get_running_loop(), object()
         try:
-            while (seen := await loop.run_in_executor(self._pool, partial(next, work, over))) is not over:
+            work = self.exploration.work(setting)
+            while (seen := await loop.run_in_executor(_pool(), partial(next, work, over))) is not over:
                 self._show(seen)
         except CoordsimError as error:
             self._fail(error)
+        except Exception as error:
+            self._fail(error)
+            raise  # to `settled`, or to the log of the kernel
 
     def _answer_now(self, setting: Setting) -> None:
         try:
@@ -165,6 +191,9 @@ class Panel:
                 self._show(seen)
         except CoordsimError as error:
             self._fail(error)
+        except Exception as error:
+            self._fail(error)
+            raise
 
     def _show(self, seen: Any) -> None:
         """Show what is known now; None is nothing new."""
@@ -182,9 +211,20 @@ class Panel:
         told += [] if seen is None else [f"WARNING: {html.escape(one)}" for one in seen.warnings]
         self.status.value = "<br>".join([*told, *([f"<i>{doing}</i>"] if doing else [])])
 
-    def _fail(self, error: CoordsimError) -> None:
-        told = reason(error) if isinstance(error, ScenarioError) else str(error)
-        self.status.value = f"<b>This setting cannot be:</b> {html.escape(told)}. The chart is of the last that could."
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, CoordsimError):
+            head, told = "This setting cannot be:", reason(error) if isinstance(error, ScenarioError) else str(error)
+        else:  # a mistake of ours: its place is in the traceback
+            head, told = "This setting failed:", " ".join(f"{type(error).__name__}: {error}".split())
+            told = told if len(told) <= _LONGEST else f"{told[: _LONGEST - 1]}…"
+        chart = " The chart is of the last that could." if self.seen else ""
+        self.status.value = f"<b>{head}</b> {html.escape(told)}.{chart}"
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the thread in which the replications of all panels run: it is no faster with two."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="explore")
 
 
 def _needed(name: str) -> tuple[Any, Any]:

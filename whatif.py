@@ -134,7 +134,7 @@ class Answer(ABC, Generic[T]):
                 "the answer does not know its scenario, which a report says; ask for it with a function of coordsim"
             )
         found = self._found()
-        return Stored(kind_of(found), found, provenance(self.asked[0], self.call, self.asked[1:]))
+        return Stored(kind_of(found), found, provenance(self.asked[0], self.call, self.asked[1:], found))
 
     def _found(self) -> object:
         """Return what a report shows."""

@@ -139,7 +139,7 @@ class Output:
                 "scenario.resolved.yaml": scenario.to_yaml(),
                 **{name: one.to_yaml() for name, one in others.items()},
             }
-            source = provenance(scenario, canonical(self.given), others.values())
+            source = provenance(scenario, canonical(self.given), others.values(), found)
             answers.write(found, source, files, self.out, overwrite=taken or self.overwrite)
             if not self.quiet:
                 say(f"written to {self.out}")

@@ -1,6 +1,7 @@
 """The command `coordsim report`.
 
-Exit codes are those of the program: 0; 2 for a folder without an answer, or a file that is there already.
+Exit codes are those of the program: 0; 2 for a folder without an answer, or a file that is there already: without `-o` only the page of a
+folder that coordsim wrote is replaced unasked.
 
 Leaves out: what a page says (`sim.report.sections`) and how it looks (`sim.report.page`).
 Checked: tests/test_report_command.py.
@@ -62,8 +63,8 @@ def report(
     if place is None:
         put(text)
         return
-    # The page of the folder itself is what its command made; anything else is somebody's file.
-    write_text(place, text, overwrite or out is None)
+    # The page of an answer's own folder is what its command made; anything else is somebody's file.
+    write_text(place, text, overwrite or (out is None and stored.is_own(folders[0], answers[0].kind)))
     if not quiet:
         say(f"written to {place}")
 

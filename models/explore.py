@@ -9,8 +9,11 @@ Leaves out: which controls there are (`explore_controls`); widgets, threads and 
 Checked: tests/test_explorer.py.
 """
 
+import re
+import shlex
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -21,8 +24,10 @@ from ..sim.analysis.result import Result
 from ..sim.analysis.statistics import Estimate
 from ..sim.analysis.summary import Summary
 from ..sim.report.numbers import counted, show
+from ..sim.report.sections.further import scenario_of as as_command
 from .bounds import bounds
 from .explore_controls import Control
+from .provenance import loaded, provenance
 from .variants import Change, Variants, scenario_of, simulate_text
 
 if TYPE_CHECKING:
@@ -181,9 +186,19 @@ class Exploration:
         changed = self._settings.summarize(done) if is_moved else base
         is_coarse = stage is not self._stages[-1]
         doubts = (*bounds(self.scenario_at(setting)).unstable, *(() if is_coarse else _about_these(changed.warnings)))
+        told = tuple(re.sub(r"\bSCENARIO\b", lambda _match: self._named(setting), one) for one in doubts)
         return Seen(
-            setting, base, changed, _differences(base, changed), stage.replications, stage.tasks, is_coarse, is_moved, doubts,
+            setting, base, changed, _differences(base, changed), stage.replications, stage.tasks, is_coarse, is_moved, told,
         )  # fmt: skip
+
+    def _named(self, setting: Setting) -> str:
+        """Return the scenario with a setting, as a command names it."""
+        sets = [word for path, value in self._changes(setting) for word in ("--set", f"{path}={value}")]
+        return " ".join([self._name, *([shlex.join(sets)] if sets else [])])
+
+    @cached_property
+    def _name(self) -> str:
+        return as_command(provenance(self.scenario, f"coordsim.explore({loaded(self.scenario)})"))
 
     def _keep(self, seen: Seen, own: tuple[str, _Stage], base: tuple[str, _Stage]) -> None:
         """Keep a final answer instead of its replications, and no more than there is room for."""

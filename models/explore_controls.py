@@ -70,7 +70,7 @@ def controls_of(
     """
     if asked is None:
         return tuple(_found(scenario).values())
-    return tuple(_asked(scenario, name, values) for name, values in _with_values(asked).items())
+    return tuple(_distinct(_asked(scenario, name, values)) for name, values in _with_values(asked).items())
 
 
 def _with_values(asked: Mapping[str, Iterable[Any] | None] | Iterable[str]) -> Mapping[str, Iterable[Any] | None]:
@@ -223,6 +223,14 @@ def _asked(scenario: "Scenario", name: str, values: Iterable[Any] | None) -> Con
             raise ValueError(f"the scenario has no {name} to move")
         return made
     return _of_path(scenario, name, given)
+
+
+def _distinct(one: Control) -> Control:
+    """Return a control whose settings can be told apart. Raises ValueError for two with one name."""
+    twice = next((label for place, label in enumerate(one.labels) if label in one.labels[:place]), None)
+    if twice is not None:
+        raise ValueError(f"`{one.name}` has two settings that are shown as `{twice}`; give each value once")
+    return one
 
 
 def _of_path(scenario: "Scenario", path: str, given: Sequence[Any]) -> Control:

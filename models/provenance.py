@@ -7,11 +7,14 @@ Leaves out: how it looks (`sim.report.page`), and what comments in the file say.
 Checked: tests/test_provenance.py.
 """
 
+import math
 import platform
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import metadata
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +49,15 @@ _QUALITY: dict[str, Quality] = {
 }
 _BEST_FIRST: tuple[Quality, ...] = ("measured", "imported", "assumed")
 PRESET: Path_ = ("runtime", "preset")
+_FILE = re.compile(r"""(\bfile["']?: *["']?)(/[^\s,}\]"']+)""")  # inside of a value
 _MISSING = object()
 
 
-def provenance(scenario: Scenario, command: str, beside: Iterable[Scenario] = ()) -> Provenance:
-    """Return where an answer about a scenario, and those `beside` it, comes from; `command` asked for it."""
+def provenance(scenario: Scenario, command: str, beside: Iterable[Scenario] = (), found: Any = None) -> Provenance:
+    """Return where an answer about a scenario, and those `beside` it, comes from; `command` asked for it.
+
+    The seed is that of what was `found`: a call may give another than the scenario's, or several.
+    """
     data = with_files(Spec.to_data(scenario), _place)
     lines = _Lines(scenario, data, command)
     told = tuple(lines.told())
@@ -58,7 +65,7 @@ def provenance(scenario: Scenario, command: str, beside: Iterable[Scenario] = ()
         scenario=scenario.name,
         question=scenario.question,
         sha256=scenario.hash,
-        seed=scenario.seed,
+        seed=_seed(scenario, found),
         command=command,
         versions=_versions(),
         lines=told,
@@ -69,6 +76,15 @@ def provenance(scenario: Scenario, command: str, beside: Iterable[Scenario] = ()
         objectives=tuple((one.metric, one.threshold, one.sense) for one in scenario.objectives),
         beside=tuple((one.name, one.hash) for one in beside),
     )
+
+
+def _seed(scenario: Scenario, found: Any) -> int | str:
+    """Return the seed of an answer; several as a text."""
+    of = getattr(found, "summary", found)
+    seeds = getattr(of, "seeds", None) or (getattr(of, "seed", scenario.seed),)
+    if not getattr(of, "paired", True):
+        seeds = *seeds, of.seed_b
+    return seeds[0] if len(seeds) == 1 else ", ".join(map(str, seeds))
 
 
 def canonical(words: Sequence[str]) -> str:
@@ -87,8 +103,27 @@ def canonical(words: Sequence[str]) -> str:
         elif word.startswith("-") and not word.startswith("--") and len(word) > 1 and word[1] in "qo":
             skip = word.lstrip("-q") == "o"  # -q, -o DIR, -oDIR, -qo DIR
         elif word not in _FLAGS:
-            kept.append(word)
+            kept.append(_without_folders(word))
     return shlex.join(kept)
+
+
+def _without_folders(word: str) -> str:
+    """Return a word of a command as it is, but for the folders of a file that is named from the root.
+
+    >>> _without_folders("--daily=/home/me/day.csv"), _without_folders("models.llm.replicas=4")
+    ('--daily=.../day.csv', 'models.llm.replicas=4')
+    """
+    start, equals, end = word.rpartition("=")
+    if Path(end).is_absolute():
+        return f"{start}{equals}{_name_of(Path(end))}"
+    return _FILE.sub(lambda found: found[1] + _name_of(Path(found[2])), word)
+
+
+def _name_of(file: Path) -> str:
+    """Return a file as `coordsim.load` and the commands find it: one that ships by its name, others as `_place` has them."""
+    if file.is_relative_to(shipped()) and file.suffix == ".yaml":
+        return file.relative_to(shipped()).with_suffix("").as_posix()
+    return _place("file", file.as_posix())
 
 
 def loaded(scenario: Scenario) -> str:
@@ -97,11 +132,8 @@ def loaded(scenario: Scenario) -> str:
     file = document.files[0] if document is not None and document.files else None
     if document is None or file is None:
         return f"coordsim.load({f'{scenario.name}.yaml'!r})"
-    ships = file.is_relative_to(shipped())
-    name = file.relative_to(shipped()).with_suffix("").as_posix() if ships else file.name
-    options = [document.where(path).file for path, _ in _leaves(document.data, ())]
-    sets = [one.removeprefix("--set ").partition("=") for one in dict.fromkeys(options) if one.startswith("--set ")]
-    return f"coordsim.load({name!r})" + "".join(f".replace({path!r}, {value!r})" for path, _, value in sets)
+    sets = (_without_folders(f"{path}={value}").partition("=") for path, value in document.changes)
+    return f"coordsim.load({_name_of(file)!r})" + "".join(f".replace({path!r}, {value!r})" for path, _, value in sets)
 
 
 def call_of(name: str, given: Scenario | Iterable[Scenario], options: Mapping[str, Any]) -> str:
@@ -112,10 +144,32 @@ def call_of(name: str, given: Scenario | Iterable[Scenario], options: Mapping[st
 
 
 def _written(value: Any) -> str:
-    """Return an argument as Python writes it: a scenario as it is loaded, and other parts of one as their plain data."""
+    """Return an argument as Python writes it: a scenario as it is loaded, parts of one as their plain data, and `...` for what is none."""
     if isinstance(value, Scenario):
         return loaded(value)
-    return repr(value.to_data() if isinstance(value, Spec) else value)
+    if isinstance(value, Spec):
+        return _written(value.to_data())
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_written(key)}: {_written(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    if is_dataclass(value) and not isinstance(value, type):
+        given = (f"{one.name}={_written(getattr(value, one.name))}" for one in fields(value))
+        return f"{type(value).__name__}({', '.join(given)})"
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """Return a single value as Python writes it; `...` for what is no plain data, and could say where it lies in memory."""
+    if isinstance(value, str):
+        return repr(_without_folders(value))
+    if value is None or isinstance(value, bool | range):
+        return repr(value)
+    if isinstance(value, Integral):
+        return repr(int(value))
+    if isinstance(value, Real):
+        return repr(float(value)) if math.isfinite(value) else f"float({str(float(value))!r})"
+    return repr(_name_of(value)) if isinstance(value, Path) else "..."
 
 
 def _versions() -> dict[str, str]:

@@ -204,7 +204,7 @@ def run(
     with ANSWERS.journal(out, asked, resume=resume, overwrite=overwrite) as journal:
         found = run_study(simulate_text, study, workers=workers, journal=journal, progress=progress)
         files = {file_of(label): _with_study(one, given.spec) for label, one in named.items()}
-        ANSWERS.write(found, provenance(scenarios[0], command, scenarios[1:]), files, out, overwrite=True)
+        ANSWERS.write(found, provenance(scenarios[0], command, scenarios[1:], found), files, out, overwrite=True)
     return found
 
 

@@ -5,7 +5,10 @@ In a kernel it is tests/test_notebooks.py that moves the sliders, in a browser t
 
 import asyncio
 import builtins
+import gc
 import math
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -120,6 +123,8 @@ def test_controls_that_are_asked_for_come_in_their_order(scenario: cs.Scenario) 
         ({"steps": "1..4"}, ValueError, "must have a list of values"),
         ({"models.llm.replica": [1, 2]}, cs.ScenarioError, "did you mean `replicas`"),
         ({"models.llm.replicas": [1, -2]}, cs.ScenarioError, "replicas"),
+        ({"seed": [1, "1"]}, ValueError, "`seed` has two settings that are shown as `1`; give each value once"),
+        ({SPEED: [2, 2.0000001]}, ValueError, "two settings that are shown as `2x`"),
     ],
 )
 def test_a_control_that_cannot_be_is_refused(
@@ -216,6 +221,17 @@ def test_an_unstable_queue_is_told() -> None:
     assert "cannot be stable" in " ".join(answers(exploration, (0,))[0].warnings)
 
 
+def test_a_remedy_names_the_scenario_as_it_is_set() -> None:
+    """A warning's command runs as it stands: the name that `load` took, and the values that the controls have."""
+    loaded = cs.load("capacity/mmc").replace("workload.tasks", 400)
+    exploration = Exploration(loaded, controls_of(loaded, {"models.server.replicas": [10, 12]}), 2)
+    for setting, name in ((0,), "capacity/mmc"), ((1,), "capacity/mmc"):
+        told = " ".join(answers(exploration, setting)[-1].warnings)
+        assert "SCENARIO" not in told
+        moved = "" if setting == exploration.now else f" --set models.server.replicas={(10, 12)[setting[0]]}"
+        assert f"`coordsim run {name} --set workload.tasks=400{moved} --" in told
+
+
 def test_fewer_than_two_replications_have_no_interval(scenario: cs.Scenario) -> None:
     """One is refused; a scenario that says one has two."""
     with pytest.raises(ValueError, match="at least 2"):
@@ -293,6 +309,71 @@ def test_parts_that_do_not_go_together_are_told(scenario: cs.Scenario, panel: Ca
     assert "This setting cannot be" in made.status.value
     assert "network: must be &lt;b&gt;" in made.status.value
     assert made.figure.data[1].x == before
+
+
+class Broken(Exception):
+    """An error that nobody expects."""
+
+
+def broken(_setting: Setting) -> NoReturn:
+    """Fail as a mistake in the program does."""
+    raise Broken("<b> " + "x" * 1000)
+
+
+def test_an_error_that_nobody_expects_is_shown_and_raised(scenario: cs.Scenario, panel: Callable[..., Any]) -> None:
+    """Nothing says that it is running for ever: the status has the error, short and escaped, and `settled` raises it."""
+
+    async def move() -> Any:
+        made = panel(scenario, replications=2, delay=0)
+        await made.settled()
+        made.exploration.work = broken
+        made.controls[SPEED].value = "8x"
+        with pytest.raises(Broken):
+            await made.settled()
+        return made
+
+    made = asyncio.run(move())
+    assert made.status.value.startswith("<b>This setting failed:</b> Broken: &lt;b&gt; xxx")
+    assert "running" not in made.status.value
+    assert len(made.status.value) < 350
+    with pytest.raises(Broken):  # without an event loop the line that moves it raises
+        made.controls[SPEED].value = "4x"
+
+
+def test_putting_back_is_one_move(scenario: cs.Scenario, panel: Callable[..., Any]) -> None:
+    """No setting on the way, with some controls back and others not yet, is run."""
+    made = panel(scenario, ["steps", SPEED], replications=2)
+    made.controls[SPEED].value = "8x"
+    made.controls["steps"].value = "2"
+    runs = made.exploration.runs
+    made.reset()
+    assert made.setting == made.exploration.now == made.seen.setting
+    assert made.exploration.runs == runs
+
+
+def test_panels_share_a_thread_and_a_closed_one_is_let_go(scenario: cs.Scenario, panel: Callable[..., Any]) -> None:
+    """Five panels have one thread; a closed one answers no move, may be closed again, and its results go with it."""
+
+    async def make() -> list[Any]:
+        made = [cs.explore(scenario, replications=2, delay=0) for _ in range(5)]
+        for one in made:
+            await one.settled()
+        return made
+
+    panel(scenario, replications=2).close()  # skips without the extra
+    made = asyncio.run(make())
+    assert sum(one.name.startswith("explore") for one in threading.enumerate()) <= 1
+    kept, runs = made[0].controls[SPEED], made[0].exploration.runs
+    for one in made:
+        one.close()
+        one.close()
+    kept.value = "8x"
+    made[0].reset()
+    assert made[0].exploration.runs == runs
+    gone = [weakref.ref(one.exploration) for one in made]
+    del made, one
+    gc.collect()
+    assert [one() for one in gone] == [None] * 5
 
 
 def test_nothing_of_a_panel_is_sent_anywhere(scenario: cs.Scenario, panel: Callable[..., Any]) -> None:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from coordsim.sim.report.layout import Table
 from coordsim.sim.report.page.markdown import LARGEST, to_markdown
 from coordsim.sim.report.page.parts import Chart, Missing, Part, Section, View
@@ -98,6 +100,36 @@ def test_names_are_text() -> None:
     assert "\\*b\\* \\_i\\_" in outside
     assert "a_b" in outside
     assert "`code <b>`" in said
+
+
+@pytest.mark.parametrize("size", [1, 5_000, 70_000])
+def test_the_answer_stays_whatever_is_long(size: int) -> None:
+    """A command, a title, an answer, inputs or answers without end: never more than fits, and title, answer and scenario stay."""
+    parts = [(SOURCE, Part(Section.ANSWER, "Fine.", facts=(("a", "b" * size, ""),)))]
+    called = replace(SOURCE, command="coordsim run desk --set x=" + "&`" * size)
+    resting = replace(
+        SOURCE, inputs=tuple(Input(f"profile {place}", "measured", "here") for place in range(size // 10))
+    )
+    many = [replace(SOURCE, command=f"coordsim run {place}", sha256=f"{place:064}") for place in range(size // 50)]
+    wordy = Part(Section.ANSWER, "Fine. " + "&" * size)
+    for title, told, sources in (
+        ("desk", parts, [called]),
+        ("desk", [(called, parts[0][1]), (SOURCE, parts[0][1])], [called, SOURCE]),
+        ("desk", parts, [resting]),
+        ("desk", [(one, Part(Section.ANSWER, "Fine.")) for one in many] or parts, many or [SOURCE]),
+        ("desk" + "<" * size, [(SOURCE, wordy)], [SOURCE]),
+    ):
+        said = to_markdown(title, told, sources)
+        assert len(said) <= LARGEST
+        assert said.startswith("## desk")
+        assert "**Fine." in said
+        assert "- scenario desk, hash" in said
+        assert said.count("<details>") == said.count("</details>")
+        assert said.rstrip().endswith("</details>")
+    said = to_markdown("desk", parts, [called, SOURCE])
+    assert "coordsim run desk\n" in said  # a short command stays where a long one goes
+    assert ("1 command did not fit here." in said) is (size == 70_000)
+    assert ("the rest did not fit" in said) is (size == 70_000)
 
 
 def test_what_does_not_fit_is_left_out_from_the_end() -> None:

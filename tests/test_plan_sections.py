@@ -23,6 +23,7 @@ from coordsim.sim.report.page.judge import cheapest, judge
 from coordsim.sim.report.page.parts import PERCENTILES, Chart, Part, Section, Switch
 from coordsim.sim.report.page.provenance import Provenance
 from coordsim.sim.report.sections.plan import charts, parts
+from coordsim.sim.report.sections.sureness import precision_chart
 
 from .test_plan_report import CHOSEN, FULL, NOW, OPEN, P95, RATE, SMALLER, SUCCESS, hours, plan
 
@@ -382,3 +383,13 @@ def test_a_plan_that_was_searched_for_has_quantiles_in_each_trial(tmp_path: Any)
         )
     assert math.isfinite(slider.confidence)
     assert found.objectives[0] == Objective("p95", 9.0, "<=")
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_too_few_replications_draw_no_narrowing(count: int) -> None:
+    """An interval that nothing came before has not narrowed: no chart, and no error; from three on there is one."""
+    rows = tuple(tuple(float(place + one) for one in range(len(SHARES))) for place in range(3))
+    assert precision_chart(Quantiles(SHARES, rows[:count]), 0.95, "now") is None
+    drawn = precision_chart(Quantiles(SHARES, rows), 0.95, "now")
+    assert drawn is not None
+    assert list(drawn.views) == list(PERCENTILES)

@@ -3,16 +3,18 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import coordsim as cs
 from coordsim.models.options import overrides, read_scenario
-from coordsim.models.provenance import DEFAULT, PYTHON, STATED, canonical, loaded, provenance
+from coordsim.models.provenance import DEFAULT, PYTHON, STATED, call_of, canonical, loaded, provenance
 from coordsim.models.scenario import Scenario
 from coordsim.sim.report import shipped
 from coordsim.sim.report.page.parts import Missing
 from coordsim.sim.report.page.provenance import Line, Provenance
 from coordsim.sim.report.sections.further import command_for, ready, scenario_of, why_not
+from coordsim.sim.report.stored import dump, parse
 
 TEXT = """\
 coordsim: 1
@@ -41,8 +43,9 @@ def lines(source: Provenance) -> dict[str, Line]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """Return a scenario in a file."""
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a scenario in a file of the working directory."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "desk.yaml").write_text(TEXT)
     return tmp_path / "desk.yaml"
 
@@ -136,6 +139,55 @@ def test_objectives_rate_and_versions_are_as_the_scenario_has_them(desk: Path) -
 def test_a_command_keeps_only_what_changes_a_number(words: str, kept: str) -> None:
     """Where it writes, who computes and how it prints are left out, however they are written."""
     assert canonical(shlex.split(words)) == f"coordsim {kept}"
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("/home/me/a.yaml", ".../a.yaml"),
+        ("--daily=/home/me/day.csv", "--daily=.../day.csv"),
+        ("workload.arrivals={trace: {file: /home/me/x.csv}}", "workload.arrivals={trace: {file: .../x.csv}}"),
+        ("workload.arrivals.poisson=2 / s", "workload.arrivals.poisson=2 / s"),
+        (str(shipped.folder() / "quickstart.yaml"), "quickstart"),
+    ],
+)
+def test_a_command_does_not_tell_whose_machine_it_was(word: str, kept: str, desk: Path) -> None:
+    """A file is named from the working directory, one that ships by its name, and another by its name without its folders."""
+    assert canonical(["plan", word]) == shlex.join(["coordsim", "plan", kept])
+    assert canonical(["plan", str(desk)]) == "coordsim plan desk.yaml"
+
+
+def test_a_scenario_elsewhere_is_told_without_its_folders(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call in Python has three dots in place of them, and what is replaced in it keeps its order, what is deleted, too."""
+    (desk.parent / "other").mkdir()
+    monkeypatch.chdir(desk.parent / "other")
+    assert loaded(cs.load(desk)) == "coordsim.load('.../desk.yaml')"
+    gone = cs.load(desk).replace("tools.search.errors", "3 %").replace("slo", None)
+    assert loaded(gone).endswith(".replace('tools.search.errors', '3 %').replace('slo', 'null')")
+    both = gone.replace("tools.search", "{errors: 1 %, latency: 1 s}").replace("tools.search.errors", "2 %")
+    assert loaded(both).endswith(
+        ".yaml').replace('slo', 'null').replace('tools.search', '{errors: 1 %, latency: 1 s}').replace('tools.search.errors', '2 %')"
+    )
+
+
+def test_an_argument_is_written_only_if_it_is_plain_data(desk: Path) -> None:
+    """Numbers of numpy are numbers; an object whose text would be an address is three dots."""
+    options = {"seed": np.int64(3), "precision": np.float64(0.5), "over": {"a": (1, "b")}, "spec": cs.load(desk).agents}
+    written = call_of("simulate", cs.load(desk), {**options, "progress": print, "make": object()})
+    assert " at 0x" not in written
+    assert "seed=3, precision=0.5, over={'a': [1, 'b']}, spec={'clerk': {'model': 'llm'" in written
+    assert written.endswith("make=...)")
+
+
+def test_the_seed_is_that_of_the_answer(desk: Path) -> None:
+    """A call gives another than the scenario's, or several, and they are told with the answer."""
+    scenario = cs.load(desk)
+    assert cs.simulate(scenario, seed=777, replications=1)._stored().source.seed == 777
+    several = cs.sweep(scenario, {"models.llm.replicas": [1, 2]}, seeds=[11, 12], replications=1)._stored()
+    assert several.source.seed == "11, 12"
+    assert parse(dump(several.kind, several.found, several.source)).source.seed == "11, 12"
+    apart = cs.compare(scenario, "stateless-api", "agent-native", paired=False, seed_b=9, replications=2)
+    assert apart._stored().source.seed == "3, 9"
 
 
 def test_further_commands_are_about_the_same_scenario(desk: Path) -> None:

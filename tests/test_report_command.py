@@ -126,6 +126,24 @@ def test_a_folder_gets_its_page_anew(answers: Path, call: Call) -> None:
     assert "name a folder that a command wrote with `-o`" in missing.err
 
 
+def test_a_page_of_somebody_else_stays(answers: Path, call: Call) -> None:
+    """Beside a file, or in a folder that has only a copy of it, `report.html` may be anybody's: it is replaced when that is asked for."""
+    (answers / "mine").mkdir()
+    (answers / "mine" / NAME).write_bytes((answers / "run" / NAME).read_bytes())
+    page = answers / "mine" / "report.html"
+    page.write_text("precious")
+    for asked in (f"mine/{NAME}", "mine"):
+        refused = call("report", asked)
+        assert refused.code == 2
+        assert "report.html exists already, and is left as it is" in refused.err
+        assert page.read_text() == "precious"
+    assert call("report", f"mine/{NAME}", "-o", "elsewhere.html").code == 0
+    assert page.read_text() == "precious"
+    assert call("report", f"mine/{NAME}", "--overwrite").code == 0
+    assert page.read_bytes() == (answers / "run" / "report.html").read_bytes()
+    assert call("report", "compare").code == 0  # its command's own page
+
+
 def test_markdown_goes_to_stdout_or_to_a_file(answers: Path, call: Call) -> None:
     """`--format md` prints; a file that ends in .md needs no option."""
     done = call("report", "run", "--format", "md")

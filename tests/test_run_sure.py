@@ -85,7 +85,7 @@ def test_how_many_more_replications_are_told(queue: RunDigest) -> None:
 def test_one_replication_asks_for_more(queue: RunDigest) -> None:
     """There is no chart over replications, and the command that adds them keeps what the run was asked."""
     part = part_of(digest_of([simulate(Queue(tasks=2000), 1)], "auto"))
-    assert part.missing[0].command == "coordsim run 'my queue.yaml' --seed 1 --replications 10 -o DIR"
+    assert part.missing[0].command == "coordsim run 'my queue.yaml' --seed 1 --replications 10"
     assert set(charts_of(part)) == {"warmup"}
     assert "after 1 replication." in part.answer
     assert part_of(queue).missing == ()

@@ -200,7 +200,7 @@ def test_factors_that_the_scenario_has_are_offered() -> None:
         one.command
         for one in by_section(result(sweep(curve(2.0))), replace(SOURCE, lines=lines))[Section.SCALING].missing
     ]
-    assert offered == ["coordsim scaling demo --over modalities=1..3"]
+    assert offered == ["coordsim scaling demo --tasks 20 --over modalities=1..3"]
     assert by_section(result(sweep(curve(2.0))))[Section.SCALING].missing == ()
 
 

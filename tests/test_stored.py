@@ -16,6 +16,7 @@ from coordsim.models import scaling as scaling_models
 from coordsim.models.variants import simulate_text
 from coordsim.sim.analysis import fault_study, scaling
 from coordsim.sim.analysis.replicate import Settings
+from coordsim.sim.analysis.slo import Objective
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.report.codec import DamagedError, decode, encode
 from coordsim.sim.report.page.provenance import Input, Line, Provenance
@@ -161,6 +162,56 @@ def test_what_is_damaged_says_where() -> None:
             decode(Odd, data | change)
     with pytest.raises(DamagedError, match=r"`\.numbers` is missing"):
         decode(Odd, {})
+
+
+@pytest.mark.parametrize(
+    ("hint", "data", "message"),
+    [
+        (Any, {"~": "map"}, "`x` must be a mapping with `items`"),
+        (Any, {"~": "map", "items": 3}, "`x` must be a mapping with `items`"),
+        (Any, {"~": "map", "items": [[1]]}, r"must be a key with its value; got \[1\]"),
+        (Any, {"~": "map", "items": [[{"a": 1}, 2]]}, "must be a text or a number"),
+        (Any, {"~": "array", "dtype": "nope", "values": [1]}, "must be a dtype of numbers or of texts; got 'nope'"),
+        (Any, {"~": "array", "dtype": "object", "values": [1]}, "must be a dtype of numbers"),
+        (Any, {"~": "array", "dtype": 8, "values": [1]}, "must be a dtype of numbers"),
+        (Any, {"~": "array", "dtype": "float64"}, "must be a mapping with `dtype` and `values`"),
+        (Any, {"~": "array", "dtype": "float64", "values": 1}, "must be a list of numbers"),
+        (Any, {"~": "array", "dtype": "float64", "values": [None]}, "must be a float; got None"),
+        (Any, {"~": "array", "dtype": "int64", "values": [1.5]}, "must be a int; got 1.5"),
+        (Any, {"~": "array", "dtype": "int8", "values": [1000]}, "is no array of int8"),
+        (Any, {"~": "array", "dtype": "float64", "values": [[1], [1, 2]]}, "is no array of float64"),
+        (float, {"~": "array", "dtype": "float64", "values": [1]}, "must be a float"),
+        (np.ndarray[Any, np.dtype[np.float64]], [1.0], "must be a mapping with `dtype`"),
+        (Any, {"~": [1]}, r"the unknown tag `\[1\]`"),
+        (Any, {"~": None}, "the unknown tag `None`"),
+        (Any, {"~": "nan", "more": 1}, "must be a number"),
+        (Objective, {"metric": "p95", "threshold": {"~": "inf"}, "sense": "<="}, "`x` cannot be: .* must be finite"),
+        (Objective, {"metric": "p95", "threshold": 10**400, "sense": "<="}, "`x` cannot be: "),
+        (Estimate, [1.0, 1.0, 1.0, 0.95, 3, "t", 9], "`x` must be a list of 6; got 7"),
+        (Estimate, [1.0, 1.0, 1.0, 0.95, 3], r"`x\.method` is missing"),
+    ],
+)  # fmt: skip
+def test_no_damage_is_another_error(hint: Any, data: Any, message: str) -> None:
+    """Tags, arrays, objects and estimates that cannot be say so with their place, and are never read as something else."""
+    with pytest.raises(DamagedError, match=message):
+        decode(hint, data, "x")
+
+
+def test_what_has_no_type_is_read_too() -> None:
+    """Not-a-number, arrays and mappings within lists and mappings of any types, and mappings with a key like a tag where nothing may stand."""
+    value = {"a": [1, {"b": math.nan}, [math.inf, np.array([1, 2])]], "c": {1: [-math.inf], "~": (math.nan,)}}
+    found = decode(Any, json.loads(json.dumps(encode(value), allow_nan=False)))
+    assert same(found, {"a": value["a"], "c": {1: [-math.inf], "~": [math.nan]}})
+    assert decode(dict[str, float] | None, encode({"~": 1.0})) == {"~": 1.0}
+
+
+def test_what_is_nested_without_end_is_damaged() -> None:
+    """Deeper than Python reads: the same error."""
+    data = json.loads(dump("run", made("run"), SOURCE))
+    text = json.dumps(data | {"result": {"~": "array", "dtype": "float64", "values": "DEEP"}})
+    for depth in (100, 990, 100_000):
+        with pytest.raises(StoredError, match="is damaged"):
+            parse(text.replace('"DEEP"', "[" * depth + "]" * depth), "it")
 
 
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from coordsim.sim.report.page.parts import PERCENTILES, Chart, Part, Section, Sw
 from coordsim.sim.report.page.provenance import Provenance
 from coordsim.sim.report.sections.study import _objectives, figures, parts
 from coordsim.sim.report.sections.study_chances import chances
+from coordsim.sim.report.sections.study_load import is_load
 from coordsim.sim.report.study_tables import to_csv
 
 REPLICAS, LATENCY, LOAD, STEPS = (
@@ -407,3 +408,15 @@ def test_a_study_that_was_run_has_quantiles_of_every_cell() -> None:
     names: list[Any] = list(found._charts())
     assert names == ["models.server.replicas"]
     assert found.figure("models.server.replicas").data
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("poisson", True), ("deterministic", True), ("bursty.rate", True), ("closed.users", True), ("trace.time_scale", True),
+        ("closed.think", False), ("renewal.interarrival", False), ("rates.every", False), ("bursty.burst", False),
+    ],
+)  # fmt: skip
+def test_only_what_makes_more_tasks_arrive_is_load(path: str, expected: bool) -> None:
+    """A longer time to think or between arrivals is less load, not more, and is told as any other factor."""
+    assert is_load(f"workload.arrivals.{path}") is expected

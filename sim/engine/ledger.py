@@ -45,7 +45,7 @@ STRUCTURE = "structure"  # spans that only group others: a step, a call
 ROWS = 1 << 17  # tasks kept as rows; 60 columns make 63 MB
 BLOCK = 512  # tasks turned into arrays, and checked, at a time
 SNAPSHOT = 32  # ends of tasks from one snapshot to the next, doubled as the run grows long
-FLOWS = 800  # times at most at which flows are kept: half of them go when there are more
+FLOWS = 256  # times at most at which flows are kept: half of them go when there are more
 DONE, FAILED, UNFINISHED = 0, 1, 2
 STATUSES = ("done", "failed", "unfinished")
 

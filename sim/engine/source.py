@@ -30,11 +30,14 @@ _LONGEST_CHAIN = 32  # files that extend one another
 class Document:
     """Plain data, and for every path in it the place where it was written. Treat `data` as frozen."""
 
-    def __init__(self, root: Node, name: str, files: Sequence[Path] = ()) -> None:
-        """Hold the tree `root`, read from `name`; `files` are all the files that took part."""
+    def __init__(
+        self, root: Node, name: str, files: Sequence[Path] = (), changes: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Hold the tree `root`, read from `name`; `files` are all the files that took part, and `changes` what overrides replaced, in order."""
         self._root = root
         self.name = name
         self.files: list[Path] = list(files)
+        self.changes = tuple(changes)
         self.data: dict[str, Any] = nodes.plain(root)
 
     @classmethod
@@ -74,7 +77,8 @@ class Document:
         value = nodes.at(_parse_value(text, option), Position(option))
         root = with_preset(self._root, paths.parse_path(path))
         steps = paths.resolve(nodes.plain(root), path, subject=option)
-        return Document(_replaced(root, steps, 0, value, option), self.name, self.files)
+        kept = [one for one in self.changes if one[0] != shown and not one[0].startswith(f"{shown}.")]
+        return Document(_replaced(root, steps, 0, value, option), self.name, self.files, [*kept, (shown, text)])
 
     def problem(self, path: Sequence[Key], message: str, key: bool = False) -> Problem:
         """Return a mistake at `path`, with its place."""

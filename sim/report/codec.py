@@ -10,6 +10,7 @@ Checked: tests/test_stored.py, over all kinds of answers.
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ __all__ = ["DamagedError", "OtherFieldsError", "decode", "encode"]
 TAG = "~"
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _ESTIMATE = tuple(one.name for one in fields(Estimate))
+_DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|[<>|=]?U\d+")
+_LEAVES = {"bool": bool, "int": int, "float": float, "U": str}
+_LONGEST = 60  # characters of what an error repeats
 _SCALARS: dict[Any, tuple[type, ...]] = {
     bool: (bool,), int: (int,), float: (float, int), str: (str,), type(None): (type(None),),
 }  # fmt: skip
@@ -68,15 +72,15 @@ def _scalar(value: Any) -> Any:
 
 def decode(hint: Any, data: Any, place: str = "") -> Any:
     """Return what a type says that plain data is. Raises DamagedError."""
-    if isinstance(data, dict) and TAG in data:
-        data = _tagged(data, place)
-        if not isinstance(data, float | Mapping):
-            return data
-    if hint is Any or isinstance(hint, TypeVar) or hint is object:
-        return data
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _one_of(get_args(hint), data, place)
+    if isinstance(data, dict) and TAG in data:
+        data = _tagged(data, place)
+        if not isinstance(data, float | Mapping):
+            return _if(_takes_array(hint), data, place, getattr(hint, "__name__", "value of another type"))
+    if hint is Any or isinstance(hint, TypeVar) or hint is object:
+        return _of_any(data, place)
     if is_dataclass(origin or hint):
         return _object(origin or hint, data, place)
     if origin is Literal:
@@ -85,6 +89,20 @@ def decode(hint: Any, data: Any, place: str = "") -> Any:
         fits = isinstance(data, _SCALARS[hint]) and (hint is bool or not isinstance(data, bool))
         return _if(fits, data, place, hint.__name__)
     return _container(origin or hint, get_args(hint), data, place)
+
+
+def _takes_array(hint: Any) -> bool:
+    kind = get_origin(hint) or hint
+    return hint not in _SCALARS and kind is not Literal and not is_dataclass(kind)
+
+
+def _of_any(data: Any, place: str) -> Any:
+    """Return data of no declared type: lists and mappings stay so, and what is tagged in them is read."""
+    if isinstance(data, list):
+        return [decode(Any, one, f"{place}[{at}]") for at, one in enumerate(data)]
+    if isinstance(data, dict):
+        return {name: decode(Any, one, f"{place}.{name}") for name, one in data.items()}
+    return data
 
 
 def _container(kind: Any, inner: tuple[Any, ...], data: Any, place: str) -> Any:
@@ -102,31 +120,56 @@ def _container(kind: Any, inner: tuple[Any, ...], data: Any, place: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, Sequence):
         _if(isinstance(data, list), data, place, "list")
         return [decode(inner[0] if inner else Any, one, f"{place}[{at}]") for at, one in enumerate(data)]
+    if getattr(kind, "__name__", "") == "ndarray":
+        _if(False, data, place, "mapping with `dtype` and `values`")
     raise TypeError(f"{place}: no rule for {kind}")
 
 
 def _tagged(data: Mapping[str, Any], place: str) -> Any:
     """Return what JSON could not say."""
     tag = data[TAG]
-    if tag in _NOT_FINITE:
+    if isinstance(tag, str) and tag in _NOT_FINITE:
+        _if(len(data) == 1, data, place, "number")
         return _NOT_FINITE[tag]
     if tag == "map":
-        return {_hashable(decode(Any, key, place)): one for key, one in data["items"]}
+        _if(set(data) == {TAG, "items"} and isinstance(data["items"], list), data, place, "mapping with `items`")
+        for one in data["items"]:
+            _if(isinstance(one, list) and len(one) == 2, one, place, "key with its value")
+        return {_hashable(decode(Any, key, place), place): one for key, one in data["items"]}
     if tag == "array":
-        import numpy as np
+        _if(set(data) == {TAG, "dtype", "values"}, data, place, "mapping with `dtype` and `values`")
+        return _array(data["dtype"], data["values"], place)
+    raise DamagedError(f"`{place}` has the unknown tag `{_short(tag)}`")
 
-        return np.asarray(_numbers(data["values"]), dtype=data["dtype"])
-    raise DamagedError(f"`{place}` has the unknown tag `{tag}`")
+
+def _array(dtype: Any, values: Any, place: str) -> Any:
+    """Return an array of numbers or of texts."""
+    import numpy as np
+
+    _if(isinstance(dtype, str) and _DTYPE.fullmatch(dtype) is not None, dtype, place, "dtype of numbers or of texts")
+    _if(isinstance(values, list), values, place, "list of numbers")
+    leaf = next(one for name, one in _LEAVES.items() if name in dtype)
+    try:
+        return np.asarray(_leaves(values, leaf, place), dtype=dtype)
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, DamagedError):
+            raise
+        raise DamagedError(f"`{place}` is no array of {dtype}: {error}") from error
 
 
-def _numbers(values: Any) -> Any:
+def _leaves(values: Any, leaf: Any, place: str) -> Any:
+    """Return what an array holds, all of one type."""
     if isinstance(values, list):
-        return [_numbers(one) for one in values]
-    return _NOT_FINITE[values[TAG]] if isinstance(values, dict) else values
+        return [_leaves(one, leaf, place) for one in values]
+    if type(values) is leaf:
+        return values
+    return decode(leaf, values, place)
 
 
-def _hashable(key: Any) -> Any:
-    return tuple(_hashable(one) for one in key) if isinstance(key, list) else key
+def _hashable(key: Any, place: str) -> Any:
+    if isinstance(key, list):
+        return tuple(_hashable(one, place) for one in key)
+    return _if(key is None or isinstance(key, str | int | float), key, place, "text or a number, or a list of them")
 
 
 def _one_of(options: tuple[Any, ...], data: Any, place: str) -> Any:
@@ -161,7 +204,9 @@ def _hints(kind: Any) -> dict[str, tuple[Any, Field[Any]]]:
 def _object(kind: Any, data: Any, place: str) -> Any:
     """Return a dataclass; what is not there has its default."""
     if kind is Estimate and isinstance(data, list):
-        data = dict(zip(_ESTIMATE, data, strict=False))
+        if len(data) > len(_ESTIMATE):
+            raise OtherFieldsError(f"`{place}` must be a list of {len(_ESTIMATE)}; got {len(data)}")
+        data = dict(zip(_ESTIMATE, data, strict=False))  # what is missing is named below
     _if(isinstance(data, dict), data, place, "mapping")
     known = _hints(kind)
     for name in data:
@@ -173,11 +218,18 @@ def _object(kind: Any, data: Any, place: str) -> Any:
             given[name] = decode(hint, data[name], f"{place}.{name}")
         elif one.default is MISSING and one.default_factory is MISSING:
             raise OtherFieldsError(f"`{place}.{name}` is missing")
-    return kind(**given)
+    try:
+        return kind(**given)
+    except (ValueError, TypeError, ArithmeticError) as error:  # what a class asks of its fields together
+        raise DamagedError(f"`{place}` cannot be: {error}") from error
 
 
 def _if(holds: bool, data: Any, place: str, wanted: str) -> Any:
     if not holds:
-        got = repr(data)
-        raise DamagedError(f"`{place}` must be a {wanted}; got {got if len(got) <= 60 else got[:59] + '…'}")
+        raise DamagedError(f"`{place}` must be a {wanted}; got {_short(repr(data))}")
     return data
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

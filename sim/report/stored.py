@@ -28,7 +28,7 @@ from .codec import DamagedError, OtherFieldsError, decode, encode
 from .page.provenance import Provenance
 from .sections.further import command_of
 
-__all__ = ["KINDS", "NAME", "VERSION", "Stored", "StoredError", "dump", "kind_of", "parse", "read"]
+__all__ = ["KINDS", "NAME", "VERSION", "Stored", "StoredError", "dump", "is_own", "kind_of", "parse", "read"]
 
 NAME, KEY, VERSION = "result.json", "coordsim_result", 1
 
@@ -42,8 +42,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "sensitivity": ("sensitivity", "SensitivityResult"),
     "faults": ("fault_study", "StudyResult"),
 }
-# What tells what kind of answer an older coordsim wrote.
-_OLDER = {
+# What stands beside it in a folder; without it, that tells what kind of answer an older coordsim wrote.
+_BESIDE = {
     "summary.json": "run", "plan.json": "plan", "study.json": "study", "comparison.json": "compare", "scaling.json": "scaling",
     "sensitivity.json": "sensitivity", "faults.json": "faults",
 }  # fmt: skip
@@ -100,6 +100,11 @@ def read(path: Path) -> Stored:
     return parse(text, str(file))
 
 
+def is_own(path: Path, kind: str) -> bool:
+    """Whether a path is a folder that a command wrote an answer of a kind to, which holds more than `result.json`."""
+    return path.is_dir() and any((path / name).is_file() for name, known in _BESIDE.items() if known == kind)
+
+
 def parse(text: str, name: str = NAME) -> Stored:
     """Return the answer in a text; `name` says in errors where it is from. Raises StoredError."""
     try:
@@ -132,7 +137,7 @@ def _checked(data: Mapping[str, Any], name: str) -> Stored:
         raise StoredError(
             f"{name} was written by another version of coordsim ({by}; this is coordsim {__version__}): {error}; write it again with `{again}`"
         ) from error
-    except DamagedError as error:
+    except (DamagedError, RecursionError) as error:
         wrote = data.get("coordsim")
         by = f" (coordsim {wrote} wrote it, this is {__version__})" if wrote != __version__ else ""
         raise StoredError(f"{name} is damaged{by}: {error}; write it again with `{_again(data, kind)}`") from error
@@ -164,7 +169,7 @@ def _absent(path: Path) -> str:
     """Return what to do about a place without an answer."""
     if not path.exists():
         return f"{path} is not there; name a folder that a command wrote with `-o`"
-    for name, kind in _OLDER.items():
+    for name, kind in _BESIDE.items():
         if (path / name).is_file():
             again = f"coordsim {command_of(kind)} ... -o {path} --overwrite"
             return f"{path} holds a {kind} and no {NAME}: an older coordsim wrote it; run it again with `{again}`"

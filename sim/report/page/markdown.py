@@ -1,6 +1,7 @@
 """A report as GitHub's Markdown, short enough for a comment on a pull request: what is answered, the tables, and what charts say in words.
 
-Tables longer than a few rows are folded. What would not fit is left out from the end, and that is said.
+Tables longer than a few rows are folded. What would not fit is left out from the end, and that is said; the title and the answers stay,
+and how to reproduce them takes half of the room at most.
 
 Leaves out: charts, sliders and downloads, which the page has.
 Checked: tests/test_page_markdown.py.
@@ -9,7 +10,7 @@ Checked: tests/test_page_markdown.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..layout import Table
 from ..numbers import counted
@@ -21,6 +22,8 @@ __all__ = ["LARGEST", "to_markdown"]
 LARGEST = 60_000  # characters; GitHub takes 65,536
 _OPEN_ROWS = 8  # of a table that is not folded
 _MOST_ROWS = 40
+_MOST_NAME = 200  # characters of a title, or of a command as a heading
+_MOST_ANSWER = 4_000
 _HASH = 12
 _CUT = "The report goes on; the rest did not fit here, and is on the page (`coordsim report DIR -o report.html`)."
 _OPEN = "What no answer speaks to"
@@ -28,15 +31,26 @@ _OPEN = "What no answer speaks to"
 
 def to_markdown(title: str, parts: Sequence[tuple[Provenance, Part]], sources: Sequence[Provenance]) -> str:
     """Return answers as Markdown; `parts` with the source of each, `sources` in brief at the end."""
-    pieces = [f"## {_text(title)}"]
+    pieces = [f"## {_text(_short(title, _MOST_NAME))}"]
+    first = {0}
     for section in Section:
         said = list(
             _section([(source, part) for source, part in parts if part.section is section and not _is_open(part)])
         )
-        pieces += [f"### {section.question}", *said] if said else []
+        pieces += [f"### {section.question}", *filter(None, said)] if said else []
+        if section is Section.ANSWER:
+            first = _first(pieces, parts)
     still = [_missing(part) for _, part in parts if _is_open(part)]
     pieces += [f"<details><summary>{_OPEN}</summary>\n\n" + "\n".join(still) + "\n\n</details>"] if still else []
-    return _fitting(pieces, _reproduce(sources))
+    return _fitting(pieces, first, _reproduce(sources))
+
+
+def _first(pieces: Sequence[str], parts: Sequence[tuple[Provenance, Part]]) -> set[int]:
+    """Return the places of the title and of the answers, with what stands over them."""
+    spoken = [(source, part) for source, part in parts if part.section is Section.ANSWER]
+    wanted = {pieces[0], f"### {Section.ANSWER.question}"}
+    wanted |= {_heading(source) for source, _ in spoken} | {_answer(part) for _, part in spoken}
+    return {place for place, one in enumerate(pieces) if one in wanted}
 
 
 def _is_open(part: Part) -> bool:
@@ -55,13 +69,20 @@ def _section(spoken: Sequence[tuple[Provenance, Part]]) -> Iterator[str]:
     for source, part in spoken:
         if several and source.command != named:
             named = source.command
-            yield f"#### {_code(named)}"
+            yield _heading(source)
         yield from _part(part)
 
 
+def _heading(source: Provenance) -> str:
+    return f"#### {_code(_short(source.command, _MOST_NAME))}"
+
+
+def _answer(part: Part) -> str:
+    return f"**{_text(_short(part.answer, _MOST_ANSWER))}**" if part.answer else ""
+
+
 def _part(part: Part) -> Iterator[str]:
-    if part.answer:
-        yield f"**{_text(part.answer)}**"
+    yield _answer(part)
     if part.facts:
         yield _rows(Table("", ("", "found", "verdict"), "<<<", part.facts))
     yield from (_table(one, folded=False) for one in part.opened)
@@ -110,13 +131,30 @@ def _rows(table: Table) -> str:
 
 
 def _reproduce(sources: Sequence[Provenance]) -> str:
-    """Return the commands that repeat the answers, and what each scenario rests on, folded."""
+    """Return the commands that repeat the answers, and what each scenario rests on, folded; of what is too long the longest commands go first."""
     calls = list(dict.fromkeys(one.command for one in sources))
+    lines: list[str] = []
+    for one in {(one.sha256, one.beside): one for one in sources}.values():
+        scenario, *more = _source(one)
+        lines += [f"\n{scenario}", *more]
+    commands, told = len(calls), len(lines)
+    while len(text := _ending(calls, lines, commands - len(calls), told - len(lines))) > LARGEST // 2:
+        if calls:
+            calls.remove(max(calls, key=len))
+        else:
+            lines.pop()
+    return text
+
+
+def _ending(calls: Sequence[str], told: Sequence[str], commands: int, rest: int) -> str:
+    """Return commands and lines under a title, and how many `commands` and how many of the `rest` are left out."""
     blocks = []
     for language in ("sh", "python"):
         lines = [one for one in calls if one.startswith("coordsim ") is (language == "sh")]
         blocks += [_fenced(lines, language)] if lines else []
-    blocks += ["\n".join(_source(one)) for one in {(one.sha256, one.beside): one for one in sources}.values()]
+    blocks += ["\n".join(told).strip("\n")] if told else []
+    left = [counted(count, what) for count, what in ((commands, "command"), (rest, "line")) if count]
+    blocks += [f"{' and '.join(left)} did not fit here."] if left else []
     return "<details><summary>How is it reproduced?</summary>\n\n" + "\n\n".join(blocks) + "\n\n</details>"
 
 
@@ -132,17 +170,22 @@ def _source(source: Provenance) -> Iterator[str]:
         yield f"- of {counted(len(source.lines), 'line')} of the resolved scenario {given} were given, the others filled in"
 
 
-def _fitting(pieces: Sequence[str], end: str) -> str:
-    """Return pieces with blank lines between, as many as fit before the end."""
+def _fitting(pieces: Sequence[str], first: Collection[int], end: str) -> str:
+    """Return pieces with blank lines between, as many as fit before the end; those at the `first` places have their room before all others."""
     room = LARGEST - len(end) - len(_CUT) - 6
-    kept: list[str] = []
-    for one in filter(None, pieces):
-        room -= len(one) + 2
-        if room < 0:
-            kept.append(_CUT)
-            break
-        kept.append(one)
-    return "\n\n".join([*kept, end]) + "\n"
+    kept: set[int] = set()
+    for places in (sorted(first), [place for place in range(len(pieces)) if place not in first]):
+        for place in places:
+            room -= len(pieces[place]) + 2
+            if room < 0:
+                break
+            kept.add(place)
+    cut = [_CUT] if len(kept) < len(pieces) else []
+    return "\n\n".join([*(pieces[place] for place in sorted(kept)), *cut, end]) + "\n"
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _text(text: str) -> str:

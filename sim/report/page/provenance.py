@@ -40,7 +40,7 @@ class Provenance:
     scenario: str
     question: str
     sha256: str
-    seed: int
+    seed: int | str  # several, as of a sweep, as a text such as "11, 12"
     command: str
     versions: dict[str, str]
     lines: tuple[Line, ...] = ()

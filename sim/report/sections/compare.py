@@ -28,8 +28,8 @@ from .compare_charts import (
     said_of_grid,
     within_replications,
 )
-from .further import scenario_of
-from .pieces import again, cells, known, listed, swept, tidy
+from .further import repeat
+from .pieces import cells, known, listed, swept, tidy
 
 __all__ = ["figures", "parts"]
 
@@ -150,12 +150,12 @@ def _missing(found: ComparisonResult, source: Provenance) -> Iterator[Missing]:
     if found.ablation is None and len(found.changes) > 1 and not any("too many" in one for one in found.notes):
         what = "What each policy saves" if is_of_runtimes(found) else "What each change saves"
         yield Missing(
-            f"{what}, alone and last", again(_command(source), "--ablate", drop=("--no-ablate=", "--ablate="))
+            f"{what}, alone and last", repeat("compare", source, "--ablate", drop=("--no-ablate=", "--ablate="))
         )
     alone = [one.path for one in found.changes if not (one.baseline and one.variant)]  # only one side has these
     if found.region is None and (values := swept(source, alone)):
         what = "Where there is no saving: the comparison over a value that both have"
-        yield Missing(what, again(_command(source), "--over", values))
+        yield Missing(what, repeat("compare", source, "--over", values))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -209,10 +209,4 @@ def _power(found: ComparisonResult) -> str:
 
 
 def _more(found: ComparisonResult, source: Provenance, count: int) -> str:
-    return again(_command(source), "--replications", str(max(count, found.replications + 1)))
-
-
-def _command(source: Provenance) -> str:
-    return (
-        source.command if source.command.startswith("coordsim compare ") else f"coordsim compare {scenario_of(source)}"
-    )
+    return repeat("compare", source, "--replications", str(max(count, found.replications + 1)))

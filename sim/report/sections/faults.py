@@ -22,9 +22,9 @@ from ..numbers import counted, plain, show, wide
 from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, PATTERNS, axis, band, layout, whiskers
-from .further import scenario_of
+from .further import repeat
 from .over_time import Panel, Story, chart, periods_table
-from .pieces import again, error_bars, known, listed, tidy, told
+from .pieces import error_bars, known, listed, tidy, told
 from .run_breaks import mapped
 from .run_sure import inputs_words
 
@@ -122,30 +122,24 @@ def _breaks(found: StudyResult, source: Provenance) -> Part:
 
 
 def _missing(found: StudyResult, source: Provenance) -> Iterator[Missing]:
-    command = _command(source)
     if found.missed:
         last = max(found.missed, key=lambda one: one.at)
         what = f"What {listed([one.name for one in found.missed])} {'costs' if len(found.missed) == 1 else 'cost'}: a run that lasts until then"
-        yield Missing(what, again(command, "--tasks", str(tasks_to_reach(last))))
+        yield Missing(what, repeat("faults", source, "--tasks", str(tasks_to_reach(last))))
     if not found.levels:
         yield Missing(
             "What breaks first as the load rises, and where the knee of its times is",
-            again(command, "--rise", "load", "--levels", "0.5,0.75,1,1.25,1.5"),
+            repeat("faults", source, "--rise", "load", "--levels", "0.5,0.75,1,1.25,1.5"),
         )
     handled = any(one.outcomes.get("recovered", 0) + one.outcomes.get("degraded", 0) for one in found.causes)
     if handled and not any(one.kind == HANDLING for one in found.costs):
-        yield Missing("What each handling policy is worth", again(command, "--handling"))
-    if found.breaks is not None and len(found.breaks.first_objectives) > 1 and "--rise" in command:
+        yield Missing("What each handling policy is worth", repeat("faults", source, "--handling"))
+    if found.breaks is not None and len(found.breaks.first_objectives) > 1 and "--rise" in repeat("faults", source):
         low = min(one.after for one in found.breaks.first_objectives)
         high = max(one.by for one in found.breaks.first_objectives)
         if math.isfinite(low):
             finer = ",".join(f"{low + share * (high - low):.4g}" for share in (0, 0.25, 0.5, 0.75, 1))
-            yield Missing("Which objective breaks first", again(command, "--levels", finer))
-
-
-def _command(source: Provenance) -> str:
-    given = source.command.startswith("coordsim faults ")
-    return source.command if given else f"coordsim faults {scenario_of(source)}"
+            yield Missing("Which objective breaks first", repeat("faults", source, "--levels", finer))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -414,7 +408,7 @@ def _sure(found: StudyResult, source: Provenance) -> Part:
     missing: tuple[Missing, ...] = ()
     if found.replications < 2 or unsure:
         number = 8 if found.replications < 2 else min(4 * found.replications, 64)
-        missing = (Missing("Narrower intervals", again(_command(source), "--replications", str(number))),)
+        missing = (Missing("Narrower intervals", repeat("faults", source, "--replications", str(number))),)
     notes = (
         f"The timeline is of replication {found.timeline.replication} alone, and its verdict rests on windows of {plain(found.timeline.window, 's')}.",
         "Warm-up ends for all scenarios where it does without any fault.",

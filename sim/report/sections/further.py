@@ -1,7 +1,7 @@
 """Commands that add what an answer cannot say, about the same scenario, as a shell reads them.
 
 Leaves out: whether they take long.
-Checked: tests/test_report_command.py runs some of them.
+Checked: tests/test_missing_commands.py, and tests/test_report_command.py runs some of them.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..page.parts import Missing
 from ..page.provenance import Line, Provenance
+from .asked import Asked, asked, in_python
+from .pieces import again
 
-__all__ = ["command_for", "command_of", "ready", "scenario_of", "why_not"]
+__all__ = ["about", "command_for", "command_of", "ready", "repeat", "scenario_of", "why_not"]
 
 _RUNTIME, _OTHER = "external-orchestrator", "agent-native"
 _LINE = re.compile(r"(?P<indent> *)(?P<key>[^\s:'\"#-][^:]*):(?: (?P<value>.*))?$")
-_REPLACED = re.compile(r"\.replace\('([^']*)', '([^']*)'\)")
-_LOADED = re.compile(rf"coordsim\.load\('(?P<name>[^']*)'\)(?P<replaced>(?:{_REPLACED.pattern})*)")
 _CAPACITY = ("replicas", "concurrency")  # what may be bought, the first that a scenario has
 _STEPS = "steps=1..16"
 _SWEPT = (("repeat", _STEPS), ("team", "agents=1..16"), ("perceive", "modalities=1..2"))
 _IDEAL = "ideal"
+_ANY = frozenset({"--seed", "--tasks", "--horizon"})  # options that are about the scenario
+_SHARED = {"scaling": _ANY - {"--horizon"}}
 _LOOSE = "p95=30 s"  # an objective to be replaced, where a scenario has none
 _EXAMPLES = (
     (_LOOSE, f"limit in place of {_LOOSE}"),
@@ -44,31 +46,47 @@ def command_for(command: str, source: Provenance) -> str:
     >>> command_for("run", Provenance("quickstart", "", "", 1, "coordsim plan quickstart", {}))
     'coordsim run quickstart -o runs/quickstart-run'
     """
-    options = shlex.join(_options(command, source))
-    folder = shlex.quote(f"runs/{source.scenario}-{command}")
-    return " ".join(one for one in ("coordsim", command, scenario_of(source), options, "-o", folder) if one)
+    return f"{about(command, source)} -o {shlex.quote(f'runs/{source.scenario}-{command}')}"
+
+
+def about(command: str, source: Provenance, *more: str) -> str:
+    """Return a command about the scenario of an answer, as that was loaded and replaced, with `more` options.
+
+    >>> about("run", Provenance("rag", "", "", 1, "coordsim.plan(coordsim.load('rag').replace('seed', '2'))", {}), "--spans", "all")
+    'coordsim run rag --set seed=2 --spans all'
+    """
+    made = asked(source)
+    shared = [
+        word for name, value in made.options if name in _SHARED.get(command, _ANY) for word in (name, value or "")
+    ]
+    return again(shlex.join(["coordsim", command, *_named(made), *shared, *_options(command, source)]), *more)
+
+
+def repeat(command: str, source: Provenance, *more: str, drop: Sequence[str] = ()) -> str:
+    """Return the command that gives an answer again, with `more` options in place of its own and of those in `drop`.
+
+    A call in Python is told as its command, or as a call where no option says what it does. Of another command's answer only the scenario stays.
+    """
+    made = asked(source)
+    if made.kind != command:
+        return about(command, source, *more)
+    if not made.whole:
+        return in_python(source, more, drop)
+    if source.command.startswith("coordsim "):
+        return again(source.command, *more, drop=drop)
+    options = [word for option in made.options for word in option if word is not None]
+    sets = [word for one in made.sets for word in ("--set", one)]
+    words = ["coordsim", command, *made.names, *sets, *options]
+    return again(shlex.join(words), *more, drop=drop)
 
 
 def scenario_of(source: Provenance) -> str:
     """Return how the command of an answer names its scenario, with what it sets, as a shell reads it."""
-    try:
-        words = shlex.split(source.command)
-    except ValueError:
-        words = []
-    if words[:1] != ["coordsim"] or len(words) < 3:
-        return _of_python(source)
-    named = next((one for one in words[2:] if not one.startswith("-")), source.scenario)
-    sets = [one for place, one in enumerate(words) if words[place - 1] == "--set"]
-    return shlex.join([named, *(word for one in sets for word in ("--set", one))])
+    return shlex.join(_named(asked(source)))
 
 
-def _of_python(source: Provenance) -> str:
-    """Return the scenario of a call in Python, as the command line names it."""
-    match = _LOADED.search(source.command)
-    if match is None:
-        return shlex.quote(source.scenario)
-    sets = [f"{path}={value}" for path, value in _REPLACED.findall(match["replaced"])]
-    return shlex.join([match["name"], *(word for one in sets for word in ("--set", one))])
+def _named(made: Asked) -> list[str]:
+    return [made.names[0], *(word for one in made.sets for word in ("--set", one))]
 
 
 def _options(command: str, source: Provenance) -> Iterator[str]:
@@ -124,11 +142,11 @@ def ready(one: Missing, source: Provenance, taken: set[str]) -> Missing:
 
 def _to_sweep(source: Provenance) -> str:
     """Return what the scenario has to sweep: how often a step is repeated, how many agents, or modalities; '' if none."""
-    for key, asked in _SWEPT:
+    for key, values in _SWEPT:
         lines = [line for line in source.lines if re.match(rf"\s*{key}:", line.text)]
         there = [line for line in lines if line.given] or lines
         if len(there) == 1:
-            return asked
+            return values
     return ""
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections.abc import Iterator
 
 from ...analysis.planned import Choice, Limit, PlanResult
@@ -28,8 +27,8 @@ from ..plan_beyond import fixes
 from ..plan_beyond import frontier as frontier_table
 from ..plan_beyond import headroom as headroom_table
 from ..plan_doubts import chance_of, likeliest, percent
-from .further import command_for, scenario_of
-from .pieces import again, table, tidy
+from .further import about, repeat, scenario_of
+from .pieces import table, tidy
 from .plan_chances import chances
 from .plan_charts import capacity, frontier, headroom, loads, trials
 from .plan_lines import at_peak, label, limit_of, metrics, peak, replicas, slider, within
@@ -103,9 +102,7 @@ def _runtime(found: PlanResult, source: Provenance) -> Iterator[Missing]:
         if source.runtime == "agent-native"
         else "an agent-native runtime would save"
     )
-    yield Missing(
-        f"What {what} with this configuration", f"{command_for('compare', source)} {shlex.join(sets)}".strip()
-    )
+    yield Missing(f"What {what} with this configuration", about("compare", source, *sets))
 
 
 def _facts(found: PlanResult, rate: float) -> Iterator[tuple[str, str, str]]:
@@ -262,7 +259,7 @@ def _notes(found: PlanResult) -> Iterator[str]:
 
 def _missing(found: PlanResult, source: Provenance) -> Iterator[Missing]:
     if len({one.load.factor for one in found.choices}) < 2:
-        yield Missing("How the need grows with the load", again(source.command, "--factors", "0.5,0.75,1,1.25,1.5"))
+        yield Missing("How the need grows with the load", repeat("plan", source, "--factors", "0.5,0.75,1,1.25,1.5"))
     if found.is_free:
         wanted = [
             part
@@ -271,9 +268,9 @@ def _missing(found: PlanResult, source: Provenance) -> Iterator[Missing]:
             for part in ("--decide", f"{one.path}={','.join(one.values)}@$1/h")
         ]
         if wanted:
-            yield Missing("What an hour costs; with your price in place of $1/h", again(source.command, *wanted))
+            yield Missing("What an hour costs; with your price in place of $1/h", repeat("plan", source, *wanted))
     if "--no-frontier" in source.command:
-        yield Missing("What shorter and longer times would cost", again(source.command, drop=("--no-frontier=",)))
+        yield Missing("What shorter and longer times would cost", repeat("plan", source, drop=("--no-frontier=",)))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -302,7 +299,7 @@ def _breaks(found: PlanResult, source: Provenance, rate: float) -> Part:
     tables = [tidy(one, "what") for one in (*known, *fixes(found, rate))]
     missing = []
     if "--no-headroom" in source.command:
-        missing.append(Missing("At which load objectives break", again(source.command, drop=("--no-headroom=",))))
+        missing.append(Missing("At which load objectives break", repeat("plan", source, drop=("--no-headroom=",))))
     return Part(
         Section.BREAKS,
         _broken(found, rate),
@@ -412,4 +409,4 @@ def _more(found: PlanResult, source: Provenance) -> Iterator[Missing]:
     unresolved += [one.trial for one in found.choices if one.verdict == "inconclusive" and one.trial is not None]
     wanted = [one.replications + more for one in unresolved if (more := words.needed(one))]
     if wanted:
-        yield Missing("What would resolve it", again(source.command, "--max-replications", str(max(wanted))))
+        yield Missing("What would resolve it", repeat("plan", source, "--max-replications", str(max(wanted))))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import html
 import math
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,8 +27,9 @@ from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, PATTERNS, axis, band, layout, limit, whiskers
 from ..reliability_tables import reliability_answer, reliability_tables
+from .further import about
 from .over_time import Panel, Story, chart, periods_table
-from .pieces import again, error_bars, known, listed, told
+from .pieces import error_bars, known, listed, told
 
 __all__ = ["Rung", "breaks_parts", "ladder"]
 
@@ -209,18 +209,8 @@ def _knee(firm: Sequence[Rung], source: Provenance) -> Missing:
     levels = ",".join(dict.fromkeys(f"{share * factor:.2g}" for share in _LOADS))
     return Missing(
         "how times grow with load: this is one load, and so one point of the curve with the knee",
-        _as_faults(source, levels),
+        about("faults", source, "--rise", "load", "--levels", levels),
     )
-
-
-def _as_faults(source: Provenance, levels: str) -> str:
-    """Return the command that runs the same scenario at other loads."""
-    parts = shlex.split(source.command)
-    if parts[:2] != ["coordsim", "run"] or "auto" in parts:
-        return shlex.join(["coordsim", "faults", source.scenario, "--rise", "load", "--levels", levels])
-    parts[1] = "faults"
-    drop = ("--precision", "--warmup", "--spans", "--format", "-o", "--out", "--show-task", "--check-slo=")
-    return again(shlex.join(parts), "--rise", "load", "--levels", levels, drop=drop)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +25,8 @@ from ..numbers import NOTHING, counted, plain, show, unit_of
 from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance, known
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, axis, band, layout
-from .pieces import again, told
+from .further import repeat, scenario_of
+from .pieces import told
 
 __all__ = ["doubts", "inputs_words", "narrowing", "sure_parts"]
 
@@ -64,23 +64,15 @@ def sure_parts(found: RunDigest, source: Provenance) -> list[Part]:
 
 def doubts(summary: Summary, source: Provenance) -> tuple[str, ...]:
     """Return what is doubtful of a summary, with commands that name the scenario as its own command does."""
-    name = called(source)
+    name = scenario_of(source)
     told_ = dict.fromkeys((*summary.warnings, *summary.doubts))
     return tuple(re.sub(r"\bSCENARIO\b", lambda _match: name, one) for one in told_)
 
 
-def called(source: Provenance) -> str:
-    """Return how the command names the scenario, as a shell takes it: a file, or one that ships."""
-    parts = shlex.split(source.command)
-    named = len(parts) > 2 and parts[0] == "coordsim" and not parts[2].startswith("-")
-    return shlex.quote(parts[2] if named else source.scenario)
-
-
 def _more(source: Provenance) -> Missing:
-    command = source.command if source.command.startswith("coordsim run ") else f"coordsim run {source.scenario}"
     return Missing(
         "how much replications differ: there is one, and its intervals come from cutting it into batches",
-        again(command, "--replications", "10", drop=("-o", "--out")) + " -o DIR",
+        repeat("run", source, "--replications", "10"),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import math
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,9 @@ from ..page import theme
 from ..page.parts import Chart, Missing, Part, Section, Switch, View
 from ..page.provenance import Provenance
 from ..tables import answer
-from .pieces import again, cells, known, number, slug, table, told
+from .asked import asked
+from .further import repeat
+from .pieces import cells, known, number, slug, table, told
 from .run_distribution import distribution, slider
 from .run_tasks import tasks_chart
 from .series import rounded
@@ -125,18 +126,17 @@ def _more(cohorts: Cohorts, name: str) -> str:
 
 
 def _missing(found: RunDigest, source: Provenance) -> list[Missing]:
-    run = source.command if source.command.startswith("coordsim run ") else f"coordsim run {source.scenario}"
-    lacking = []
+    lacking, spans = [], asked(source).value("--spans")
     if found.summary.replications < 2:
         what = "intervals of the percentiles' parts, which need the spread between replications"
-        lacking.append(Missing(what, again(run, "--replications", "10")))
+        lacking.append(Missing(what, repeat("run", source, "--replications", "10")))
     if found.cohorts.groups and (found.steps is None or not found.examples):
         what = "seconds by step, and single tasks as they went: no spans were kept of the tasks that are shown here"
-        sampled = _enough(found) and "sampled" not in shlex.split(run)
-        lacking.append(Missing(what, again(run, "--spans", "sampled" if sampled else "all")))
-    elif found.steps is not None and found.steps.tasks < FEW and "all" not in shlex.split(run):
+        sampled = _enough(found) and spans != "sampled"
+        lacking.append(Missing(what, repeat("run", source, "--spans", "sampled" if sampled else "all")))
+    elif found.steps is not None and found.steps.tasks < FEW and spans != "all":
         what = f"seconds by step over more tasks than {found.steps.tasks}"
-        lacking.append(Missing(what, again(run, "--spans", "all")))
+        lacking.append(Missing(what, repeat("run", source, "--spans", "all")))
     return lacking
 
 

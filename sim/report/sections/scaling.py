@@ -22,8 +22,9 @@ from ..numbers import NOTHING, counted
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..scaling_tables import name_of, ordered, statement
-from .further import scenario_of
-from .pieces import again, cells, table, tidy
+from .asked import asked
+from .further import about, repeat
+from .pieces import cells, table, tidy
 from .scaling_charts import beside_slopes, categories, causes, curve, exponent, p_shown, slope, taken
 
 __all__ = ["figures", "parts"]
@@ -115,8 +116,8 @@ def _missing(found: ScalingResult, source: Provenance) -> Iterator[Missing]:
         # Of several it is not plain which is meant, and the command would have to say.
         if name in swept or len(there) != 1 or (name == "modalities" and "streams" in swept):
             continue
-        asked = values or f"1..{max(2, _length(there[0]))}"
-        yield Missing(f"How it grows with {name}", _over(source, None, f"{name}={asked}"))
+        wanted = values or f"1..{max(2, _length(there[0]))}"
+        yield Missing(f"How it grows with {name}", _over(source, None, f"{name}={wanted}"))
 
 
 def _more_points(xs: Iterable[float]) -> list[int]:
@@ -145,9 +146,9 @@ def _length(line: str) -> int:
 
 def _over(source: Provenance, one: Sweep | None, text: str) -> str:
     """Return the command with this sweep, in place of what it had of the factor; another factor is swept by itself."""
-    if one is not None and source.command.startswith("coordsim scaling ") and source.command.count("--over") == 1:
-        return again(source.command, "--over", text)
-    return f"coordsim scaling {scenario_of(source)} --over {text}"
+    made = asked(source)
+    alone = made.kind == "scaling" and sum(name == "--over" for name, _ in made.options) == 1
+    return (repeat if one is not None and alone else about)("scaling", source, "--over", text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ def _matters(found: ScalingResult, source: Provenance) -> Part:
     drawn = [chart for one in ordered(found) if (chart := causes(one, found)) is not None]
     if not any(one.ablation for one in found.sweeps):
         what = "Which mechanism makes it grow: each is switched off in turn"
-        command = again(_command(source), "--ablation", drop=("--no-ablation=", "--ablation="))
+        command = repeat("scaling", source, "--ablation", drop=("--no-ablation=", "--ablation="))
         return Part(Section.MATTERS, "No mechanism was switched off.", missing=(Missing(what, command),))
     said = [_cause(one, found) for one in ordered(found) if one.ablation]
     changes = [made for one in ordered(found) for made in list(tables.ablation_tables(one, found))[1:]]
@@ -241,7 +242,7 @@ def _sure(found: ScalingResult, source: Provenance) -> Part:
             if found.replications > 2
             else "Intervals over chance: they need three replications or more"
         )
-        missing.append(Missing(what, again(_command(source), "--replications", "8")))
+        missing.append(Missing(what, repeat("scaling", source, "--replications", "8")))
     notes = [
         f"{name_of(found.metric)} over {one.factor}: {reason}."
         for one in ordered(found)
@@ -265,11 +266,3 @@ def _fits(one: Sweep) -> Iterator[tuple[str, ...]]:
         )
         p = NOTHING if fit.lack_of_fit is None else p_shown(fit.lack_of_fit)
         yield one.factor, f"{fit.law}{' (chosen)' if chosen else ''}", held, worst, p, str(one.growth.curve.x.size)
-
-
-def _command(source: Provenance) -> str:
-    return (
-        source.command
-        if source.command.startswith("coordsim scaling ")
-        else f"coordsim scaling {scenario_of(source)} --over steps=1..64"
-    )

@@ -16,8 +16,8 @@ from ..numbers import counted
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..sensitivity_tables import change_text, name_of, percent_shown, statement
-from .further import scenario_of
-from .pieces import again, cells, known, listed, tidy
+from .further import repeat
+from .pieces import cells, known, listed, tidy
 from .sensitivity_charts import best_parts, by_metric, negligible
 
 __all__ = ["figures", "parts"]
@@ -125,7 +125,7 @@ def _overlap(one: str, other: str) -> bool:
 def _with(source: Provenance, method: str, factors: tuple[str, ...] | list[str]) -> str:
     more = [word for name in factors for word in ("--factor", name)]
     drop = ("--factor", *_SIZES) if factors else _SIZES
-    return again(_command(source), "--method", method, *more, drop=drop)
+    return repeat("sensitivity", source, "--method", method, *more, drop=drop)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -141,11 +141,11 @@ def _sure(found: SensitivityResult, source: Provenance) -> Part:
     if found.sobol:
         points = next(iter(found.sobol.values())).points
         missing.append(
-            Missing("Narrower intervals of the indices", again(_command(source), "--points", str(4 * points)))
+            Missing("Narrower intervals of the indices", repeat("sensitivity", source, "--points", str(4 * points)))
         )
     elif found.replications < LEAST:
         what = "Intervals" if found.replications == 1 else "Narrower intervals"
-        missing.append(Missing(what, again(_command(source), "--replications", str(2 * LEAST))))
+        missing.append(Missing(what, repeat("sensitivity", source, "--replications", str(2 * LEAST))))
     return Part(
         Section.SURE, " ".join(said), notes=tuple(found.notes), warnings=tuple(tables.warnings(found)), missing=tuple(missing)
     )  # fmt: skip
@@ -163,8 +163,3 @@ def _said(found: SensitivityResult, metric: str) -> Iterator[str]:
         moving = [one for one in found.ranked(metric) if not one.failure]
         sure = sum(tables.is_sure(one.responses[metric]) for one in moving)
         yield f"{name}: the changes of {sure} of {counted(len(moving), 'factor')} are beyond their intervals."
-
-
-def _command(source: Provenance) -> str:
-    given = source.command.startswith("coordsim sensitivity ")
-    return source.command if given else f"coordsim sensitivity {scenario_of(source)}"

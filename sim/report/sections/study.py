@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -26,8 +25,8 @@ from ..layout import Table
 from ..numbers import NOTHING, counted, show, unit_of_objective
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
-from .further import command_for, scenario_of
-from .pieces import MOST_ROWS, again, table, tidy
+from .further import about, command_for, repeat, scenario_of
+from .pieces import MOST_ROWS, table, tidy
 from .study_chances import chances
 from .study_charts import (
     brief,
@@ -43,7 +42,7 @@ from .study_charts import (
     timed,
     within,
 )
-from .study_load import breaks
+from .study_load import breaks, is_load
 from .study_parallel import parallel
 
 __all__ = ["charts", "figures", "parts"]
@@ -97,7 +96,7 @@ def _places(found: StudyResult) -> tuple[list[int], list[int], list[int]]:
     numbers = [
         (place, one.path) for place, one in enumerate(found.factors) if one.is_number and _levels(found, place) > 1
     ]
-    load = [place for place, path in numbers if path.startswith("workload.arrivals")]
+    load = [place for place, path in numbers if is_load(path)]
     counts = (*_COUNTS, "at_most")  # `at_most` of a step is how often it repeats
     count = [place for place, path in numbers if path.rpartition(".")[2] in counts and not path.startswith(_SUPPLY)]
     capacity = [
@@ -194,7 +193,7 @@ def _replicas(found: StudyResult, place: int, objectives: Sequence[Objective], s
         missing.append(
             Missing(
                 "Whether an SLO is met; with your limit in place of 2 s",
-                f"{source.command} --set 'slo={{p95: 2 s}}'",
+                repeat("sweep", source, "--set", "slo={p95: 2 s}"),
             )
         )
     first = _first_enough(found, place) if objectives else {}
@@ -229,7 +228,7 @@ def _slider_notes(found: StudyResult, objectives: Sequence[Objective]) -> list[s
 def _plan(found: StudyResult, place: int, objectives: Sequence[Objective], source: Provenance) -> str:
     decided = f"{found.factors[place].path}={','.join(_texts(found, place))}@$1/h"
     asked = [] if objectives else ["--slo", "p95=2 s"]
-    return f"coordsim plan {scenario_of(source)} {shlex.join(['--decide', decided, *asked])}"
+    return about("plan", source, "--decide", decided, *asked)
 
 
 def _enough(found: StudyResult, place: int, objectives: Sequence[Objective]) -> str:
@@ -286,8 +285,7 @@ def _scaling(found: StudyResult, place: int, source: Provenance) -> Part | None:
         name: replace(view, layout={**view.layout, "xaxis": {**{k: v for k, v in view.layout["xaxis"].items() if k != "dtick"}, "type": "log"}})
         for name, view in chart.views.items()
     }  # fmt: skip
-    over = shlex.join(["--over", f"{path}={','.join(_texts(found, place))}"])
-    command = f"coordsim scaling {scenario_of(source)} {over}"
+    command = about("scaling", source, "--over", f"{path}={','.join(_texts(found, place))}")
     missing = Missing("The exponent with its interval, and which mechanism it comes from", command)
     return Part(Section.SCALING, chart.views["p95"].summary, charts=(replace(chart, views=views),), missing=(missing,))
 
@@ -390,7 +388,7 @@ def _sure(found: StudyResult, source: Provenance) -> Part:
     missing = []
     if ran and ran[0] < _FEW:
         what = "Intervals: one replication has none of its own" if ran[0] == 1 else "Narrower intervals"
-        missing.append(Missing(what, again(source.command, "--replications", "10")))
+        missing.append(Missing(what, repeat("sweep", source, "--replications", "10")))
     return Part(
         Section.SURE,
         _precision(found, ran),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,15 +20,27 @@ from ..layout import Table
 from ..numbers import NOTHING, show
 from ..page.parts import Missing, Part, Section
 from ..page.provenance import Provenance
-from .further import command_for
+from .further import about
 from .pieces import table
 from .study_charts import limit_of, lines_of, names_of, percentiles
 
-__all__ = ["breaks"]
+__all__ = ["breaks", "is_load"]
 
 _OPEN = 12  # rows, up to which the table stays open
 
+# What makes more tasks arrive, as many times as it is greater; other times, such as those of thinking, do not.
+_LOADS = frozenset({"poisson", "deterministic", "bursty.rate", "closed.users", "trace.time_scale"})
+
 Lines = Mapping[str, Sequence[tuple[Point, Estimate]]]
+
+
+def is_load(path: str) -> bool:
+    """Whether the load is in proportion to what is at a path.
+
+    >>> is_load("workload.arrivals.poisson"), is_load("workload.arrivals.closed.think")
+    (True, False)
+    """
+    return path.removeprefix("workload.arrivals.") in _LOADS
 
 
 def breaks(found: StudyResult, place: int, objectives: Sequence[Objective], source: Provenance) -> Part | None:
@@ -45,15 +56,10 @@ def breaks(found: StudyResult, place: int, objectives: Sequence[Objective], sour
     lines = lines_of(found, [(one, one.estimate) for one in points(found, "response_time_p95")], place)
     kept = _kept(found, place, lines) if objectives else {}
     first = _first(found, place, kept)
-    about = {first: lines[first]} if first else lines
-    said = f"{_broken(place, kept, first, objectives, found)} {_knee(found, place, about)}".strip()
+    looked = {first: lines[first]} if first else lines
+    said = f"{_broken(place, kept, first, objectives, found)} {_knee(found, place, looked)}".strip()
     made = [_table(found, place, kept)] if len(kept) > 1 else []
-    more = [] if objectives else ["--slo", "p95=2 s"]
-    command = " ".join(
-        filter(
-            None, (command_for("plan", source), shlex.join(more) if "--slo" not in command_for("plan", source) else "")
-        )
-    )
+    command = about("plan", source, *(() if objectives else ("--slo", "p95=2 s")))
     missing = Missing("At which load objectives break, and which resource saturates", command)
     return Part(
         Section.BREAKS, said, charts=(chart,), missing=(missing,),
