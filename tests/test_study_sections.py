@@ -171,6 +171,14 @@ def test_what_matters_most_is_the_factor_that_moves_the_metric_most() -> None:
     assert part.tables[0].title == "Main effects on response_time_p95"
 
 
+def test_levels_that_differ_by_rounding_alone_are_the_same() -> None:
+    """Where sums in another order are all that tells levels apart, no factor is said to move anything."""
+    flat = study({("1",): 2.0, ("2",): 2.0 + 1e-12, ("4",): 2.0}, (REPLICAS,))
+    assert (
+        spoken(flat, source())[Section.MATTERS].answer == "response_time_p95 is the same at all levels of every factor."
+    )
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [

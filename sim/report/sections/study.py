@@ -53,6 +53,7 @@ _COUNTS = ("steps", "modalities", "streams", "agents", "repeat", "members")
 _TIMES = ("response_time_p50", "response_time_p95", "response_time_p99")
 _OPEN = 12  # rows, up to which a table that answers stays open
 _FEW = 5  # replications, below which more are called for
+_ROUNDING = 1e-9  # of the largest value: levels as near as that differ by the order of adding alone
 
 
 def parts(found: StudyResult, source: Provenance) -> list[Part]:
@@ -361,7 +362,10 @@ def _most(found: StudyResult) -> str:
     ]
     if not known:
         return study_tables.statement(found)
-    _, most = max(known, key=lambda pair: pair[0])
+    widest, most = max(known, key=lambda pair: pair[0])
+    values = [one.estimates[found.metric].value for one in found.cells if found.metric in one.estimates]
+    if widest <= _ROUNDING * max(abs(one) for one in values if math.isfinite(one)):
+        return f"{found.metric} is the same at all levels of every factor."
     level = max((one for one in most.levels if one.difference is not None), key=lambda one: abs(_gap(one.difference)))
     assert level.difference is not None
     gap = level.difference.difference
