@@ -116,6 +116,14 @@ class Judged:
     estimate: Estimate
     verdict: Verdict
 
+    @property
+    def margin(self) -> float:
+        """How far within its threshold the value is, as a share of the threshold: below 0 beyond it; nan where nothing tells."""
+        if not self.threshold:
+            return math.nan
+        gap = self.threshold - self.estimate.value
+        return (gap if self.sense == "<=" else -gap) / abs(self.threshold)
+
 
 @dataclass(frozen=True, slots=True)
 class Reached:

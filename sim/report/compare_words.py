@@ -13,7 +13,7 @@ from ..analysis.comparison import ComparisonResult, Part, Saving
 from ..analysis.contrast import POWER, times
 from ..analysis.slo import parse_metric
 from ..analysis.statistics import Estimate
-from .numbers import counted, plain, show, unit_of
+from .numbers import counted, listed, plain, show, unit_of
 from .region import statement as region_statement
 from .tables import FACTS
 
@@ -129,7 +129,7 @@ def _most(parts: Sequence[Part], costs: bool) -> str:
             break
         reached += sign * one.saving.value
         chosen.append(f"{one.category} ({_value(times(one.saving, sign), 's')})")
-    return " and ".join(filter(None, (", ".join(chosen[:-1]), chosen[-1] if chosen else "")))
+    return listed(chosen)
 
 
 def _within(one: Saving, tolerance: float) -> str:

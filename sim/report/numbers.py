@@ -7,6 +7,7 @@ Checked: tests/test_report.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..analysis.slo import RESPONSE_TIME, parse_metric
@@ -144,6 +145,15 @@ def counted(number: int, noun: str) -> str:
     ('1 cell', '2 cells')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return texts as a list in a sentence.
+
+    >>> listed(["a", "b", "c"]), listed(["a"]), listed([])
+    ('a, b and c', 'a', '')
+    """
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1] if texts else "")))
 
 
 def fixed(value: float, places: int) -> str:

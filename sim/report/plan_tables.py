@@ -22,7 +22,7 @@ from ..analysis.summary import Judged
 from . import plan_words as words
 from .files import plain_data
 from .layout import Report, Table, without_empty
-from .numbers import NOTHING, plain
+from .numbers import NOTHING, listed, plain
 from .plan_beyond import fixes, frontier, headroom
 from .plan_doubts import likeliest
 
@@ -109,7 +109,7 @@ def _in_doubt(found: PlanResult, choice: Choice) -> str:
         f"{words.configuration(found, one)} ({words.estimates(one)}){words.likely(found, one)}".replace(") (", "; ")
         for one in named
     ]
-    said = f"{count} may meet the objectives, too, such as {words.joined(told)}"
+    said = f"{count} may meet the objectives, too, such as {listed(told)}"
     if not words.most_needed(named):
         return said
     most = max(one.replications + (words.needed(one) or 0) for one in named)
@@ -162,10 +162,7 @@ def judged_row(one: Judged) -> tuple[str, ...]:
 
 def _margin(one: Judged) -> str:
     """Return how far within its threshold the estimate is (below 0: beyond it), as a share of the threshold."""
-    if not one.threshold or math.isnan(one.estimate.value):
-        return NOTHING
-    sign = 1 if one.sense == "<=" else -1
-    return words.percent(sign * (one.threshold - one.estimate.value) / one.threshold)
+    return NOTHING if math.isnan(one.margin) else words.percent(one.margin)
 
 
 def over_loads(found: PlanResult, rate: float) -> Table:

@@ -13,7 +13,7 @@ from ..analysis.planned import Choice, Load, Miss, PlanResult, Trial, Variable
 from ..analysis.slo import Objective
 from ..analysis.statistics import certainty, student_t
 from ..analysis.summary import Judged
-from .numbers import NOTHING, Shown, plain, show, unit_of_objective
+from .numbers import NOTHING, Shown, listed, plain, show, unit_of_objective
 from .plan_doubts import LIKELY, least_chance, likeliest
 from .plan_doubts import percent as chance_text
 
@@ -30,7 +30,7 @@ def answer(found: PlanResult, rate: float = math.nan) -> str:
 
 def configuration(found: PlanResult, trial: Trial) -> str:
     """Return '3 replicas of models.llm and 10 concurrent calls of tools.search'."""
-    return joined([_value(one, one.values[at]) for one, at in zip(found.variables, trial.point, strict=True)])
+    return listed([_value(one, one.values[at]) for one, at in zip(found.variables, trial.point, strict=True)])
 
 
 def settings(found: PlanResult, trial: Trial) -> str:
@@ -52,7 +52,7 @@ def cells(found: PlanResult, trial: Trial) -> tuple[str, ...]:
 
 def wanted(objectives: Sequence[Objective]) -> str:
     """Return 'p95 <= 30 s and success >= 99 %'."""
-    return joined([f"{one.metric} {one.sense} {threshold(one)}" for one in objectives])
+    return listed([f"{one.metric} {one.sense} {threshold(one)}" for one in objectives])
 
 
 def threshold(one: Objective | Judged | Miss) -> str:
@@ -89,11 +89,6 @@ def percent(share: float) -> str:
 def counted(number: int, noun: str) -> str:
     """Return '1 task' or '1,200 tasks'."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def joined(parts: Sequence[str]) -> str:
-    """Return 'a, b and c'."""
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1] if parts else "")))
 
 
 def at(load: Load, rate: float) -> str:
@@ -220,7 +215,7 @@ def _nearest(found: PlanResult, choice: Choice) -> str:
     told = f", because {choice.why}" if choice.why else ""
     if choice.trial is None:
         return f"no configuration may{told}"
-    how = joined([missed(one) for one in choice.misses])
+    how = listed([missed(one) for one in choice.misses])
     return f"the nearest is {configuration(found, choice.trial)}{f', which {how}' if how else ''}{told}"
 
 
@@ -249,7 +244,7 @@ def _cheaper(found: PlanResult, choice: Choice) -> str:
     told = [f"{configuration(found, one)}{_price(found, one)}{likely(found, one)}" for one in named]
     most = least_chance(named[0], found.objectives)
     why = f" A verdict takes {strictness(found)}." if most >= LIKELY else ""
-    return f" Something {less(found)} may, too: {joined(told)} {'is' if len(told) == 1 else 'are'} not resolved{would(named)}.{why}"
+    return f" Something {less(found)} may, too: {listed(told)} {'is' if len(told) == 1 else 'are'} not resolved{would(named)}.{why}"
 
 
 def likely(found: PlanResult, trial: Trial) -> str:

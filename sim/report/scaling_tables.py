@@ -28,7 +28,7 @@ from ..engine.ledger import CATEGORIES
 from ..engine.units import significant
 from .files import plain_data
 from .layout import Report, Table
-from .numbers import NOTHING, counted, show
+from .numbers import NOTHING, counted, listed, show
 
 KEY, VERSION = "coordsim_scaling", 1
 COLUMNS = ("factor", "x", "subset", "replication", "metric", "value", "mechanism_off")
@@ -90,9 +90,9 @@ def _because(one: Sweep) -> str:
     without = "; ".join(f"without {name if len(causes) > 1 else 'it'} {_short(by[name])}" for name in causes)
     if one.cause.kind == "removed":
         begins = "; it grows" if one.verdict == "cannot tell" else ","
-        return f"{begins} because of {_and(causes)}; {without}"
+        return f"{begins} because of {listed(causes)}; {without}"
     if one.cause.kind == "lowered":
-        return f", in part because of {_and(causes)}; {without}{all_off}"
+        return f", in part because of {listed(causes)}; {without}{all_off}"
     if one.cause.kind == "none":
         return f"; no single mechanism is seen to make it so{all_off}"
     return ""
@@ -110,10 +110,6 @@ def _short(made: Ablated) -> str:
             else "nothing of the rise is left"
         )
     return sentence(made.growth)
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def warnings(found: ScalingResult) -> Iterator[str]:

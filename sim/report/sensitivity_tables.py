@@ -24,7 +24,7 @@ from ..engine.units import significant
 from .compare_words import replications
 from .files import plain_data
 from .layout import Report, Table, bar
-from .numbers import NOTHING, show, wide
+from .numbers import NOTHING, listed, show, wide
 
 KEY, VERSION = "coordsim_sensitivity", 1
 COLUMNS = ("factor", "kind", "metric", "measure", "at", "value", "low", "high", "unit")
@@ -47,7 +47,7 @@ _UP = ("rate", "capacity")  # levers of which more is what one buys
 def report(found: SensitivityResult) -> Report:
     """Return the report."""
     heading = (
-        f"{found.scenario}: what {_and([name_of(one) for one in found.metrics])} {'owes' if len(found.metrics) == 1 else 'owe'} to each factor",
+        f"{found.scenario}: what {listed([name_of(one) for one in found.metrics])} {'owes' if len(found.metrics) == 1 else 'owe'} to each factor",
         f"seed {found.seed}; {replications(found.replications)} of each of {found.cells} cells; {_how(found)}",
     )
     tables: list[Table] = []
@@ -122,7 +122,7 @@ def _most_valuable(found: SensitivityResult) -> str:
     best = max(known, key=lambda one: _elasticity(one, metric).value)
     told = f"1 % faster {best.factor.name} {_saves(_elasticity(best, metric), name_of(metric))}"
     others = [f"{percent_shown(_elasticity(best, one))} of {name_of(one)}" for one in found.metrics[:-1]]
-    more = f" (and {_and(others)})" if others else ""
+    more = f" (and {listed(others)})" if others else ""
     slope = _elasticity(best, metric)
     unsure = " That is less than its interval: more replications would tell." if slope.low <= 0 else ""
     bends = " It is not linear there." if best.responses[metric].bend == "bends" else ""
@@ -362,10 +362,6 @@ def _how(found: SensitivityResult) -> str:
     if found.method == "tornado":
         return f"one factor at a time, ± {100 * found.by:g} % unless it has a range of its own"
     return f"all factors at once, ± {100 * found.by:g} % unless they have ranges of their own"
-
-
-def _and(names: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def notes(found: SensitivityResult) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ..analysis.study import StudyCell, StudyResult
 from ..analysis.study_effects import Effect, EffectLevel, Extremes, Point, effects, extremes, points, unmeasured
 from .files import plain_data
 from .layout import Report, Table, without_empty
-from .numbers import NOTHING, counted, plain, show
+from .numbers import NOTHING, counted, listed, plain, show
 
 __all__ = [
     "absent",
@@ -53,7 +53,7 @@ def report(found: StudyResult) -> Report:
 
 
 def _heading(found: StudyResult) -> Iterator[str]:
-    yield f"{', '.join(found.scenarios)}: {found.metric} over {_and([one.path for one in found.factors]) or 'seeds'}"
+    yield f"{', '.join(found.scenarios)}: {found.metric} over {listed([one.path for one in found.factors]) or 'seeds'}"
     counts = sorted({one.replications for one in found.cells if not one.failure})
     told = "–".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "0"
     each = f"{told} replication{'' if told == '1' else 's'} of each"
@@ -346,7 +346,3 @@ def _short(text: str) -> str:
 
 def _few(values: Sequence[int]) -> str:
     return ", ".join(map(str, values)) if len(values) <= MOST_TOLD else f"{values[0]}, {values[1]}, ..., {values[-1]}"
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""

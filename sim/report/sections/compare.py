@@ -14,7 +14,7 @@ from ...analysis.replicate import LEAST
 from .. import compare_tables as tables
 from ..compare_words import name_of, replications, statement, unit_of_saving
 from ..layout import Table
-from ..numbers import counted, plain
+from ..numbers import counted, listed, plain
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from .compare_charts import (
@@ -29,7 +29,7 @@ from .compare_charts import (
     within_replications,
 )
 from .further import repeat
-from .pieces import cells, known, listed, swept, tidy
+from .pieces import cells, known, swept, tidy
 
 __all__ = ["figures", "parts"]
 

@@ -16,10 +16,10 @@ from ...engine.units import significant
 from ..compare_tables import ablation_table, categories_table, region_table
 from ..compare_words import name_of, replications, said_of_region, unit_of_saving
 from ..layout import Table
-from ..numbers import NOTHING, counted, plain, show
+from ..numbers import NOTHING, counted, listed, plain, show
 from ..page.parts import Chart, Switch, View
 from ..page.theme import COLOURS, GREY, Data, axis, band, bar, layout, whiskers
-from .pieces import axis_unit, cells, error_bars, known, listed, look, names_axis, number, table, tidy, told, upright
+from .pieces import axis_unit, cells, error_bars, known, look, names_axis, number, table, tidy, told, upright
 
 __all__ = [
     "b_of", "by_category", "by_policy", "by_task", "gain", "is_of_runtimes", "longer", "over_grid", "said_of_grid", "steps",

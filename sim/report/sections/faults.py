@@ -18,13 +18,13 @@ from ...analysis.statistics import Estimate
 from .. import fault_tables
 from ..fault_words import measured, missed_words, sentences, steps_words, tasks_to_reach, trigger_words
 from ..layout import Table
-from ..numbers import counted, plain, show, wide
+from ..numbers import counted, listed, plain, show, wide
 from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, MARKERS, PATTERNS, axis, band, layout, whiskers
 from .further import repeat
 from .over_time import Panel, Story, chart, periods_table
-from .pieces import error_bars, known, listed, tidy, told
+from .pieces import error_bars, known, tidy, told
 from .run_breaks import mapped
 from .run_sure import inputs_words
 

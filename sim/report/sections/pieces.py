@@ -27,7 +27,6 @@ __all__ = [
     "cells",
     "error_bars",
     "known",
-    "listed",
     "look",
     "names_axis",
     "number",
@@ -73,15 +72,6 @@ def cells(one: Estimate | None, unit: str, like: float = 0.0) -> str:
 def axis_unit(unit: str) -> str:
     """Return a unit as the title of an axis says it."""
     return _UNITS.get(unit, unit)
-
-
-def listed(texts: Sequence[str]) -> str:
-    """Return texts as a list in a sentence.
-
-    >>> listed(["a", "b", "c"]), listed(["a"]), listed([])
-    ('a, b and c', 'a', '')
-    """
-    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1] if texts else "")))
 
 
 def upright(x: Sequence[Any], y: Sequence[Any]) -> Data:

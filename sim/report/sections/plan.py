@@ -20,7 +20,7 @@ from ...analysis.summary import Judged
 from .. import plan_tables
 from .. import plan_words as words
 from ..layout import Table
-from ..numbers import NOTHING
+from ..numbers import NOTHING, listed
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..plan_beyond import fixes
@@ -162,17 +162,11 @@ def _objectives(found: PlanResult) -> Table:
             assert one.trial is not None
             likely = percent(chance_of(one.trial, Objective(judged.metric, judged.threshold, judged.sense)))
             row = (*((one.load.label,) if several else ()), f"{metric} {wanted}", told, margin, likely, verdict)
-            rows.append((_margin(judged), row))
+            rows.append((math.inf if math.isnan(judged.margin) else judged.margin, row))
     rows.sort(key=lambda pair: pair[0])
     columns = (*(("load",) if several else ()), "objective", "found", "margin", "met with", "verdict")
     note = "The least margin first."
     return table("Objectives of the configuration", columns, [row for _, row in rows], "<" * several + "<>>><", note)
-
-
-def _margin(one: Judged) -> float:
-    if not one.threshold or math.isnan(one.estimate.value):
-        return math.inf
-    return (1 if one.sense == "<=" else -1) * (one.threshold - one.estimate.value) / one.threshold
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -212,7 +206,7 @@ def _sized(found: PlanResult, rate: float) -> str:
     ]
     more = len({one.point for one in simulated} - {one.point for one in found.trials})
     besides = f" ({more} for the frontier alone)" if more else ""
-    said = f"Of {words.counted(len(simulated), 'configuration')} simulated at {words.at(choice.load, rate)}{besides}, {words.joined(told)}"
+    said = f"Of {words.counted(len(simulated), 'configuration')} simulated at {words.at(choice.load, rate)}{besides}, {listed(told)}"
     if not simulated:
         said = f"No configuration was simulated at {words.at(choice.load, rate)}: bounds alone decide"
     if choice.verdict != "pass" or choice.trial is None:
@@ -252,7 +246,7 @@ def _notes(found: PlanResult) -> Iterator[str]:
         yield f"The plan's limit is on the {limit.metric} of T_total, and the slider's on a percentile: their verdicts may differ."
     others = [one.metric for one in found.objectives if limit is None or one.metric != limit.metric]
     if timed and others:
-        yield f"The slider knows T_total alone: {words.joined(others)} {'is' if len(others) == 1 else 'are'} judged in the tables."
+        yield f"The slider knows T_total alone: {listed(others)} {'is' if len(others) == 1 else 'are'} judged in the tables."
     if len(found.variables) > 1 and at_peak(found):
         yield "A line joins configurations that differ in one decision; thin lines between points are no estimate."
 

@@ -150,17 +150,9 @@ def _expression(one: Judged) -> str:
     return f"{one.metric} {_SIGNS[one.sense]} {plain(one.threshold, unit_of_objective(one.metric), 4)}"
 
 
-def _share(one: Judged) -> float:
-    """Return how far within its threshold an estimate is, as a share of the threshold: below 0 beyond it, nan where none is."""
-    if math.isnan(one.estimate.value) or not one.threshold:
-        return math.nan
-    gap = one.threshold - one.estimate.value if one.sense == "<=" else one.estimate.value - one.threshold
-    return gap / abs(one.threshold)
-
-
 def _margin(one: Judged) -> str:
     """Return the margin in words; of a share in points, since no share exceeds 100 %."""
-    share = _share(one)
+    share = one.margin
     if math.isnan(share):
         return ""
     return f"{_size(one, abs(share))} {'within' if share >= 0 else 'beyond'}"

@@ -22,14 +22,14 @@ from ...analysis.moments import Moments
 from ...analysis.statistics import Estimate, mean_interval
 from ...analysis.summary import Resource, Summary
 from ..layout import Table
-from ..numbers import NOTHING, plain, show
+from ..numbers import NOTHING, listed, plain, show
 from ..page.parts import Chart, Missing, Part, Section, View
 from ..page.provenance import Provenance
 from ..page.theme import COLOURS, DASHES, GREY, PATTERNS, axis, band, layout, limit, whiskers
 from ..reliability_tables import reliability_answer, reliability_tables
 from .further import about
 from .over_time import Panel, Story, chart, periods_table
-from .pieces import error_bars, known, listed, told
+from .pieces import error_bars, known, told
 
 __all__ = ["Rung", "breaks_parts", "ladder"]
 

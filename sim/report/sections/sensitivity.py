@@ -12,12 +12,12 @@ from ...analysis.replicate import LEAST
 from ...analysis.sensitivity import NO_CHANGE, FactorResult, SensitivityResult
 from .. import sensitivity_tables as tables
 from ..compare_words import replications
-from ..numbers import counted
+from ..numbers import counted, listed
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from ..sensitivity_tables import change_text, name_of, percent_shown, statement
 from .further import repeat
-from .pieces import cells, known, listed, tidy
+from .pieces import cells, known, tidy
 from .sensitivity_charts import best_parts, by_metric, negligible
 
 __all__ = ["figures", "parts"]

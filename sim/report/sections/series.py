@@ -15,11 +15,10 @@ from typing import Any
 from ...analysis.slo import Objective
 from ...analysis.statistics import Estimate, certainty
 from ...analysis.summary import Quantiles
-from ..numbers import show
+from ..numbers import listed, show
 from ..page import theme
 from ..page.judge import judge
 from ..page.parts import PERCENTILES, Curve
-from ..plan_words import joined
 
 __all__ = [
     "SHARES_OF",
@@ -159,7 +158,7 @@ def vanishing(pairs: Sequence[tuple[str, Estimate]]) -> str:
     start = gone[0][: max(gone[0].rfind(" "), gone[0].rfind("=")) + 1]
     alike = start if all(name.startswith(start) for name in gone) else ""  # 'replicas 15, 22 and 36'
     return (
-        f" Not on a logarithmic scale: {what} at {joined([gone[0], *(name.removeprefix(alike) for name in gone[1:])])}."
+        f" Not on a logarithmic scale: {what} at {listed([gone[0], *(name.removeprefix(alike) for name in gone[1:])])}."
     )
 
 

@@ -22,7 +22,7 @@ from ...analysis.study_effects import effects, extremes, points, unmeasured
 from .. import plan_words as words
 from .. import study_tables
 from ..layout import Table
-from ..numbers import NOTHING, counted, show, unit_of_objective
+from ..numbers import NOTHING, counted, listed, show, unit_of_objective
 from ..page.parts import Chart, Missing, Part, Section
 from ..page.provenance import Provenance
 from .further import about, command_for, repeat, scenario_of
@@ -221,7 +221,7 @@ def _slider_notes(found: StudyResult, objectives: Sequence[Objective]) -> list[s
     others = [one.metric for one in objectives if limit is None or one.metric != limit.metric]
     if others:
         notes.append(
-            f"The slider knows T_total alone: {words.joined(others)} {'is' if len(others) == 1 else 'are'} judged in the tables."
+            f"The slider knows T_total alone: {listed(others)} {'is' if len(others) == 1 else 'are'} judged in the tables."
         )
     return notes
 
@@ -252,7 +252,7 @@ def _enough(found: StudyResult, place: int, objectives: Sequence[Objective]) -> 
         return f"{what}{f'{path}={levels[0]} is the first value' if levels else f'no value of {path} is'} shown to be enough, whatever else is set."
     each = [f"{path}={text} with {counts[text]}" for text in levels]
     each += [f"none of those tried with {counts['']}"] if counts[""] else []
-    return f"{what}the first value shown to be enough is {words.joined(each)} of the {len(first)} combinations of what else is set."
+    return f"{what}the first value shown to be enough is {listed(each)} of the {len(first)} combinations of what else is set."
 
 
 def _first_enough(found: StudyResult, place: int) -> dict[str, str]:
@@ -315,7 +315,7 @@ def _runtimes(found: StudyResult, place: int, source: Provenance) -> Part | None
     if not changes:
         return None
     base = one.levels[0].level.text
-    said = f"Against {base}, as a mean over all else, {found.metric} is {words.joined(changes)}."
+    said = f"Against {base}, as a mean over all else, {found.metric} is {listed(changes)}."
     tables = tuple(tidy(each, "what") for each in study_tables.main_effects(found, [one]))
     missing = (Missing("Which policy of the runtime saves it", command_for("compare", source)),)
     return Part(Section.RUNTIME, said, charts=(effect(found, place),), opened=tables, missing=missing)
