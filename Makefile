@@ -91,5 +91,5 @@ $(CORE): pyproject.toml $(LOCK) | $(BIN)/python
 
 $(DEV): pyproject.toml $(LOCK) | $(BIN)/python
 	$(PIP) install -c $(LOCK) setuptools
-	PYTHONWARNINGS=ignore::UserWarning $(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev,calibrate,dask,notebook,sensitivity]'
+	PYTHONWARNINGS=ignore::UserWarning $(PIP) install -c $(LOCK) --no-build-isolation -e '.[dev,calibrate,dask,notebook,sensitivity,trace]'
 	@touch $(CORE) $@

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EX
     from .sim.analysis.result import Result as Result
     from .sim.engine.errors import ScenarioError as ScenarioError
     from .sim.engine.ledger import Ledger as Ledger
+    from .sim.trace.tally import TraceError as TraceError
     from .whatif import CapacityPlan as CapacityPlan
     from .whatif import Comparison as Comparison
     from .whatif import Sensitivity as Sensitivity
@@ -33,6 +34,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it to `_EX
     from .whatif_studies import Scaling as Scaling
     from .whatif_studies import faults as faults
     from .whatif_studies import scaling as scaling
+    from .whatif_traces import Holdout as Holdout
+    from .whatif_traces import Traces as Traces
+    from .whatif_traces import traces as traces
 
     __version__: str
 
@@ -40,6 +44,7 @@ _EXPORTS: dict[str, str] = {
     "CapacityPlan": "whatif",
     "Comparison": "whatif",
     "FaultStudy": "whatif_studies",
+    "Holdout": "whatif_traces",
     "Ledger": "sim.engine.ledger",
     "Result": "sim.analysis.result",
     "Scaling": "whatif_studies",
@@ -48,6 +53,8 @@ _EXPORTS: dict[str, str] = {
     "Sensitivity": "whatif",
     "Simulation": "whatif",
     "Study": "whatif",
+    "TraceError": "sim.trace.tally",
+    "Traces": "whatif_traces",
     "Workers": "sim.analysis.jobs",
     "compare": "whatif",
     "explore": "explorer",
@@ -59,6 +66,7 @@ _EXPORTS: dict[str, str] = {
     "sensitivity": "whatif",
     "simulate": "whatif",
     "sweep": "whatif",
+    "traces": "whatif_traces",
 }
 
 # For a source tree that was never installed; a test holds it to pyproject.toml.

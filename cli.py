@@ -45,6 +45,7 @@ from .commands.report import report
 from .commands.scaling import scaling
 from .commands.sensitivity import sensitivity
 from .commands.sweep import sweep
+from .commands.trace import trace_app
 from .sim.report.terminal import Format, again, progress_bar, put, put_summary, say, warn
 
 if TYPE_CHECKING:
@@ -285,6 +286,7 @@ app.command()(plan)
 app.command()(sweep)
 app.command()(report)
 calibration.add_to(app)
+app.add_typer(trace_app, name="trace")
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Calls

@@ -4,8 +4,8 @@
     scenario = cs.load("quickstart").replace("models.llm.replicas", 2)
     cs.simulate(scenario)                      # in a notebook: the report; `.figure()`, `.to_frame()`, `.summary()`
 
-Every answer holds the `result` of the analysis, shows itself as the command's report, and gives it as a data frame and as a
-chart. The functions take what those of the models take; all mistakes in a scenario and its variants are one ScenarioError.
+Every answer holds the `result` of the analysis, shows itself as the command's report, and gives it as a data frame and as a chart. All
+mistakes in a scenario and its variants are one ScenarioError.
 
 Leaves out: how anything is found out (`models`, `sim.analysis`) and said (`sim.report`).
 Checked: tests/test_whatif.py, tests/test_run.py.
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from .sim.report.page.parts import Chart
     from .sim.report.stored import Stored
+    from .sim.trace.export import Format as ExportFormat
 
 __all__ = [
     "Answer",
@@ -86,10 +87,7 @@ _RICH = {"": "", "title": "bold", "strong": "bold cyan", "faint": "dim"}
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Answer(ABC, Generic[T]):
-    """An answer: the `result` that the analysis found, and the ways to read it.
-
-    `asked` are the scenarios that the question was about, and `call` what asked it: a report says both.
-    """
+    """An answer: the `result` that the analysis found. `asked` are the scenarios it is about, and `call` what asked: a report says both."""
 
     result: T
     asked: tuple[Scenario, ...] = field(default=(), kw_only=True)
@@ -223,6 +221,13 @@ class Simulation(Answer[Run]):
         from .sim.analysis.frames import frame, tasks_table
 
         return frame(tasks_table(self.results))
+
+    def export(self, path: str | os.PathLike[str], format: ExportFormat = "otlp") -> Path:
+        """Write the first replication, run with `spans="all"`, as `Traces.export` does. Raises TraceError without spans."""
+        from .models.trace_export import export, of_result
+
+        export(of_result(self.results[0]), format, Path(path), overwrite=True)
+        return Path(path)
 
     def _name(self) -> str:
         return self.scenario.name

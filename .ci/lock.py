@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 OLDEST = "3.11.0"  # the patch release too: some packages leave out the first ones
-EXTRAS = "calibrate,dask,dev,import,notebook,ray,sensitivity"
+EXTRAS = "calibrate,dask,dev,import,notebook,ray,sensitivity,trace"
 # Moved by hand: a profile records the torch it was measured with, so a new one is a decision.
 TORCH = "torch==2.13.0"
 ACCELERATOR = ("cuda-", "nvidia-", "triton")

@@ -1,7 +1,7 @@
 """A language model behind somebody else's API: a latency law in tokens, rate limits and a price.
 
-A call takes (overhead + new, cached and output tokens at their rates) x residual / speed, on as many slots as there are
-calls, once the request and token limits let it go.
+A call takes (overhead + new, cached and output tokens at their rates) x residual x per_task / speed, on as many slots as
+there are calls, once the request and token limits let it go.
 
 Leaves out: load at the provider beyond what the law and its residual hold.
 Checked: tests/test_llm.py.
@@ -57,7 +57,8 @@ class Limits(Spec):
 class Api(Spec):
     """A hosted model.
 
-    `cached` tokens are those of a prompt sent before that the provider still holds: the share `cache_hit` of them.
+    `cached` tokens are those of a prompt sent before that the provider still holds: the share `cache_hit` of them. `residual` is a
+    factor of each call's time; `per_task` one that all calls of a task have in common, drawn once: the day, the region, the kind of task.
     """
 
     kind: Literal["api"]
@@ -67,6 +68,7 @@ class Api(Spec):
     cached: TimePerToken = 0.0
     output: TimePerToken = 0.0
     residual: NumberDist = NumberDist.model_validate(1)
+    per_task: NumberDist = NumberDist.model_validate(1)
     speed: Factor = 1.0
     cache_hit: Share = 0.0
     limits: Limits = Limits()
@@ -75,8 +77,8 @@ class Api(Spec):
 
     @model_validator(mode="after")
     def _never_negative(self) -> Self:
-        if self.residual.lower_bound < 0:
-            raise SpecProblem(
-                "residual", f"must be >= 0, as a factor of the time of a call; got {self.residual.lower_bound:g}"
-            )
+        for name in ("residual", "per_task"):
+            least = getattr(self, name).lower_bound
+            if least < 0:
+                raise SpecProblem(name, f"must be >= 0, as a factor of the time of a call; got {least:g}")
         return self

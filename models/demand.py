@@ -15,6 +15,7 @@ import numpy as np
 
 from ..sim.engine.ledger import CATEGORIES
 from .agent_step import AgentProcess
+from .api import Api
 from .checkpoint import Checkpoints
 from .control import Control
 from .demand_faults import Tries, left_out
@@ -161,7 +162,8 @@ class Demand:
         attempt = self.message(line.request, request)
         attempt.add(self.message(line.response, response))
         attempt.time["tool"] += spec.invoke.mean
-        self._work(attempt, service, line, spec.latency.mean + spec.per_byte * (request + response) + longer)
+        own = spec.latency.mean + spec.per_byte * (request + response)
+        self._work(attempt, service, line, own * spec.per_task.mean / spec.speed + longer)
         more, waits = self.tries.more(service.path, spec.handling, spec.errors)
         cost = Cost()
         cost.add(attempt)
@@ -226,7 +228,10 @@ class Demand:
         carry += max(0.0, received - new) * tokenize
         work += spec.overhead.mean + min(new, received) * tokenize
         scale = (
-            (1.0 if server.residual is None else server.residual.mean) / call.speed * self.tries.slowness(server.path)
+            (1.0 if server.residual is None else server.residual.mean)
+            * (spec.per_task.mean if isinstance(spec, Api) else 1.0)
+            / call.speed
+            * self.tries.slowness(server.path)
         )
         cost.time["context" if category == "context" else "inference"] += work * scale
         cost.time["context"] += carry * scale

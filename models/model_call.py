@@ -26,6 +26,7 @@ from .handling import ATTEMPTS_APART
 from .line import Line, cross, runs_on, serve_later
 from .listener import Emit, Listener, Marks
 from .model_server import ModelServer, tokenizing
+from .pace import Pace, per_task
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
@@ -40,8 +41,8 @@ class ModelCall:
     """
 
     __slots__ = (
-        "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "factor", "full", "host", "index", "infer_account",
-        "fallback", "inline", "limited", "line", "on_device", "output", "overhead", "per_token", "pool", "priority", "prompt", "queue_account", "request",
+        "assemble", "assemble_account", "bare", "call_account", "callee", "direct", "full", "host", "index", "infer_account",
+        "fallback", "inline", "limited", "line", "on_device", "output", "overhead", "pace", "per_token", "pool", "priority", "prompt", "queue_account", "request",
         "response", "restores", "second", "server", "speed", "splits", "tokens", "grows", "trims",
     )  # fmt: skip
 
@@ -71,7 +72,9 @@ class ModelCall:
         self.overhead = system.stream(f"{server.path}/overhead/{path}", server.spec.overhead)
         residual = server.residual
         sampler = None if residual is None else residual.lower_bound if residual.is_constant else residual.sample
-        self.factor = None if sampler is None else system.draws.stream(f"{server.path}/residual/{path}", sampler)
+        each = None if sampler is None else system.draws.stream(f"{server.path}/residual/{path}", sampler)
+        task = per_task(system, server.path, server.spec.per_task) if isinstance(server.spec, Api) else None
+        self.pace = Pace(each, task, server.condition is not None) or None
         self.full = system.runtime.state == "full"
         self.grows = system.scenario.context.grows
         self.per_token = system.bytes_per_token
@@ -97,7 +100,7 @@ class ModelCall:
         if server.guard is not None:
             self.direct = False
         self.bare = server.guard is None and not (
-            self.tokens or self.restores or self.factor or line.poll or server.refuses
+            self.tokens or self.restores or self.pace or line.poll or server.refuses
         )
         self.queue_account = server.queue_account
         self.infer_account = server.infer_account
@@ -355,10 +358,8 @@ class ModelCall:
         if wait.rejected or not self.tokens:
             return []
         each = self.server.output / self.speed
-        if self.factor is not None:
-            each *= self.factor.draw(branch.index, state.ordinal, branch.lane)
-        if self.server.condition is not None:
-            each *= state.slow
+        if self.pace is not None:
+            each = self.pace.of(each, branch)
         return [
             (tokens, max(wait.started, end - (state.output - tokens) * each))
             for tokens in listener.counts(state.output)
@@ -392,10 +393,8 @@ class ModelCall:
             seconds = carry + first
             state.share = carry / seconds if carry else 0.0
         seconds /= self.speed
-        if self.factor is not None:
-            seconds *= self.factor.draw(task.index, state.ordinal, branch.lane)
-        if self.server.condition is not None:
-            seconds *= state.slow
+        if self.pace is not None:
+            seconds = self.pace.of(seconds, branch)
         state.submitted = branch.time
         if self.splits:
             branch.wait.split = (self.server.carry_account, state.share, self.infer_account)

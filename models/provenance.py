@@ -38,7 +38,7 @@ Path_ = tuple[Key, ...]
 DEFAULT, PYTHON, STATED = "coordsim's default", "replaced in Python", "stated in Python"
 PACKAGES = ("numpy", "simpy")
 # Options that change no number: those with a value, and those without.
-_VALUED = frozenset({"--out", "--workers", "--backend", "--scheduler", "--format", "--show-task"})
+_VALUED = frozenset({"--out", "--workers", "--backend", "--scheduler", "--format", "--show-task", "--report"})
 _FLAGS = frozenset({"--quiet", "--resume", "--overwrite", "--check-slo"})
 _ARGUMENTS = frozenset({"workers", "out", "resume", "progress"})  # the same, of functions
 _QUALITY: dict[str, Quality] = {
@@ -67,7 +67,7 @@ def provenance(scenario: Scenario, command: str, beside: Iterable[Scenario] = ()
         sha256=scenario.hash,
         seed=_seed(scenario, found),
         command=command,
-        versions=_versions(),
+        versions=versions(),
         lines=told,
         inputs=tuple(sorted(_inputs(scenario, data, lines), key=lambda one: _BEST_FIRST.index(one.quality))),
         data=tuple(dict.fromkeys(_files(data))),
@@ -172,7 +172,7 @@ def _plain(value: Any) -> str:
     return repr(_name_of(value)) if isinstance(value, Path) else "..."
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     from .. import __version__
 
     return {"coordsim": __version__, "python": platform.python_version()} | {

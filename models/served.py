@@ -249,9 +249,7 @@ class ServedCall(ModelCall):
             overhead += once
         if overhead:
             branch.add(server.infer_account, overhead / self.speed)
-        factor = 1.0 if self.factor is None else self.factor.draw(task.index, state.ordinal, branch.lane)
-        if server.condition is not None:
-            factor *= state.slow
+        factor = 1.0 if self.pace is None else self.pace.of(1.0, branch)
         total = int(state.new + state.carried)
         opens = not state.prompted[self.index] and state.new >= self.prompt
         request = Request(

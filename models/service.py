@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from ..sim.engine.branch import Branch, Wait
-from ..sim.engine.distributions import DurationDist, SizeDist, TokensDist
+from ..sim.engine.distributions import DurationDist, NumberDist, SizeDist, TokensDist
+from ..sim.engine.draws import ROOT_LANE
 from ..sim.engine.draws import lane as lane_of
 from ..sim.engine.shorthand import Shorthand
 from ..sim.engine.spec import (
     Count,
+    Factor,
     Money,
     Name,
     PositiveCount,
@@ -38,6 +40,7 @@ from .failure import CallFailed, TaskFailed
 from .guard import Guard
 from .handling import ATTEMPTS_APART, MOST_ATTEMPTS, Handling
 from .line import cross, runs_on, serve
+from .pace import per_task
 from .task_run import taken_back
 
 if TYPE_CHECKING:
@@ -63,7 +66,8 @@ class Errors(Shorthand):
 class ServiceSpec(Spec):
     """What any service may say.
 
-    `latency` is the service's own work, plus `per_byte` of request and response. At most `concurrency` calls are under
+    `latency` is the service's own work, plus `per_byte` of request and response, times `per_task` (a factor that all calls of a
+    task have in common, drawn once: one repository's tests take minutes, another's seconds), over `speed`. At most `concurrency` calls are under
     way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
     what a call adds to the context, by default the response at the context's bytes per token. `handling` says what callers do when a
     call fails; the error of the last attempt is handed to the agent like a result. With `cpu` its time is work on the cores of its
@@ -75,6 +79,8 @@ class ServiceSpec(Spec):
     node: Name | None = None
     latency: DurationDist
     per_byte: TimePerByte = 0.0
+    per_task: NumberDist = NumberDist.model_validate(1)
+    speed: Factor = 1.0
     concurrency: PositiveCount | None = None
     queue_limit: Count | None = None
     rate: Rate | None = None
@@ -91,6 +97,12 @@ class ServiceSpec(Spec):
     undo: DurationDist | None = None
     cpu: bool = False
     price: Money = 0.0
+
+    @model_validator(mode="after")
+    def _never_negative(self) -> "ServiceSpec":
+        if self.per_task.lower_bound < 0:
+            raise SpecProblem("per_task", f"must be >= 0, as a factor of the latency; got {self.per_task.lower_bound:g}")
+        return self
 
     @model_validator(mode="after")
     def _rate_to_go_beyond(self) -> "ServiceSpec":
@@ -139,6 +151,7 @@ class Service:
             self.pool = self.host.join(self.pool)
             self.queue_account = self.host.queue_account if self.pool is None else self.queue_account
         self.latency = system.stream(f"{path}/latency", spec.latency)
+        self.per_task = per_task(system, path, spec.per_task)
         self.invoke = system.stream(f"{path}/invoke", spec.invoke)
         self.request = system.stream(f"{path}/request", spec.request)
         self.response = system.stream(f"{path}/response", spec.response)
@@ -155,7 +168,10 @@ class Service:
 
     def latency_of(self, branch: "Branch", ordinal: int, size: float) -> float:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
-        return self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
+        seconds = self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
+        if self.per_task is not None:
+            seconds *= self.per_task.draw(branch.index, 0, ROOT_LANE)
+        return seconds / self.spec.speed
 
     def call(
         self, branch: "Branch", line: "Line", ahead: float = 0.0, more: float = 0.0

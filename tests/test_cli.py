@@ -45,6 +45,7 @@ COMMANDS = (
     "sensitivity",
     "plan",
     "report",
+    "trace",
 )
 QUICK = ("--tasks", "60", "--replications", "3", "--workers", "1")
 ANSWER = re.compile(

@@ -224,8 +224,8 @@ def test_a_stream_of_a_station_is_its_call(world: Data, cancels: bool) -> None:
         tokens, time, parts = other.marks[-1]
         assert (time, parts) == (one.end, one.parts)
         factor = 1.0
-        if plain.call.factor is not None:
-            factor = plain.call.factor.draw(number, 0, 0)
+        if plain.call.pace is not None and plain.call.pace.each is not None:
+            factor = plain.call.pace.each.draw(number, 0, 0)
         for tokens, time, parts in other.marks:
             assert time == pytest.approx(one.end - (output - tokens) * law * factor, rel=1e-12)
             assert sum(parts) == pytest.approx(time - ARRIVALS[number], rel=1e-9)

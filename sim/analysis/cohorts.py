@@ -1,7 +1,7 @@
 """Where the time of the median and of the slowest tasks goes: cohorts around percentiles.
 
-A cohort is the hundredth of a replication's tasks that is nearest to a percentile of T_total (`Result.cohort`). Each replication
-gives one number of it, and their spread the interval; the parts of a cohort sum to its T_total.
+A cohort is the hundredth of a replication's tasks that is nearest to a percentile of T_total (`Result.cohort`; of measured tasks more). Each
+replication gives one number of it, and their spread the interval; the parts of a cohort sum to its T_total.
 
 Leaves out: single tasks and their steps (`task_steps`), how it is drawn (`report.sections.run_time`), and tasks that were not done.
 Checked: tests/test_cohorts.py.
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.ledger import CATEGORIES, NO_COORDINATION, Account
+from ..engine.ledger import NO_COORDINATION, Account
 from .estimator import Estimator
-from .result import TASK, Result
+from .result import TASK, Result, categories_of
 from .statistics import Array, Estimate, mean_interval, no_estimate
 
 __all__ = [
@@ -69,7 +69,8 @@ class CohortTime:
 class Cohorts:
     """All tasks and those around p50, p95 and p99, in this order; none where no task was done.
 
-    `growth` is by how much the seconds in a category grow from p50 to p99, paired within replications.
+    `growth` is by how much the seconds in a category grow from p50 to p99, paired within replications. `replications` of 0: the tasks
+    were measured.
     """
 
     groups: tuple[CohortTime, ...]
@@ -86,20 +87,21 @@ class Cohorts:
 # Cohorts
 
 
-def cohorts(views: Sequence[Result], confidence: float = 0.95) -> Cohorts:
+def cohorts(views: Sequence[Result], confidence: float = 0.95, independent: bool = False) -> Cohorts:
     """Return where the time of all tasks, and of those around each percentile, goes; replications without a task done are left out.
 
-    With one replication the mean has the interval of its batches, and a percentile has none.
+    With one replication the mean has the interval of its batches (of `independent` tasks, of these), and a percentile has none.
     """
     known = [view for view in views if view.response_times.size]
     if not known:
         return Cohorts((), {}, 0, confidence)
-    by = Estimator(confidence)
+    by = Estimator(confidence, independent)
     tables = [_accounts_of(view) for view in known]
     chosen = [{label: _rows_of(view, q) for label, q in LABELS.items()} for view in known]
     groups = [_group(MEAN, known, tables, by)]
     groups += [_group(label, known, tables, by, [one[label] for one in chosen]) for label in LABELS]
-    return Cohorts(tuple(groups), _growth(tables, chosen, known[0].accounts, by), len(known), confidence)
+    replications = 0 if independent else len(known)
+    return Cohorts(tuple(groups), _growth(tables, chosen, known[0].accounts, by), replications, confidence)
 
 
 def _accounts_of(view: Result) -> Array:
@@ -125,7 +127,8 @@ def _group(
     whole = chosen is None
     accounts = views[0].accounts
     split = [by_category(table, accounts) for table in tables]
-    own = [CATEGORIES.index(name) for name in NO_COORDINATION]
+    names = categories_of(accounts)
+    own = [names.index(name) for name in NO_COORDINATION if name in names]
     beside = [one.sum(axis=1) - one[:, own].sum(axis=1) for one in split]
     return CohortTime(
         label=label,
@@ -135,8 +138,8 @@ def _group(
         total=_mean(by, times, whole),
         coordination=_mean(by, beside, whole),
         coordination_share=_share(by, beside, times, whole),
-        categories={name: _mean(by, [one[:, at] for one in split], whole) for at, name in enumerate(CATEGORIES)},
-        shares={name: _share(by, [one[:, at] for one in split], times, whole) for at, name in enumerate(CATEGORIES)},
+        categories={name: _mean(by, [one[:, at] for one in split], whole) for at, name in enumerate(names)},
+        shares={name: _share(by, [one[:, at] for one in split], times, whole) for at, name in enumerate(names)},
         accounts=tuple(
             AccountTime(one.category, one.component, one.name, _mean(by, [table[:, at] for table in tables], whole))
             for at, one in enumerate(accounts)
@@ -146,8 +149,12 @@ def _group(
 
 
 def by_category(table: Array, accounts: Sequence[Account]) -> Array:
+    """Return the seconds of each task in each category of `categories_of(accounts)`."""
     return np.stack(
-        [table[:, [at for at, one in enumerate(accounts) if one.category == name]].sum(axis=1) for name in CATEGORIES],
+        [
+            table[:, [at for at, one in enumerate(accounts) if one.category == name]].sum(axis=1)
+            for name in categories_of(accounts)
+        ],
         axis=1,
     )
 
@@ -161,7 +168,7 @@ def _mean(by: Estimator, series: Sequence[Array], whole: bool) -> Estimate:
 
 def _share(by: Estimator, parts: Sequence[Array], wholes: Sequence[Array], whole: bool) -> Estimate:
     if whole:
-        return by.ratio(parts, wholes).estimate
+        return by.portion(parts, wholes).estimate
     pairs = [(float(part.sum()), float(total.sum())) for part, total in zip(parts, wholes, strict=True)]
     found = [part / total for part, total in pairs if total]
     return mean_interval(found, by.confidence) if found else no_estimate(by.confidence)
@@ -175,4 +182,7 @@ def _growth(
         by_category(table[rows["p99"]], accounts).mean(axis=0) - by_category(table[rows["p50"]], accounts).mean(axis=0)
         for table, rows in zip(tables, chosen, strict=True)
     ]
-    return {name: mean_interval([float(one[at]) for one in found], by.confidence) for at, name in enumerate(CATEGORIES)}
+    return {
+        name: mean_interval([float(one[at]) for one in found], by.confidence)
+        for at, name in enumerate(categories_of(accounts))
+    }

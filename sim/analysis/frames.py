@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..engine.incidents import OPEN, OUTCOMES
-from ..engine.ledger import CATEGORIES, NO_COORDINATION, STATUSES, Ledger, Span
+from ..engine.ledger import NO_COORDINATION, STATUSES, Ledger, Span
 from .result import ARRIVAL, CLASS, END, OVERLAPPED, STATUS, TASK, Result
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ def _tasks(result: Result) -> pa.Table:
         "end_s": rows[:, END],
         "total_s": rows[:, END] - rows[:, ARRIVAL],
     }
-    for category in CATEGORIES:
+    for category in result.known:
         wanted = [first + i for i, account in enumerate(result.accounts) if account.category == category]
         columns[f"{category}_s"] = rows[:, wanted].sum(axis=1)
-    columns["coordination_s"] = sum(columns[f"{name}_s"] for name in CATEGORIES if name not in NO_COORDINATION)
+    columns["coordination_s"] = sum(columns[f"{name}_s"] for name in result.known if name not in NO_COORDINATION)
     columns["overlapped_s"] = rows[:, OVERLAPPED]
     columns |= {name: rows[:, len(Ledger.HEAD) + i] for i, name in enumerate(result.facts)}
     for i, account in enumerate(result.accounts):

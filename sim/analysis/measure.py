@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..engine.errors import did_you_mean
-from ..engine.ledger import CATEGORIES, Ledger
+from ..engine.ledger import Ledger
 from . import measure_reliability
 from .estimator import Estimator, Measured
 from .result import ARRIVAL, ARRIVALS, BUSY, CLASS, COMPLETIONS, END, PRESENT, REJECTIONS, WAITED, Mask, Result
@@ -53,7 +53,7 @@ def headline(runs: Sequence[Result], by: Estimator, objectives: Sequence[Objecti
         found["coordination_without_stragglers_mean"] = by.mean(without)
     useful = [run.coordination_without_tool_execute for run in runs]
     found["coordination_without_tool_execute_mean"] = by.mean(useful)
-    found["coordination_without_tool_execute_share"] = by.ratio(useful, [run.response_times for run in runs])
+    found["coordination_without_tool_execute_share"] = by.portion(useful, [run.response_times for run in runs])
     return found | measure_reliability.metrics(runs, by, {one.metric for one in objectives})
 
 
@@ -66,7 +66,7 @@ def _times(runs: Sequence[Result], by: Estimator, chosen: int | None = None) -> 
     found |= {f"response_time_{name}": by.quantile(times, q) for name, q in QUANTILES.items()}
     found["response_time_max"] = by.greatest(times)
     found["coordination_mean"] = by.mean(coordination)
-    found["coordination_share"] = by.ratio(coordination, times)
+    found["coordination_share"] = by.portion(coordination, times)
     found["success"] = by.share([_successes(run, chosen) for run in runs])
     return found
 
@@ -87,7 +87,7 @@ def by_class(runs: Sequence[Result], by: Estimator) -> dict[str, Measures]:
 def categories(runs: Sequence[Result], by: Estimator) -> dict[str, tuple[Measured, Measured]]:
     """Return mean seconds and share of T_total of every category."""
     totals = [run.response_times for run in runs]
-    return {name: _part([run.category(name) for run in runs], totals, by) for name in CATEGORIES}
+    return {name: _part([run.category(name) for run in runs], totals, by) for name in runs[0].known}
 
 
 def accounts(runs: Sequence[Result], by: Estimator) -> dict[int, tuple[Measured, Measured]]:
@@ -97,7 +97,7 @@ def accounts(runs: Sequence[Result], by: Estimator) -> dict[int, tuple[Measured,
 
 
 def _part(seconds: Sequence[Array], totals: Sequence[Array], by: Estimator) -> tuple[Measured, Measured]:
-    return by.mean(seconds), by.ratio(seconds, totals)
+    return by.mean(seconds), by.portion(seconds, totals)
 
 
 def facts(runs: Sequence[Result], by: Estimator) -> Measures:
@@ -174,11 +174,11 @@ def quantity(run: Result, name: str) -> Array:
     found = _QUANTITIES.get(name)
     if found is not None:
         return found(run)
-    if name in CATEGORIES:
+    if name in run.known:
         return run.category(name)
     if name in run.facts:
         return run.fact(name)
-    choices = (*_QUANTITIES, *CATEGORIES, *run.facts)
+    choices = (*_QUANTITIES, *run.known, *run.facts)
     raise ValueError(f"must be one of {', '.join(choices)}; got `{name}`{did_you_mean(name, choices)}")
 
 
@@ -216,7 +216,7 @@ def _grid(run: Result) -> Array:
 def _rate(runs: Sequence[Result], by: Estimator, times: Sequence[Array]) -> Measured:
     """Return how many of the events at `times` happened a second."""
     counts = [run.stride * np.histogram(one, _grid(run))[0].astype(float) for run, one in zip(runs, times, strict=True)]
-    return by.ratio(counts, [np.diff(_grid(run)) for run in runs])
+    return by.over_time.ratio(counts, [np.diff(_grid(run)) for run in runs])
 
 
 def _number(runs: Sequence[Result], by: Estimator) -> Measured:
@@ -226,4 +226,4 @@ def _number(runs: Sequence[Result], by: Estimator) -> Measured:
         when = np.array([0.0, *(snapshot.time for snapshot in run.snapshots)])
         area = np.array([0.0, *(snapshot.task_seconds for snapshot in run.snapshots)])
         areas.append(np.diff(np.interp(_grid(run), when, area)))
-    return by.ratio(areas, [np.diff(_grid(run)) for run in runs])
+    return by.over_time.ratio(areas, [np.diff(_grid(run)) for run in runs])

@@ -11,7 +11,7 @@ Checked: tests/test_result.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..engine.incidents import Incidents
-from ..engine.ledger import CATEGORIES, DONE, NO_COORDINATION, UNFINISHED, Account, Ledger, Snapshot, Span
+from ..engine.ledger import (
+    CATEGORIES,
+    DONE,
+    EVERY,
+    NO_COORDINATION,
+    UNEXPLAINED,
+    UNFINISHED,
+    Account,
+    Ledger,
+    Snapshot,
+    Span,
+)
 from .spans import RawTask, Spans
 from .statistics import Array, check_share
 
@@ -31,8 +42,14 @@ BUSY, PRESENT, ARRIVALS, COMPLETIONS, REJECTIONS, WAITED = range(6)  # of a reso
 TOOL_EXECUTE = "tool.execute"
 WRONG = "wrong"  # the fact that is 1 for a task that is done, and wrong
 COHORT = 0.01  # share of the tasks that stands for a percentile
+MEASURED_TASKS, MEASURED_SHARE = 20, 0.1  # of measured tasks, which are few: so many, but no larger a share
 
 Mask = npt.NDArray[np.bool_]
+
+
+def categories_of(accounts: Iterable[Account]) -> tuple[str, ...]:
+    """Return the categories of a ledger with these accounts: what no span explains is one only of those that measured it."""
+    return EVERY if any(one.category == UNEXPLAINED for one in accounts) else CATEGORIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +262,18 @@ class Result:
 
     def category(self, name: str) -> Array:
         """Return the seconds in one category, per task."""
-        if name not in CATEGORIES:
-            raise ValueError(f"`name` must be one of {CATEGORIES}, but got {name!r}")
+        if name not in self.known:
+            raise ValueError(f"`name` must be one of {self.known}, but got {name!r}")
         return self._sum([i for i, account in enumerate(self.accounts) if account.category == name])
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The categories: those of the ledger, and of a measured one what no span explains."""
+        return categories_of(self.accounts)
+
     def categories(self) -> Array:
-        """Return the seconds in every category, shape (tasks, categories)."""
-        return np.stack([self.category(name) for name in CATEGORIES], axis=1)
+        """Return the seconds in every category (`known`), shape (tasks, categories)."""
+        return np.stack([self.category(name) for name in self.known], axis=1)
 
     @property
     def coordination(self) -> Array:
@@ -273,10 +295,16 @@ class Result:
         return dict(zip(self.accounts, means, strict=True))
 
     def cohort(self, q: float) -> Cohort:
-        """Return the hundredth of the tasks that is nearest to quantile `q` of T_total, and where their time went."""
+        """Return the hundredth of the tasks that is nearest to quantile `q` of T_total, and where their time went.
+
+        Measured tasks are few: there it is `MEASURED_TASKS`, but no more than a tenth of them, nor than lie evenly around the quantile.
+        """
         check_share("q", q)
         times = self._some()
         size = max(1, round(COHORT * times.size))
+        if UNEXPLAINED in self.known:
+            fit = math.floor(1e-9 + times.size * min(MEASURED_SHARE, 2 * q, 2 * (1 - q)))
+            size = max(size, min(MEASURED_TASKS, fit))
         first = min(max(0, round(q * (times.size - 1) - (size - 1) / 2)), times.size - size)
         chosen = np.argsort(times, kind="stable")[first : first + size]
         means = self.categories()[chosen].mean(axis=0).tolist()
@@ -286,7 +314,7 @@ class Result:
             float(times[chosen].min()),
             float(times[chosen].max()),
             float(times[chosen].mean()),
-            dict(zip(CATEGORIES, means, strict=True)),
+            dict(zip(self.known, means, strict=True)),
         )
 
     def task_at(self, q: float) -> TaskView:

@@ -39,15 +39,17 @@ def summarize(
     warmup: Cut = "auto",
     objectives: Sequence[Objective] = (),
     metrics: Sequence[str] = (),
+    independent: bool = False,
 ) -> Summary:
     """Return the summary of the replications of one scenario, with more `metrics` by name, such as `ttft_p95`, if asked.
 
-    `warmup` is how many seconds to cut off each, 'auto' for MSER-5 over all of them, or None to cut nothing.
+    `warmup` is how many seconds to cut off each, 'auto' for MSER-5 over all of them, or None to cut nothing. `independent` is for tasks that
+    were measured, which are no replication: intervals are over tasks, and what is doubtful is not a matter of longer runs.
     Raises ValueError for an empty list, results of different scenarios, and objectives that nothing measures.
     """
     _check_alike(results)
     cut, runs = cut_warmup(results, warmup)
-    by = Estimator(confidence)
+    by = Estimator(confidence, independent)
     headline = measure.headline(runs, by, objectives)
     categories = measure.categories(runs, by)
     facts = measure.facts(runs, by)
@@ -59,7 +61,7 @@ def summarize(
     summary = Summary(
         scenario=first.scenario,
         seed=first.seed,
-        replications=len(results),
+        replications=0 if independent else len(results),
         confidence=confidence,
         tasks=_count(results, runs),
         metrics=_estimates(headline | {name: more[name] for name in map(full_name, metrics)}),
@@ -89,7 +91,7 @@ def summarize(
         reliability=find_troubles(results, by, objectives),
         times=quantiles(runs),
     )
-    return find_doubts(summary, runs)
+    return summary if independent else find_doubts(summary, runs)
 
 
 def quantiles(runs: Sequence[Result]) -> Quantiles | None:

@@ -5,7 +5,7 @@ The JSON has the fields of `Summary` by name. Numbers are not rounded. An estima
 interval that is not known (`low` then stands for minus and `high` for plus infinity). A capacity without limit is null.
 
     coordsim_summary   1, the version of this format
-    scenario, seed, replications, confidence
+    scenario, seed, replications, confidence; 0 replications: the tasks were measured, and intervals are over tasks
     tasks              {arrived, done, failed, unfinished, observed}: over all replications
     metrics            {name: estimate}; `unit_of` tells the unit
     categories         {category: {seconds, share}} of mean T_total; the seconds sum to its mean, the shares to 1
@@ -204,6 +204,11 @@ class Summary:
     doubts: tuple[str, ...]
     reliability: Reliability = Reliability()
     times: Quantiles | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the tasks were measured and not simulated."""
+        return self.replications == 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..engine.ledger import CATEGORIES, STRUCTURE, Span
+from ..engine.ledger import STRUCTURE, Span
 from .cohorts import LABELS, by_category
-from .result import ARRIVAL, CLASS, COHORT, END, TASK, Result
+from .result import ARRIVAL, CLASS, COHORT, END, TASK, Result, categories_of
 from .statistics import Array
 
 __all__ = [
@@ -161,13 +161,14 @@ def _step_map(view: Result, kept: Sequence[int]) -> StepMap:
     kept = kept[:: math.ceil(among / MOST_TASKS)]
     seconds: list[dict[str, float]] = []
     who: list[Counter[str]] = []
-    outside = dict.fromkeys(CATEGORIES, 0.0)
+    names = view.known
+    outside = dict.fromkeys(names, 0.0)
     without = 0
     for task in kept:
         spans = view.spans.of(task)
-        per_step, beside = _steps_of_task(spans)
+        per_step, beside = _steps_of_task(spans, names)
         while len(seconds) < len(per_step):
-            seconds.append(dict.fromkeys(CATEGORIES, 0.0))
+            seconds.append(dict.fromkeys(names, 0.0))
             who.append(Counter())
         for place, (parts, step) in enumerate(zip(per_step, steps_of(spans), strict=True)):
             who[place][step.component] += 1
@@ -180,7 +181,7 @@ def _step_map(view: Result, kept: Sequence[int]) -> StepMap:
     ]
     if len(rows) > MOST_STEPS - 1:  # one row is for what lies outside
         rows, late = rows[: MOST_STEPS - 2], rows[MOST_STEPS - 2 :]
-        last = dict.fromkeys(CATEGORIES, 0.0)
+        last = dict.fromkeys(names, 0.0)
         for row in late:
             _add(last, row.seconds)
         # Who has a later step has the first of them.
@@ -198,11 +199,11 @@ def _name(found: Counter[str]) -> str:
     return f": {who}" if len(found) == 1 else f": mostly {who}" if 2 * times > found.total() else ": several"
 
 
-def _steps_of_task(spans: Sequence[Span]) -> tuple[list[dict[str, float]], dict[str, float]]:
+def _steps_of_task(spans: Sequence[Span], names: Sequence[str]) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Return the seconds on the critical path by category in each step, and outside of any."""
     places = members_of_steps(spans)
-    per_step = [dict.fromkeys(CATEGORIES, 0.0) for _ in steps_of(spans)]
-    beside = dict.fromkeys(CATEGORIES, 0.0)
+    per_step = [dict.fromkeys(names, 0.0) for _ in steps_of(spans)]
+    beside = dict.fromkeys(names, 0.0)
     for one in spans:
         if one.critical and one.category != STRUCTURE:
             place = places.get(one.id)
@@ -270,7 +271,7 @@ def _example(label: str, source: Result, task: int, times: Array, total: float) 
         end=float(row[END]),
         share=float(np.mean(times <= total)),
         among=int(times.size),
-        categories=dict(zip(CATEGORIES, parts, strict=True)),
+        categories=dict(zip(categories_of(source.accounts), parts, strict=True)),
         spans=few,
         left_out=len(spans) - len(few),
         left_out_seconds=math.fsum(_critical_seconds(one) for one in spans if one.id not in here),

@@ -40,7 +40,9 @@ CATEGORIES = (
     "queueing",
     "human",
 )
-NO_COORDINATION = ("inference", "human")
+UNEXPLAINED = "unexplained"  # of measured ledgers alone: time that no span explains
+EVERY = (*CATEGORIES, UNEXPLAINED)
+NO_COORDINATION = ("inference", "human", UNEXPLAINED)
 STRUCTURE = "structure"  # spans that only group others: a step, a call
 ROWS = 1 << 17  # tasks kept as rows; 60 columns make 63 MB
 BLOCK = 512  # tasks turned into arrays, and checked, at a time
@@ -230,8 +232,8 @@ class Ledger:
         """Return the number of an account, opening it if it is new; only before the first task."""
         key = Account(category, component, name or category)
         if key not in self._index:
-            if category != STRUCTURE and category not in CATEGORIES:
-                raise ValueError(f"`category` must be one of {CATEGORIES}, but got {category!r}")
+            if category != STRUCTURE and category not in EVERY:
+                raise ValueError(f"`category` must be one of {EVERY}, but got {category!r}")
             if category == STRUCTURE:
                 self.groups.append(key)
                 self._index[key] = -len(self.groups)

@@ -14,7 +14,7 @@ from ..analysis.slo import RESPONSE_TIME, parse_metric
 from ..analysis.statistics import Estimate
 from ..analysis.summary import unit_of as unit_of_metric
 from ..engine import units
-from ..engine.ledger import CATEGORIES
+from ..engine.ledger import EVERY
 from ..engine.units import Dimension
 
 NOTHING = "–"
@@ -126,7 +126,7 @@ def unit_of_objective(metric: str) -> str:
     ('s', 's', 'share')
     """
     quantity = parse_metric(metric).quantity
-    return "s" if quantity in (RESPONSE_TIME, "coordination", *CATEGORIES) else unit_of(quantity)
+    return "s" if quantity in (RESPONSE_TIME, "coordination", *EVERY) else unit_of(quantity)
 
 
 def exact(value: float) -> str:

@@ -2,7 +2,7 @@
 
     coordsim_result   1, the version of this format
     coordsim          the version of the software that wrote it
-    kind              run, plan, study, compare, scaling, sensitivity or faults
+    kind              run, plan, study, compare, scaling, sensitivity, faults, trace or holdout
     source            `page.provenance.Provenance`
     result            the result of the analysis, field by field
 
@@ -26,7 +26,7 @@ from ... import __version__
 from ..engine.errors import CoordsimError, did_you_mean, listed
 from .codec import DamagedError, OtherFieldsError, decode, encode
 from .page.provenance import Provenance
-from .sections.further import command_of
+from .sections.further import command_of, into
 
 __all__ = ["KINDS", "NAME", "VERSION", "Stored", "StoredError", "dump", "is_own", "kind_of", "parse", "read"]
 
@@ -41,11 +41,14 @@ KINDS: dict[str, tuple[str, str]] = {
     "scaling": ("scaling", "ScalingResult"),
     "sensitivity": ("sensitivity", "SensitivityResult"),
     "faults": ("fault_study", "StudyResult"),
+    "trace": ("trace_digest", "TraceDigest"),
+    "holdout": ("holdout", "HoldoutResult"),
 }
 # What stands beside it in a folder; without it, that tells what kind of answer an older coordsim wrote.
 _BESIDE = {
     "summary.json": "run", "plan.json": "plan", "study.json": "study", "comparison.json": "compare", "scaling.json": "scaling",
     "sensitivity.json": "sensitivity", "faults.json": "faults",
+    "trace.json": "trace", "holdout.json": "holdout",
 }  # fmt: skip
 
 
@@ -162,7 +165,7 @@ def _again(data: Mapping[str, Any], kind: str) -> str:
     if isinstance(command, str) and command.startswith("coordsim."):
         return command
     asked = isinstance(command, str) and command.startswith("coordsim ")
-    return f"{command if asked else f'coordsim {command_of(kind)} ...'} -o DIR"
+    return f"{command if asked else f'coordsim {command_of(kind)} ...'} {into(kind)} DIR"
 
 
 def _absent(path: Path) -> str:
@@ -171,7 +174,7 @@ def _absent(path: Path) -> str:
         return f"{path} is not there; name a folder that a command wrote with `-o`"
     for name, kind in _BESIDE.items():
         if (path / name).is_file():
-            again = f"coordsim {command_of(kind)} ... -o {path} --overwrite"
+            again = f"coordsim {command_of(kind)} ... {into(kind)} {path} --overwrite"
             return f"{path} holds a {kind} and no {NAME}: an older coordsim wrote it; run it again with `{again}`"
     if (path / "journal.jsonl").is_file():
         return f"{path} holds an answer that is not complete; go on with its command and `--resume`"

@@ -15,6 +15,7 @@ from ..analysis.statistics import Estimate, LittlesLaw, mean_interval
 from ..analysis.summary import Component, Judged, Part, Resource, Summary
 from ..engine import units
 from .layout import Report, Table, bar, without_empty
+from .numbers import counted as tasks_counted
 from .numbers import plain, show, unit_of, unit_of_objective
 from .reliability_tables import WRONG, reliability_answer, reliability_tables
 
@@ -24,6 +25,7 @@ CHANCES = ("mean", "p50", "p95", "p99")
 FACTS = {
     "steps": "steps",
     "llm_calls": "model calls",
+    "llm_errors": "model errors",
     "tool_calls": "tool calls",
     "tool_errors": "tool errors",
     "retries": "retries",
@@ -87,7 +89,10 @@ def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] =
 
 
 def counted(estimate: Estimate, summary: Summary) -> str:
-    """Return '95 %, 10 replications'."""
+    """Return '95 %, 10 replications', or '95 %, 142 tasks' of tasks that were measured."""
+    if summary.measured:
+        sure = f"{100 * estimate.confidence:g} %, " if estimate.resolved else ""
+        return sure + tasks_counted(summary.tasks.done, "task")
     noun = "replication" if summary.replications == 1 else "replications"
     return f"{100 * estimate.confidence:g} %, {summary.replications} {noun}"
 
@@ -337,7 +342,8 @@ def _notes(summary: Summary) -> Iterator[str]:
             f"Precision of {100 * found.target:g} % {word}: the worst, {found.worst}, is known within "
             f"{100 * found.relative_error:.2g} %."
         )
-    yield _self_check(summary.little)
+    if not summary.measured:
+        yield _self_check(summary.little)
 
 
 def _self_check(little: LittlesLaw) -> str:
@@ -348,6 +354,8 @@ def _self_check(little: LittlesLaw) -> str:
 
 
 def _from(summary: Summary) -> str:
+    if summary.measured:
+        return f" over {tasks_counted(summary.tasks.done, 'task')}, as independent ones"
     return (
         f" over {summary.replications} replications" if summary.replications > 1 else ", from batches of one long run"
     )

@@ -16,7 +16,8 @@ import numpy as np
 from ..analysis.result import CLASS, END, TASK, Result, TaskView
 from ..analysis.runfolder import RunFolder
 from ..engine.errors import CoordsimError
-from ..engine.ledger import CATEGORIES, Account, Ledger, Span
+from ..engine.ledger import EVERY, Account, Ledger, Span
+from .numbers import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,7 +118,7 @@ def _nearest(numbers: np.ndarray, times: np.ndarray, which: Wanted) -> Any:
 
 def _absent(number: int, rows: int, arrived: int, stride: int) -> str:
     if number >= arrived:
-        return f"there is no task {number}: {arrived} tasks arrived in replication 0, numbered from 0"
+        return f"there is no task {number}: {counted(arrived, 'task')} arrived in replication 0, numbered from 0"
     kept = f"only every {stride}th" if stride > 1 else f"{rows}"
     return f"task {number} was not kept: of a run this long {kept} task is; try {number - number % stride}"
 
@@ -137,7 +138,7 @@ def _view(row: pd.Series[Any], spans: pd.DataFrame) -> TaskView:
         "end_s",
         "total_s",
     }
-    plain |= {f"{category}_s" for category in CATEGORIES}
+    plain |= {f"{category}_s" for category in EVERY}
     for column, value in row.items():
         name = str(column)
         if "/" in name:

@@ -12,9 +12,9 @@ import math
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..analysis.result import TaskView
+from ..analysis.result import TaskView, categories_of
 from ..engine import units
-from ..engine.ledger import CATEGORIES, STRUCTURE, Span
+from ..engine.ledger import STRUCTURE, UNEXPLAINED, Span
 from .layout import WIDTH
 
 BAR = 20
@@ -33,14 +33,16 @@ _SIZES = {
 Row = tuple[Span, str]
 
 
-def timeline(view: TaskView, title: str = "", width: int = WIDTH) -> tuple[str, ...]:
-    """Return the lines of a task's timeline: headline, tree, sum. `title` is put before the headline."""
+def timeline(
+    view: TaskView, title: str = "", width: int = WIDTH, marks: Mapping[int, str] | None = None
+) -> tuple[str, ...]:
+    """Return the lines of a task's timeline: headline, tree, sum. `title` is put before the headline; `marks` are for spans, by id, in place of their own."""
     status = view.spans[0].status if view.spans else "done"
     headline = f"{title or f'task {view.task}'} ({view.task_class}): T_total {_time(view.response_time)}, {status}"
     rows = list(_tree(view.spans))
     shown = [
         (_time(span.start - view.arrival), prefix + _label(span), _category(span), _time(span.end - span.start),
-         _gantt(span, view), _marks(span))
+         _gantt(span, view), (marks or {}).get(span.id) or _marks(span))
         for span, prefix in rows
     ]  # fmt: skip
     lines = [headline, *_aligned([("start", "span", "category", "duration", "", ""), *shown], width)]
@@ -65,7 +67,7 @@ def to_data(view: TaskView) -> dict[str, object]:
 
 def by_category(view: TaskView) -> dict[str, float]:
     """Return the seconds of a task in each category, on its critical path."""
-    found = dict.fromkeys(CATEGORIES, 0.0)
+    found = dict.fromkeys(categories_of(view.accounts), 0.0)
     for account, seconds in view.accounts.items():
         found[account.category] += seconds
     return found
@@ -118,6 +120,8 @@ def _gantt(span: Span, view: TaskView) -> str:
     end = max(first + 1, min(round((span.end - view.arrival) / total * BAR), BAR))
     brief = (span.end - span.start) / total * BAR < 1 / 4
     mark = "─" if span.category == STRUCTURE else "▏" if brief else "█" if span.critical else "░"
+    if span.category == UNEXPLAINED:  # of a measured task
+        mark = "?"
     return "·" * first + mark * (end - first) + "·" * (BAR - end)
 
 

@@ -72,7 +72,7 @@ def _card(source: Provenance, done: Sequence[str]) -> str:
     of = f" (of {source.scenario})" if source.beside else ""
     versions = ", ".join(f"{name} {version}" for name, version in source.versions.items())
     lines = [
-        ("Scenarios" if source.beside else "Scenario", escape(source.title)),
+        ("Trace" if source.measured else "Scenarios" if source.beside else "Scenario", escape(source.title)),
         ("Question", escape(source.question)),
         ("Hashes" if source.beside else "Hash", ", ".join(short)),
         ("Seed", str(source.seed)),

@@ -134,7 +134,7 @@ def _reproduce(sources: Sequence[Provenance]) -> str:
     """Return the commands that repeat the answers, and what each scenario rests on, folded; of what is too long the longest commands go first."""
     calls = list(dict.fromkeys(one.command for one in sources))
     lines: list[str] = []
-    for one in {(one.sha256, one.beside): one for one in sources}.values():
+    for one in {(one.sha256 or (one.scenario, *one.data), one.beside): one for one in sources}.values():
         scenario, *more = _source(one)
         lines += [f"\n{scenario}", *more]
     commands, told = len(calls), len(lines)
@@ -159,7 +159,10 @@ def _ending(calls: Sequence[str], told: Sequence[str], commands: int, rest: int)
 
 
 def _source(source: Provenance) -> Iterator[str]:
-    yield f"- scenario {_text(source.scenario)}, hash {_code(source.sha256[:_HASH])}, seed {source.seed}"
+    if source.measured:
+        yield f"- trace {_text(source.scenario)}"
+    else:
+        yield f"- scenario {_text(source.scenario)}, hash {_code(source.sha256[:_HASH])}, seed {source.seed}"
     yield from (f"- scenario {_text(name)}, hash {_code(sha[:_HASH])}" for name, sha in source.beside)
     yield "- " + _text(", ".join(f"{name} {version}" for name, version in source.versions.items()))
     yield from (f"- {one.quality}: {_text(one.name)} ({_text(one.source)})" for one in source.inputs)

@@ -40,7 +40,7 @@ class Provenance:
     scenario: str
     question: str
     sha256: str
-    seed: int | str  # several, as of a sweep, as a text such as "11, 12"
+    seed: int | str  # several, as of a sweep, as a text such as "11, 12"; '' where nothing was simulated
     command: str
     versions: dict[str, str]
     lines: tuple[Line, ...] = ()
@@ -52,6 +52,11 @@ class Provenance:
         default=()
     )  # metric, threshold, sense, as the scenario has them
     beside: tuple[tuple[str, str], ...] = ()  # name and hash of each other scenario that the answer is about
+
+    @property
+    def measured(self) -> bool:
+        """Whether the answer is about a trace, which has no scenario and no seed."""
+        return self.seed == ""
 
     @property
     def title(self) -> str:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...analysis.statistics import Estimate
-from ...engine.ledger import CATEGORIES
+from ...engine.ledger import CATEGORIES, UNEXPLAINED
 
 Data = dict[str, Any]
 
@@ -39,7 +39,7 @@ AXIS: Data = {
 CATEGORY_LOOKS: dict[str, tuple[str, str]] = {
     name: ((*COLOURS, "#F0E442", GREY)[place % 8], PATTERNS[place % len(PATTERNS)] if place < 8 else PATTERNS[(place + 3) % len(PATTERNS)])
     for place, name in enumerate(CATEGORIES)
-}  # fmt: skip
+} | {UNEXPLAINED: ("#BBBBBB", "x")}  # fmt: skip
 VERDICTS = {"pass": (COLOURS[2], "circle"), "fail": (COLOURS[1], "x"), "inconclusive": (COLOURS[4], "diamond-open")}
 
 
@@ -73,10 +73,16 @@ def bar(category: str) -> Data:
 
 
 def held(known: Sequence[Estimate], unit: str) -> list[Estimate]:
-    """Return estimates of what cannot be below 0 (a share: nor above 1) with intervals that end there, to be drawn; not of differences."""
+    """Return estimates of what cannot be below 0 (a share: nor above 1) with intervals that end there, to be drawn; not of differences.
+
+    Where nothing is known of an interval, nothing is.
+    """
     most = 1.0 if unit == "share" else math.inf
     return [
-        replace(one, low=max(one.low, min(one.value, 0.0)), high=min(one.high, max(one.value, most))) for one in known
+        replace(one, low=max(one.low, min(one.value, 0.0)), high=min(one.high, max(one.value, most)))
+        if math.isfinite(one.low) or math.isfinite(one.high)
+        else one
+        for one in known
     ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..files import write_text
 from ..page.parts import Missing, Part, Section
 from ..page.provenance import Provenance, together
-from .further import command_for, command_of, ready, why_not
+from .further import command_for, command_of, fitted, ready, why_not
 
 if TYPE_CHECKING:
     from ..stored import Stored
@@ -33,8 +33,9 @@ def parts_of(stored: Stored) -> list[Part]:
 def everything(answers: Sequence[Stored]) -> list[tuple[Provenance, Part]]:
     """Return what several answers say, and for each section that none speaks to what is missing."""
     said = [(one.source, _without(part, one, answers)) for one in answers for part in parts_of(one)]
-    missing = list(_missing(answers, {part.section for _, part in said}))
-    unasked = tuple(part.section for _, part in missing if part.missing)
+    spoken = {part.section for _, part in said}
+    missing = list(_missing(answers, spoken))
+    unasked = tuple(part.section for _, part in missing if part.missing and part.section not in spoken)
     ending = [(answers[-1].source, Part(Section.ANSWER, "", unasked=unasked))] if unasked else []
     taken: set[str] = set()
     return [
@@ -45,13 +46,15 @@ def everything(answers: Sequence[Stored]) -> list[tuple[Provenance, Part]]:
 
 def _without(part: Part, answer: Stored, answers: Sequence[Stored]) -> Part:
     """Return a part without commands whose answers are on the page already."""
-    here = {
-        command_of(one.kind)
-        for one in answers
-        if one.kind != answer.kind and one.source.scenario == answer.source.scenario
-    }
-    kept = tuple(one for one in part.missing if one.command.split()[1:2] not in [[name] for name in here])
+    here = {one.kind for one in answers if one.kind != answer.kind and one.source.scenario == answer.source.scenario}
+    kept = tuple(one for one in part.missing if not any(_gives(one.command, kind) for kind in here))
     return part if kept == part.missing else replace(part, missing=kept)
+
+
+def _gives(command: str, kind: str) -> bool:
+    """Whether a command gives an answer of a kind."""
+    words, name = command.split(), command_of(kind).split()
+    return words[1 : 1 + len(name)] == name and (kind != "holdout" or "--holdout" in words)
 
 
 def to_html(answers: Sequence[Stored], title: str = "") -> str:
@@ -105,7 +108,11 @@ _ADDED: dict[Section, tuple[str, str]] = {
 
 def _missing(answers: Sequence[Stored], spoken: set[Section]) -> Iterable[tuple[Provenance, Part]]:
     """Yield for each section that nobody speaks to what would be there, and the command that adds it."""
-    source = answers[0].source
+    scenarios = [one.source for one in answers if not one.source.measured]  # a trace has none: one is fitted to it
+    source = (scenarios or [answers[0].source])[0]
+    if not scenarios:
+        yield source, _of_traces([section for section in _ADDED if section not in spoken], source)
+        return
     for section in Section:
         if section in _ADDED and section not in spoken:
             what, command = _ADDED[section]
@@ -114,3 +121,11 @@ def _missing(answers: Sequence[Stored], spoken: set[Section]) -> Iterable[tuple[
                 continue
             said = "None of the answers on this page speaks to this."
             yield source, Part(section, said, missing=(Missing(what, command_for(command, source)),))
+
+
+def _of_traces(sections: Sequence[Section], source: Provenance) -> Part:
+    """Return in one sentence what no trace can say: at the end, in the last section."""
+    asked = [_ADDED[one] for one in sections]
+    what = "; ".join(f"{what[0].lower()}{what[1:]} (`coordsim {command}`)" for what, command in asked)
+    said = "A trace tells what was, and not what would be. Ask a scenario that is fitted to it"
+    return Part(Section.SURE, "", missing=(Missing(f"{said}: {what}", fitted(source)),) if asked else ())

@@ -16,7 +16,7 @@ from ..page.provenance import Line, Provenance
 from .asked import Asked, asked, in_python
 from .pieces import again
 
-__all__ = ["about", "command_for", "command_of", "ready", "repeat", "scenario_of", "why_not"]
+__all__ = ["about", "command_for", "command_of", "fitted", "into", "ready", "repeat", "scenario_of", "why_not"]
 
 _RUNTIME, _OTHER = "external-orchestrator", "agent-native"
 _LINE = re.compile(r"(?P<indent> *)(?P<key>[^\s:'\"#-][^:]*):(?: (?P<value>.*))?$")
@@ -26,6 +26,7 @@ _SWEPT = (("repeat", _STEPS), ("team", "agents=1..16"), ("perceive", "modalities
 _IDEAL = "ideal"
 _ANY = frozenset({"--seed", "--tasks", "--horizon"})  # options that are about the scenario
 _SHARED = {"scaling": _ANY - {"--horizon"}}
+_OF_TRACES = ("--by", "--task", "--holdout", "--seed", "--name", "-o")  # options of `coordsim trace` with a value
 _LOOSE = "p95=30 s"  # an objective to be replaced, where a scenario has none
 _EXAMPLES = (
     (_LOOSE, f"limit in place of {_LOOSE}"),
@@ -37,7 +38,30 @@ _WRITE = ("run", "sweep", "compare", "scaling", "faults", "sensitivity", "plan")
 
 def command_of(kind: str) -> str:
     """Return the name of the command that gives answers of a kind (of `stored.KINDS`)."""
-    return "sweep" if kind == "study" else kind
+    return {"study": "sweep", "trace": "trace explain", "holdout": "trace fit"}.get(kind, kind)
+
+
+def into(kind: str) -> str:
+    """Return the option of that command that names the folder of the answer."""
+    return "--report" if kind == "holdout" else "-o"
+
+
+def fitted(source: Provenance, *more: str) -> str:
+    """Return the command that fits a scenario to the trace of an answer, read as it was.
+
+    >>> fitted(Provenance("runs", "", "", "", "coordsim trace explain a.json --by session", {}))
+    'coordsim trace fit a.json --by session -o scenario.yaml'
+    """
+    ours = source.command.startswith(("coordsim trace explain ", "coordsim trace fit "))
+    words = shlex.split(source.command) if ours else []
+    files = [
+        one
+        for place, one in enumerate(words)
+        if place > 2 and not one.startswith("-") and words[place - 1] not in _OF_TRACES
+    ]
+    read = [each for place, one in enumerate(words) if one == "--by" for each in words[place : place + 2]]
+    read += [one for one in words if one == "--hash-names" or one.startswith("--by=")]
+    return shlex.join(["coordsim", "trace", "fit", *(files or source.data), *read, *more, "-o", "scenario.yaml"])
 
 
 def command_for(command: str, source: Provenance) -> str:

@@ -35,7 +35,7 @@ Data = dict[str, Any]
 
 def distribution(summary: Summary, times: Quantiles) -> Chart:
     """Return the chart: the share of tasks done within a time, its band over replications, percentiles and what the SLO asks."""
-    by_share = [mean_interval([row[at] for row in times.rows], summary.confidence) for at in range(len(times.shares))]
+    by_share = _by_share(summary, times)
     x = [rounded(one.value) for one in by_share]
     data: list[Data] = []
     if all(one.resolved for one in by_share):
@@ -57,14 +57,26 @@ def distribution(summary: Summary, times: Quantiles) -> Chart:
     )  # fmt: skip
     data += _marked(summary)
     data += [_asked(one) for one in _limits(summary)]
-    shapes = [theme.limit(_threshold(summary, times)[1], "x")]
+    moved = not summary.measured  # the limit that a reader moves is judged over replications
+    shapes = [theme.limit(_threshold(summary, times)[1], "x")] if moved else []
     layout = theme.layout(
         theme.axis("T_total of a task done (s)", rangemode="tozero"),
         theme.axis("share of tasks", tickformat=".0%", range=[0, 1.02]),
         shapes=shapes,
     )
     view = View(data, layout, _distribution_summary(summary), _distribution_table(summary, times, by_share))
-    return Chart("time-distribution", "How is T_total distributed?", {"": view}, scales=("x",), threshold="x")
+    return Chart(
+        "time-distribution", "How is T_total distributed?", {"": view}, scales=("x",), threshold="x" if moved else ""
+    )
+
+
+def _by_share(summary: Summary, times: Quantiles) -> list[Estimate]:
+    """Return T_total at each share, over replications; of measured tasks, at the percentiles whose interval is known, with it."""
+    found = [mean_interval([row[at] for row in times.rows], summary.confidence) for at in range(len(times.shares))]
+    if summary.measured:
+        known_ = {share: summary.metrics[f"{RESPONSE_TIME}_{name}"] for name, (share, _, _) in QUANTILES.items()}
+        found = [known_.get(share, one) for share, one in zip(times.shares, found, strict=True)]
+    return found
 
 
 def _share(share: float) -> str:
@@ -82,7 +94,7 @@ def _marked(summary: Summary) -> list[Data]:
             {
                 "type": "scatter", "mode": "markers", "name": f"{name}: {html.escape(show(one, 's').text)}",
                 "x": [one.value], "y": [share], "marker": {"color": colour, "symbol": symbol, "size": 11},
-                "error_x": theme.whiskers([one], unit="s") | {"color": colour}, "hovertext": [f"{name}: {told(one, 's')}"], "hoverinfo": "text",
+                "error_x": theme.whiskers([one], unit=None if summary.measured else "s") | {"color": colour}, "hovertext": [f"{name}: {told(one, 's')}"], "hoverinfo": "text",
             }
         )  # fmt: skip
     return made
@@ -154,5 +166,8 @@ def _distribution_summary(summary: Summary) -> str:
 def _distribution_table(summary: Summary, times: Quantiles, by_share: Sequence[Estimate]) -> Table:
     like = by_share[times.shares.index(0.5)].value
     rows = [(_share(share), cells(one, "s", like)) for share, one in zip(times.shares, by_share, strict=True)]
+    if summary.measured:
+        note = f"quantiles of {counted(summary.tasks.done, 'task')}, {100 * summary.confidence:g} % intervals by order statistics for p50, p95 and p99"
+        return table("T_total that a share of tasks keeps", ("share of tasks", "T_total"), rows, ">>", note)
     note = f"means of each replication's quantiles, {100 * summary.confidence:g} % intervals over {counted(len(times.rows), 'replication')}"
     return table("T_total that a share of tasks keeps", ("share of tasks", "T_total"), rows, ">>", note)

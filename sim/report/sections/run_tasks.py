@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...analysis.task_steps import TaskExample, booked, steps_of
-from ...engine.ledger import CATEGORIES, STRUCTURE, Span
+from ...engine.ledger import EVERY, STRUCTURE, Span
 from ..layout import Table
 from ..numbers import counted, plain
 from ..page import theme
@@ -42,10 +42,10 @@ class Row:
     spans: list[Span] = field(default_factory=list)
 
 
-def tasks_chart(examples: Sequence[TaskExample]) -> Chart:
-    """Return the chart: a view for each percentile."""
+def tasks_chart(examples: Sequence[TaskExample], measured: bool = False) -> Chart:
+    """Return the chart: a view for each percentile; tasks that were `measured` are of no replication."""
     rows = {one.label: rows_of(one.spans) for one in examples}
-    views = {one.label: _view(one, rows[one.label]) for one in examples}
+    views = {one.label: _view(one, rows[one.label], measured) for one in examples}
     height = 150 + 22 * max(8, *(len(one) for one in rows.values()))
     return Chart("time-tasks", "What did single tasks do?", views, Switch.PERCENTILE, height=height)
 
@@ -122,7 +122,7 @@ def _row(same: Sequence[Span], depth: int, more: str) -> Row:
 def _filled(rows: list[Row], spans: Sequence[Span], groups: dict[int, Span]) -> list[Row]:
     """Put each span into the innermost row around it; what lies in none has a row of its own, the first."""
     place = {number: row for row in rows for number in row.groups}
-    rest = Row("outside any step", 0, (), 0.0)
+    rest = Row("outside any step" if place else "calls", 0, (), 0.0)  # a flat trace has no steps
     for one in spans:
         if one.category == STRUCTURE:
             continue
@@ -137,7 +137,7 @@ def _filled(rows: list[Row], spans: Sequence[Span], groups: dict[int, Span]) -> 
 # The view
 
 
-def _view(one: TaskExample, rows: Sequence[Row]) -> View:
+def _view(one: TaskExample, rows: Sequence[Row], measured: bool) -> View:
     layout = theme.layout(
         theme.axis("seconds since the task arrived", rangemode="tozero"),
         theme.axis(
@@ -146,7 +146,7 @@ def _view(one: TaskExample, rows: Sequence[Row]) -> View:
         ),
         barmode="overlay", bargap=0.2,
     )  # fmt: skip
-    return View(_drawn(one, rows), layout, _summary(one), _table(one))
+    return View(_drawn(one, rows), layout, _summary(one, measured), _table(one))
 
 
 def _cut(label: str, most: int = 22) -> str:
@@ -166,7 +166,7 @@ def _drawn(one: TaskExample, rows: Sequence[Row]) -> list[Data]:
     return [
         _trace(name, critical, bars[critical, name], (True, name) not in bars or critical)
         for critical in (False, True)
-        for name in CATEGORIES
+        for name in EVERY
         if (critical, name) in bars
     ]
 
@@ -192,11 +192,12 @@ def _doing(span: Span) -> str:
     return f"{span.name} {span.component}".strip()
 
 
-def _summary(one: TaskExample) -> str:
+def _summary(one: TaskExample, measured: bool) -> str:
+    of, its = ("", "") if measured else (" of the first replication", "its ")
     parts = sorted(((seconds, name) for name, seconds in one.categories.items() if seconds > 0), reverse=True)
     said = ", ".join(f"{name} {plain(seconds, 's')}" for seconds, name in parts[:3])
     return (
-        f"Task {one.task} ({one.task_class}) of the first replication, near {one.label}: {plain(one.share, 'share', 4)} of its {one.among:,} "
+        f"Task {one.task} ({one.task_class}){of}, near {one.label}: {plain(one.share, 'share', 4)} of {its}{one.among:,} "
         f"tasks done took no longer than its {plain(one.total, 's')}. On the critical path: {said or 'nothing that takes time'}. "
         f"A row is a step (numbered) or a call within it; light and narrow bars ran beside the critical path.{_left_out(one)}"
     )

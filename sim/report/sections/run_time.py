@@ -15,10 +15,10 @@ from ...analysis.cohorts import MEAN, Cohorts, CohortTime
 from ...analysis.digest import RunDigest
 from ...analysis.statistics import Estimate
 from ...analysis.task_steps import LATER, StepMap, StepRow
-from ...engine.ledger import CATEGORIES, NO_COORDINATION
+from ...engine.ledger import EVERY, NO_COORDINATION
 from ..chrome_trace import to_chrome
 from ..layout import Table
-from ..numbers import counted, plain, show
+from ..numbers import counted, listed, plain, show
 from ..page import theme
 from ..page.parts import Chart, Missing, Part, Section, Switch, View
 from ..page.provenance import Provenance
@@ -37,6 +37,7 @@ FEW = 20  # tasks with spans: over fewer, a map of steps is of these tasks rathe
 FAINT = 0.005  # of the largest cell of the heat map: what is less has no number in it
 NARROW = 0.004  # of T_total: accounts below it are one node of the icicle
 
+NAMELESS = "no component"  # time between the spans of a measured task
 ROOT = "#d9d9d9"  # of the icicle: all of T_total
 
 ICICLE: dict[str, Any] = {
@@ -60,7 +61,7 @@ def time_parts(found: RunDigest, source: Provenance) -> list[Part]:
             charts=tuple(charts(found)),
             notes=tuple(notes),
             missing=tuple(_missing(found, source)),
-            slider=slider(summary),
+            slider=None if summary.measured else slider(summary),
             downloads={name: to_chrome(found.examples)} if found.examples else {},
         )
     ]
@@ -75,9 +76,9 @@ def charts(found: RunDigest) -> list[Chart]:
         made.append(distribution(found.summary, found.summary.times))
     made.append(_icicle(found.cohorts))
     if found.steps is not None:
-        made.append(_steps(found.steps))
+        made.append(_steps(found.steps, found.summary.measured))
     if found.examples:
-        made.append(tasks_chart(found.examples))
+        made.append(tasks_chart(found.examples, found.summary.measured))
     return made
 
 
@@ -119,13 +120,15 @@ def _more(cohorts: Cohorts, name: str) -> str:
     """Return by how much a category grows, and that it is not resolved where it is not."""
     one, middle = cohorts.growth[name], cohorts.get("p50")
     before = middle.categories[name].value if middle is not None else 0.0
-    text = f"{show(one, 's').text} more"
+    text = f"{_text(one, 's', cohorts)} more"
     if before > 0:
         text += f" ({plain((before + one.value) / before, '', 2)} times as much)"
     return text + (", which is not resolved: the interval holds 0" if one.resolved and one.low <= 0 else "")
 
 
 def _missing(found: RunDigest, source: Provenance) -> list[Missing]:
+    if found.summary.measured:
+        return []
     lacking, spans = [], asked(source).value("--spans")
     if found.summary.replications < 2:
         what = "intervals of the percentiles' parts, which need the spread between replications"
@@ -151,7 +154,9 @@ def _enough(found: RunDigest) -> bool:
 
 def _bars(cohorts: Cohorts) -> Chart:
     groups = cohorts.groups
-    present = [name for name in CATEGORIES if any(one.categories[name].value > 0 for one in groups)]
+    present = [
+        name for name in EVERY if any(name in one.categories and one.categories[name].value > 0 for one in groups)
+    ]
     places = [_place(one) for one in groups]
     data: list[Data] = [
         {
@@ -170,7 +175,7 @@ def _bars(cohorts: Cohorts) -> Chart:
         {
             "type": "scatter", "mode": "markers", "name": "T_total", "y": places, "x": [number(one.value) for one in totals],
             "marker": {"symbol": "line-ns-open", "size": 16, "color": theme.GREY, "line": {"width": 2}},
-            "error_x": theme.whiskers(totals, unit="s") | {"color": theme.GREY, "thickness": 2, "width": 8},
+            "error_x": theme.whiskers(totals, unit="s" if cohorts.replications else None) | {"color": theme.GREY, "thickness": 2, "width": 8},
             "hovertext": [f"T_total, {place}: {told(one, 's')}" for place, one in zip(places, totals, strict=True)],
             "hoverinfo": "text",
         }
@@ -182,7 +187,9 @@ def _bars(cohorts: Cohorts) -> Chart:
     )  # fmt: skip
     layout["legend"] = layout["legend"] | {"traceorder": "normal"}
     view = View(data, layout, _bars_summary(cohorts), _bars_table(cohorts, present))
-    return Chart("time-by-category", "What does a task spend its time on?", {"": view}, height=440)
+    return Chart(
+        "time-by-category", "What does a task spend its time on?", {"": view}, height=440 if len(groups) > 1 else 220
+    )
 
 
 def _place(one: CohortTime) -> str:
@@ -194,7 +201,8 @@ def _bars_summary(cohorts: Cohorts) -> str:
     said = []
     for one in cohorts.groups:
         name = max(one.shares, key=lambda each: (one.shares[each].value, each))
-        said.append(f"{_place(one)} {show(one.total, 's').text}, {show(one.shares[name], 'share').text} of it {name}")
+        share = _text(one.shares[name], "share", cohorts)
+        said.append(f"{_place(one)} {_text(one.total, 's', cohorts)}, {share} of it {name}")
     return f"T_total, and its largest part: {'; '.join(said)}."
 
 
@@ -204,13 +212,14 @@ def _bars_table(cohorts: Cohorts, present: Sequence[str]) -> Table:
 
     def row(name: str, parts: Sequence[tuple[Estimate, Estimate | None]], more: Estimate | None) -> tuple[str, ...]:
         found = [
-            cells(seconds, "s", one.total.value) + (f" ({cells(share, 'share')})" if share is not None else "")
+            _text(seconds, "s", cohorts, one.total.value)
+            + (f" ({_text(share, 'share', cohorts)})" if share is not None else "")
             for (seconds, share), one in zip(parts, groups, strict=True)
         ]
         return (
             name,
             *found,
-            *([cells(more, "s", groups[-1].total.value) if more is not None else ""] if grown else []),
+            *([_text(more, "s", cohorts, groups[-1].total.value) if more is not None else ""] if grown else []),
         )
 
     rows = [
@@ -221,15 +230,25 @@ def _bars_table(cohorts: Cohorts, present: Sequence[str]) -> Table:
     rows.append(row("T_total", [(one.total, None) for one in groups], None))
     rows.append(("tasks", *(f"{one.tasks:,}" for one in groups), *([""] if grown else [])))
     columns = ["category", *(_place(one) for one in groups), *(["p99 less p50"] if grown else [])]
-    coordination = " and ".join(NO_COORDINATION)
-    note = (
-        f"mean seconds a task and share of T_total, {_of(cohorts)}; around a percentile: the hundredth of each replication's tasks "
-        f"nearest to it; T_coordination: all but {coordination}"
+    coordination = listed([name for name in NO_COORDINATION if name in groups[0].categories])
+    near = (
+        "the tasks nearest to it, as many as the last row says"
+        if not cohorts.replications
+        else "the hundredth of each replication's tasks nearest to it"
     )
+    note = f"mean seconds a task and share of T_total, {_of(cohorts)}; around a percentile: {near}; T_coordination: all but {coordination}"
     return table("Seconds by category", columns, rows, note=note)
 
 
+def _text(one: Estimate, unit: str, cohorts: Cohorts, like: float = 0.0) -> str:
+    """Return an estimate of a group; of measured tasks, whose percentiles never have intervals, without saying so each time."""
+    bare = not cohorts.replications and known(one) and not one.resolved
+    return show(one, unit, like).value if bare else cells(one, unit, like)
+
+
 def _of(cohorts: Cohorts) -> str:
+    if not cohorts.replications:
+        return f"{100 * cohorts.confidence:g} % intervals over all {counted(cohorts.groups[0].tasks, 'task')}, none over those around a percentile"
     return f"{100 * cohorts.confidence:g} % intervals over {counted(cohorts.replications, 'replication')}"
 
 
@@ -239,6 +258,10 @@ def _of(cohorts: Cohorts) -> str:
 
 def _icicle(cohorts: Cohorts) -> Chart:
     views = {one.label: _icicle_view(one, cohorts) for one in cohorts.groups if one.label != MEAN}
+    if not views:  # so few tasks that a percentile says nothing
+        return Chart(
+            "time-path", "Which component, doing what?", {"": _icicle_view(cohorts.groups[0], cohorts)}, height=520
+        )
     return Chart("time-path", "Which component, doing what?", views, Switch.PERCENTILE, height=520)
 
 
@@ -249,16 +272,19 @@ def _icicle_view(group: CohortTime, cohorts: Cohorts) -> View:
     tree = _Tree(f"T_total {_place(group)}", total)
     for one in accounts:
         small = one.seconds.value < NARROW * total
-        steps = (one.category, "smaller parts") if small else (one.category, one.component, one.name)
+        steps = (one.category, "smaller parts") if small else (one.category, one.component or NAMELESS, one.name)
         tree.add(tuple(html.escape(step) for step in steps), one.seconds.value)
-    said = [f"{one.component} {one.name} ({one.category}) {show(one.seconds, 's').text}" for one in accounts[:3]]
+    said = [
+        f"{one.component} {one.name}".strip() + f" ({one.category}) {_text(one.seconds, 's', cohorts)}"
+        for one in accounts[:3]
+    ]
     summary = f"{_place(group)} ({counted(group.tasks, 'task')}), the largest parts of T_total are {'; '.join(said)}."
     rows = [
         (
             one.category,
             one.component,
             one.name,
-            cells(one.seconds, "s", total),
+            _text(one.seconds, "s", cohorts, total),
             plain(one.seconds.value / total, "share"),
         )
         for one in accounts
@@ -325,8 +351,8 @@ def _ink(colour: str) -> str:
 # By step
 
 
-def _steps(found: StepMap) -> Chart:
-    present = [name for name in CATEGORIES if any(row.seconds[name] > 0 for row in found.rows)]
+def _steps(found: StepMap, measured: bool = False) -> Chart:
+    present = [name for name in EVERY if any(row.seconds.get(name, 0.0) > 0 for row in found.rows)]
     labels = [html.escape(row.label.removeprefix("step ")) for row in found.rows]
     z = [[rounded(row.seconds[name]) if row.seconds[name] > 0 else None for name in present] for row in found.rows]
     texts = [
@@ -349,7 +375,7 @@ def _steps(found: StepMap) -> Chart:
         margin={"l": 60, "r": 8, "t": 46, "b": 56},
         legend={},
     )
-    view = View([data], layout, _steps_summary(found), _steps_table(found, present))
+    view = View([data], layout, _steps_summary(found, measured), _steps_table(found, present, measured))
     return Chart("time-steps", "Which step costs what?", {"": view}, height=max(320, 180 + 24 * len(labels)))
 
 
@@ -368,12 +394,12 @@ def _single(found: StepMap) -> list[StepRow]:
     return [row for row in found.rows if not row.label.endswith(LATER)]
 
 
-def _steps_summary(found: StepMap) -> str:
+def _steps_summary(found: StepMap, measured: bool) -> str:
     row = max(_single(found), key=lambda one: math.fsum(one.seconds.values()))
     where, name = max(
         ((one, name) for one in _single(found) for name in one.seconds), key=lambda two: two[0].seconds[two[1]]
     )
-    tasks = f"{counted(found.tasks, 'task')} of replication {found.replication}"
+    tasks = counted(found.tasks, "task") + ("" if measured else f" of replication {found.replication}")
     said = [
         f"Of {plain(found.total, 's')} a task ({tasks}), the most for one step is spent in {row.label}: {_part_of(row, found)}.",
         f"The largest single part is {name} in {where.label}: {plain(where.seconds[name], 's')}.",
@@ -391,7 +417,7 @@ def _part_of(row: StepRow, found: StepMap) -> str:
     return f"{plain(whole, 's')} ({plain(whole / found.total if found.total else 0.0, 'share')})"
 
 
-def _steps_table(found: StepMap, present: Sequence[str]) -> Table:
+def _steps_table(found: StepMap, present: Sequence[str], measured: bool) -> Table:
     rows = [
         (
             row.label, f"{row.tasks:,}", *(plain(row.seconds[name], "s") if row.seconds[name] > 0 else "" for name in present),
@@ -399,9 +425,10 @@ def _steps_table(found: StepMap, present: Sequence[str]) -> Table:
         )
         for row in found.rows
     ]  # fmt: skip
+    why = "" if measured else " without intervals, for spans are kept of one replication only;"
     note = (
-        f"mean over all {counted(found.tasks, 'task')} here, so that the rows sum to T_total; without intervals, for spans are kept of one "
-        f"replication only; steps in order of the critical path{_of_more(found)}"
+        f"mean over all {counted(found.tasks, 'task')} here, so that the rows sum to T_total;{why} steps in order of the critical "
+        f"path{_of_more(found)}"
     )
     return table("Seconds by step and category", ("step", "tasks with it", *present, "sum"), rows, note=note)
 

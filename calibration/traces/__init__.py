@@ -1,0 +1,1 @@
+"""Fits of traces: from measured tasks to the numbers of a scenario."""

@@ -1,0 +1,246 @@
+"""Agents of a class: turns, calls at once, choice of tools, context and gaps; and which agent comes next.
+
+Leaves out: agents that work side by side: they come one after the other, and their overlap is told.
+Checked: tests/test_trace_fit.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .choice import chain_of, slug, slugs
+from .fitted import AgentFit, ContextFit, Number, Table
+from .tables import number, ratio, share, table, values
+from .tokens import Growth, Tokens
+from .turns import Course, Visit
+
+__all__ = ["EARLY", "Names", "Told", "agent_fits", "flow_of", "short_names"]
+
+_MOST_AGENTS = 12
+EARLY = 5  # turns: in these agents read what they work on, and contexts grow faster than later
+_LEAST_LATE = 20  # turns later than that, and tasks with as many
+_EARLY_MATTERS = 0.1  # of the first prompt
+_DATE = r"-(20\d{6}|20\d\d-\d\d-\d\d)$"
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Return a short key for each class: a model's own name without who made it, its date, and how it is packed, where that tells them apart."""
+    names = list(names)
+    bare = [re.sub(_DATE, "", slug(name.rsplit("/", 1)[-1].split(":", 1)[0])) for name in names]
+    if len({one.lower() for one in bare}) == len(names):
+        return dict(zip(names, bare, strict=True))
+    short = [slug(name.rsplit("/", 1)[-1].split(":", 1)[0]) for name in names]
+    if len({one.lower() for one in short}) == len(names):
+        return dict(zip(names, short, strict=True))
+    return slugs(names)
+
+
+def _suffixes(classes: Mapping[str, str]) -> dict[str, str]:
+    """Return what a class adds to the name of a tool that is not the same in others: the least that tells it apart."""
+    parts = {name: short.split("-") for name, short in classes.items()}
+    out = {}
+    for name, own in parts.items():
+        others = [one for other, one in parts.items() if other != name]
+        size = next((k for k in range(1, len(own)) if all(one[:k] != own[:k] for one in others)), len(own))
+        while size < len(own) and re.fullmatch(r"[0-9.]+", own[size]):
+            size += 1
+        out[name] = "-".join(own[:size])
+    return out
+
+
+@dataclass
+class Names:
+    """Gives keys that differ: `alone` says that there is one class, whose name no key needs."""
+
+    classes: Mapping[str, str]
+    alone: bool
+    _used: set[str] = field(default_factory=set)
+
+    def _key(self, name: str, task_class: str) -> str:
+        base = slug(name or "unnamed")
+        same = name == task_class and name in self.classes
+        if same:
+            base = slug(name.rsplit("/", 1)[-1].split(":", 1)[0])
+        known = self.alone or not task_class or same
+        key = stem = base if known else f"{base}-{_suffixes(self.classes)[task_class]}"[:95]
+        counter = 2
+        while key.lower() in self._used:
+            key = f"{stem}-{counter}"
+            counter += 1
+        self._used.add(key.lower())
+        return key
+
+    def model(self, name: str, task_class: str) -> str:
+        """Return the key of a model in a class."""
+        return self._key(name, task_class)
+
+    def tool(self, name: str, task_class: str) -> str:
+        """Return the key of a tool in a class ('': in all)."""
+        return self._key(name, task_class)
+
+
+@dataclass
+class Told:
+    """What the calls of an agent's model tell of its context; `model` is its key."""
+
+    model: str
+    start: list[float] = field(default_factory=list)
+    output: list[float] = field(default_factory=list)
+    where: list[int] = field(default_factory=list)
+    growth: list[tuple[int, Growth]] = field(default_factory=list)
+    resets: list[tuple[int, int]] = field(default_factory=list)
+
+    def take(self, tokens: Tokens, begin: int, count: int, at: int, growth: Growth) -> None:
+        """Take the calls of one task, `count` of them from `begin` on; `at` is its number."""
+        prompts = tokens.prompt[begin : begin + count]
+        known = prompts[np.isfinite(prompts)]
+        if count and np.isfinite(prompts[0]):
+            self.start.append(float(prompts[0]))
+        output = tokens.output[begin : begin + count]
+        good = output[np.isfinite(output)]
+        self.output += good.tolist()
+        self.where += [at] * len(good)
+        self.growth.append((at, growth))
+        if len(known) > 1:
+            self.resets.append((int((np.diff(known) < 0).sum()), len(known) - 1))
+
+    @property
+    def early(self) -> Number | None:
+        """What the first turns add to the prompt beyond what as many of the later ones do, by task; None where that is little."""
+        turns = [(one.grown[one.turn < EARLY], one.grown[one.turn >= EARLY]) for _, one in self.growth]
+        late = sum(len(after) for _, after in turns)
+        begun = [float(before.sum()) for before, _ in turns if len(before) == EARLY]
+        if late < _LEAST_LATE or len(begun) < _LEAST_LATE:
+            return None
+        each = sum(float(after.sum()) for _, after in turns) / late
+        more = float(np.mean(begun)) - EARLY * each
+        if more < _EARLY_MATTERS * float(np.mean(self.start)):
+            return None
+        return number(more, len(begun), "tokens", f"what the first {EARLY} turns add beyond what later ones do")
+
+    @property
+    def grown(self) -> float:
+        """By how many tokens prompts grew, in all."""
+        return float(sum(one.grown.sum() for _, one in self.growth))
+
+    def context(self, clusters: np.ndarray, tasks: int) -> ContextFit:
+        """Return what is known of the context."""
+        start, output = np.array(self.start), np.array(self.output)
+        where = np.array(self.where, dtype=int)
+        of = np.bincount(where, minlength=tasks) if len(where) else np.zeros(tasks)
+        mean = (
+            ratio(np.bincount(where, output, tasks), of, "tokens", "mean over calls", clusters) if len(where) else None
+        )
+        resets = np.array(self.resets, dtype=float).reshape(-1, 2)
+        ones = np.ones(len(start))
+        at = np.array([at for at, _ in self.growth], dtype=int)
+        return ContextFit(
+            table(start, ratio(start, ones, "tokens", "mean over tasks")) if len(start) else None,
+            table(output, mean) if mean is not None else None,
+            ratio(
+                np.bincount(at, [one.grown.sum() for _, one in self.growth], tasks), np.bincount(at, [len(one.grown) for _, one in self.growth], tasks),
+                "tokens", "mean over turns whose prompt is not shorter than the last", clusters,
+            ) if self.grown > 0 else None,
+            share(resets[:, 0], resets[:, 1], "calls with a prompt shorter than the last one's") if len(resets) else None,
+            self.early,
+        )  # fmt: skip
+
+
+def _agents_of(group: Sequence[Course]) -> dict[tuple[str, str], int]:
+    """Return the agents of a class by their place: by first appearance; where there are too many, those that seldom appear join the last."""
+    seen: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for one in group:
+        order = list(dict.fromkeys(visit.agent for visit in one.visits))
+        for place, who in enumerate(order):
+            seen[who].append(float(place))
+    often = sorted(seen, key=lambda who: (-len(seen[who]), who))
+    kept = sorted(often[:_MOST_AGENTS], key=lambda who: (float(np.mean(seen[who])), who))
+    places = {who: place for place, who in enumerate(kept)}
+    for who in often[_MOST_AGENTS:]:
+        same = [one for one in kept if one[1] == who[1]] or kept
+        places[who] = places[same[-1]]
+    return places
+
+
+def flow_of(
+    group: Sequence[Course], places: Mapping[tuple[str, str], int]
+) -> tuple[tuple[tuple[int | None, float], ...], ...]:
+    """Return which agent comes after which (`start` first), and how often it is the last: shares of what was seen."""
+    size = max(places.values()) + 1
+    counts = np.zeros((size + 1, size + 1))
+    for one in group:
+        way = _joined([places[visit.agent] for visit in one.visits])
+        for last, now in zip([-1, *way], [*way, size], strict=True):
+            counts[last + 1, now] += 1
+    rows = []
+    for row in counts:
+        whole = row.sum()
+        rows.append(tuple((None if at == size else at, float(n / whole)) for at, n in enumerate(row) if n))
+    return tuple(rows)
+
+
+def _joined(way: list[int]) -> list[int]:
+    return [place for i, place in enumerate(way) if i == 0 or place != way[i - 1]]
+
+
+def agent_fits(
+    group: Sequence[Course], told: Mapping[tuple[str, str], Told], keys: Mapping[str, str], clusters: np.ndarray, tasks: int
+) -> tuple[tuple[AgentFit, ...], dict[tuple[str, str], int]]:  # fmt: skip
+    """Return the agents of a class by place, and the place of each. `keys` are of tools, by component."""
+    places = _agents_of(group)
+    visits: dict[int, list[tuple[int, Visit]]] = defaultdict(list)
+    for one in group:
+        last = None
+        for visit in one.visits:
+            place = places[visit.agent]
+            if place == last:
+                visits[place][-1][1].turns.extend(visit.turns)
+                continue
+            visits[place].append((one.number, Visit(visit.agent, list(visit.turns))))
+            last = place
+    first: dict[int, tuple[str, str]] = {}
+    for who, place in places.items():
+        first.setdefault(place, who)
+    fits = [
+        _agent(first[place], visits[place], told.get(first[place]), keys, clusters, tasks) for place in sorted(visits)
+    ]
+    return tuple(fits), places
+
+
+def _agent(
+    who: tuple[str, str], visits: list[tuple[int, Visit]], told: Told | None, keys: Mapping[str, str], clusters: np.ndarray, tasks: int
+) -> AgentFit:  # fmt: skip
+    where = np.array([at for at, _ in visits])
+    own = clusters[where]
+    turns = values([len(visit.turns) for _, visit in visits], "turns of a visit", own)
+    inner = [(at, len(turn.tools)) for at, visit in visits for turn in visit.turns[:-1]]
+    calls = None
+    if inner:
+        calls = values([n for _, n in inner], "calls of a turn that is not the last", clusters[[at for at, _ in inner]])
+    last = np.array([bool(visit.turns[-1].tools) for _, visit in visits], dtype=float)
+    sequences: dict[int, list[str]] = defaultdict(list)
+    for at, visit in visits:
+        sequences[at] += [keys[call.component] for turn in visit.turns for call in turn.tools]
+    return AgentFit(
+        who[0], told.model if told is not None else None, len(set(where.tolist())), turns, calls,
+        share(np.bincount(where, last, tasks), np.bincount(where, minlength=tasks), "visits whose last turn calls a tool", clusters),
+        chain_of(list(sequences.values())), told.context(clusters, tasks) if told is not None else ContextFit(None, None, None, None, None),
+        _gap(visits, clusters, tasks),
+    )  # fmt: skip
+
+
+def _gap(visits: list[tuple[int, Visit]], clusters: np.ndarray, tasks: int) -> Table:
+    """Return the time of a turn that its calls do not explain; where turns overlap, less of it."""
+    gaps = np.array([turn.gap for _, visit in visits for turn in visit.turns])
+    where = np.array([at for at, visit in visits for _ in visit.turns])
+    mean: Number = ratio(
+        np.bincount(where, gaps, tasks), np.bincount(where, minlength=tasks), "s", "mean over turns", clusters
+    )
+    if mean.value < 0:
+        mean = number(0.0, mean.n, "s", "turns overlap: none is left")
+    return table(np.maximum(gaps, 0.0), mean)

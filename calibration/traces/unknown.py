@@ -1,0 +1,119 @@
+"""What a trace does not tell, and what is taken in its place.
+
+Leaves out: what would tell it.
+Checked: tests/test_trace_fit.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .fitted import Fitted, Unidentified
+from .turns import Course
+
+__all__ = ["notes_of", "unidentified"]
+
+_MUCH = 0.02
+_FEW = 0.005
+_ALWAYS = (
+    ("network", "no span has it apart", "inside of the latencies"),
+    ("queueing at the provider", "a call's span has it inside", "inside of a call; load adds none"),
+    ("limits of rate, concurrency", "a trace has no refusals", "none"),
+    ("prices", "a trace has none", "none: costs are 0"),
+    ("turns if inference is faster", "each model has one speed", "the same turns (elasticity 0)"),
+    ("turns with other models, tools", "tasks had these", "the same turns and choices"),
+    ("the system's own prompt", "a prompt is one number", "part of the first prompt, and new"),
+    ("errors that have one cause", "no span tells causes", "by task, or after an error"),
+    ("longer times than were seen", "they were not seen", "none"),
+)
+
+
+def unidentified(fitted: Fitted, found: Sequence[Course]) -> tuple[Unidentified, ...]:
+    """Return what these tasks cannot tell."""
+    out = [Unidentified(*one) for one in _ALWAYS]
+    out += _together(_of_models(fitted)) + _of_tasks(fitted)
+    if any(one.task.problem for one in found) and fitted.problems < fitted.tasks:
+        out.append(
+            Unidentified(
+                "what attempts have in common", f"{fitted.tasks} tasks are of {fitted.problems} problems",
+                "nothing; intervals count problems",
+            )
+        )  # fmt: skip
+    return tuple(out)
+
+
+def _together(found: list[Unidentified]) -> list[Unidentified]:
+    """Return what is not known of several models for one reason as one."""
+    out: dict[tuple[str, str, str], list[str]] = {}
+    for one in found:
+        what, _, of = one.what.rpartition(" of ")
+        out.setdefault((what, one.why, one.default), []).append(of)
+    return [Unidentified(f"{what}: {_listed(of)}", why, default) for (what, why, default), of in out.items()]
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} models"
+
+
+def _of_models(fitted: Fitted) -> list[Unidentified]:
+    out = []
+    for one in fitted.models:
+        if one.law is None:
+            out.append(
+                Unidentified(
+                    f"time per token of {one.key}", one.why_no_law,
+                    "times as measured, whatever the tokens",
+                )
+            )  # fmt: skip
+        if one.cache_hit is not None and not one.cache_hit.n and one.law is not None:
+            out.append(
+                Unidentified(
+                    f"cache hits of {one.key}", "cached tokens are not counted",
+                    "all that was sent before is cached",
+                )
+            )  # fmt: skip
+        if one.first_token is None:
+            out.append(
+                Unidentified(f"time to first token of {one.key}", "no span tells it", "the time of the whole call")
+            )
+        if one.stubs > _FEW:
+            how = f"{one.stubs:.0%} of counts cannot be true"
+            of = f"characters / {one.characters.value:.2g}" if one.characters is not None else "none"
+            out.append(Unidentified(f"output tokens of {one.key}", how, of))
+    return out
+
+
+def _of_tasks(fitted: Fitted) -> list[Unidentified]:
+    out = []
+    if fitted.arrivals.kind == "unknown":
+        out.append(Unidentified("arrivals", fitted.arrivals.why, "so far apart that none waits"))
+    for one in fitted.classes:
+        if one.hidden.value > 0:
+            what = f"model calls inside of tools of {one.name}"
+            why = f"{one.hidden.value:.2g} per task are in a tool's call"
+            out.append(Unidentified(what, why, "the tool's latency, at any model's speed"))
+        if one.overlap.value > _MUCH:
+            why = f"{one.overlap.value:.0%} of the time of turns overlaps"
+            out.append(Unidentified(f"what runs side by side in {one.name}", why, "one after the other: too long"))
+        gap = sum(agent.gap.mean.value * agent.turns.mean.value for agent in one.agents)
+        if one.seconds.mean.value > 0 and gap > _MUCH * one.seconds.mean.value:
+            why = f"{gap / one.seconds.mean.value:.0%} of the time is in no call"
+            out.append(Unidentified(f"gaps of {one.name}", why, "a cost of each turn (`dispatch`)"))
+    return out
+
+
+def notes_of(fitted: Fitted) -> tuple[str, ...]:
+    """Return what was simplified or joined."""
+    out = [
+        f"{one.key} stands for {len(one.members)} tools that were seldom called"
+        for one in fitted.tools
+        if len(one.members) > 1
+    ]
+    for each in fitted.classes:
+        for agent in each.agents:
+            if agent.context.resets is not None and agent.context.resets.value > _MUCH:
+                share = f"{agent.context.resets.value:.0%}"
+                out.append(
+                    f"{share} of the prompts of {agent.name or each.name} are shorter than the last: contexts do not shrink here"
+                )
+    return tuple(dict.fromkeys(out))

@@ -1,0 +1,102 @@
+"""Tables and lists of OpenTelemetry spans with the attributes of OpenInference: exports of Phoenix, and spans as the console exporter prints them.
+
+Attributes stand in columns (`attributes.llm.token_count.prompt`), as an object of dotted names, or nested.
+Leaves out: annotations and evaluations; cumulative counts.
+Checked: tests/test_trace_openinference.py.
+Source: https://arize-ai.github.io/openinference/spec/; https://arize.com/docs/phoenix/tracing/how-to-tracing/importing-and-exporting-traces.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from ..observation import Observation
+from ..tally import FileTally, Tally
+from .genai import Event, Fields, observe
+from .rows import Record, records
+from .values import error_in, mapping, nanoseconds, text
+
+__all__ = ["flat", "observations"]
+
+_WITHIN = ("spans", "data", "rows")
+_ROLES = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
+_DEEPEST = 8
+
+
+def observations(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[Observation]:
+    """Give each span of the table."""
+    for place, record in records(stream, file, tally, _WITHIN):
+        tally.spans += 1
+        fields = _fields(record)
+        if not fields.id and not fields.trace:
+            tally.note("dropped", "records that are no spans: neither id nor trace", example=f"record {place}")
+            continue
+        fields.id = fields.id or f"{file.name}:{place}"
+        found = observe(fields, _attributes(record), _events(record.get("events")), tally)
+        if found is not None:
+            file.spans += 1
+            yield found
+
+
+def _fields(record: Record) -> Fields:
+    context = mapping(record.get("context"))
+    resource = flat(mapping(mapping(record.get("resource")).get("attributes")))
+    status = record.get("status_code") or mapping(record.get("status")).get("status_code")
+    kind = text(record.get("kind")).rpartition(".")[2].upper()
+    words = (text(resource.get(key)) for key in ("service.name", "service.instance.id", "host.name", "process.pid"))
+    return Fields(
+        trace=_mark(record.get("context.trace_id") or context.get("trace_id") or record.get("trace_id")),
+        id=_mark(record.get("context.span_id") or context.get("span_id") or record.get("span_id")),
+        parent=_mark(record.get("parent_id") or record.get("parent_span_id") or record.get("parentSpanId")),
+        name=text(record.get("name")),
+        start=nanoseconds(record.get("start_time", record.get("startTime"))),
+        end=nanoseconds(record.get("end_time", record.get("endTime"))),
+        process="/".join(word for word in words if word),
+        failed=text(status).rpartition(".")[2].upper().removeprefix("STATUS_CODE_") == "ERROR",
+        role=_ROLES.get(kind, 0),
+        said=error_in(record.get("status_message") or mapping(record.get("status")).get("message")),
+    )
+
+
+def _mark(value: Any) -> str:
+    """An id without the mark of hexadecimal that some writers put before it."""
+    return text(value).removeprefix("0x")
+
+
+def _attributes(record: Record) -> dict[str, Any]:
+    found = flat(mapping(record.get("attributes")))
+    for key, value in record.items():
+        if key.startswith("attributes.") and value is not None and value == value:  # noqa: PLR0124 - a missing cell is a nan
+            name = key.removeprefix("attributes.")
+            found.update(flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
+    kind = text(record.get("span_kind"))
+    if kind and kind.upper() not in ("UNKNOWN", "INTERNAL"):
+        found.setdefault("openinference.span.kind", kind)
+    return found
+
+
+def flat(nested: dict[str, Any], above: str = "", depth: int = 0) -> dict[str, Any]:
+    """Return nested attributes under dotted names, eight levels deep; what lies deeper stays whole."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and value and depth < _DEEPEST:
+            found.update(flat(value, f"{above}{key}.", depth + 1))
+        else:
+            found[f"{above}{key}"] = value
+    return found
+
+
+def _events(value: Any) -> Iterator[Event]:
+    if isinstance(value, str) and value[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return
+    if not isinstance(value, list):
+        return
+    for one in value:
+        if isinstance(one, dict):
+            at = nanoseconds(one.get("timestamp", one.get("time")))
+            yield text(one.get("name")), at, flat(mapping(one.get("attributes")))

@@ -1,0 +1,53 @@
+"""Spans with the attributes of OpenInference come out the same from every export of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .test_trace_formats import given, take
+
+
+def test_openinference_nested_flat_and_in_columns(tmp_path: Path) -> None:
+    """Attributes nested, under dotted names and in columns, with dates as text or as Parquet has them, say the same."""
+    import pandas as pd
+
+    flat = {
+        "llm.token_count.prompt": 9,
+        "llm.token_count.prompt_details.cache_read": 4,
+        "llm.token_count.completion": 2,
+        "llm.model_name": "m",
+    }
+    nested = {
+        "llm": {"token_count": {"prompt": 9, "prompt_details": {"cache_read": 4}, "completion": 2}, "model_name": "m"}
+    }
+    times = {"start_time": "2026-01-01T00:00:00.123456789+00:00", "end_time": "2026-01-01T00:00:01+00:00"}
+    base = {"name": "x", "span_kind": "LLM", "parent_id": None, "status_code": "ERROR", **times}
+    context = {"trace_id": "0xab", "span_id": "0xcd"}
+    columns = {
+        **base,
+        "context.trace_id": "ab",
+        "context.span_id": "cd",
+        **{f"attributes.{key}": value for key, value in flat.items()},
+    }
+    frame = pd.DataFrame([{**columns, **{key: pd.Timestamp(value) for key, value in times.items()}}])
+    frame.to_parquet(tmp_path / "spans.parquet")
+    results = [given(tmp_path, [{**base, "context": context, "attributes": one}])[0] for one in (nested, flat)]
+    results += [given(tmp_path, {"data": [{**base, "context": context, "attributes": nested}]})[0]]
+    results += [given(tmp_path, pd.DataFrame([columns]).to_csv(index=False))[0], take(tmp_path / "spans.parquet")[0]]
+    for found in results:
+        assert found == results[0]
+    one = results[0][0]
+    assert (one.trace, one.id, one.kind, one.component, one.error) == ("ab", "cd", "llm", "m", "error")
+    assert (one.input_tokens, one.cached_tokens, one.output_tokens) == (9, 4, 2)
+    assert (one.start, one.end) == (1767225600_123456789, 1767225601_000000000)
+
+
+def test_spans_as_the_console_exporter_prints_them(tmp_path: Path) -> None:
+    """Documents one after the other, over several lines each, are read without a list around them."""
+    one = {"name": "execute_tool ls", "context": {"trace_id": "0x1", "span_id": "0x2"}, "kind": "SpanKind.INTERNAL", "parent_id": "0x3",
+           "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:01Z", "status": {"status_code": "UNSET"},
+           "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls"}, "events": [],
+           "resource": {"attributes": {"service.name": "s"}}}  # fmt: skip
+    found, _, _ = given(tmp_path, json.dumps(one, indent=4) + "\n" + json.dumps(one, indent=4))
+    assert [(x.kind, x.component, x.trace, x.parent, x.process) for x in found] == [("tool", "ls", "1", "3", "s")] * 2
