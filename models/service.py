@@ -101,7 +101,9 @@ class ServiceSpec(Spec):
     @model_validator(mode="after")
     def _never_negative(self) -> "ServiceSpec":
         if self.per_task.lower_bound < 0:
-            raise SpecProblem("per_task", f"must be >= 0, as a factor of the latency; got {self.per_task.lower_bound:g}")
+            raise SpecProblem(
+                "per_task", f"must be >= 0, as a factor of the latency; got {self.per_task.lower_bound:g}"
+            )
         return self
 
     @model_validator(mode="after")

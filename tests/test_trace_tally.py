@@ -79,7 +79,7 @@ def test_the_date_is_that_of_the_repaired_spans(tmp_path: Path, later: bool) -> 
 
 def test_a_retry_that_alone_says_which_model_answered(tmp_path: Path) -> None:
     """The failed attempt names what was asked for only: both are calls of that, 1 s lost and 2 s waited."""
-    asked = {"gen_ai__operation__name": "chat", "gen_ai__request__model": "m"}
+    asked: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__request__model": "m"}
     measured = otlp(
         tmp_path / "f.json",
         [

@@ -221,7 +221,7 @@ def as_openinference(tasks: Sequence[TrueTask]) -> bytes:
 
 def as_otlp_proto(tasks: Sequence[TrueTask]) -> bytes:
     """Return TracesData as protobuf. Needs opentelemetry-proto."""
-    from google.protobuf import json_format  # type: ignore[import-untyped]
+    from google.protobuf import json_format
     from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
     data = otlp(tasks)

@@ -120,7 +120,12 @@ def _name_clients(tree: Tree, order: list[int], tally: Tally) -> None:
         if span.kind == "client" and not within[at] and not holds[at]:
             span.kind, span.component = "tool", span.component or span.name or "client"
             seconds = (tree.end[at] - tree.start[at]) / SECOND
-            tally.note("guessed", "calls of other services, evaluators and guardrails: taken as calls of tools", seconds=seconds, example="client")
+            tally.note(
+                "guessed",
+                "calls of other services, evaluators and guardrails: taken as calls of tools",
+                seconds=seconds,
+                example="client",
+            )
 
 
 def _name_unknown(tree: Tree, at: int, roles: Roles, works: object, tally: Tally) -> None:

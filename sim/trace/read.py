@@ -69,7 +69,8 @@ def read(
         own_clocks = any(one.own_clocks for one in tally.files)
         shelf = _Shelf(tally, namer)
         clock = _Clock(spool, own_clocks=own_clocks)
-        for group, clock.before in clock.groups:
+        for group, before in clock.groups:
+            clock.before = before
             shelf.take(spool.of(group), clock, by_session=by == "session")
     if not shelf.tasks:
         said = (*(one.what for one in tally.notes.values()), *(one.remark for one in tally.files))

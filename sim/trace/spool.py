@@ -92,7 +92,8 @@ class Spool:
             "SELECT MIN(start) FROM span WHERE team = ? AND start BETWEEN ? AND ?",
             (group, max(first, -_MOST), min(last, _MOST)),
         )
-        return next(start for (start,) in found)
+        start: int | None = next(found)[0]
+        return start
 
     def of(self, group: str) -> list[Observation]:
         """Return the spans of a group in the order in which they were put in."""
