@@ -43,6 +43,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Holdout", "Traces", "calls_frame", "traces"]
 
+COLUMNS = (
+    "task", "trace", "session", "class", "kind", "component", "agent", "turn", "batch", "start_s", "end_s", "seconds_s", "critical_s",
+    "ttft_s", "new_tokens", "cached_tokens", "output_tokens", "input_bytes", "output_bytes", "error", "retried", "stub",
+)  # fmt: skip
+
 Files = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 By = Literal["trace", "session"]
 
@@ -137,9 +142,15 @@ class Traces(Told[TraceDigest]):
         return Holdout(found, source(self.measured, call), call=call)
 
     def export(self, path: str | os.PathLike[str], format: ExportFormat = "otlp") -> Path:
-        """Write the traces for other tools: 'otlp', 'otlp-proto', 'perfetto', 'chrome' or 'csv'; return the path. What is there is replaced."""
-        from .models.trace_export import export, of_measured
+        """Write the traces for other tools: 'otlp', 'otlp-proto', 'perfetto', 'chrome' or 'csv'; return the path.
 
+        What is there is replaced. Raises ValueError for another format, TraceError where nothing can be written.
+        """
+        from .models.trace_export import export, of_measured
+        from .sim.trace.export import FORMATS
+
+        if format not in FORMATS:
+            raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, but got {format!r}")
         export(of_measured(self.measured), format, Path(path), overwrite=True)
         return Path(path)
 
@@ -165,10 +176,10 @@ def traces(files: Files, *, hash_names: bool = False, by: By = "trace", name: st
 
 
 def calls_frame(measured: Measured) -> pd.DataFrame:
-    """Return a row for each call, in order of tasks and of their starts."""
+    """Return a row for each call, in order of tasks and of their starts; of traces without calls the columns alone."""
     import pandas as pd
 
-    return pd.DataFrame([_row(task, call) for task in measured.tasks for call in task.calls])
+    return pd.DataFrame([_row(task, call) for task in measured.tasks for call in task.calls], columns=COLUMNS)
 
 
 def _row(task: TaskTrace, call: Call) -> dict[str, Any]:
@@ -186,7 +197,7 @@ def _row(task: TaskTrace, call: Call) -> dict[str, Any]:
         "end_s": call.end,
         "seconds_s": call.seconds,
         "critical_s": call.critical,
-        "ttft_s": call.first_token - call.start,
+        "ttft_s": call.first_token,
         "new_tokens": call.new,
         "cached_tokens": call.cached,
         "output_tokens": call.output,

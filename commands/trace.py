@@ -187,10 +187,11 @@ def export(
 
     if out is None and form in BINARY:
         raise typer.BadParameter(f"{form.value} is no text; say where it goes with `-o FILE`", param_hint="--format")
-    if out is not None and out.exists() and not overwrite:
-        raise typer.BadParameter(f"{out} exists already; choose another, or give --overwrite", param_hint="--out")
+    if out is not None:
+        trace_export.check_free(out, overwrite)
     folder = _folder(sources)
     if folder is not None:
+        _check_plain(by, hash_names)
         run = trace_export.of_folder(folder)
     else:
         run = trace_export.of_measured(_read(sources, by, hash_names))
@@ -216,7 +217,7 @@ def show(
         typer.Option(
             min=1,
             metavar="N",
-            help="Draw about so many rows: the longest spans. Default: 60; of a run all.",
+            help="Draw about so many rows: the longest spans. Default: 60.",
             show_default=False,
         ),
     ] = None,
@@ -230,13 +231,14 @@ def show(
     assert wanted is not None
     folder = _folder(sources)
     if folder is not None:
+        _check_plain(by, hash_names)
         from ..sim.analysis.runfolder import read
         from ..sim.report.tasks import view_in_folder
         from ..sim.report.timeline import timeline
-        from ..sim.report.trace_timeline import shortened
+        from ..sim.report.trace_timeline import LIMIT, shortened
 
         view = view_in_folder(read(folder), wanted)
-        few = view[0] if limit is None else shortened(view[0], limit)
+        few = view[0] if every else shortened(view[0], limit or LIMIT)
         drawn = timeline(few, view[1])
         if len(few.spans) < len(view[0].spans):
             drawn = (*drawn, f"  the longest of {len(view[0].spans):,} spans; all with --all")
@@ -271,6 +273,17 @@ def _folder(sources: list[Path]) -> Path | None:
     if len(sources) > 1:
         raise typer.BadParameter("name one run folder, or trace files; not both", param_hint="RUNDIR|FILE...")
     return folders[0]
+
+
+def _check_plain(by: By, hash_names: bool) -> None:
+    """Raise BadParameter for options that say how trace files are read, where a run folder is."""
+    for given, name in ((hash_names, "--hash-names"), (by is By.SESSION, "--by session")):
+        if given:
+            raise typer.BadParameter(
+                "is for trace files: a run folder has the names and tasks of its scenario; leave it away, or export as "
+                "otlp and give that file",
+                param_hint=name,
+            )
 
 
 def _read(files: list[Path], by: By, hash_names: bool) -> Measured:
@@ -342,10 +355,17 @@ def _drawn(view: tuple[TaskView, str], measured: Measured, limit: int | None) ->
 
 
 def _check_no_answer(sources: list[Path]) -> None:
-    """Raise BadParameter for a folder that holds an answer, and no trace."""
+    """Raise BadParameter for a folder that holds a simulated run, or another answer, and no trace."""
+    from ..sim.analysis.runfolder import MANIFEST
     from ..sim.report.stored import NAME
 
     for one in sources:
+        if (one / MANIFEST).is_file():
+            raise typer.BadParameter(
+                f"{one} is a run of a simulation, and no trace: `coordsim show {shlex.quote(str(one))}` tells it, and "
+                f"`coordsim trace export {shlex.quote(str(one))} --format otlp -o run.json` writes it as one",
+                param_hint="FILE...",
+            )
         if (one / NAME).is_file():
             raise typer.BadParameter(
                 f"{one} holds the answer of an earlier command, and no traces: `coordsim report {shlex.quote(str(one))}` "

@@ -147,7 +147,7 @@ def _of_tasks(found: TraceDigest) -> Iterator[str]:
     """Yield which tasks are too few, or missing."""
     tasks = found.run.summary.tasks
     if not tasks.done:
-        yield f"no task of {tasks.arrived:,} was done, so there is no T_total to tell"
+        yield f"no task of {tasks.arrived:,} was done: what they took is told until they failed, or so far, and no T_total"
     elif found.few:
         these = "one task tells" if tasks.done == 1 else f"{tasks.done} tasks tell"
         yield f"{these} little of others: intervals need {LEAST_TASKS} tasks, p95 needs 20 and p99 needs 100; give more files"

@@ -29,7 +29,7 @@ from ..sim.trace.tally import TraceError
 if TYPE_CHECKING:
     from ..sim.trace.measured import Measured
 
-__all__ = ["export", "of_folder", "of_measured", "of_result"]
+__all__ = ["check_free", "export", "of_folder", "of_measured", "of_result"]
 
 _BATCH = 1 << 16  # spans of a file in memory at a time
 _HEAD = ("class", "status", "arrival_s", "end_s", "overlapped_s")
@@ -38,9 +38,7 @@ _TOKENS = ("new_tokens", "carried_tokens", "cached_tokens")  # facts: tokens tha
 
 def export(run: ExportRun, form: Format, path: Path, *, overwrite: bool = False) -> Count:
     """Write a run to a file, whole or not at all. Raises TraceError where it cannot be, or something is there already."""
-    if path.exists() and (path.is_dir() or not overwrite):
-        remedy = "choose another place" if path.is_dir() else "choose another place, or pass --overwrite"
-        raise TraceError(f"{path} exists already, and is left as it is; {remedy}")
+    check_free(path, overwrite)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,14 +46,22 @@ def export(run: ExportRun, form: Format, path: Path, *, overwrite: bool = False)
             count = write(run, form, out)
         temporary.replace(path)
     except OSError as error:
-        raise TraceError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise TraceError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
     return count
 
 
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise TraceError where something is that an export may not replace: a folder, or without `overwrite` a file."""
+    if path.exists() and (path.is_dir() or not overwrite):
+        remedy = "choose another place" if path.is_dir() else "choose another place, or pass --overwrite"
+        raise TraceError(f"{path} exists already, and is left as it is; {remedy}")
+
+
 def of_folder(directory: str | os.PathLike[str]) -> ExportRun:
-    """Return what a run folder holds. Raises RunFolderError where it is none, is damaged, or holds no spans."""
+    """Return what a run folder holds. Raises RunFolderError where it is none or is damaged, TraceError where it holds no spans."""
     folder = runfolder.read(directory)
     if not folder.has_spans:
         raise TraceError(
@@ -121,16 +127,13 @@ class _Rows:
         only = next(iter(result.failures)) if len(result.failures) == 1 else self.failure
         first = len(Ledger.HEAD)
         accounts = first + len(result.facts)
-        every = self.measured is not None
-        for row in result.rows.tolist():
+        for place, row in enumerate(result.rows.tolist()):
             task, status = int(row[TASK]), int(row[STATUS])
             spans = result.spans.of(task)
             facts = {name: value for name, value in zip(result.facts, row[first:accounts], strict=True) if value}
             seen = known.get(task)
-            whole, every = (
-                every,
-                False,
-            )  # of measured tasks the first has all accounts, so that none is lost that has no time
+            # Of measured tasks the first has all accounts, so that none is lost that has no time.
+            whole = self.measured is not None and place == 0
             yield ExportTask(
                 task=task,
                 replication=result.replication,

@@ -104,7 +104,7 @@ OTEL: list[Case] = [
     ),
     ("RPC client", "Svc/Get", {"rpc.system": "grpc", "rpc.service": "Svc"}, CLIENT, {"kind": "client", "component": "Svc"}),
     ("HTTP server", "POST /run", {"http.request.method": "POST", "server.address": "me"}, {"kind": 2}, {"kind": "other", "component": ""}),
-    ("messages", "publish q", {"messaging.system": "kafka", "messaging.destination.name": "q"}, {"kind": 4}, {"kind": "client", "component": "q"}),
+    ("messages", "publish q", {"messaging.system": "kafka", "messaging.destination.name": "q"}, {"kind": 4}, {"kind": "other", "component": ""}),
     (
         "database", "SELECT items", {"db.system": "postgresql", "db.name": "shop", "db.statement": "select 1"}, CLIENT,
         {"kind": "retriever", "component": "shop", "input_bytes": 8.0},
@@ -241,6 +241,63 @@ FRAMEWORKS: list[Case] = [
         {"kind": "tool", "error": "tool_error"},
     ),
     ("Strands, turn", "execute_event_loop_cycle", {"event_loop.cycle_id": "1"}, {}, {"kind": "workflow"}),
+    (
+        "Agno, model", "OpenAIChat.invoke",
+        {"openinference.span.kind": "LLM", "llm.model_name": "m", "llm.provider": "OpenAI", "llm.token_count.prompt": 200,
+         "llm.token_count.completion": 20, "llm.token_count.prompt_details.cache_read": 90, "llm.invocation_parameters": "{}"},
+        {}, {"kind": "llm", "component": "m", "input_tokens": 200.0, "cached_tokens": 90.0, "output_tokens": 20.0},
+    ),
+    ("CrewAI, agent", "meteo._execute_core", {"openinference.span.kind": "AGENT", "graph.node.id": "meteo"}, {}, {"kind": "agent", "component": "meteo"}),
+    ("smolagents, agent", "meteo.run", {"openinference.span.kind": "AGENT", "smolagents.max_steps": 3}, {}, {"kind": "agent", "agent": "meteo"}),
+    ("DSPy, tool", "weather.__call__", {"openinference.span.kind": "TOOL", "input.value": "{}"}, {}, {"kind": "tool", "component": "weather"}),
+    (
+        "LangChain, the model that was asked", "ChatOpenAI",
+        {"openinference.span.kind": "LLM", "llm.model_name": "m-2024", "llm.invocation_parameters": '{"model": "m", "model_name": "m", "stream": false}'},
+        {}, {"kind": "llm", "component": "m"},
+    ),
+    (
+        "LlamaIndex, a stream that goes on", "OpenAILike.astream_chat", {"openinference.span.kind": "LLM", "llm.model_name": "m"},
+        {"endTimeUnixNano": str(LATER - 100_000_000), "events": [event("First Token Stream Event")]},
+        {"kind": "llm", "first_token": LATER, "end": LATER},
+    ),
+    ("LlamaIndex, before a call", "OpenAILike._prepare_chat_with_tools", {"openinference.span.kind": "LLM", "llm.model_name": "m"}, {}, {"kind": "other"}),
+    (
+        "Logfire, usage as it came", "Chat Completion with {request_data[model]!r}",
+        {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 200, "gen_ai.usage.output_tokens": 20,
+         "gen_ai.usage.raw": '{"prompt_tokens": 200, "completion_tokens": 20, "prompt_tokens_details": {"cached_tokens": 90}}'},
+        CLIENT, {"kind": "llm", "component": "m", "input_tokens": 200.0, "cached_tokens": 90.0, "output_tokens": 20.0},
+    ),
+    (
+        "MLflow, model", "Completions",
+        {"mlflow.spanType": '"CHAT_MODEL"', "model": '"m"', "mlflow.llm.model": '"m-2024"', "mlflow.spanInputs": '{"a": 1}', "mlflow.spanOutputs": "{}",
+         "mlflow.chat.tokenUsage": '{"input_tokens": 200, "output_tokens": 20, "total_tokens": 220, "cache_read_input_tokens": 90}'},
+        {}, {"kind": "llm", "component": "m", "input_tokens": 200.0, "cached_tokens": 90.0, "output_tokens": 20.0, "input_bytes": 8.0, "output_bytes": 2.0},
+    ),
+    ("MLflow, tool", "weather", {"mlflow.spanType": '"TOOL"', "mlflow.spanFunctionName": '"weather"'}, {}, {"kind": "tool", "component": "weather"}),
+    ("MLflow, agent", "meteo", {"mlflow.spanType": '"AGENT"'}, {}, {"kind": "agent", "agent": "meteo"}),
+    ("MLflow, unknown", "step", {"mlflow.spanType": '"UNKNOWN"'}, {}, {"kind": "other"}),
+    (
+        "Haystack, a generator", "haystack.component.run",
+        {"haystack.component.name": "llm", "haystack.component.type": "OpenAIChatGenerator", "haystack.component.input": "{}", "haystack.component.input_types": "x",
+         "haystack.component.output": "abc", "haystack.component.output_spec": "y"},
+        {}, {"kind": "llm", "component": "llm", "input_bytes": 2.0, "output_bytes": 3.0},
+    ),
+    (
+        "Haystack, an agent", "haystack.component.run", {"haystack.component.name": "meteo", "haystack.component.type": "Agent"}, {},
+        {"kind": "agent", "agent": "meteo"},
+    ),
+    ("Haystack, the agent's model", "haystack.agent.step.llm", {"haystack.agent.step.llm.input": "abcd"}, {}, {"kind": "llm", "input_bytes": 4.0}),
+    (
+        "Haystack, a tool that failed", "haystack.agent.step.tool", {"haystack.tool.name": "flaky", "haystack.tool.error": True}, {},
+        {"kind": "tool", "component": "flaky", "error": "tool_error"},
+    ),
+    ("AutoGen, a message", "autogen create q", {"messaging.operation": "create", "messaging.destination": "q"}, {"kind": 4}, {"kind": "other"}),
+    (
+        "Strands, before 1.0", "Model invoke",
+        {"gen_ai.operation.name": "chat", "gen_ai.system": "strands-agents", "gen_ai.request.model": "m", "gen_ai.usage.prompt_tokens": 100,
+         "gen_ai.usage.input_tokens": 100, "gen_ai.usage.completion_tokens": 10, "gen_ai.usage.output_tokens": 10, "gen_ai.usage.total_tokens": 110},
+        CLIENT, {"kind": "llm", "component": "m", "input_tokens": 100.0, "output_tokens": 10.0},
+    ),
     ("an own span", "prepare", {"my.attribute": 1}, {}, {"kind": "other", "component": "", "name": "prepare"}),
 ]  # fmt: skip
 

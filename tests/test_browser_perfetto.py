@@ -66,9 +66,9 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         thread.join()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def show(chromium: Browser, viewer: tuple[str, Path]) -> Iterator[Show]:
-    """Return a function that opens a file of the viewer's folder, and waits until it is loaded."""
+    """Return a function that opens a file of the viewer's folder in the one page there is, and waits until it is loaded."""
     address, _ = viewer
     context = chromium.new_context(viewport={"width": 1500, "height": 1000}, service_workers="block")
     context.set_default_timeout(2 * PATIENCE)
@@ -80,9 +80,9 @@ def show(chromium: Browser, viewer: tuple[str, Path]) -> Iterator[Show]:
             route.abort()
 
     context.route("**/*", guard)
+    page = context.new_page()
 
     def open_(path: Path) -> Page:
-        page = context.new_page()
         page.goto(f"{address}/#!/?url={address}/given/{path.name}")
         page.wait_for_function("name => document.title.startsWith(name) && window.app?.trace?.engine", arg=path.name)
         page.evaluate("() => window.waitForPerfettoIdle()")

@@ -220,6 +220,15 @@ def test_a_wrapper_and_a_tool_behind_a_protocol_are_counted_once() -> None:
     )
 
 
+def test_what_a_call_leaves_out_is_taken_from_the_one_that_wraps_it() -> None:
+    """Two instruments saw one call, and only the outer one its cached tokens; of two calls in a wrapper it tells nothing."""
+    outer = span("o", "", "llm", 0, 10, "m", input_tokens=9.0, cached_tokens=4.0, output_tokens=7.0)
+    inner = span("i", "o", "llm", 1, 9, "m", input_tokens=9.0)
+    assert [(call.new, call.cached, call.output) for call in booked(outer, inner).calls] == [(5.0, 4.0, 7.0)]
+    first, then = span("i", "o", "llm", 1, 4, "m"), span("j", "o", "llm", 5, 9, "m")
+    assert [math.isnan(call.output) for call in booked(outer, first, then).calls] == [True, True]
+
+
 def test_a_model_call_that_holds_its_tool_is_over_when_that_begins() -> None:
     """Where a framework puts the tool's span into the model's, nothing tells what the rest of it is."""
     one = booked(span("m", "", "llm", 0, 5, "m"), span("t", "m", "tool", 3, 4.5, "t"))

@@ -70,7 +70,7 @@ def test_all_real_files_are_taken_together(call: Call) -> None:
     files = [path for path in real_files() if path.parent.name in ("langfuse", "inspect") and path.name not in NO_SPANS]
     if not files:
         pytest.skip(f"no {REAL}")
-    code, out, err = call("trace", "explain", *files, "-q")
+    code, out, err = call("trace", "explain", *files, "--full", "-q")
     assert code == 0, err
     assert all(path.name.split(".")[0][:20] in out for path in files)
 
@@ -271,9 +271,16 @@ def test_a_run_folder_is_exported_and_drawn(call: Call, tmp_path: Path) -> None:
     simulated = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     parts = {name: one["seconds"]["value"] for name, one in simulated["categories"].items() if one["seconds"]["value"]}
     assert seconds(imported) == pytest.approx(parts)
-    drawn = call("trace", "show", run, "--task", "p99").out
+    assert len(call("trace", "show", run, "--task", "p99").out.splitlines()) < 80
+    drawn = call("trace", "show", run, "--task", "p99", "--all").out
     assert drawn.splitlines()[1] in call("show", run, "--task", "p99").out
     assert "= T_total" in drawn
+    assert "30 tasks arrived" in call("trace", "show", run, "--task", "30").err
+    assert "trace export" in " ".join(call("trace", "explain", run).err.split())
+    for option in (("--hash-names",), ("--by", "session")):  # they say how trace files are read
+        code, text, err = call("trace", "export", run, "--format", "otlp", *option)
+        assert (code, text) == (2, "")
+        assert "is for trace files" in " ".join(err.split())
 
 
 # -- fit
@@ -294,7 +301,9 @@ def test_a_fit_is_a_scenario_that_runs(call: Call, folder: Path, tmp_path: Path)
 
 def test_a_fit_is_held_against_tasks_that_it_did_not_see(call: Call, folder: Path, tmp_path: Path) -> None:
     """`--holdout` prints predicted beside measured, with an interval."""
-    code, out, err = call("trace", "fit", folder / "made.otlp.json", "-o", tmp_path / "my.yaml", "--holdout", "0.5")
+    code, out, err = call(
+        "trace", "fit", folder / "made.otlp.json", "-o", tmp_path / "my.yaml", "--holdout", "0.5", "--workers", "1"
+    )
     assert code == 0, err
     assert all(word in out for word in ("predicted", "measured", "p50", "p90"))
 
@@ -450,7 +459,10 @@ def test_the_page_runs(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         name, *arguments = shlex.split(line, comments=True)
         assert name == "coordsim"
         short = ["--tasks", "20", "--replications", "2"] if arguments[0] == "run" and "--tasks" not in arguments else []
-        code, _, err = call(*arguments, *short)
+        alone = (
+            ["--workers", "1"] if arguments[0] != "trace" or arguments[1] == "fit" else []
+        )  # others would be started first
+        code, _, err = call(*arguments, *short, *alone)
         assert code == 0, f"{line}\n{err}"
     for language, text in blocks:
         if language == "csv":

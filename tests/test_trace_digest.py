@@ -261,6 +261,24 @@ def test_spans_left_open_until_the_end_are_found_out() -> None:
     assert overlap_of([task(tool)]) == 0
 
 
+def test_overlap_is_that_of_each_moment() -> None:
+    """Calls at random on a grid of half seconds: every moment of a model's call counts if some tool that does not enclose the call goes on."""
+    draw = np.random.default_rng(0)
+    for _ in range(100):
+        starts = np.sort(draw.integers(0, 30, 12))
+        calls = [
+            Call("llm" if draw.random() < 0.5 else "tool", "x", "a", float(at), float(at + draw.integers(1, 12)), 0, 0)
+            for at in starts
+        ]
+        models, tools = ([one for one in calls if one.kind == kind] for kind in ("llm", "tool"))
+        moments = [(one, at + 0.5) for one in models for at in range(int(one.start), int(one.end))]
+        both = sum(
+            any(by.start < at < by.end and not (by.start <= one.start and by.end > one.end) for by in tools)
+            for one, at in moments
+        )
+        assert overlap_of([task(*calls)]) == pytest.approx(both / len(moments) if moments else 0.0)
+
+
 def test_overlap_and_calls_without_length_are_doubtful() -> None:
     """Each is said, with its share, and neither of a trace that has none of it."""
     plain = measured(30)

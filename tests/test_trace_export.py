@@ -365,8 +365,10 @@ def test_chrome_holds_every_span_and_arrow(run: ExportRun) -> None:
 
 
 def test_csv_has_a_row_a_span(run: ExportRun) -> None:
-    """Times are read back to the last bit, and calls are told from what they are made of."""
-    rows = list(csv.DictReader(io.StringIO(as_bytes(run, "csv").decode())))
+    """Times are read back to the last bit, and calls are told from what they are made of; a task is a row with the id 0."""
+    every = list(csv.DictReader(io.StringIO(as_bytes(run, "csv").decode())))
+    rows = [row for row in every if row["id"] != "0"]
+    assert len(every) - len(rows) == len(list(run.tasks))
     spans = [one for task in run.tasks for one in task.spans]
     assert tuple(rows[0]) == COLUMNS
     for row, span in zip(rows, spans, strict=True):
@@ -416,6 +418,8 @@ def test_nothing_to_write_is_said(form: Format, tmp_path: Path) -> None:
     """No file is left behind."""
     with pytest.raises(TraceError, match="--spans all"):
         export(run_of(), form, tmp_path / "none")
+    with pytest.raises(TraceError, match="otlp and csv have its calls"):  # a trace was not run with `--spans`
+        export(replace(run_of(), simulated=False), form, tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -430,6 +434,9 @@ def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     assert path.read_text().startswith("task,")
     with pytest.raises(TraceError, match="exists already"):
         export(hand_made(), "csv", tmp_path, overwrite=True)
+    with pytest.raises(TraceError, match="cannot be written"):
+        export(hand_made(), "csv", path / "inside a file")
+    export(hand_made(), "csv", tmp_path / "new" / "folder" / "spans.csv")
 
 
 def test_a_folder_without_spans_says_how_to_keep_them(tmp_path: Path) -> None:
@@ -480,7 +487,7 @@ def test_names_are_written_as_they_are() -> None:
     odd = Account("tool", 'a"b,\nü', "tool.execute")
     run = run_of(made([("do", odd, 1.0, 0.0)], arrival=0.0))
     assert told(spans_in(run)[1])["gen_ai.tool.name"] == odd.component
-    (row,) = csv.DictReader(io.StringIO(as_bytes(run, "csv").decode(), newline=""))
+    _, row = csv.DictReader(io.StringIO(as_bytes(run, "csv").decode(), newline=""))
     assert row["component"] == odd.component
     assert any(odd.component in one.get("name", "") for one in json.loads(as_bytes(run, "chrome"))["traceEvents"])
     assert odd.component.encode() in as_bytes(run, "perfetto")

@@ -399,7 +399,8 @@ def test_attempts_are_kept_aside() -> None:
         3.0,
     )
     assert (used.retries.backoff.mean.value, used.errors.rate.value, model.errors.value) == (2.0, 0.0, 0.0)
-    assert (agent.turns.values, model.retries.most, agent.gap.mean.value) == ((1,), 2, 0.0)
+    assert (agent.turns.values, model.retries.most) == ((1,), 2)
+    assert agent.gap.mean.value == 1.0 + 2.0  # a tool's attempt and the wait after it are time of the turn
 
 
 def test_time_in_no_call_stays_in_the_turns() -> None:
@@ -424,7 +425,9 @@ def test_agents_take_turns() -> None:
         ("a", (2,), (18,)),
         ("b", (2,), (18,)),
     ]
-    assert one.flow == (((0, 1.0),), ((1, 1.0),), ((0, 0.5), (None, 0.5)))
+    assert one.flow == (((0, 1.0),), ((1, 1.0),), ((None, 1.0),))
+    assert one.rounds is not None
+    assert (one.rounds.values, one.rounds.counts) == ((2,), (9,))
 
 
 def test_users_who_come_back_are_a_closed_workload() -> None:
@@ -487,6 +490,17 @@ def test_cached_tokens_that_are_not_counted_are_those_sent_before() -> None:
     # Of a turn, some hundred tokens less are new here than in the laws: its output counts as sent before.
     assert model.law.output.value == pytest.approx(0.01, rel=0.25)
     assert model.law.cached.value < 1e-4
+
+
+def test_the_first_token_is_told_of_all_calls() -> None:
+    """It counts from the start of its call: half a second in calls that begin at any time."""
+    whole = [
+        dataclasses.replace(one, calls=tuple(dataclasses.replace(c, first_token=0.5) for c in one.calls))
+        for one in made(3, 10)
+    ]
+    model = estimate(whole, arrivals=True, intervals=False).models[0]
+    assert model.first_token is not None
+    assert (model.first_token.mean.value, model.first_token.mean.n) == (0.5, model.calls)
 
 
 def test_classes_are_by_model_where_tasks_differ_in_it() -> None:

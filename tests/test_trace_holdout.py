@@ -13,8 +13,9 @@ import pytest
 from coordsim.calibration.traces.estimate import estimate
 from coordsim.calibration.traces.holdout import holdout, prediction
 from coordsim.calibration.traces.naive import alike, naive
-from coordsim.calibration.traces.parts import METRICS, figures, groups_of, metrics, split
+from coordsim.calibration.traces.parts import METRICS, figures, groups_of, metrics, of_result, split
 from coordsim.calibration.traces.scenario import scenario_of
+from coordsim.models.simulate import simulate
 from coordsim.sim.analysis.holdout import HeldOut, HoldoutResult
 from coordsim.sim.analysis.statistics import Estimate
 from coordsim.sim.report.holdout_tables import answer_of, holdout_view
@@ -22,6 +23,7 @@ from coordsim.sim.trace.measured import Call, Measured, TaskTrace
 from coordsim.sim.trace.tally import TraceError
 
 from .measured import measured
+from .traces_made import call, task
 
 
 def _estimate(value: float, low: float, high: float) -> Estimate:
@@ -112,6 +114,45 @@ def test_result_is_of_the_parts_and_of_no_worker() -> None:
         assert one.predicted.low <= one.predicted.value <= one.predicted.high
     assert (found.trained, found.tested) == (2 * len(train), 2 * len(test))
     assert holdout(traced, 0.4, seed=3, refits=3, workers=2) == found
+
+
+def _steps(*steps: tuple[str, str, float, str], agents: str = "") -> list[Call]:
+    """Return calls one after the other: of (kind, name, seconds, what became of it: '', 'again', or 'beside' the one before)."""
+    found: list[Call] = []
+    at = 0.0
+    for place, (kind, name, seconds, what) in enumerate(steps):
+        agent = agents[place] if agents else "agent"
+        start = found[-1].start if what == "beside" else at
+        again = what == "again"
+        one = call(
+            kind, name, start, seconds, place, place, error="429" if again else "", retried=again, critical=seconds
+        )
+        found.append(replace(one, agent=agent))
+        at = max(at, one.end)
+    return found
+
+
+LLM, LOOKUP, TOOL = ("llm", "m", 1.0, ""), ("retriever", "kb", 0.5, ""), ("tool", "t", 2.0, "")
+MADE = {
+    "looks up before it thinks": [_steps(LOOKUP, *[LLM, TOOL] * (2 + n % 3), LLM) for n in range(30)],
+    "no model": [_steps(*[TOOL] * (2 + n % 5)) for n in range(30)],
+    "a model's attempts": [_steps(LLM, TOOL, ("llm", "m", 1.0, "again"), LLM) for _ in range(30)],
+    "a tool's attempts": [_steps(LLM, ("tool", "t", 2.0, "again"), TOOL, LLM) for _ in range(30)],
+    "several tools in the only turn": [_steps(LLM, TOOL, *[("tool", "t", 2.0, "beside")] * (1 + n % 3)) for n in range(30)],
+    "agents in rounds": [_steps(*[LLM, LLM, TOOL] * (4 + n % 9), agents="abb" * (4 + n % 9)) for n in range(30)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("calls", MADE.values(), ids=MADE)
+def test_a_simulated_fit_is_counted_as_traces_are(calls: list[list[Call]]) -> None:
+    """Turns, calls of models and tools, and T_total (mean, p90) of the fit's tasks are those of the tasks it is fitted to."""
+    tasks = [task(number, own) for number, own in enumerate(calls)]
+    fitted = estimate(tasks, arrivals=False, intervals=False)
+    scenario = scenario_of(fitted, tasks=400)
+    simulated = dict(zip(METRICS, metrics(of_result(simulate(scenario, 0, 0, "all"))), strict=True))
+    seen = dict(zip(METRICS, metrics(figures(tasks)), strict=True))
+    for name in ("mean", "p90", "turns", "model_calls", "tool_calls"):
+        assert simulated[name] == pytest.approx(seen[name], rel=0.1), name
 
 
 def test_needs_two_groups_and_a_share() -> None:

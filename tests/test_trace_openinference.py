@@ -51,3 +51,23 @@ def test_spans_as_the_console_exporter_prints_them(tmp_path: Path) -> None:
            "resource": {"attributes": {"service.name": "s"}}}  # fmt: skip
     found, _, _ = given(tmp_path, json.dumps(one, indent=4) + "\n" + json.dumps(one, indent=4))
     assert [(x.kind, x.component, x.trace, x.parent, x.process) for x in found] == [("tool", "ls", "1", "3", "s")] * 2
+
+
+def test_rows_of_logfire(tmp_path: Path) -> None:
+    """Its table of records names times and states otherwise; spans that were still pending are there again when they end."""
+    base = {"trace_id": "ab", "kind": "span", "otel_status_code": None, "exception_type": None, "service_name": "s",
+            "start_timestamp": "2026-01-01T00:00:00.5Z", "end_timestamp": "2026-01-01T00:00:02Z"}  # fmt: skip
+    llm = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 9}
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls"}
+    rows = [
+        {**base, "kind": "pending_span", "span_id": "3", "parent_span_id": None, "span_name": "chat m", "attributes": llm},
+        {**base, "span_id": "1", "parent_span_id": None, "span_name": "chat m", "attributes": llm},
+        {**base, "span_id": "2", "parent_span_id": "1", "span_name": "execute_tool ls", "attributes": tool,
+         "otel_status_code": "ERROR", "exception_type": "ValueError"},
+    ]  # fmt: skip
+    found, _, _ = given(tmp_path, {"columns": [], "rows": rows})
+    assert [(x.kind, x.name, x.component, x.parent, x.error, x.process) for x in found] == [
+        ("llm", "chat m", "m", "", "", "s"),
+        ("tool", "execute_tool ls", "ls", "1", "ValueError", "s"),
+    ]
+    assert (found[0].start, found[0].end, found[0].input_tokens) == (1767225600_500000000, 1767225602_000000000, 9)

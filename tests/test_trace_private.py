@@ -13,7 +13,7 @@ from coordsim.models.trace_export import export, of_measured
 from coordsim.sim.trace.formats import langfuse, langsmith, openinference, otlp
 from coordsim.sim.trace.measured import Measured
 from coordsim.sim.trace.observation import Observation
-from coordsim.sim.trace.private import is_well_known, safe_error, safe_name
+from coordsim.sim.trace.private import is_well_known, safe_error, safe_id, safe_name
 from coordsim.sim.trace.read import read
 from coordsim.sim.trace.tally import FileTally, Tally, TraceError
 
@@ -54,6 +54,9 @@ def test_of_errors_only_the_type_is_kept(said: str, kept: str) -> None:
         ("invoke_agent Senior Research Analyst", "invoke_agent Senior Research Analyst"),
         (f"call with {KEY}", "call with #"),
         ("load a1b2c3d4e5f6a7b8", "load #"),
+        ("GET https://bob:hunter2@host.example/users", "GET https://#@host.example/users"),
+        ("mail bob.smith@example.com", "mail #"),
+        ("tools@1.2.0 @scope/name", "tools@1.2.0 @scope/name"),
         ("ask?", "ask"),
         ("?", "?"),
     ],
@@ -61,6 +64,22 @@ def test_of_errors_only_the_type_is_kept(said: str, kept: str) -> None:
 def test_of_names_no_content_is_kept(name: str, kept: str) -> None:
     """Queries, keys and sentences are cut; names of models, agents and spans stay."""
     assert safe_name(name) == kept
+
+
+@pytest.mark.parametrize("said", ["4bf92f3577b34da6a3ce929d0e0e4736", "django__django-11099", "session 7", ""])
+def test_ids_are_kept(said: str) -> None:
+    """Letters and digits in a row are what ids are."""
+    assert safe_id(said) == said
+
+
+@pytest.mark.parametrize("said", [KEY, f"made/{KEY}", "bob@example.com", "please tell me about bob and SECRET"])
+def test_ids_that_hold_contents_are_told_by_their_hash(said: str, tmp_path: Path) -> None:
+    """They stay apart, and are the same in every file."""
+    assert safe_id(said) == safe_id(said) != safe_id(f"{said} 2")
+    assert len(safe_id(said)) == 10
+    rows = [{"task": said, "session": said, "set": said, "kind": "llm", "model": "gpt", "start_s": 0, "dur_s": 1}]
+    (tmp_path / "steps.json").write_text(json.dumps(rows))
+    assert said not in repr(read([tmp_path / "steps.json"]))
 
 
 def document(*spans: dict[str, Any]) -> str:

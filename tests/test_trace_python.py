@@ -97,6 +97,17 @@ def test_it_is_fitted(found: cs.Traces, tmp_path: Path) -> None:
     assert faster.result.saving.share.value > 0
 
 
+def test_what_cannot_be_says_what_can(found: cs.Traces, tmp_path: Path) -> None:
+    """Another format is an error with those there are; a trace without calls has a table of them with columns and no row."""
+    with pytest.raises(ValueError, match=r"otlp-proto.*'xml'"):
+        found.export(tmp_path / "x", "xml")  # type: ignore[arg-type]
+    file = tmp_path / "steps.csv"
+    file.write_text("task,kind,agent,start_s,dur_s\nt,agent,bot,0,4\n")
+    none = cs.traces(file).calls()
+    assert none.empty
+    assert none.columns.tolist() == found.calls().columns.tolist()
+
+
 def test_a_file_that_is_none_is_an_error_that_says_so(tmp_path: Path) -> None:
     """A file that is not there, an empty one, and no file at all."""
     (tmp_path / "empty").touch()
@@ -106,3 +117,20 @@ def test_a_file_that_is_none_is_an_error_that_says_so(tmp_path: Path) -> None:
         cs.traces([tmp_path / "absent"])
     with pytest.raises(cs.TraceError, match="file"):
         cs.traces([])
+
+
+def test_time_to_the_first_token_counts_from_the_start_of_its_call(tmp_path: Path) -> None:
+    """Five calls of 4 s, each with its first token after 0.5 s, whenever it began."""
+    file = tmp_path / "steps.csv"
+    rows = [f"t,llm,m,{5 * at},4,0.5,100,10" for at in range(5)]
+    file.write_text("\n".join(["task,kind,model,start_s,dur_s,ttft_s,input_tokens,output_tokens", *rows]))
+    assert cs.traces(file).calls()["ttft_s"].tolist() == [0.5] * 5
+
+
+def test_a_step_that_nobody_has_a_name_for_is_its_number(tmp_path: Path) -> None:
+    """A table of steps without agents: `step 1`, and no colon behind it."""
+    file = tmp_path / "steps.csv"
+    file.write_text("task,kind,model,start_s,dur_s\nt,llm,m,0,4\nt,llm,m,5,4\n")
+    steps = cs.traces(file).result.run.steps
+    assert steps is not None
+    assert [row.label for row in steps.rows] == ["step 1", "step 2", "outside any step"]

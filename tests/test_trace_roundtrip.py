@@ -86,7 +86,7 @@ def test_a_run_comes_back(folders: dict[str, Path], name: str, form: Format) -> 
 @pytest.mark.slow
 def test_unfinished_tasks_come_back(tmp_path: Path) -> None:
     """Tasks that the horizon cut off are exported up to it."""
-    folder = folder_of(tmp_path, "voice-assistant", workload__horizon="60 s", workload__tasks=None)
+    folder = folder_of(tmp_path, "voice-assistant", workload__horizon="20 s", workload__tasks=None)
     run = of_folder(folder)
     assert {task.status for task in run.tasks} >= {"done", "unfinished"}
     check_run(run, as_bytes(run, "otlp"))
@@ -296,6 +296,51 @@ def test_lost_time_goes_to_an_account_that_has_it() -> None:
         Account("tool", "search", "tool.execute"), Account("tool", "fetch", "tool.execute"),
     }  # fmt: skip
     assert back.facts == {}
+
+
+STEPS = """task,id,parent,kind,name,model,start_s,dur_s,input_tokens,output_tokens,ttft_s,error
+a,1,,agent,lead,,0,9,,,,ValueError
+a,2,1,workflow,think,,0,3,,,,
+a,3,2,llm,,gpt,0,3,100,5,1,
+a,4,1,workflow,act,,3,5,,,,
+a,5,4,tool,fetch page,,3,2,,,,TimeoutError
+a,6,4,tool,fetch page,,5,1,,,,
+a,7,4,tool,search,,3,5,,,,acme_state
+a,8,7,workflow,sandbox,,4,1,,,,
+b,1,,agent,lead,,0,4,,,,
+b,2,1,llm,,gpt,0,4,100,7,,RateLimitError
+"""
+
+
+@pytest.mark.parametrize("form", ["otlp", "csv"])
+def test_measured_calls_and_errors_come_back(tmp_path: Path, form: Format) -> None:
+    """Names with blanks, tokens, types of errors, what tasks failed of, classes and categories; nothing is counted twice, or guessed."""
+    from coordsim.models.trace_export import export, of_measured
+    from coordsim.sim.trace.read import read
+
+    (tmp_path / "steps.csv").write_text(STEPS)
+    measured = read([tmp_path / "steps.csv"])
+    assert not measured.arrivals
+    export(of_measured(measured), form, tmp_path / "back")
+    back = read([tmp_path / "back"])
+    assert {note.fate for note in back.tally.notes.values()} <= {"noted"}
+    assert not back.arrivals
+    for one, again in zip(measured.tasks, back.tasks, strict=True):
+        assert (again.trace.rpartition(":")[2], again.task_class, again.failure) == (
+            one.trace.rpartition(":")[2],
+            one.task_class,
+            one.failure,
+        )
+        fields = ("kind", "component", "start", "end", "output", "first_token", "error", "retried", "critical")
+        told = [[str(getattr(call, name)) for name in fields] for call in one.calls]
+        assert [[str(getattr(call, name)) for name in fields] for call in again.calls] == told
+    assert [one.failure for one in back.tasks] == ["ValueError", ""]
+    seconds = [
+        {category: math.fsum(one.parts[account] for account in one.parts if account.category == category)
+         for category in ("inference", "tool", "recovery", "unexplained")}
+        for run in (of_measured(measured), of_measured(back)) for one in run.tasks
+    ]  # fmt: skip
+    assert seconds[:2] == seconds[2:]
 
 
 def test_what_was_measured_comes_back(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ DEGENERATE = {
     "no model": [_task(i, [_call("tool", "t", 0.0, 1.0 + i, 0)], name="") for i in range(4)],
     "no tool": [_task(i, [_call("llm", "m", 0.0, 1.0 + i, 0, new=5.0, cached=0.0, output=1.0)]) for i in range(4)],
     "odd names": [_task(i, [_call("llm", "a/b:c d", 0, 1, 0, agent="°"), _call("tool", "é: {x}", 1, 1, 0, agent="°")], "1 # x: y") for i in range(4)],
-    "keywords": [_task(i, [_call("llm", "done", 0, 1, 0, agent="end"), _call("tool", "none", 1, 1, 0, agent="end"), _call("tool", "start", 2, 1, 0, agent="end"), _call("tool", "end", 3, 1, 0, agent="end"), _call("llm", "done", 4, 1, 1, agent="end")], "true") for i in range(4)],
+    "keywords": [_task(i, [_call("llm", "done", 0, 1, 0, agent="end"), _call("tool", "none", 1, 1, 0, agent="end"), _call("tool", "start", 2, 1, 0, agent="end"), _call("tool", "end", 3, 1, 0, agent="end"), _call("llm", "done", 4, 1, 1, agent="end")], "true") for i in range(6)],
     "many tools": [_task(i, [_call("llm", "m", 0, 1, 0), *(_call("tool", f"t.{k}", 1 + k, 1, 0) for k in range(60))]) for i in range(3)],
     "a week": [_task(i, [_call("llm", "m", 0, 1e-9, 0), _call("tool", "t", 1e-9, 6e5 * (i + 1), 0), _call("llm", "m", 2e6, 1e-6, 1)]) for i in range(5)],
     "two agents": _two_agents(),

@@ -152,6 +152,42 @@ def test_fitting_reads_the_files_as_they_were_read() -> None:
     assert fitted(python) == "coordsim trace fit a.json -o scenario.yaml"
 
 
+def test_steps_without_an_agent_and_time_outside_of_steps_are_told_as_that() -> None:
+    """A step that nobody has a name for is its number; what lies outside of steps is no step; failed tasks are told."""
+    found = digest_of(measured(40, failed=2))
+    steps = found.run.steps
+    assert steps is not None
+    rows = (*(replace(one, label=one.label.partition(":")[0]) for one in steps.rows[:-1]), steps.rows[-1])
+    outside_ = replace(rows[-1], seconds=dict.fromkeys(rows[-1].seconds, 1e4))
+    made = replace(found, run=replace(found.run, steps=replace(steps, rows=(*rows[:-1], outside_))))
+    said_ = parts(made, source_of(measured(40), COMMAND))
+    words = next(
+        view for part in said_ for one in part.charts if one.name == "time-steps" for view in one.views.values()
+    ).summary
+    assert re.search(r"for one step is spent in step \d+", words)
+    assert "lie outside any step" in words
+    assert "2 of 42 tasks failed." in next(one.answer for one in said_ if one.section is Section.BREAKS)
+    none = said(measured(0, failed=3))
+    assert "–" not in next(one.answer for one in none if one.section is Section.BREAKS)
+
+
+def test_a_trace_without_a_cache_draws_none() -> None:
+    """The chart of prompts has no line for what the cache held where it held nothing."""
+    found = digest_of(measured(40))
+    nothing = Estimate(0.0, 0.0, 0.0, 0.95, 40, "t")
+    turns = tuple(replace(one, cached=nothing) for one in found.context.turns)
+    bare = replace(found, context=replace(found.context, turns=turns, cached=nothing))
+    lines = {True: found, False: bare}
+    for cached, one in lines.items():
+        (chart,) = (
+            each
+            for part in parts(one, source_of(measured(40), COMMAND))
+            for each in part.charts
+            if each.name == "scaling-turns"
+        )
+        assert any(line.get("name") == "of it from the cache" for line in chart.views[""].data) == cached
+
+
 def test_the_page_stands_alone_and_says_nothing_of_runs(page: Path) -> None:
     """It loads nothing; it names the trace and its files, and no seed, no scenario's hash, no replications."""
     assert outside(page) == []

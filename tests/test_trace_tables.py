@@ -262,7 +262,9 @@ def test_a_long_task_is_one_row_however_deep_its_groups_are() -> None:
         replace(first, id=i + 1, parent=i, start=view.arrival, end=view.end, name="agent") for i in range(3000)
     )
     drawn = shortened(replace(view, spans=deep), 60)
-    assert [one.name for one in drawn.spans] == ["agent"] * 40 + ["… 2,960 shorter, 0 s"]
+    assert [one.name for one in drawn.spans] == ["agent"] * 54 + ["… 2,946 shorter, 0 s"]
+    flat = tuple(replace(first, id=i + 1, start=view.arrival + i, end=view.arrival + i + 1 + i % 7) for i in range(500))
+    assert 40 <= len(shortened(replace(view, spans=flat), 60).spans) <= 60
 
 
 def test_tasks_that_were_not_done_have_their_times() -> None:
@@ -283,6 +285,57 @@ def test_all_time_is_accounted_for_or_said_not_to_be(found: TraceDigest) -> None
     assert "which is T_total" in accounted(found)
     first = replace(found.ended[0], seconds=found.ended[0].seconds | {"tool": 0.0})
     assert "this is a mistake of coordsim" in accounted(replace(found, ended=(first, *found.ended[1:])))
+
+
+def test_failed_tasks_are_a_cost_of_errors(found: TraceDigest) -> None:
+    """How many failed, and how much of the time of all tasks went to them; where none was done, nothing is said of those."""
+    cost = {one.title: one for one in report(found).tables}["What errors cost"]
+    (failed,) = (one for one in found.ended if one.status == "failed")
+    seconds = failed.mean * failed.tasks
+    told_ = {row[0]: row[1] for row in cost.rows}
+    assert told_["tasks that failed"] == "2 of 145"
+    assert told_["time of tasks that failed"].startswith(
+        f"{plain(seconds, 's')} ({plain(seconds / found.wall, 'share')} of"
+    )
+    none = {one.title: one for one in report(digest_of(measured(0, failed=3))).tables}["What errors cost"]
+    assert "tasks done with a failed call" not in [row[0] for row in none.rows]
+    assert "of 144 tasks that ended" in {one.title: one for one in report(found).tables}["Work per task"].note
+
+
+def test_files_that_are_no_traces_are_not_counted_as_some(found: TraceDigest) -> None:
+    """The heading counts traces; the table names what was left out first, and says how many spans other files have."""
+    (file, *_) = found.read.files
+    left_out = replace(file, name="LICENSE", format="", spans=0, remark="left out: no trace")
+    files = (*(replace(file, name=f"{at}.json", spans=at) for at in range(20)), left_out)
+    made = replace(found, read=replace(found.read, files=files))
+    assert f"20 files ({file.format})" in report(made).heading[1]
+    (table,) = (one for one in read_tables(made) if one.title == "Files")
+    assert [row[0] for row in table.rows][-3:] == ["18.json", "19.json", "LICENSE"]
+    assert table.note.endswith(f"{sum(range(13)):,} of them in 13 more files")
+
+
+def test_few_tasks_of_one_length_and_spans_that_explain_nothing_make_sentences(found: TraceDigest) -> None:
+    """Two ends that read the same are told once; where no span explains anything there is no largest part."""
+    assert answer_of(replace(digest_of(measured(3)), few=(7.0, 7.0, 7.0))).startswith("These 3 tasks took 7 s each.")
+    summary = found.run.summary
+    empty = {
+        name: replace(one, share=replace(one.share, value=float(name == UNEXPLAINED)))
+        for name, one in summary.categories.items()
+    }
+    nothing = replace(found, run=replace(found.run, summary=replace(summary, categories=empty)))
+    assert "largest" not in answer_of(nothing)
+
+
+def test_long_ids_of_tasks_are_told_by_what_differs(found: TraceDigest) -> None:
+    """What all begin and end with is left out of the short table, and nowhere else."""
+    slow = tuple(
+        replace(one, trace=f"steps.csv:set-of-many/task-{at}/attempt-1/organisation-model")
+        for at, one in enumerate(found.slowest)
+    )
+    made = replace(found, slowest=slow)
+    (short,), (full,) = slow_table(made), slow_table(made, every=True)
+    assert [row[1] for row in short.rows] == ["…/task-0/…", "…/task-1/…", "…/task-2/…"]
+    assert full.rows[0][1] == slow[0].trace
 
 
 def test_the_slowest_tasks_are_named_as_in_the_files(found: TraceDigest) -> None:

@@ -7,14 +7,15 @@ Checked: tests/test_trace_fit.py.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from .choice import chain_of, slug, slugs
-from .fitted import AgentFit, ContextFit, Number, Table
+from .fitted import AgentFit, ContextFit, Number, Table, Values
 from .tables import number, ratio, share, table, values
 from .tokens import Growth, Tokens
 from .turns import Course, Visit
@@ -168,20 +169,34 @@ def _agents_of(group: Sequence[Course]) -> dict[tuple[str, str], int]:
 
 
 def flow_of(
-    group: Sequence[Course], places: Mapping[tuple[str, str], int]
-) -> tuple[tuple[tuple[int | None, float], ...], ...]:
-    """Return which agent comes after which (`start` first), and how often it is the last: shares of what was seen."""
+    group: Sequence[Course], places: Mapping[tuple[str, str], int], clusters: np.ndarray
+) -> tuple[tuple[tuple[tuple[int | None, float], ...], ...], Values | None]:
+    """Return which agent comes after which (`start` first), and how often it is the last: shares of what was seen; and rounds, if any.
+
+    Where tasks come back to the agent that mostly begins, that is a round, and rows are of rounds: a chain over whole tasks would end with
+    one chance each time, so that some tasks would go round far longer than any did.
+    """
     size = max(places.values()) + 1
     counts = np.zeros((size + 1, size + 1))
-    for one in group:
-        way = _joined([places[visit.agent] for visit in one.visits])
+    ways = [_joined([places[visit.agent] for visit in one.visits]) for one in group]
+    first = Counter(way[0] for way in ways).most_common(1)[0][0]
+    rounds = [_rounds(way, first) for way in ways]
+    for way in (one for each in rounds for one in each):
         for last, now in zip([-1, *way], [*way, size], strict=True):
             counts[last + 1, now] += 1
     rows = []
     for row in counts:
         whole = row.sum()
         rows.append(tuple((None if at == size else at, float(n / whole)) for at, n in enumerate(row) if n))
-    return tuple(rows)
+    often = [len(each) for each in rounds]
+    own = clusters[[one.number for one in group]]
+    return tuple(rows), values(often, "rounds of a task", own) if max(often) > 1 else None
+
+
+def _rounds(way: list[int], first: int) -> list[list[int]]:
+    """Return the way in rounds, each but the first begins with the agent `first`."""
+    cuts = [0, *(at for at in range(1, len(way)) if way[at] == first), len(way)]
+    return [way[a:b] for a, b in pairwise(cuts)]
 
 
 def _joined(way: list[int]) -> list[int]:
@@ -218,17 +233,19 @@ def _agent(
     where = np.array([at for at, _ in visits])
     own = clusters[where]
     turns = values([len(visit.turns) for _, visit in visits], "turns of a visit", own)
-    inner = [(at, len(turn.tools)) for at, visit in visits for turn in visit.turns[:-1]]
+    last = np.array([len(visit.turns[-1].tools) for _, visit in visits])
+    ends = None if last.all() else -1  # where each last turn calls a tool, it is as the others
+    inner = [(at, len(turn.tools)) for at, visit in visits for turn in visit.turns[:ends]]
     calls = None
     if inner:
-        calls = values([n for _, n in inner], "calls of a turn that is not the last", clusters[[at for at, _ in inner]])
-    last = np.array([bool(visit.turns[-1].tools) for _, visit in visits], dtype=float)
+        of = "calls of a turn" if ends is None else "calls of a turn that is not the last"
+        calls = values([n for _, n in inner], of, clusters[[at for at, _ in inner]])
     sequences: dict[int, list[str]] = defaultdict(list)
     for at, visit in visits:
         sequences[at] += [keys[call.component] for turn in visit.turns for call in turn.tools]
     return AgentFit(
         who[0], told.model if told is not None else None, len(set(where.tolist())), turns, calls,
-        share(np.bincount(where, last, tasks), np.bincount(where, minlength=tasks), "visits whose last turn calls a tool", clusters),
+        values(last.tolist(), "calls of the last turn", own), share(np.bincount(where, last > 0, tasks), np.bincount(where, minlength=tasks), "visits whose last turn calls a tool", clusters),
         chain_of(list(sequences.values())), told.context(clusters, tasks) if told is not None else ContextFit(None, None, None, None, None),
         _gap(visits, clusters, tasks),
     )  # fmt: skip

@@ -225,7 +225,7 @@ class _Class:
         hidden = np.bincount(numbers, [one.hidden for one in self.group], self.tasks)
         return ClassFit(
             self.name, len(self.group), share(inside, np.ones(self.tasks), "share of all tasks", self.clusters), agents,
-            flow_of(self.group, places), share(failed, inside, "tasks that failed", self.clusters),
+            *flow_of(self.group, places, self.clusters), share(failed, inside, "tasks that failed", self.clusters),
             tuple(sorted(types.items(), key=lambda one: (-one[1], one[0]))), self.errors,
             ratio(hidden, inside, "1", "model calls per task inside of a tool's call", self.clusters), _overlap(self.group),
             table(seconds, _mean(seconds, numbers, self.clusters, self.tasks)),

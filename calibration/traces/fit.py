@@ -16,7 +16,7 @@ __all__ = ["fit", "text"]
 
 
 def fit(measured: Measured, seed: int = 0) -> Fitted:
-    """Return what the tasks of traces tell; `seed` is of the tasks that are drawn anew for intervals. Raises TraceError without a call."""
+    """Return what the tasks of traces tell; `seed` draws tasks anew for the intervals of models' laws. Raises TraceError without a call."""
     if not any(one.calls for one in measured.tasks):
         raise TraceError(f"{measured.name}: no task of it calls a model or a tool, so there is nothing to fit")
     return estimate(measured.tasks, arrivals=measured.arrivals, seed=seed)

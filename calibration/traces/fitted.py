@@ -9,7 +9,6 @@ Checked: tests/test_trace_fit.py.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -79,11 +78,6 @@ class Part:
     weight: float
     median: float
     sigma: float
-
-    @property
-    def p95(self) -> float:
-        """The 95 % quantile of a lognormal."""
-        return self.median * math.exp(1.6448536269514722 * self.sigma)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +212,8 @@ class ContextFit:
 class AgentFit:
     """An agent in the tasks of a class: turns per visit, and per turn its call of `model` (a key) and `calls` of tools at once.
 
-    `last_calls` is the share of visits whose last turn calls a tool too: `calls` are of the turns before. `gap` is the time (s) of a turn
+    `last_calls` is the share of visits whose last turn calls a tool too, and `last` how many these turns call; `calls` are of the turns
+    before, or of all where each last turn calls one. `gap` is the time (s) of a turn
     beyond its model call and the longest of its tools: no span explains it, or its calls ran one after the other.
     """
 
@@ -227,6 +222,7 @@ class AgentFit:
     tasks: int
     turns: Values
     calls: Values | None
+    last: Values
     last_calls: Number
     choice: Choice | None
     context: ContextFit
@@ -237,8 +233,9 @@ class AgentFit:
 class ClassFit:
     """Tasks alike. `flow` says which agent comes next: rows by agent's place, `start` first, of (place or None for the end, share).
 
+    Where tasks come back to the agent that begins they go in `rounds`, each of which begins with it, and `flow` is that of a round.
     `seconds` are T_total as measured. `hidden` are model calls per task inside of a tool's call: they are part of the tool's latency.
-    `overlap` is the share of model time during which another of the same task's ran too.
+    `overlap` is the share of the time of turns during which another of the same task's ran too.
     """
 
     name: str
@@ -246,6 +243,7 @@ class ClassFit:
     weight: Number
     agents: tuple[AgentFit, ...]
     flow: tuple[tuple[tuple[int | None, float], ...], ...]
+    rounds: Values | None
     failures: Number
     failure_types: tuple[tuple[str, int], ...]
     errors: ErrorFit

@@ -31,6 +31,7 @@ from .estimate import estimate
 from .naive import alike, naive
 from .parts import BANDS, METRICS, UNITS, Array, figures, groups_of, metrics, of_result, split
 from .scenario import scenario_of
+from .scenario_flow import NO_MODEL
 
 __all__ = ["REFITS", "holdout", "prediction", "source"]
 
@@ -61,7 +62,8 @@ def _answered(asked: _Asked, seed: int, replication: int, spans: str) -> Result:
     fitted = estimate(tasks, arrivals=asked.arrivals, seed=seed, intervals=False)
     if asked.kind == "naive":
         fitted = naive(fitted)
-    return simulate(scenario_of(fitted, tasks=asked.count, seed=seed), seed, replication, spans)
+    scenario = scenario_of(fitted, tasks=asked.count, seed=seed)
+    return simulate(scenario, seed, replication, "all" if NO_MODEL in scenario.models else spans)
 
 
 def holdout(

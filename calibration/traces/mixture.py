@@ -2,7 +2,7 @@
 
 Found by expectation maximisation on the logs of the times; how many parts there are, and whether the tail is Pareto's, is told by the
 Bayesian information criterion. What takes no time is a part of its own. A part is never narrower than the clock that measured it. The mixture
-is cut off at the longest time seen, and all of it is scaled so that its mean is the measured one: most of a tool's time is in few calls.
+is cut off at the longest time seen, and one part is scaled so that the mean is the measured one: most of a tool's time is in few calls.
 
 Leaves out: what lies beyond the longest time that was seen. Times that depend on the size of a request.
 Checked: tests/test_trace_fit.py.

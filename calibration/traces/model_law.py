@@ -176,6 +176,6 @@ def _cache_hit(tokens: Tokens, where: np.ndarray, tasks: int, clusters: np.ndarr
 
 
 def _first_token(flat: Sequence[Call]) -> Table | None:
-    found = np.array([one.first_token - one.start for one in flat if math.isfinite(one.first_token) and not one.error])
+    found = np.array([one.first_token for one in flat if math.isfinite(one.first_token) and not one.error])
     found = found[found >= 0] if len(found) else found
     return table(found, number(found.mean(), len(found), "s", "mean over calls")) if len(found) else None

@@ -17,7 +17,20 @@ from dataclasses import replace
 import numpy as np
 
 from ...sim.trace.measured import TaskTrace
-from .fitted import AgentFit, Choice, ErrorFit, Fitted, Mixture, ModelFit, Number, Part, Table, ToolFit, Values
+from .fitted import (
+    AgentFit,
+    Choice,
+    ClassFit,
+    ErrorFit,
+    Fitted,
+    Mixture,
+    ModelFit,
+    Number,
+    Part,
+    Table,
+    ToolFit,
+    Values,
+)
 from .scenario_flow import called
 from .tables import table
 
@@ -44,7 +57,7 @@ def alike(tasks: Iterable[TaskTrace]) -> tuple[TaskTrace, ...]:
 
 def naive(fitted: Fitted) -> Fitted:
     """Return the naive fit of the same classes, models and tools."""
-    classes = tuple(replace(one, agents=tuple(_agent(agent) for agent in one.agents)) for one in fitted.classes)
+    classes = tuple(_class(one) for one in fitted.classes)
     return replace(
         fitted, classes=classes, models=tuple(map(_model, fitted.models)), tools=tuple(map(_tool, fitted.tools))
     )
@@ -52,6 +65,11 @@ def naive(fitted: Fitted) -> Fitted:
 
 def _none(one: Number) -> Number:
     return replace(one, value=0.0, low=None, high=None)
+
+
+def _class(one: ClassFit) -> ClassFit:
+    rounds = None if one.rounds is None else _geometric(one.rounds)
+    return replace(one, agents=tuple(map(_agent, one.agents)), rounds=rounds)
 
 
 def _agent(one: AgentFit) -> AgentFit:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ...sim.analysis.result import Result
 from ...sim.trace.measured import TaskTrace
+from .scenario_flow import NO_MODEL
 from .turns import Course, courses
 
 __all__ = ["BANDS", "COLUMNS", "METRICS", "UNITS", "figures", "groups_of", "metrics", "of_result", "split"]
@@ -94,7 +95,11 @@ def _figures(one: Course) -> list[float]:
 
 
 def of_result(result: Result) -> Array:
-    """Return what was simulated of each task that was done, shape (tasks, columns)."""
+    """Return what was simulated of each task that was done, shape (tasks, columns).
+
+    A fit makes attempts again at models alone. Turns without a model call one that takes no time: these are counted in the spans, where
+    they were kept. Neither is a model call.
+    """
     seconds = result.response_times
     model, tool = np.zeros(len(seconds)), np.zeros(len(seconds))
     for number, account in enumerate(result.accounts):
@@ -102,7 +107,11 @@ def of_result(result: Result) -> Array:
             model += result.account(number)
         elif account.category == "tool":
             tool += result.account(number)
-    calls = result.fact("llm_calls")
+    of = {int(row[0]): place for place, row in enumerate(result.tasks[result.done])}
+    bare = [
+        of[span.task] for span in result.spans if span.component == NO_MODEL and span.name == "chat" and span.task in of
+    ]
+    calls = result.fact("llm_calls") - result.fact("retries") - np.bincount(bare, minlength=len(seconds))
     return np.column_stack(
         [seconds, model, tool, result.fact("steps"), calls, result.fact("tool_calls"), result.fact("tool_errors")]
     )

@@ -4,7 +4,7 @@ A turn is a step of its agent: `NAME` for all turns of a visit but the last, `NA
 orchestrator's `dispatch`, for all agents alike. Nothing is shared between tasks, so nothing queues.
 
 Leaves out: estimating (`estimate`), and how good it is (`holdout`). Contexts of several agents of a task: their calls last as measured,
-whatever they are sent. Failed tasks: they run as the others. Attempts of tools that were made again.
+whatever they are sent. Failed tasks: they run as the others. Attempts of tools that were made again: they are time of their turn.
 Checked: tests/test_trace_scenario.py.
 """
 
@@ -16,7 +16,7 @@ from ...models.scenario import Scenario
 from ...sim.engine import units
 from .agents import EARLY
 from .fitted import ClassFit, Fitted, ModelFit, Number, Table, ToolFit
-from .scenario_flow import NO_MODEL, Names, called, names_of, workflow
+from .scenario_flow import NO_MODEL, Names, called, names_of, workflows
 from .scenario_head import head
 from .written import amount, by_moments, factor, interval, latency, name_of, percent, quantiles, seen
 from .yaml_lines import Entry, Flow, lines
@@ -76,15 +76,10 @@ def _body(fitted: Fitted, names: Names, name: str, tasks: int, seed: int) -> Ite
     if faults:
         yield Entry("faults", below=faults)
     yield Entry("orchestrator", below=(_dispatch(fitted),))
-    first, *others = (
-        Entry("", below=tuple(workflow(number, one, names, fitted))) for number, one in enumerate(fitted.classes)
-    )
+    first, *others = workflows(fitted, names)
     yield Entry("workflow", below=first.below)
     if others:
-        keys = [names.classes[one.name] for one in fitted.classes[1:]]
-        yield Entry(
-            "workflows", below=tuple(Entry(key, below=one.below) for key, one in zip(keys, others, strict=True))
-        )
+        yield Entry("workflows", below=tuple(others))
     yield Entry("replications", str(REPLICATIONS))
 
 
@@ -169,7 +164,7 @@ def _models(fitted: Fitted, names: Names) -> Iterator[Entry]:
     for one in fitted.models:
         yield Entry(names.models[one.key], below=tuple(_model(one, one.key in by_law)), comment=_who(one))
     if any(not one.agents or any(agent.model is None for agent in one.agents) for one in fitted.classes):
-        yield Entry(NO_MODEL, {"kind": "api"}, "takes no time")
+        yield Entry(NO_MODEL, {"kind": "api"}, "of turns that call no model: takes no time")
 
 
 def _by_law(fitted: Fitted) -> set[str]:
@@ -334,7 +329,7 @@ def _left_out(fitted: Fitted) -> Iterator[tuple[str, str, str]]:
             "whose context a call takes in is in no trace",
             "calls last as measured",
         )
-    if any(one.retries is not None and one.retries.rate.value > 0 for one in fitted.tools):
-        yield "attempts of tools that were made again", "a few", "none"
-    if any(one.overlap.value > 0.01 for one in fitted.classes):
-        yield "agents side by side", "which of them waits for which is in no trace", "they run one after the other"
+    again = max((one.retries.rate.value for one in fitted.tools if one.retries is not None), default=0.0)
+    if again > 0:
+        why = f"up to {percent(again)} of a tool's calls"
+        yield "attempts of tools that were made again", why, "their time and waits are part of `dispatch`"

@@ -15,7 +15,7 @@ from .fitted import AgentFit, Choice, ClassFit, Fitted
 from .written import binned, name_of, seen, unique, weights
 from .yaml_lines import Entry, Flow
 
-__all__ = ["NO_MODEL", "Names", "called", "names_of", "workflow"]
+__all__ = ["NO_MODEL", "Names", "called", "names_of", "workflows"]
 
 NO_MODEL = "no-model"
 _LEAST_CHOICES = 3  # a row of fewer is for the most part what all calls are
@@ -45,11 +45,17 @@ def names_of(fitted: Fitted) -> Names:
             own = name_of(agent.name, "agent")
             alone = [name_of(other.name, "agent") for each in fitted.classes for other in each.agents].count(own) == 1
             wished = own if alone else f"{own}-{classes[one.name]}"
-            taken = {name.lower() for name in agents.values()}
+            taken = {step.lower() for name in agents.values() for step in _steps_of(name)}
+            tried = (wished if k == 1 else f"{wished}-{k}" for k in range(1, 10_000))
             agents[number, place] = next(
-                name for k in range(1, 10_000) if (name := wished if k == 1 else f"{wished}-{k}").lower() not in taken
+                name for name in tried if taken.isdisjoint(step.lower() for step in _steps_of(name))
             )
     return Names(classes, found, unique([one.key for one in fitted.tools], "tool"), agents)
+
+
+def _steps_of(agent: str) -> tuple[str, str]:
+    """Return what the steps of an agent are called: its turns, and the last of them."""
+    return agent, f"{agent}-last"
 
 
 def _classes_named(names: Sequence[str]) -> dict[str, str]:
@@ -69,7 +75,23 @@ def called(choice: Choice, visits: int) -> dict[str, float]:
     return found
 
 
-def workflow(number: int, one: ClassFit, names: Names, fitted: Fitted) -> Iterator[Entry]:
+def workflows(fitted: Fitted, names: Names) -> Iterator[Entry]:
+    """Yield the workflow of each class, by its name, and those of their rounds; that of the first class comes first."""
+    legal = [f"{names.classes[one.name]}-round" for one in fitted.classes]
+    keys = unique(legal, "round", names.classes.values())
+    inner = []
+    for number, one in enumerate(fitted.classes):
+        below, key = tuple(_workflow(number, one, names, fitted)), keys[legal[number]]
+        if one.rounds is not None:
+            inner.append(Entry(key, below=below))
+            often = f"rounds: mean {seen(one.rounds.mean, units.NUMBER, 'tasks')}"
+            rounds = (Entry("workflow", key), Entry("repeat", binned(one.rounds), often))
+            below = (Entry("start", "rounds"), Entry("steps", below=(Entry("rounds", below=rounds),)))
+        yield Entry(names.classes[one.name], below=below)
+    yield from inner
+
+
+def _workflow(number: int, one: ClassFit, names: Names, fitted: Fitted) -> Iterator[Entry]:
     """Yield what a workflow consists of: where the tasks of a class start, and the steps of its agents."""
     if not one.agents:
         yield Entry("start", "nothing")
@@ -122,11 +144,10 @@ def _visit(agent: AgentFit, names: Names, name: str, fitted: Fitted) -> Iterator
         yield Entry(f"{name}-last", below=(Entry("agent", name),))
         return
     often = f"a tool in the last turn: {seen(agent.last_calls, units.SHARE, 'visits')}"
-    calls: Flow = {"empirical": {"values": ["0", "1"], "weights": [f"{1 - last:.4g}", f"{last:.4g}"]}}
     assert agent.choice is not None
     often_all = _common(tuple(called(agent.choice, agent.tasks).items()), _costs(agent, fitted), 0)
     choice = Entry("tools", weights((names.tools[key], share) for key, share in often_all), "as often as in all turns")
-    yield Entry(f"{name}-last", below=(Entry("agent", name), Entry("calls", calls, often), choice))
+    yield Entry(f"{name}-last", below=(Entry("agent", name), Entry("calls", binned(agent.last), often), choice))
 
 
 def _costs(agent: AgentFit, fitted: Fitted) -> dict[str, float]:

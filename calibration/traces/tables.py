@@ -1,9 +1,10 @@
 """Numbers with intervals, and tables of quantiles, from what each task contributes.
 
 Calls of a task are alike, so a task is one observation: a ratio of sums over tasks has the variance of its residuals by task. The
-interval is symmetric on a log scale for amounts (which are skewed) and on a logit scale for shares, with Student's t of tasks - 1.
+interval is symmetric on a log scale for amounts (which are skewed) and Wilson's for shares, with Student's t of tasks - 1. Where a trace
+names problems, all attempts at one of them are one observation.
 
-Leaves out: tasks that depend on each other, such as attempts at one problem: where a trace names problems, these are the clusters.
+Leaves out: what tasks have in common otherwise.
 Checked: tests/test_trace_fit.py (coverage over many seeds).
 Source: Cochran, Sampling Techniques, 1977, ch. 6 (ratio estimates); Wilson, JASA 22 (1927) (shares); Korn and Graubard, Survey
 Methodology 24 (1998) (shares of clustered samples).

@@ -1,7 +1,7 @@
 """Tasks as turns of agents: a model's call, and the tool calls that follow until the agent's next.
 
 What lies inside of another agent's tool call is that tool's, and counted as hidden. An attempt that failed and was made again is no turn:
-attempts are kept aside. Time that a turn takes beyond its model's call and the longest of its tools is its gap.
+attempts are kept aside. Time that a turn takes beyond its model's call, attempts at that, and the longest of its tools is its gap.
 
 Leaves out: which call a span was nested in, beyond its times.
 Checked: tests/test_trace_fit.py.
@@ -44,6 +44,11 @@ class Turn:
     def start(self) -> float:
         """When it began (s)."""
         return self.model.start if self.model is not None else self.tools[0].start
+
+    @property
+    def until(self) -> float:
+        """When its tools are over (s); nan without one."""
+        return max((one.end for one in self.tools), default=math.nan)
 
     @property
     def longest(self) -> float:
@@ -104,7 +109,7 @@ def _course(task: TaskTrace, number: int) -> Course:
     for call in steady:
         model = call.kind in _MODEL
         turn = latest.get(call.agent) or (course.visits[-1].turns[-1] if course.visits else None)
-        if not model and turn is not None and (turn.model is not None or turn.tools[-1].batch == call.batch):
+        if not model and turn is not None and (turn.model is not None or turn.until > call.start + _SLACK):
             turn.tools.append(call)
             continue
         who = (call.agent, main.get((call.agent, call.component), call.component) if model else "")
@@ -168,7 +173,7 @@ def _gaps(course: Course) -> None:
     turns = course.turns
     if not turns:
         return
-    lost = [(one.call.start, one.seconds + one.backoff) for one in course.attempts]
+    lost = [(one.call.start, one.seconds + one.backoff) for one in course.attempts if one.call.kind in _MODEL]
     bounds = [turn.start for turn in turns[1:]] + [max(course.task.end, turns[-1].start)]
     begun = min(course.task.arrival, turns[0].start)
     for turn, until in zip(turns, bounds, strict=True):

@@ -31,7 +31,7 @@ def fit_view(found: Fitted, name: str) -> View:
     """Return what a fit to the traces called `name` found, as a report; as plain data, all of it; its estimates as rows."""
     heading = (f"Scenario fitted to {name}", f"{counted(found.tasks, 'task')}, {counted(found.calls, 'call')}")
     tables = (_classes(found), *_models(found), _tools(found), *_unknown(found))
-    notes = (*found.notes, "± and [ ] are 95 % intervals, from tasks that are drawn anew.")
+    notes = (*found.notes, "± and [ ] are 95 % intervals over tasks.")
     report = Report(heading, _answer(found), tuple(one for one in tables if one.rows), notes)
     data = {KEY: VERSION, **plain_data(asdict(found))}
     return View(report, data, tuple(_rows(asdict(found), "")))
@@ -135,7 +135,7 @@ def _value(one: Number) -> str:
 def _shown(one: Number) -> str:
     """Return an estimate with its interval, where it has one."""
     low, high = (math.nan if end is None else end for end in (one.low, one.high))
-    return show(Estimate(one.value, low, high, _CONFIDENCE, one.n, "bootstrap"), _UNITS.get(one.unit, one.unit)).text
+    return show(Estimate(one.value, low, high, _CONFIDENCE, one.n, "over tasks"), _UNITS.get(one.unit, one.unit)).text
 
 
 def _rows(value: Any, path: str) -> Iterator[dict[str, Any]]:

@@ -31,6 +31,10 @@ _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _JOINED, _MOST_LEVELS = 0.03, 16  # of the mean, by how a table is joined
 _LEAST_CV, _MOST_CV = 0.03, 5.0
 _LONGEST_NAME = 60
+# Words of YAML, and of workflows.
+_TAKEN = frozenset(
+    ["true", "false", "null", "none", "yes", "no", "on", "off", "y", "n", "start", "end", "done", "begin", "nothing"]
+)
 
 
 def amount(value: float, dimension: Dimension, digits: int = DIGITS) -> str:
@@ -197,9 +201,9 @@ def weights(pairs: Iterable[tuple[str, float]]) -> Flow:
 
 
 def name_of(text: str, otherwise: str) -> str:
-    """Return a legal name that is like a text, without dots, which paths have."""
+    """Return a legal name that is like a text, without dots, which paths have; no word that means something where names stand."""
     close = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:_LONGEST_NAME].strip("-_")
-    if close and not close[0].isalpha():
+    if close and (not close[0].isalpha() or close.lower() in _TAKEN):
         close = f"{otherwise}-{close}"
     return close or otherwise
 

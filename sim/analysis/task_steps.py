@@ -196,6 +196,8 @@ def _step_map(view: Result, kept: Sequence[int]) -> StepMap:
 def _name(found: Counter[str]) -> str:
     """Return whose step it is in all tasks, or in most of them."""
     who, times = found.most_common(1)[0]
+    if not who:  # measured, by nobody who has a name
+        return ""
     return f": {who}" if len(found) == 1 else f": mostly {who}" if 2 * times > found.total() else ": several"
 
 

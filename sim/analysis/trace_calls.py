@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -263,25 +263,28 @@ def overlap_of(tasks: Sequence[TaskLike]) -> float:
     """
     seconds = both = 0.0
     for task in tasks:
-        tools: dict[str, list[tuple[float, float]]] = {}
+        tools: dict[str, deque[CallLike]] = {}
         for call in task.calls:
             if call.kind == "tool":
-                tools.setdefault(call.agent, []).append((call.start, call.end))
+                tools.setdefault(call.agent, deque()).append(call)
+        under_way: dict[str, list[CallLike]] = {}
         for call in task.calls:
             if call.kind == "llm":
+                later, held = tools.get(call.agent, deque()), under_way.get(call.agent, [])
+                while later and later[0].start < call.end:
+                    held.append(later.popleft())
+                under_way[call.agent] = [one for one in held if one.end > call.start]
                 seconds += call.seconds
-                both += _union(_beside(call, tools.get(call.agent, ())))
+                both += _union(_beside(call, under_way[call.agent]))
     return both / seconds if seconds > 0 else 0.0
 
 
-def _beside(call: CallLike, tools: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """Yield the parts of a call in which a tool was under way that does not enclose it; `tools` are in order of start."""
+def _beside(call: CallLike, tools: Iterable[CallLike]) -> Iterator[tuple[float, float]]:
+    """Yield the parts of a call in which one of these tools was under way that does not enclose it."""
     slack = _slack(call.end)
-    for start, end in tools:
-        if start >= call.end:
-            return
-        if end > call.start and not (start <= call.start and end > call.end + slack):
-            yield max(start, call.start), min(end, call.end)
+    for one in tools:
+        if one.start < call.end and not (one.start <= call.start and one.end > call.end + slack):
+            yield max(one.start, call.start), min(one.end, call.end)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

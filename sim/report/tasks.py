@@ -93,9 +93,13 @@ def view_in_folder(folder: RunFolder, which: Wanted) -> tuple[TaskView, str]:
     spans = folder.spans()
     spans = spans[spans["replication"] == 0]
     tasks = folder.tasks()
-    tasks = tasks[(tasks["replication"] == 0) & tasks["task"].isin(spans["task"].unique())]
+    every = tasks[tasks["replication"] == 0]
+    tasks = every[every["task"].isin(spans["task"].unique())]
     if which.number is not None:
         rows = tasks[tasks["task"] == which.number]
+        arrived = folder.summary.tasks.arrived // folder.summary.replications
+        if not len(rows) and folder.summary.replications == 1 and which.number >= arrived:
+            raise TaskError(_absent(which.number, len(every), arrived, 1))
         if not len(rows):
             raise TaskError(
                 f"{folder.path} holds no spans of task {which.number} of replication 0; run the scenario with "
@@ -112,7 +116,7 @@ def view_in_folder(folder: RunFolder, which: Wanted) -> tuple[TaskView, str]:
 
 def _nearest(numbers: np.ndarray, times: np.ndarray, which: Wanted) -> Any:
     if not len(times):
-        raise TaskError(f"there is no task at {which.text}: none was done")
+        raise TaskError(f"there is no task at {which.text}: none was done; name one by its number, from 0 on")
     return numbers[int(np.argmin(np.abs(times - np.quantile(times, which.q or 0.0))))]
 
 

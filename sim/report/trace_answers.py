@@ -170,4 +170,4 @@ def _read(found: TraceDigest) -> Iterator[_Row]:
         yield _Row("sum", each.kind, "work", "s", each.work)
 
 
-ANSWERS = Answers("trace", "explanation of a trace", "trace", report, to_csv, to_json)
+ANSWERS = Answers("trace", "report on traces", "trace", report, to_csv, to_json)

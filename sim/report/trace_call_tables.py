@@ -20,7 +20,7 @@ __all__ = ["call_tables", "error_tables", "parallel_table", "turn_table"]
 
 MOST_CALLS, MOST_AGENTS, MOST_FAILED = 8, 3, 5
 ONE, HARDLY = 1.001, 1.05  # at once: above it calls overlap; below it they hardly do
-_TURNS = (1, 2, 5, 10, 30, 100)
+_TURNS = (1, 5, 10, 30, 100)
 
 
 def call_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
@@ -31,7 +31,7 @@ def call_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
     if not every:
         one = found.run.summary.tasks.arrived == 1
         yield _of_one_task(shown, found, more) if one else _briefly(shown, found, more)
-        yield from () if one else _token_table(shown)
+        yield from () if one else _token_table([each for each in shown if each.kind != "agent"])
         return
     rows = tuple((*_who(one), f"{one.calls:,}", *(bare(each, "s") for each in one.seconds.values())) for one in shown)
     quantiles = list(shown[0].seconds)
@@ -153,12 +153,13 @@ def error_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
     yield without_empty(Table("Calls that failed", columns, "<<<>>>>>", rows, note), 3)
     tasks = found.run.summary.tasks
     cost = [("calls that failed", f"{harm.failed:,} of {harm.calls:,}")]
-    if tasks.arrived > 1:
+    if tasks.done and tasks.arrived > 1:
         cost += [("tasks done with a failed call", f"{harm.with_error:,} of {harm.with_error + harm.without:,}")]
     if tasks.done:
         a_task = " a task" if tasks.done > 1 else ""
         cost += [(f"seconds{a_task} in failed calls, on the path", bare(harm.critical, "s"))]
         cost += [(f"seconds{a_task} waiting to try again", one) for one in _waiting(found)]
+    cost += _lost_tasks(found)
     note = ""
     if harm.seconds.resolved:  # fewer tasks cannot tell a difference
         cost += [
@@ -167,6 +168,17 @@ def error_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
         ]
         note = "the differences are an association: longer tasks have more calls that can fail"
     yield Table("What errors cost", ("", "found"), "<<", tuple(cost), note)
+
+
+def _lost_tasks(found: TraceDigest) -> Iterator[tuple[str, str]]:
+    """Yield how many tasks failed, and how much of the time of all tasks was spent on them; nothing where none did."""
+    tasks = found.run.summary.tasks
+    for one in found.ended:
+        if one.status == "failed":
+            seconds = one.mean * one.tasks
+            share = seconds / found.wall if found.wall > 0 else 0.0
+            yield "tasks that failed", f"{one.tasks:,} of {tasks.arrived:,}"
+            yield "time of tasks that failed", f"{plain(seconds, 's')} ({plain(share, 'share')} of all tasks' time)"
 
 
 def _waiting(found: TraceDigest) -> Iterator[str]:

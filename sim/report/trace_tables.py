@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 LITTLE, FEW_GAPS = 0.01, 3  # of T_total: what is less is not worth a sentence; and of gaps so many places will do
-MOST_GAPS, MOST_FILES, MOST_REMARKS, MOST_CLASSES = 8, 20, 10, 8
+MOST_GAPS, MOST_FILES, MOST_REMARKS, MOST_CLASSES = 6, 8, 6, 6
 LONGEST_REMARK = 66  # characters
 LEAST_IN_CLASS, LEAST_FOR_P95 = 3, 20  # tasks
 LEAST_AT_ONCE = (
@@ -73,7 +73,7 @@ def report(found: TraceDigest, every: bool = False) -> Report:
 def _beyond_calls(found: TraceDigest) -> bool:
     """Whether components say what the table of calls does not: something else than calls takes time worth a sentence."""
     return any(
-        one.share.value > LITTLE and one.category != UNEXPLAINED and one.name not in _OF_CALLS
+        one.share.value > LITTLE and one.category not in (UNEXPLAINED, "human") and one.name not in _OF_CALLS
         for one in found.run.summary.components
     )
 
@@ -91,7 +91,8 @@ def heading(found: TraceDigest) -> tuple[str, str]:
         f"{many}: {', '.join(became)}" if tasks.done < tasks.arrived else f"{many} done",
         f"{read.spans:,} span{'s' * (read.spans != 1)}",
     ]
-    said.append(f"{counted(len(read.files), 'file')} ({', '.join(dict.fromkeys(one.format for one in read.files))})")
+    traces = [one for one in read.files if one.format]
+    said.append(f"{counted(len(traces), 'file')} ({', '.join(dict.fromkeys(one.format for one in traces))})")
     said += [f"from {read.clock}"] if read.clock else ["no common clock"]
     return f"{found.name}: where did the time go?", "; ".join(said)
 
@@ -124,9 +125,11 @@ def took(found: TraceDigest) -> str:
     if not few:
         mean, tail = (show(metrics[f"response_time_{one}"], "s").text for one in ("mean", "p95"))
         return f"A task {'that is done ' if others else ''}takes {mean} on average, and 95 % of them at most {tail}"
+    shortest, longest = plain(few[0], "s"), plain(few[-1], "s")
     if len(few) == 1:
-        return f"The task {'that was done ' if others else ''}took {plain(few[0], 's')}"
-    return f"{'The' if others else 'These'} {len(few)} tasks {'that were done ' if others else ''}took {plain(few[0], 's')} to {plain(few[-1], 's')}"
+        return f"The task {'that was done ' if others else ''}took {longest}"
+    each = f"{longest} each" if shortest == longest else f"{shortest} to {longest}"
+    return f"{'The' if others else 'These'} {len(few)} tasks {'that were done ' if others else ''}took {each}"
 
 
 def _explained(found: TraceDigest) -> list[tuple[str, Part]]:
@@ -144,9 +147,11 @@ def _parts(found: TraceDigest) -> str:
 
 
 def _largest(found: TraceDigest) -> str:
-    """Return the largest part of T_total; where no span explains more, the largest that spans explain."""
+    """Return the largest part of T_total; where no span explains more, the largest that spans explain; '' where they explain nothing."""
     summary, parts = found.run.summary, _explained(found)
-    if not parts or parts[0][1].share.value >= summary.categories[UNEXPLAINED].share.value:
+    if not parts:
+        return ""
+    if parts[0][1].share.value >= summary.categories[UNEXPLAINED].share.value:
         return answer(summary)
     name, part = parts[0]
     return f"The largest part that spans explain is {name}: {show(part.seconds, 's').text} ({show(part.share, 'share').text} of T_total)."
@@ -164,7 +169,7 @@ def notes(found: TraceDigest) -> Iterator[str]:
     if summary.tasks.done and not found.few:
         yield (
             f"± and [ ] are {100 * summary.confidence:g} % intervals over {counted(summary.tasks.done, 'task')} done, taken as independent of each other: "
-            "what they have in common, such as a slow day, is in no interval. A number without one is of too few tasks."
+            "what they have in common, such as a slow day, is in no interval. A number without one is of these tasks alone."
         )
 
 
@@ -196,7 +201,7 @@ def _work(table: Table, found: TraceDigest) -> Table:
     )
     rows = tuple((said if row[0] == "tool calls" else row[0], *row[1:]) for row in table.rows)
     tasks = found.run.summary.tasks
-    note = f"of {counted(tasks.done, 'task')} done" if tasks.done < tasks.arrived else ""
+    note = f"of {counted(tasks.done + tasks.failed, 'task')} that ended" if tasks.done < tasks.arrived else ""
     return replace(table, rows=rows, note=note)
 
 
@@ -362,20 +367,21 @@ def nearest(tasks: int) -> str:
 def read_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
     """Yield the files, what became of their spans, and sums to hold against them."""
     read = found.read
+    most = sorted(read.files, key=lambda one: (not one.remark, -one.spans))[: MANY if every else MOST_FILES]
+    shown_files = [one for one in read.files if one in most]
     files = tuple(
-        (one.name, one.format, plain(float(one.bytes), "B"), f"{one.spans:,}", one.remark)
-        for one in read.files[: MANY if every else MOST_FILES]
+        (one.name, one.format, plain(float(one.bytes), "B"), f"{one.spans:,}", one.remark) for one in shown_files
     )
-    left = read.files[len(files) :]
+    left = [one for one in read.files if one not in most]
     note = f"{read.spans:,} span{'s' * (read.spans != 1)}: {read.kept:,} kept, {read.dropped:,} dropped"
-    note += f"; and {counted(len(left), 'more file')} with {sum(one.spans for one in left):,} spans" if left else ""
+    note += f"; {sum(one.spans for one in left):,} of them in {counted(len(left), 'more file')}" if left else ""
     yield without_empty(Table("Files", ("file", "format", "size", "spans", ""), "<<>><", files, note), 4)
     told = [one for one in read.remarks if every or _matters(one, read.kept)]
     shown = told[: MANY if every else MOST_REMARKS]
     if shown:
         rows = tuple(row for one in shown for row in _remark(one, MANY if every else LONGEST_REMARK))
         more = len(told) - len(shown)
-        note = f"and {more} more, in the page and the CSV" if more else ""
+        note = f"and {more} more" if more else ""
         made = Table("What was dropped, repaired and guessed", ("", "what", "count", "at most"), "<<>>", rows, note)
         yield without_empty(made, 3)
     if found.sums:

@@ -18,7 +18,8 @@ from .trace_layout import MANY, label
 
 __all__ = ["accounted", "all_tasks", "none_done", "other_tables", "seconds_of", "slow_table"]
 
-MOST_SLOW = 5
+MOST_SLOW = 3
+_LONG = 40  # characters of a task's id: in full in JSON and on the page
 _SAME = 1e-6  # of all tasks' time, in floats
 
 
@@ -72,16 +73,38 @@ def slow_table(found: TraceDigest, every: bool = False) -> Iterator[Table]:
     if len(found.slowest) < 2:
         return
     shown = found.slowest[: MANY if every else MOST_SLOW]
+    ids = [one.trace for one in shown]
     rows = tuple(
         (
-            str(one.task), one.trace, plain(one.total, "s"), f"{one.largest} {plain(one.share, 'share')}" if one.share > 0 else "",
+            str(one.task), trace, plain(one.total, "s"), f"{one.largest} {plain(one.share, 'share')}" if one.share > 0 else "",
             label(one.task_class), "" if one.status == "done" else one.status,
         )
-        for one in shown
+        for one, trace in zip(shown, ids if every else _apart(ids), strict=True)
     )  # fmt: skip
     made = Table("The slowest tasks", ("task", "trace", "T_total", "largest part", "class", ""), ">" + "<><<<", rows)
     made = replace(made, note="draw one: `coordsim trace show FILES --task N`")
     yield made if len({one.task_class for one in shown}) > 1 else _column_out(made, 4)
+
+
+def _apart(ids: Sequence[str]) -> list[str]:
+    """Return ids of tasks; where one is too long for a line, without what all of them begin and end with.
+
+    >>> _apart(["steps.csv:all/fix-17/attempt-1/a-model-with-a-name", "steps.csv:all/add-4/attempt-1/a-model-with-a-name"])
+    ['…/fix-17/…', '…/add-4/…']
+    """
+    if max(map(len, ids)) <= _LONG:
+        return list(ids)
+    start, end = _same_folders(ids), _same_folders([one[::-1] for one in ids])
+    return [
+        f"{'…' if start > 0 else ''}{one[max(start, 0) : len(one) - max(end, 0)]}{'…' if end > 0 else ''}"
+        for one in ids
+    ]
+
+
+def _same_folders(ids: Sequence[str]) -> int:
+    """Return how many characters all ids begin with, up to a `/`; 0 or less where they have none in common."""
+    differ = (at for at, each in enumerate(zip(*ids, strict=False)) if len(set(each)) > 1)
+    return ids[0][: next(differ, 0)].rfind("/")
 
 
 def _column_out(table: Table, place: int) -> Table:

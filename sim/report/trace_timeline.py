@@ -115,9 +115,19 @@ def shortened(view: TaskView, limit: int = LIMIT) -> TaskView:
     """Return a task with about `limit` rows: the longest spans and what they are in; a row in place of others counts them."""
     if len(view.spans) <= limit:
         return view
-    kept = _longest(view.spans, max(1, 2 * limit // 3))
+    most = limit
+    shown = _rows(view.spans, most)
+    while len(shown) > limit and most > 1:
+        most = 9 * most // 10
+        shown = _rows(view.spans, most)
+    return replace(view, spans=tuple(shown))
+
+
+def _rows(spans: Sequence[Span], most: int) -> list[Span]:
+    """Return the longest spans and what they are in, at `most` so many, with rows in place of the others."""
+    kept = _longest(spans, most)
     below: dict[int, list[Span]] = {}
-    for one in view.spans:
+    for one in spans:
         below.setdefault(one.parent, []).append(one)
     shown: list[Span] = []
     for parent, children in below.items():
@@ -132,7 +142,7 @@ def shortened(view: TaskView, limit: int = LIMIT) -> TaskView:
             else:
                 left.append(one)
         shown += _rest(left, below, -len(shown) - 1)
-    return replace(view, spans=tuple(shown))
+    return shown
 
 
 def _longest(spans: Sequence[Span], most: int) -> set[int]:

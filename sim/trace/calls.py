@@ -32,6 +32,7 @@ __all__ = [
 
 _MODEL: Final = ("llm", "embedding")
 _TEAMS: Final = ("agent", "workflow")
+_AMOUNTS: Final = ("input_tokens", "cached_tokens", "output_tokens", "first_token", "input_bytes", "output_bytes")
 _FEW, _BYTES, _SECONDS = 2, 40, 1.0  # tokens of a stub; what more than this says otherwise
 
 
@@ -91,6 +92,7 @@ def roles_of(tree: Tree, tally: Tally) -> Roles:
     roles.closed = calls - holds
     roles.details = {at for at in order if at not in calls and holder[at] in roles.closed}
     roles.calls = sorted((at for at in calls - roles.wrappers - roles.same.keys()), key=lambda at: (tree.start[at], at))
+    _complete(tree, holder, roles, tally)
     for at in roles.wrappers:
         tally.note("noted", "calls of a model that wrap another: counted once", example=tree.spans[at].kind)
     unknown = [at for at in order if tree.spans[at].kind == "other" and at not in tree.children]
@@ -157,6 +159,24 @@ def _nest(tree: Tree, at: int, holder: int, roles: Roles) -> None:
     if span.kind == outer.kind and span.kind in ("tool", "retriever") and span.component == outer.component:
         roles.outer.add(holder)
         roles.same[at] = roles.same.get(holder, holder)
+
+
+def _complete(tree: Tree, holder: list[int], roles: Roles, tally: Tally) -> None:
+    """What a call of a model leaves out, such as cached tokens, is taken from a span that wraps it alone."""
+    held: dict[int, list[int]] = {}
+    for at in roles.order if roles.wrappers else ():
+        if holder[at] in roles.wrappers and tree.spans[at].kind == tree.spans[holder[at]].kind:
+            held.setdefault(holder[at], []).append(at)
+    for outer, calls in held.items():  # the outermost first
+        one, other = tree.spans[calls[0]], tree.spans[outer]
+        missing = [name for name in _AMOUNTS if getattr(one, name) is None and getattr(other, name) is not None]
+        if len(calls) > 1 or not missing:
+            continue
+        for name in missing:
+            setattr(one, name, getattr(other, name))
+        if one.first_token is not None and not (one.start or 0) <= one.first_token <= (one.end or one.first_token):
+            one.first_token = None
+        tally.note("guessed", "what a call of a model leaves out: taken from the one that wraps it", example=one.kind)
 
 
 def _find_retries(tree: Tree, roles: Roles) -> None:

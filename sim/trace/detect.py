@@ -28,13 +28,15 @@ FORMATS: dict[str, str] = {
     "tracelab": "tracelab",
     "jaeger": "jaeger",
     "zipkin": "jaeger",
+    "openai-agents": "sdk_spans",
+    "weave": "sdk_spans",
     "steps": "steps",
 }
 """Formats, and the module of `formats` that reads each."""
 
 READS = (
     "OTLP as JSON, JSON lines or protobuf; Jaeger and Zipkin JSON; OpenInference span tables; Langfuse observations; LangSmith runs; Inspect logs; "
-    "TraceLab rounds; a table of steps as CSV, Parquet or JSON lines. Any of them in gzip"
+    "MLflow traces; spans of the OpenAI Agents SDK; Weave calls; TraceLab rounds; a table of steps as CSV, Parquet or JSON lines. Any of them in gzip"
 )
 
 _HEAD = 1 << 20

@@ -30,7 +30,7 @@ _LANGFUSE = {
     "completion_start_time",
 }
 _ALONE = {"startTimeUnixNano", "start_time_unix_nano"}
-_ALONE_AT = ("", "item", "spans.item", "item.spans.item")
+_ALONE_AT = ("", "item", "spans.item", "item.spans.item", "data.spans.item", "item.data.spans.item")
 """What a span of OTLP has that stands without its resource, and where its reader looks for such."""
 
 _ZIPKIN = {"duration", "localEndpoint", "remoteEndpoint"}
@@ -44,7 +44,7 @@ def of_keys(paths: Iterable[str]) -> str:
     for path in paths:
         above, _, key = path.rpartition(".")
         records.setdefault(above, set()).add(key)
-    places = [place for place in records if place.count(".") < _DEEPEST]
+    places = [place for place in records if place.count(".") < _DEEPEST or place in _ALONE_AT]
     for place in sorted(places, key=lambda one: (one.count(".") + bool(one), one)):
         found = _of_record(place, records[place])
         if found:
@@ -66,7 +66,11 @@ def of_columns(columns: Collection[str]) -> str | None:
 
 def _of_record(place: str, keys: set[str]) -> str:
     """Return the format of which records have these keys; '' for none."""
-    if keys & _OTLP or (keys & _ALONE and place in _ALONE_AT):
+    if (
+        keys & _OTLP
+        or (keys & _ALONE and place in _ALONE_AT)
+        or ("context" in keys and place.endswith("data.spans.item"))
+    ):
         return "otlp"
     if {"traceID", "spans"} <= keys or {"traceID", "spanID"} <= keys:
         return "jaeger"
@@ -74,6 +78,10 @@ def _of_record(place: str, keys: set[str]) -> str:
         return "inspect"
     if "run_type" in keys or "dotted_order" in keys:
         return "langsmith"
+    if {"span_data", "started_at"} <= keys or {"object", "workflow_name", "group_id"} <= keys:
+        return "openai-agents"
+    if {"op_name", "started_at"} <= keys:
+        return "weave"
     if "timing_events" in keys or ("session_id" in keys and keys & {"round_index", "round_idx"}):
         return "tracelab"
     if _is_langfuse(keys):

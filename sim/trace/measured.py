@@ -20,8 +20,9 @@ NAN = math.nan
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a model, a tool or a person, as measured. Times are seconds on the ledger's clock; nan is not known.
+    """A call of a model, a tool or a person, as measured.
 
+    Times are seconds on the ledger's clock, that to the `first_token` is since its start; nan is not known.
     A turn is a call of a model and what follows until the agent's next; calls that overlap in one turn have the same `batch`. `new` tokens were
     not found in the provider's cache, `cached` were. `stub`: its token counts cannot be true. `retried`: it failed, and the same was called
     again at once. `critical` seconds of it are on the task's critical path.

@@ -6,14 +6,13 @@ Checked: tests/test_trace_read.py.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..engine.ledger import STRUCTURE, Account
 from .observation import Observation
-from .private import is_well_known, safe_error, safe_name
+from .private import is_well_known, safe_error, safe_id, safe_name, short
 from .stamped import is_stamped
 from .tally import Fate, Tally
 
@@ -57,10 +56,6 @@ def normalised(name: str, *, counted: bool = True) -> str:
     return _COUNT.sub("#", found) if counted else found
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:10] if text else ""
-
-
 @dataclass(slots=True)
 class Namer:
     """Gives spans their names, and accounts theirs. `hashed`: a short SHA-256 stands for each name, the same for the same."""
@@ -87,14 +82,17 @@ class Namer:
             span.error = self._error(span.error)
         span.name = self._plain(span.name, True)
         span.agent = self._plain(span.agent, True)
+        span.trace, span.session, span.problem = self._id(span.trace), self._id(span.session), self._id(span.problem)
         if self._said:  # a span counts once, however many of its names are changed
             for fate, what in sorted(self._said):
                 self.tally.note(fate, what)
             self._said.clear()
         if self.hashed:
+            if is_stamped(span):
+                self.tally.note("guessed", "spans of an export whose names are hashed: read as those of any trace")
             span.stamp = None  # it holds names too: what an export says of itself is then guessed as for any other
-            span.component, span.name, span.agent = _short(span.component), _short(span.name), _short(span.agent)
-            span.trace, span.session, span.problem = _short(span.trace), _short(span.session), _short(span.problem)
+            span.component, span.name, span.agent = short(span.component), short(span.name), short(span.agent)
+            span.trace, span.session, span.problem = short(span.trace), short(span.session), short(span.problem)
 
     def admit(self, account: Account) -> None:
         """Keep an account as it is, however many there are: an export has as many as were kept before."""
@@ -148,12 +146,19 @@ class Namer:
             self._said.add(("noted", "names that hold a sentence, a query or a key: cut"))
         return found
 
+    def _id(self, said: str) -> str:
+        """Return an id without what is a content."""
+        found = safe_id(said)
+        if found != said:
+            self._said.add(("noted", "names that hold a sentence, a query or a key: cut"))
+        return found
+
     def _error(self, said: str) -> str:
         found = self._errors.get(said)
         if found is None:
             found = safe_error(said)
             if self.hashed and not is_well_known(found):
-                found = _short(found)
+                found = short(found)
             if len(self._errors) < _REMEMBERED:
                 self._errors[said] = found
         return found

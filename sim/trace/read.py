@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ..engine.intake import take_in
-from ..engine.ledger import FAILED, Account, Ledger, Task
+from ..engine.ledger import DONE, FAILED, STRUCTURE, Account, Ledger, Task
 from ..engine.simulation import Simulation
 from . import stamped
 from .book import FACTS, book
@@ -234,6 +234,9 @@ class _Shelf:
             known = stamped.origin(spans)
             named, problem = (known[0] or named[0], known[1] or named[1]), known[2] or problem
         else:
+            if any(map(stamped.is_stamped, spans)):
+                what = "spans of an export that is not whole: read as those of any trace"
+                self.tally.note("guessed", what, spans=len(spans))
             tree = repair(spans, self.tally)
             if not tree.spans:
                 return
@@ -269,7 +272,7 @@ class _Shelf:
         """Keep the row of a task: its accounts get their numbers as they come."""
         self.heads.extend((booked.arrival, booked.end, booked.status, booked.overlapped))
         if stamp:
-            for account in (*booked.parts, *(one for one, _ in _accounts_of(booked))):
+            for account in (*booked.parts, *_accounts_of(booked)):
                 self.namer.admit(account)
         models = Counter(one.component for one in booked.calls if one.kind == "llm")
         model = min(models, key=lambda one: (-models[one], one)) if models else ""
@@ -303,9 +306,9 @@ class _Shelf:
         """Keep calls and spans, of fewer tasks where there are too many."""
         if one.index % self.stride:
             return
-        for account, _ in _accounts_of(one.booked):
+        for account in _accounts_of(one.booked):
             found = self.namer.limited(account)
-            if found.category == "structure":
+            if found.category == STRUCTURE:
                 self.groups.setdefault(found)
             else:
                 self.accounts.setdefault(found, len(self.accounts))
@@ -401,7 +404,7 @@ class _Shelf:
     def _enter(self, ledger: Ledger, task: Task, booked: Booked) -> None:
         """Give a task its spans, in the ledger's numbers."""
         numbers: dict[Account, int] = {}
-        for account, _ in _accounts_of(booked):
+        for account in _accounts_of(booked):
             found = self.namer.limited(account)
             numbers[account] = ledger.account(found.category, found.component, found.name)
         task.spans = []
@@ -421,9 +424,9 @@ def _class_at(kinds: array[int], place: int, names: list[str], by_root: bool, ch
     return chosen.setdefault(name, len(chosen))
 
 
-def _accounts_of(booked: Booked) -> Iterator[tuple[Account, None]]:
-    """Yield each account of the spans of a task once."""
-    yield from dict.fromkeys([one[2] for one in booked.entries] + [one[3] for one in booked.lost]).items()
+def _accounts_of(booked: Booked) -> list[Account]:
+    """Return each account of the spans of a task once, in their order."""
+    return list(dict.fromkeys([one[2] for one in booked.entries] + [one[3] for one in booked.lost]))
 
 
 def _without_spans(booked: Booked) -> None:
@@ -433,7 +436,7 @@ def _without_spans(booked: Booked) -> None:
 def _trace_of(kept: _Kept, calls: tuple[Call, ...], task_class: str) -> TaskTrace:
     one = kept.booked
     failure = (one.failure or "error") if one.status == FAILED else ""
-    finished = one.status in (0, FAILED)
+    finished = one.status in (DONE, FAILED)
     return TaskTrace(
         kept.index, kept.trace, kept.session, task_class, one.arrival, one.end, failure, finished, calls, kept.problem
     )

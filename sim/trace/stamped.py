@@ -58,8 +58,12 @@ class _Stamped:
 
 def is_stamped(observation: Observation) -> bool:
     """Whether a span says of itself what it is in the ledger."""
-    stamp = observation.stamp
-    return stamp is not None and ("task" in stamp or "call" in stamp or all(name in stamp for name in _SPAN))
+    return observation.stamp is not None and is_stamp(observation.stamp)
+
+
+def is_stamp(stamp: Mapping[str, Any]) -> bool:
+    """Whether the attributes of a span below `coordsim.` say what it is in the ledger."""
+    return "task" in stamp or "call" in stamp or all(name in stamp for name in _SPAN)
 
 
 def has_no_clock(observation: Observation) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from ...analysis.cohorts import MEAN, Cohorts, CohortTime
 from ...analysis.digest import RunDigest
 from ...analysis.statistics import Estimate
-from ...analysis.task_steps import LATER, StepMap, StepRow
+from ...analysis.task_steps import LATER, OUTSIDE, StepMap, StepRow
 from ...engine.ledger import EVERY, NO_COORDINATION
 from ..chrome_trace import to_chrome
 from ..layout import Table
@@ -390,8 +390,8 @@ def _figure(seconds: float) -> str:
 
 
 def _single(found: StepMap) -> list[StepRow]:
-    """Return the rows but that of all later steps, which is no single one."""
-    return [row for row in found.rows if not row.label.endswith(LATER)]
+    """Return the rows of single steps: not of all later ones, nor of what lies outside of any, unless there is nothing else."""
+    return [row for row in found.rows if row.label != OUTSIDE and not row.label.endswith(LATER)] or list(found.rows)
 
 
 def _steps_summary(found: StepMap, measured: bool) -> str:
@@ -408,6 +408,11 @@ def _steps_summary(found: StepMap, measured: bool) -> str:
         f"All of {row.label} together take {_part_of(row, found)}; the colours of the chart end at the largest single part."
         for row in found.rows
         if row.label.endswith(LATER)
+    ]
+    said += [
+        f"{_part_of(row, found)} lie outside any step."
+        for row in found.rows
+        if row.label == OUTSIDE and any(row.seconds.values()) and row not in _single(found)
     ]
     return " ".join(said)
 

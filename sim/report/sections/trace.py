@@ -45,6 +45,7 @@ from .run_time import time_parts
 __all__ = ["parts"]
 
 MOST_GAPS = 10  # places that are drawn
+MOST_TICKS = 12  # calls of a model, each with its tick
 _LONGEST = 22  # characters of a name beside a bar
 _TIMES = {"mean": "Mean T_total", "p50": "Median T_total", "p95": "p95 of T_total", "p99": "p99 of T_total"}
 _HERE = (
@@ -168,24 +169,29 @@ def _inside(one: Gap) -> str:
 
 
 def _breaks(found: TraceDigest) -> Part:
-    harm = found.harm
+    harm, tasks = found.harm, found.run.summary.tasks
+    lost = f" {tasks.failed:,} of {counted(tasks.arrived, 'task')} failed." if tasks.failed else ""
     if not harm.calls:
-        return Part(Section.BREAKS, "The trace holds no calls, so that none failed.")
+        return Part(Section.BREAKS, f"The trace holds no calls, so that none failed.{lost}")
     if not harm.failed:
-        return Part(Section.BREAKS, f"None of {harm.calls:,} calls failed.")
+        return Part(Section.BREAKS, f"None of {harm.calls:,} calls failed.{lost}")
     first = harm.rows[0]
     called = label(first.component)
     said = [
         f"{harm.failed:,} of {harm.calls:,} calls failed, most of them {called} ({first.error}: {first.calls:,}).",
-        f"Failed calls take {text_of(found.few, harm.critical, 's')} of a task's critical path.",
     ]
+    if tasks.done:
+        of = " of a task that is done" if tasks.failed else " of a task"
+        said.append(f"Failed calls take {text_of(found.few, harm.critical, 's')} of the critical path{of}.")
     if harm.seconds.resolved:
         said.append(
             f"Tasks with a failed call ({harm.with_error:,}) take {_more(harm.seconds, 's')} than those without ({harm.without:,}), and make "
             f"{_more(harm.turns, '')} calls of models: an association, for longer tasks have more calls that can fail."
         )
     return Part(
-        Section.BREAKS, " ".join(said), tables=tuple(_tidy(one, found) for one in error_tables(found, every=True))
+        Section.BREAKS,
+        " ".join(said) + lost,
+        tables=tuple(_tidy(one, found) for one in error_tables(found, every=True)),
     )
 
 
@@ -239,6 +245,8 @@ def _turns(found: TraceDigest) -> Chart:
         {"prompt": "prompt", "cached": "of it from the cache", "output": "output"}.items()
     ):
         known = [getattr(one, name) for one in turns]
+        if not any(one.value > 0 for one in known):
+            continue
         colour = theme.COLOURS[place]
         data += [
             theme.band(x, [_from_0(one) for one in known], colour, name),
@@ -249,7 +257,8 @@ def _turns(found: TraceDigest) -> Chart:
             },
         ]  # fmt: skip
     layout = theme.layout(
-        theme.axis("call of a model by the task's main agent"), theme.axis("tokens", rangemode="tozero")
+        theme.axis("call of a model by the task's main agent", **({"dtick": 1} if len(turns) <= MOST_TICKS else {})),
+        theme.axis("tokens", rangemode="tozero"),
     )
     first, last = turns[0], turns[-1]
     words = (

@@ -23,9 +23,6 @@ __all__ = ["FORMATS", "SIMULATED", "Count", "ExportRun", "ExportTask", "Format",
 
 Format = Literal["otlp", "otlp-proto", "perfetto", "chrome", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-SUFFIX: Mapping[Format, str] = {
-    "otlp": ".otlp.json", "otlp-proto": ".otlp.pb", "perfetto": ".perfetto-trace", "chrome": ".trace.json", "csv": ".csv",
-}  # fmt: skip
 SIMULATED = 1_577_836_800_000_000_000  # 2020-01-01T00:00:00Z (ns): what a simulated clock counts from
 
 _WRITERS: Mapping[Format, tuple[str, str]] = {
@@ -109,5 +106,6 @@ def write(run: ExportRun, form: Format, out: BinaryIO) -> Count:
     module, name = _WRITERS[form]
     count: Count = getattr(import_module(f".{module}", __name__), name)(run, out)
     if not count.tasks:
-        raise TraceError(f"{run.name} holds no task that could be written as {form}; keep spans with `--spans all`")
+        remedy = "keep spans with `--spans all`" if run.simulated else "otlp and csv have its calls"
+        raise TraceError(f"{run.name} holds no task that could be written as {form}; {remedy}")
     return count

@@ -24,8 +24,9 @@ from functools import lru_cache
 from typing import Any
 
 from ..observation import Kind, Observation
+from ..stamped import is_stamp
 from ..tally import Tally
-from .genai_names import BY_NAME, CALLED, FIRST_TOKEN, HUMAN, IN, KINDS, OUT, STAMP, role_of
+from .genai_names import BY_NAME, CALLED, CLASSES, FIRST_TOKEN, HUMAN, IN, KINDS, OUT, STAMP, role_of
 from .values import error_type
 
 __all__ = ["Event", "Fields", "Nested", "clean", "count", "iso_nanoseconds", "observe", "size"]
@@ -36,7 +37,13 @@ LONGEST = 200
 CLIENT, PRODUCER = 3, 4
 """Numbers of OTLP's SpanKind for what calls out."""
 
+LATE = 3_600_000_000_000
+"""How long (ns) after a span's end an answer may begin that is still its own: a span that ends when its stream is handed over."""
+
 _FRACTION = re.compile(r"[.,](\d+)")
+_METHOD = re.compile(r"\.(?:a?run|a?call|a?invoke|kickoff|forward|_\w+)$")
+_PREPARES = re.compile(r".+\._prepare_\w+")
+"""What is called of an agent, behind its name; and what comes before a call of a model."""
 
 
 class Nested:
@@ -81,10 +88,12 @@ Event = tuple[str, int | None, Mapping[str, Any]]
 def observe(span: Fields, attributes: Mapping[str, Any], events: Iterable[Event], tally: Tally) -> Observation | None:
     """The observation that a span is, or None where it is no span of its own; what was guessed or left out is counted in the tally."""
     found, sizes, stamp = _sorted_out(attributes)
+    if "asked" in found:
+        found["model"] = found["asked"]
     if found.get("pending") == "pending_span":
         tally.note("dropped", "placeholders of spans that were still running")
         return None
-    if stamp:
+    if is_stamp(stamp):
         tally = Tally()  # an export says itself what its spans are: nothing of it is guessed
     raised, first = _from_events(events, sizes)
     kind, of = _kind(found, span, tally)
@@ -164,39 +173,55 @@ def _kind(found: dict[str, Any], span: Fields, tally: Tally) -> tuple[Kind, str]
     named = _by_name(span.name)
     of = named[1] if named else ""
     kind = _by_attributes(found)
-    if kind is None and named is not None:
-        kind = named[0]
-        tally.note("guessed", "kinds of spans taken from their names")
-    if kind is None and "tool" in found:
-        kind = "tool"
-        tally.note("guessed", "kinds of spans taken from the tool or model they name")
-    if kind is None and span.name.endswith(" run") and ("agent" in found or "model" in found):
-        kind, of = "agent", of or span.name.removesuffix(" run")  # some frameworks sum the tokens of its calls here
-        tally.note("guessed", "kinds of spans taken from their names")
-    if kind is None and "model" in found and ("input" in found or "output" in found or "total" in found):
-        kind = "llm"
-        tally.note("guessed", "kinds of spans taken from the tool or model they name")
+    if kind == "llm" and _PREPARES.fullmatch(span.name[:LONGEST]):
+        tally.note("guessed", "spans that prepare a call of a model, by their names: none themselves")
+        return "other", of
     if kind is None:
-        kind = _elsewhere(found, span.role)
-        if kind == "retriever":
-            tally.note("guessed", "calls of databases: taken as retrieval")
+        kind, basis = _guess(found, span.name, named)
+        if kind is None:
+            kind = _elsewhere(found, span.role)
+            basis = "calls of databases: taken as retrieval" if kind == "retriever" else ""
+        elif kind == "agent" and not of:
+            of = span.name.removesuffix(" run")
+        if basis:
+            tally.note("guessed", basis)
     if kind in ("tool", "other") and HUMAN.fullmatch(_text(found.get("tool")) or of or span.name[:LONGEST]):
         tally.note("guessed", "tools behind which a person answers, by their names")
         return "human", of
     return kind, of
 
 
+def _guess(found: dict[str, Any], name: str, named: tuple[Kind, str] | None) -> tuple[Kind | None, str]:
+    """A span's kind where no attribute names it, and on what basis; None where nothing tells."""
+    if named is not None:
+        return named[0], "kinds of spans taken from their names"
+    if "tool" in found:
+        return "tool", "kinds of spans taken from the tool or model they name"
+    if "class" in found:
+        return _by_class(_text(found["class"])), "kinds of spans taken from the class of the component"
+    if name.endswith(" run") and ("agent" in found or "model" in found):
+        return "agent", "kinds of spans taken from their names"  # some frameworks sum the tokens of its calls here
+    if "model" in found and ("input" in found or "output" in found or "total" in found):
+        return "llm", "kinds of spans taken from the tool or model they name"
+    return None, ""
+
+
 def _by_attributes(found: dict[str, Any]) -> Kind | None:
     for word, values in KINDS:
         value = found.get(word)
         if isinstance(value, str) and len(value) < LONGEST:
-            kind = values.get(value.strip().lower().replace(".", "_").replace(" ", "_").replace("-", "_"))
+            kind = values.get(value.strip(' "').lower().replace(".", "_").replace(" ", "_").replace("-", "_"))
             if kind is not None:
                 return kind
     if "mcp" in found:
         return "client"
     value = found.get("vercel")
     return _vercel(value) if isinstance(value, str) and value.startswith("ai.") else None
+
+
+def _by_class(name: str) -> Kind | None:
+    """What a component is by the end of its class's name, as `OpenAIChatGenerator`."""
+    return next((kind for end, kind in CLASSES if name.endswith(end)), None)
 
 
 def _vercel(operation: str) -> Kind:
@@ -217,6 +242,8 @@ def _elsewhere(found: dict[str, Any], role: int) -> Kind:
     """A span of no convention for generative AI: a database, another service, or what only its author knows."""
     if "db" in found:
         return "retriever"
+    if "message" in found:
+        return "other"
     outgoing = role in (CLIENT, PRODUCER) or (role == 0 and "remote" in found)
     return "client" if outgoing else "other"
 
@@ -236,12 +263,20 @@ def _component(kind: Kind, found: dict[str, Any], of: str, name: str) -> str:
     """The model, tool, agent or peer: from an attribute, else from the span's name."""
     if kind == "other":
         return ""
+    if kind in ("llm", "embedding") and "asked" not in found and "parameters" in found:
+        asked = _model_in(found["parameters"])
+        if asked:
+            return asked
     for word in CALLED[kind]:
         value = _text(found.get(word))
         if value:
             return value
     if kind in ("llm", "embedding"):
-        return of or _model_in(found.get("parameters")) or _text(found.get("provider")) or name
+        return of or _text(found.get("provider")) or name
+    if kind == "agent":
+        return of or _METHOD.sub("", name) or name
+    if kind == "tool":
+        return of or name.removesuffix(".__call__")
     return of or ("" if kind == "client" else name)
 
 
@@ -257,7 +292,7 @@ def _error(found: dict[str, Any], span: Fields, raised: str, kind: Kind) -> str:
         return error_type(found["error"]) or "error"
     if span.failed or found.get("level") == "ERROR":
         return raised or span.said or "error"
-    if _text(found.get("status")).lower() == "error":
+    if _text(found.get("status")).lower() == "error" or found.get("failed") in (True, "true", "True"):
         return "tool_error"
     code = count(found.get("http"))
     if kind == "client" and code is not None and 400 <= code < 600:
@@ -292,6 +327,8 @@ def _undo_usage(found: dict[str, Any]) -> None:
     if "usage" not in found:
         return
     usage = _object(found["usage"])
+    for details in ("prompt_tokens_details", "input_tokens_details"):
+        usage = {**_object(usage.get(details)), **usage}
     for word, names in (
         ("input", ("input", "input_tokens", "prompt_tokens", "inputTokens")),
         ("cached", ("cache_read_input_tokens", "input_cached_tokens", "input_cache_read", "cached_tokens")),
@@ -318,7 +355,10 @@ def _first_token(one: Observation, found: dict[str, Any], event: int | None, tal
     elif milliseconds is not None:
         at = one.start + round(min(milliseconds, 1e12) * 1e6)
     elif "first_at" in found:
-        at = iso_nanoseconds(_text(found["first_at"]).strip('"'))
+        at = iso_nanoseconds(_text(found["first_at"]))
+    if event is not None and one.end is not None and one.end < event <= one.end + LATE and at == event:
+        one.end = event
+        tally.note("repaired", "ended before the answer began that it names: it lasts until then", example=one.kind)
     if at is not None and (at < one.start or (one.end is not None and at > one.end)):
         tally.note("noted", "times of first tokens outside of their spans, left out")
         return None
@@ -399,12 +439,14 @@ def iso_nanoseconds(text: str) -> int | None:
 def _text(value: Any) -> str:
     """A value that is a name; '' for what cannot be one."""
     if isinstance(value, str):
-        return value.strip()
+        return value.strip(' "')  # some write names as JSON
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64 else ""
 
 
 def _object(text: Any) -> dict[str, Any]:
     """A JSON object in a string, {} for all else."""
+    if isinstance(text, dict):
+        return text
     if not isinstance(text, str) or not text.startswith("{") or len(text) > 100_000:
         return {}
     try:

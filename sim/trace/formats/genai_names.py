@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from ..observation import Kind
 
-__all__ = ["BY_NAME", "CALLED", "FIRST_TOKEN", "HUMAN", "IN", "KINDS", "OUT", "STAMP", "role_of"]
+__all__ = ["BY_NAME", "CALLED", "CLASSES", "FIRST_TOKEN", "HUMAN", "IN", "KINDS", "OUT", "STAMP", "role_of"]
 
 IN, OUT, STAMP = "<in>", "<out>", "<stamp>"
 """Words of attributes that come many to a span: contents that went in, that came out, and stamps of an export."""
@@ -32,6 +32,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "request": ("llm.request.type",),
     "langsmith": ("langsmith.span.kind",),
     "traceloop": ("traceloop.span.kind",),
+    "mlflow": ("mlflow.spanType",),
+    "class": ("haystack.component.type",),
     "vercel": ("ai.operationId", "operation.name"),
     "pending": ("logfire.span_type",),
     "provider": (
@@ -42,11 +44,14 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ai.model.provider",
         "llm.vendor",
     ),
-    "model": (
-        "gen_ai.request.model",  # what was asked for comes first: a call that failed has no other
+    "asked": (  # what was asked for comes first: a call that failed has no other
+        "gen_ai.request.model",
         "llm.request.model_name",
         "llm.request.model",
         "ai.model.id",
+        "model",
+    ),
+    "model": (
         "gen_ai.response.model",
         "llm.response.model_name",
         "llm.response.model",
@@ -55,13 +60,26 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "embedding.model_name",
         "reranker.model_name",
         "langfuse.observation.model.name",
+        "mlflow.llm.model",
         "model_name",
     ),
     "parameters": ("llm.invocation_parameters", "embedding.invocation_parameters"),
-    "tool": ("gen_ai.tool.name", "tool.name", "ai.toolCall.name", "tool_call.function.name", "mcp.tool.name"),
+    "tool": (
+        "gen_ai.tool.name",
+        "tool.name",
+        "ai.toolCall.name",
+        "tool_call.function.name",
+        "mcp.tool.name",
+        "haystack.tool.name",
+    ),
     "agent": ("gen_ai.agent.name", "agent.name", "agent_name", "agent"),
     "workflow": ("gen_ai.workflow.name", "workflow.name", "traceloop.workflow.name"),
-    "entity": ("traceloop.entity.name", "ai.telemetry.functionId", "semantic_kernel.function.name"),
+    "entity": (
+        "traceloop.entity.name",
+        "ai.telemetry.functionId",
+        "semantic_kernel.function.name",
+        "haystack.component.name",
+    ),
     "source": ("gen_ai.data_source.id", "retriever.name", "db.collection.name", "db.namespace", "db.name"),
     "session": (
         "gen_ai.conversation.id",
@@ -77,6 +95,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "ai.telemetry.metadata.sessionId",
         "gcp.vertex.agent.session_id",
         "langfuse.trace.session_id",
+        "mlflow.trace.session",
     ),
     "input": (
         "gen_ai.usage.input_tokens",
@@ -140,12 +159,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "usage.output_tokens",
     ),
     "total": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", "llm.token_count.total", "ai.usage.totalTokens"),
-    "usage": ("langfuse.observation.usage_details",),
+    "usage": ("langfuse.observation.usage_details", "mlflow.chat.tokenUsage", "gen_ai.usage.raw"),
     "first_s": ("gen_ai.response.time_to_first_chunk",),
     "first_ms": ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk", "gen_ai.server.time_to_first_token_ms"),
     "first_any": ("gen_ai.server.time_to_first_token",),
     "first_at": ("langfuse.observation.completion_start_time",),
     "error": ("error.type", "exception.type"),
+    "failed": ("haystack.tool.error",),
     "level": ("langfuse.observation.level",),
     "status": ("tool.status", "gen_ai.tool.status"),
     "http": ("http.response.status_code", "http.status_code"),
@@ -156,13 +176,11 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "rpc.service",
         "net.peer.name",
         "http.host",
-        "messaging.destination.name",
-        "messaging.destination",
-        "messaging.system",
         "rpc.system",
         "rpc.system.name",
         "network.peer.address",
     ),
+    "message": ("messaging.system", "messaging.operation", "messaging.operation.type", "messaging.destination.name"),
     "remote": ("http.request.method", "http.method", "url.full", "http.url"),
 }
 
@@ -191,9 +209,13 @@ _CONTENTS: tuple[tuple[str, str, str], ...] = (
     ("gcp.vertex.agent.llm_request", IN, "adk"), ("gcp.vertex.agent.tool_call_args", IN, "adk"),
     ("gcp.vertex.agent.llm_response", OUT, "adk"), ("gcp.vertex.agent.tool_response", OUT, "adk"),
     ("db.query.text", IN, "db"), ("db.statement", IN, "db"),
+    ("mlflow.spanInputs", IN, "mlflow"), ("mlflow.spanOutputs", OUT, "mlflow"),
+    ("haystack.component.input", IN, "haystack"), ("haystack.component.output", OUT, "haystack"),
+    ("haystack.agent.step.llm.input", IN, "haystack"), ("haystack.agent.step.llm.output", OUT, "haystack"),
+    ("haystack.agent.step.tool.input", IN, "haystack"), ("haystack.agent.step.tool.output", OUT, "haystack"),
     ("request_data", IN, "logfire"), ("response_data", OUT, "logfire"),
 )  # fmt: skip
-_NO_CONTENT = (".role", ".finish_reason", ".id", ".mime_type", ".name", ".vector")
+_NO_CONTENT = (".role", ".finish_reason", ".id", ".mime_type", ".name", ".vector", "_spec", "_types")
 
 
 @lru_cache(maxsize=8192)
@@ -257,6 +279,16 @@ _LANGSMITH: dict[Kind, str] = {
     "other": "prompt parser",
 }
 _TRACELOOP: dict[Kind, str] = {"workflow": "workflow task", "agent": "agent", "tool": "tool"}
+_MLFLOW: dict[Kind, str] = {
+    "llm": "llm chat_model",
+    "embedding": "embedding",
+    "tool": "tool",
+    "retriever": "retriever reranker memory",
+    "agent": "agent",
+    "workflow": "chain workflow task",
+    "client": "guardrail evaluator",
+    "other": "parser",
+}
 _MCP: dict[Kind, str] = {"tool": "tools/call", "human": "elicitation/create"}
 
 
@@ -272,6 +304,7 @@ KINDS: tuple[tuple[str, dict[str, Kind]], ...] = (
     ("request", _by_value(_REQUESTS)),
     ("langsmith", _by_value(_LANGSMITH)),
     ("traceloop", _by_value(_TRACELOOP)),
+    ("mlflow", _by_value(_MLFLOW)),
 )
 """What the values of attributes that name a kind mean, the first that says one holds; values in lower case, `_` for `.`, `-` and blanks."""
 
@@ -283,7 +316,11 @@ _BY_NAME: tuple[tuple[str, Kind], ...] = (
     (r"(?:invoke_workflow)\s+(?P<of>\S.*)", "workflow"),
     (r"(?:retrieval|retrieve|rerank|search_memory)\s+(?P<of>\S.*)", "retriever"),
     (r"call_llm|chat|completion|text_completion|generate_content|ChatCompletion|.+\.(?:chat|completion)", "llm"),
-    (r"embeddings?|.+\.embeddings?", "embedding"),
+    (r"(?:.+\.)?(?:completions|responses|messages)\.(?:create|stream|parse)|.+\.generate_content(?:_stream)?", "llm"),
+    (r"embeddings?|.+\.embeddings?|(?:.+\.)?embeddings\.create", "embedding"),
+    (r"haystack\.agent\.step\.llm", "llm"),
+    (r"haystack\.agent\.step\.tool", "tool"),
+    (r"haystack\.(?:(?:async_)?pipeline\.run|agent\.run|agent\.step)", "workflow"),
     (r"(?P<of>.+)\.tool|running tool|execute_tool|ai\.toolCall", "tool"),
     (r"(?P<of>.+)\.agent|agent run|invoke_agent|agent_run", "agent"),
     (r"(?P<of>.+)\.(?:workflow|task)|invocation|running \d+ tools?|execute_event_loop_cycle", "workflow"),
@@ -291,6 +328,16 @@ _BY_NAME: tuple[tuple[str, Kind], ...] = (
 )
 BY_NAME = tuple((re.compile(pattern, re.IGNORECASE), kind) for pattern, kind in _BY_NAME)
 """Kinds by a span's whole name, as conventions spell it, and in `of` what it is of."""
+
+CLASSES: tuple[tuple[str, Kind], ...] = (
+    ("Generator", "llm"),
+    ("Embedder", "embedding"),
+    ("Retriever", "retriever"),
+    ("Ranker", "retriever"),
+    ("WebSearch", "retriever"),
+    ("Agent", "agent"),
+)
+"""Kinds by the end of the name of a component's class."""
 
 CALLED: dict[Kind, tuple[str, ...]] = {
     "llm": ("model", "entity"),

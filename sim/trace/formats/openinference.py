@@ -1,9 +1,10 @@
-"""Tables and lists of OpenTelemetry spans with the attributes of OpenInference: exports of Phoenix, and spans as the console exporter prints them.
+"""Rows of OpenTelemetry spans: exports of Phoenix, spans as the console exporter prints them, and Logfire's table of records.
 
 Attributes stand in columns (`attributes.llm.token_count.prompt`), as an object of dotted names, or nested.
 Leaves out: annotations and evaluations; cumulative counts.
 Checked: tests/test_trace_openinference.py.
-Source: https://arize-ai.github.io/openinference/spec/; https://arize.com/docs/phoenix/tracing/how-to-tracing/importing-and-exporting-traces.
+Source: https://arize-ai.github.io/openinference/spec/; https://arize.com/docs/phoenix/tracing/how-to-tracing/importing-and-exporting-traces;
+https://logfire.pydantic.dev/docs/reference/sql/ (records).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..observation import Observation
 from ..tally import FileTally, Tally
 from .genai import Event, Fields, observe
 from .rows import Record, records
-from .values import error_in, mapping, nanoseconds, text
+from .values import error_in, error_type, mapping, nanoseconds, text
 
 __all__ = ["flat", "observations"]
 
@@ -34,7 +35,7 @@ def observations(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[Ob
             tally.note("dropped", "records that are no spans: neither id nor trace", example=f"record {place}")
             continue
         fields.id = fields.id or f"{file.name}:{place}"
-        found = observe(fields, _attributes(record), _events(record.get("events")), tally)
+        found = observe(fields, _attributes(record), _events(record.get("events", record.get("otel_events"))), tally)
         if found is not None:
             file.spans += 1
             yield found
@@ -43,20 +44,22 @@ def observations(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[Ob
 def _fields(record: Record) -> Fields:
     context = mapping(record.get("context"))
     resource = flat(mapping(mapping(record.get("resource")).get("attributes")))
-    status = record.get("status_code") or mapping(record.get("status")).get("status_code")
+    status = mapping(record.get("status"))
+    code = record.get("status_code") or status.get("status_code") or record.get("otel_status_code")
+    message = record.get("status_message") or status.get("message") or record.get("otel_status_message")
     kind = text(record.get("kind")).rpartition(".")[2].upper()
     words = (text(resource.get(key)) for key in ("service.name", "service.instance.id", "host.name", "process.pid"))
     return Fields(
         trace=_mark(record.get("context.trace_id") or context.get("trace_id") or record.get("trace_id")),
         id=_mark(record.get("context.span_id") or context.get("span_id") or record.get("span_id")),
         parent=_mark(record.get("parent_id") or record.get("parent_span_id") or record.get("parentSpanId")),
-        name=text(record.get("name")),
-        start=nanoseconds(record.get("start_time", record.get("startTime"))),
-        end=nanoseconds(record.get("end_time", record.get("endTime"))),
-        process="/".join(word for word in words if word),
-        failed=text(status).rpartition(".")[2].upper().removeprefix("STATUS_CODE_") == "ERROR",
+        name=text(record.get("name") or record.get("span_name")),
+        start=nanoseconds(record.get("start_time", record.get("startTime", record.get("start_timestamp")))),
+        end=nanoseconds(record.get("end_time", record.get("endTime", record.get("end_timestamp")))),
+        process="/".join(word for word in words if word) or text(record.get("service_name")),
+        failed=text(code).rpartition(".")[2].upper().removeprefix("STATUS_CODE_") == "ERROR",
         role=_ROLES.get(kind, 0),
-        said=error_in(record.get("status_message") or mapping(record.get("status")).get("message")),
+        said=error_type(record.get("exception_type")) or error_in(message),
     )
 
 
@@ -72,6 +75,8 @@ def _attributes(record: Record) -> dict[str, Any]:
             name = key.removeprefix("attributes.")
             found.update(flat(value, f"{name}.") if isinstance(value, dict) else {name: value})
     kind = text(record.get("span_kind"))
+    if record.get("kind") == "pending_span":
+        found["logfire.span_type"] = "pending_span"
     if kind and kind.upper() not in ("UNKNOWN", "INTERNAL"):
         found.setdefault("openinference.span.kind", kind)
     return found
@@ -98,5 +103,5 @@ def _events(value: Any) -> Iterator[Event]:
         return
     for one in value:
         if isinstance(one, dict):
-            at = nanoseconds(one.get("timestamp", one.get("time")))
-            yield text(one.get("name")), at, flat(mapping(one.get("attributes")))
+            at = nanoseconds(one.get("timestamp", one.get("time", one.get("event_timestamp"))))
+            yield text(one.get("name", one.get("event_name"))), at, flat(mapping(one.get("attributes")))

@@ -35,7 +35,7 @@ HELD = 10_000
 DEEPEST = 8
 """Objects within objects that are looked into for spans."""
 
-_ENVELOPES = {"resourceSpans", "resource_spans", "batches", "trace", "traces"}
+_ENVELOPES = {"resourceSpans", "resource_spans", "batches", "trace", "traces", "data"}
 _SCOPES = {"scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans"}
 _OTHERS = {
     "resourceMetrics": "metrics",
@@ -253,7 +253,7 @@ def _observation(raw: dict[str, Any], resource: Resource, ids: Ids, tally: Tally
         raw = {**context, "parentSpanId": get("parent_id"), "startTimeUnixNano": get("start_time"), **raw}
         raw["endTimeUnixNano"] = get("end_time")
         get = raw.get
-    name, status = get("name"), get("status")
+    name, status = get("name"), get("status") or {"code": get("status_code"), "message": get("status_message")}
     span = Fields(
         _id(get("traceId") or get("trace_id"), 32),
         _id(get("spanId") or get("span_id"), 16),
