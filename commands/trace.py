@@ -202,7 +202,8 @@ def export(
         return
     count = trace_export.export(run, form.value, out, overwrite=overwrite)
     if not quiet:
-        say(f"{counted(count.tasks, 'task')} with {counted(count.spans, 'span')} written to {out}")
+        apart = "" if run.clock else "; they have no clock in common, and stand one after the other"
+        say(f"{counted(count.tasks, 'task')} with {counted(count.spans, 'span')} written to {out}{apart}")
 
 
 @trace_app.command()

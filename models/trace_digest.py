@@ -26,10 +26,11 @@ from ..sim.engine.ledger import UNEXPLAINED, Account
 from ..sim.report.numbers import counted, plain
 from ..sim.report.page.provenance import Input, Provenance
 from ..sim.trace.measured import Measured
-from ..sim.trace.tally import Tally
+from ..sim.trace.repair import SEVERAL_ROOTS
+from ..sim.trace.tally import Note, Tally
 from .provenance import versions
 
-__all__ = ["digest_of", "result_of", "source_of"]
+__all__ = ["digest_of", "replay", "result_of", "source_of"]
 
 CONFIDENCE = 0.95
 OF_OBJECTIVES = ("attainment", "goodput")  # which a trace does not have
@@ -38,9 +39,9 @@ MUCH = 0.1  # of T_total, or of the spans: what is said to be much
 _FATES = ("dropped", "repaired", "guessed", "noted")
 
 
-def result_of(measured: Measured) -> Result:
-    """Return the tasks of a trace as a result of the analysis; it has an account for what no span explains, be it empty."""
-    found = Result.of(
+def replay(measured: Measured) -> Result:
+    """Return the tasks of a trace as a result of the analysis, with the accounts that the trace has."""
+    return Result.of(
         measured.ledger,
         scenario=measured.name,
         seed=0,
@@ -50,6 +51,11 @@ def result_of(measured: Measured) -> Result:
         doubts=(),
         resources=(),
     )
+
+
+def result_of(measured: Measured) -> Result:
+    """Return the tasks of a trace as a result of the analysis; it has an account for what no span explains, be it empty."""
+    found = replay(measured)
     if UNEXPLAINED in found.known:
         return found
     none = Account(UNEXPLAINED, "", "between spans")
@@ -61,14 +67,17 @@ def result_of(measured: Measured) -> Result:
     )
 
 
-def digest_of(measured: Measured, confidence: float = CONFIDENCE) -> TraceDigest:
-    """Return what is told of a trace: tasks are taken as independent of each other, and intervals are over them."""
-    result, by = result_of(measured), Estimator(confidence, independent=True)
+def digest_of(measured: Measured, result: Result | None = None) -> TraceDigest:
+    """Return what is told of a trace: tasks are taken as independent of each other, and intervals are over them.
+
+    `result` is that of `result_of`, where it is there already.
+    """
+    result, by = result or result_of(measured), Estimator(CONFIDENCE, independent=True)
     few = tuple(sorted(result.response_times.tolist())) if len(result.response_times) < LEAST_TASKS else ()
-    summary = summarize([result], confidence=confidence, warmup=None, independent=True)
+    summary = summarize([result], confidence=CONFIDENCE, warmup=None, independent=True)
     left_out = OF_OBJECTIVES if measured.arrivals else (*OF_OBJECTIVES, *OVER_TIME)
     summary = replace(summary, metrics={name: one for name, one in summary.metrics.items() if name not in left_out})
-    groups = cohorts([result], confidence, independent=True)
+    groups = cohorts([result], CONFIDENCE, independent=True)
     if few:  # each percentile would be one of the same tasks
         summary, groups = replace(summary, times=None), replace(groups, groups=groups.groups[:1], growth={})
     run = RunDigest(
@@ -110,12 +119,18 @@ def _read(tally: Tally) -> Read:
     notes = sorted(tally.notes.values(), key=lambda one: (_FATES.index(one.fate), -one.spans, one.what))
     return Read(
         tuple(FileRead(one.name, one.format, one.bytes, one.spans, one.remark) for one in tally.files),
-        tuple(Remark(one.fate, one.what, one.spans, one.most if math.isfinite(one.most) else 0.0) for one in notes),
+        tuple(_remark(one, tally.kept) for one in notes),
         tally.spans,
         tally.kept,
         tally.dropped,
         tally.clock,
     )
+
+
+def _remark(one: Note, kept: int) -> Remark:
+    """Return what a note says; that most spans are roots is minor: in a table of steps nothing encloses them."""
+    minor = one.what == SEVERAL_ROOTS and 2 * one.spans > kept
+    return Remark(one.fate, one.what, one.spans, one.most if math.isfinite(one.most) else 0.0, one.example, minor)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -125,7 +140,7 @@ def _read(tally: Tally) -> Read:
 def _doubts(found: TraceDigest, lengthless: float) -> Iterator[str]:
     """Yield what is doubtful of it, in sentences; `lengthless` is the share of calls of models that end as they begin."""
     yield from _of_tasks(found)
-    if found.overlap > MUCH:
+    if found.overlapping:
         yield (
             f"tools are under way in {plain(found.overlap, 'share')} of the time of their own agent's model calls: some spans were probably ended late, "
             "so do not trust the split between inference and tool, nor T_coordination"
@@ -138,7 +153,7 @@ def _doubts(found: TraceDigest, lengthless: float) -> Iterator[str]:
     if found.read.dropped > MUCH * found.read.spans:
         yield f"{found.read.dropped:,} of {found.read.spans:,} spans were dropped: see why"
     if found.stride > 1:
-        yield f"calls are told of every {found.stride}th task, since the trace is long; times by category are of all"
+        yield f"calls are told of one task in {found.stride}, since the trace is long; times by category are of all"
     if 0 < found.gaps.tasks < found.gaps.among:
         yield f"gaps are told of {found.gaps.tasks:,} of {found.gaps.among:,} tasks, whose spans were kept"
 

@@ -104,6 +104,7 @@ def of_measured(measured: Measured) -> ExportRun:
         identity=f"{measured.name}/{files}",
         tasks=_Rows(result, "_OTHER", measured),
         epoch=measured.tally.zero or _epoch(measured.tally.clock),
+        series=run.series if measured.arrivals else (),  # how many there were at once is not known then
         simulated=False,
         clock=measured.arrivals,
     )

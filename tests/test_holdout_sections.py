@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import coordsim as cs
+from coordsim.calibration.traces import holdout as holdouts
 from coordsim.models.trace_digest import digest_of, source_of
 from coordsim.sim.report.holdout_answers import ANSWERS
 from coordsim.sim.report.page.parts import Chart, Section
@@ -41,7 +42,7 @@ def test_it_speaks_to_the_answer_and_to_how_sure_we_are() -> None:
     assert (answer.section, sure.section) == (Section.ANSWER, Section.SURE)
     assert "2 of 4 predictions are as close as is asked" in sure.answer
     assert "T_total, p90 by 60 % (35 % is asked) misses, inside of the 95 % interval" in sure.answer
-    assert "tools' share by 7 points (6 points is asked) misses, outside of the interval" in sure.answer
+    assert "tools' share by 7 points (6 points are asked) misses, outside of the interval" in sure.answer
     assert "nearer than the naive fit" in sure.answer
     assert [verdict for *_, verdict in answer.facts] == ["holds", "misses", "misses", "holds"]
     assert sure.warnings == result().doubts
@@ -111,6 +112,14 @@ def test_a_page_has_it_beside_the_trace_and_no_longer_offers_it(tmp_path: Path) 
     assert "nan" not in to_markdown([stored()]).replace("naive", "").split()
 
 
+@pytest.fixture
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let predictions rest on few simulated tasks."""
+    monkeypatch.setattr(holdouts, "_EACH", 100)
+    monkeypatch.setattr(holdouts, "_MOST_RUNS", 1)
+
+
+@pytest.mark.usefixtures("_short")
 def test_the_command_writes_it_for_report(call: Call, tmp_path: Path) -> None:
     """`--report DIR` holds the page, the numbers and `result.json`, which `coordsim report` reads; the same again unless told."""
     file, folder = tmp_path / "made.json", tmp_path / "held"
@@ -134,6 +143,7 @@ def test_the_command_writes_it_for_report(call: Call, tmp_path: Path) -> None:
     assert "--holdout" in alone.err
 
 
+@pytest.mark.usefixtures("_short")
 def test_in_python_it_is_an_answer(tmp_path: Path) -> None:
     """It has a report, a frame, a figure and a page; and it goes with others on one."""
     file = tmp_path / "made.json"

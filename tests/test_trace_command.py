@@ -262,7 +262,7 @@ def test_an_export_of_a_trace_is_the_same_trace(call: Call, folder: Path, tmp_pa
 def test_a_run_folder_is_exported_and_drawn(call: Call, tmp_path: Path) -> None:
     """A run's export as text goes to stdout; its import has the run's parts, and `show` draws what `coordsim show` does."""
     run = tmp_path / "run"
-    given = ("run", "quickstart", "--tasks", "30", "--replications", "1", "--workers", "1", "--warmup", "0 s")
+    given = ("run", "quickstart", "--tasks", "12", "--replications", "1", "--workers", "1", "--warmup", "0 s")
     assert call(*given, "--spans", "all", "-o", run, "-q").code == 0
     code, text, err = call("trace", "export", run, "--format", "otlp")
     assert code == 0, err
@@ -275,7 +275,7 @@ def test_a_run_folder_is_exported_and_drawn(call: Call, tmp_path: Path) -> None:
     drawn = call("trace", "show", run, "--task", "p99", "--all").out
     assert drawn.splitlines()[1] in call("show", run, "--task", "p99").out
     assert "= T_total" in drawn
-    assert "30 tasks arrived" in call("trace", "show", run, "--task", "30").err
+    assert "12 tasks arrived" in call("trace", "show", run, "--task", "12").err
     assert "trace export" in " ".join(call("trace", "explain", run).err.split())
     for option in (("--hash-names",), ("--by", "session")):  # they say how trace files are read
         code, text, err = call("trace", "export", run, "--format", "otlp", *option)

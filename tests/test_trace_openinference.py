@@ -46,11 +46,13 @@ def test_openinference_nested_flat_and_in_columns(tmp_path: Path) -> None:
 def test_spans_as_the_console_exporter_prints_them(tmp_path: Path) -> None:
     """Documents one after the other, over several lines each, are read without a list around them."""
     one = {"name": "execute_tool ls", "context": {"trace_id": "0x1", "span_id": "0x2"}, "kind": "SpanKind.INTERNAL", "parent_id": "0x3",
-           "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:01Z", "status": {"status_code": "UNSET"},
+           "start_time": "2026-01-01T00:00:00Z", "end_time": "2026-01-01T00:00:01Z", "status": {"status_code": "ERROR", "description": "OSError: x"},
            "attributes": {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "ls"}, "events": [],
            "resource": {"attributes": {"service.name": "s"}}}  # fmt: skip
     found, _, _ = given(tmp_path, json.dumps(one, indent=4) + "\n" + json.dumps(one, indent=4))
-    assert [(x.kind, x.component, x.trace, x.parent, x.process) for x in found] == [("tool", "ls", "1", "3", "s")] * 2
+    assert [(x.kind, x.component, x.trace, x.parent, x.process, x.error) for x in found] == [
+        ("tool", "ls", "1", "3", "s", "OSError")
+    ] * 2
 
 
 def test_rows_of_logfire(tmp_path: Path) -> None:

@@ -135,6 +135,15 @@ def test_secrets_are_in_no_ledger_and_no_export(tmp_path: Path, hash_names: bool
     assert measured.tally.notes["names that hold a sentence, a query or a key: cut"].spans == 2
 
 
+def test_what_only_seems_to_be_an_export_has_no_names_of_its_own(tmp_path: Path) -> None:
+    """Spans with attributes of an export that do not fit together are named as those of any trace."""
+    said = attributes(gen_ai__operation__name="execute_tool", gen_ai__tool__name=f"find {KEY}", coordsim__task="0")
+    (tmp_path / "seems.json").write_text(document({"name": f"execute_tool find {KEY}", "attributes": said}))
+    measured = read([tmp_path / "seems.json"])
+    assert [call.component for call in measured.tasks[0].calls] == ["find #"]
+    assert KEY not in repr([measured, measured.ledger.accounts])
+
+
 def test_errors_are_hashed_with_names_unless_they_are_well_known(tmp_path: Path) -> None:
     """A type that only this team has is a name, `OSError` is not."""
     plain, hashed = (

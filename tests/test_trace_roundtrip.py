@@ -321,6 +321,7 @@ def test_measured_calls_and_errors_come_back(tmp_path: Path, form: Format) -> No
     (tmp_path / "steps.csv").write_text(STEPS)
     measured = read([tmp_path / "steps.csv"])
     assert not measured.arrivals
+    assert not of_measured(measured).series  # nobody knows how many tasks there were at once
     export(of_measured(measured), form, tmp_path / "back")
     back = read([tmp_path / "back"])
     assert {note.fate for note in back.tally.notes.values()} <= {"noted"}

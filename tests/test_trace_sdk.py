@@ -19,7 +19,9 @@ TIMES = {"started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T00:0
 USAGE = {"input_tokens": 200, "output_tokens": 20, "total_tokens": 220, "cache_read_input_tokens": 90}
 
 
-def mlflow_span(number: int, name: str, kind: str, code: str = "OK", **attributes: Any) -> dict[str, Any]:
+def mlflow_span(
+    number: int, name: str, kind: str, attributes: dict[str, Any] | None = None, code: str = "OK"
+) -> dict[str, Any]:
     """A span of MLflow 3: ids in base64, values of attributes as JSON."""
     mark = base64.b64encode(number.to_bytes(8, "big")).decode()
     above = base64.b64encode((1).to_bytes(8, "big")).decode() if number > 1 else None
@@ -27,7 +29,7 @@ def mlflow_span(number: int, name: str, kind: str, code: str = "OK", **attribute
         "trace_id": base64.b64encode(b"t" * 16).decode(), "span_id": mark, "parent_span_id": above, "name": name,
         "start_time_unix_nano": START, "end_time_unix_nano": START + number * 1_000_000_000, "events": [],
         "status": {"code": f"STATUS_CODE_{code}", "message": f"ValueError: {SECRET}" if code == "ERROR" else ""}, "links": [],
-        "attributes": {"mlflow.spanType": json.dumps(kind), **{key: json.dumps(value) for key, value in attributes.items()}},
+        "attributes": {"mlflow.spanType": json.dumps(kind), **{key: json.dumps(value) for key, value in (attributes or {}).items()}},
     }  # fmt: skip
 
 
@@ -44,8 +46,8 @@ def older(span: dict[str, Any]) -> dict[str, Any]:
 
 SPANS = [
     mlflow_span(1, "meteo", "AGENT"),
-    mlflow_span(2, "Completions", "CHAT_MODEL", model="m", **{"mlflow.chat.tokenUsage": USAGE, "mlflow.spanInputs": SECRET}),
-    mlflow_span(3, "weather", "TOOL", "ERROR"),
+    mlflow_span(2, "Completions", "CHAT_MODEL", {"model": "m", "mlflow.chat.tokenUsage": USAGE, "mlflow.spanInputs": SECRET}),
+    mlflow_span(3, "weather", "TOOL", code="ERROR"),
 ]  # fmt: skip
 INFO = {"trace_id": "tr-1", "state": "OK", "request_preview": SECRET}
 
@@ -120,7 +122,7 @@ def test_calls_of_weave(tmp_path: Path) -> None:
             "prompt_tokens_details": {"cached_tokens": 90},
         }
     }
-    base = {
+    base: dict[str, Any] = {
         "project_id": "p",
         "trace_id": "t",
         **TIMES,

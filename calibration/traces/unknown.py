@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .fitted import Fitted, Unidentified
+from .fitted import Fitted, Number, Unidentified
 from .turns import Course
 
 __all__ = ["notes_of", "unidentified"]
@@ -87,6 +87,10 @@ def _of_tasks(fitted: Fitted) -> list[Unidentified]:
     out = []
     if fitted.arrivals.kind == "unknown":
         out.append(Unidentified("arrivals", fitted.arrivals.why, "so far apart that none waits"))
+    between = fitted.arrivals.cv
+    if fitted.arrivals.kind == "open" and between is not None and not _may_be(between, 1.0):
+        why = f"the time between tasks has a cv of {between.value:.2g}"
+        out.append(Unidentified("bursts of arrivals", why, "none: times between are Poisson's, at the same rate"))
     for one in fitted.classes:
         if one.hidden.value > 0:
             what = f"model calls inside of tools of {one.name}"
@@ -100,6 +104,11 @@ def _of_tasks(fitted: Fitted) -> list[Unidentified]:
             why = f"{gap / one.seconds.mean.value:.0%} of the time is in no call"
             out.append(Unidentified(f"gaps of {one.name}", why, "a cost of each turn (`dispatch`)"))
     return out
+
+
+def _may_be(one: Number, value: float) -> bool:
+    """Return whether an interval holds a value; without one, it may."""
+    return one.low is None or one.high is None or one.low <= value <= one.high
 
 
 def notes_of(fitted: Fitted) -> tuple[str, ...]:

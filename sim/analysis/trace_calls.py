@@ -281,7 +281,7 @@ def overlap_of(tasks: Sequence[TaskLike]) -> float:
 
 def _beside(call: CallLike, tools: Iterable[CallLike]) -> Iterator[tuple[float, float]]:
     """Yield the parts of a call in which one of these tools was under way that does not enclose it."""
-    slack = _slack(call.end)
+    least = slack(call.end)
     for one in tools:
         if one.start < call.end and not (one.start <= call.start and one.end > call.end + slack):
             yield max(one.start, call.start), min(one.end, call.end)
@@ -354,7 +354,7 @@ def gaps_of(tasks: Sequence[TaskLike], spans_of: Callable[[int], Sequence[Span]]
         starts = sorted((one.start, one.kind) for one in task.calls)
         around = _groups(spans)
         for span in spans:
-            if span.category == UNEXPLAINED and span.critical and span.end - span.start > _slack(span.end):
+            if span.category == UNEXPLAINED and span.critical and span.end - span.start > slack(span.end):
                 within = _around(span, around.get(span.component, ()))
                 where = (span.component, *_between(span, ends, starts, within))
                 found.setdefault(where, []).append((place, span.end - span.start))
@@ -375,7 +375,7 @@ def _groups(spans: Sequence[Span]) -> dict[str, list[tuple[float, float]]]:
 
 def _around(span: Span, groups: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return start and end of that in which a gap lies: of such groups the one around it that began last; else of all time."""
-    slack = _slack(span.end)
+    least = slack(span.end)
     last = bisect_right(groups, (span.start + slack, math.inf))
     return next((one for one in reversed(groups[:last]) if one[1] >= span.end - slack), (-math.inf, math.inf))
 
@@ -384,7 +384,7 @@ def _between(
     span: Span, ends: Sequence[tuple[float, str]], starts: Sequence[tuple[float, str]], within: tuple[float, float]
 ) -> tuple[str, str]:
     """Return which kind of call ended last before a gap, and which begins first behind it, in the time of what it lies in."""
-    slack = _slack(span.end)
+    least = slack(span.end)
     before = bisect_right(ends, (span.start + slack, "~"))
     after = bisect_left(starts, (span.end - slack, ""))
     first = ends[before - 1] if before else (-math.inf, "")
@@ -395,7 +395,7 @@ def _between(
     )
 
 
-def _slack(time: float) -> float:
+def slack(time: float) -> float:
     """Return the seconds below which nothing is measured at a time: files have whole nanoseconds, and floats their rounding."""
     return 1e-9 + 4 * math.ulp(abs(time))
 

@@ -139,12 +139,17 @@ class FileRead:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """What was done to some spans: `fate` is repaired, dropped, guessed or noted; `most` is by how much at most (s), 0 where that says nothing."""
+    """What was done to some spans: `fate` is repaired, dropped, guessed or noted; `most` is by how much at most (s), 0 where that says nothing.
+
+    `first` says where in its file the first of them stands, '' where that is not known. One that is `minor` is told only where all are.
+    """
 
     fate: str
     what: str
     spans: int
     most: float
+    first: str = ""
+    minor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,3 +230,8 @@ class TraceDigest:
     doubts: tuple[str, ...]
     ended: tuple[Ended, ...] = ()
     slowest: tuple[Slow, ...] = ()
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether models and tools overlap so much that neither which of them takes longer nor T_coordination can be told."""
+        return self.overlap > _MUCH_OVERLAP

@@ -97,8 +97,16 @@ def _apart(rows: Sequence[HeldOut]) -> str:
 
 
 def _told(rows: Sequence[HeldOut]) -> str:
-    some = [f"{NAMES[one.name]} by {error_text(one, one.error).lstrip('+-')} ({_band(one)} is asked)" for one in rows]
+    some = [
+        f"{NAMES[one.name]} by {_missed(one)} ({_band(one)} {'are' if one.is_share else 'is'} asked)" for one in rows
+    ]
     return f"{listed(some)} {'misses' if len(rows) == 1 else 'miss'}"
+
+
+def _missed(one: HeldOut) -> str:
+    """Return by how much a prediction misses; what is rounded to the band itself is more than that."""
+    size = error_text(one, one.error).lstrip("+-")
+    return f"a little over {size}" if size == _band(one) else size
 
 
 def error_text(one: HeldOut, error: float) -> str:

@@ -72,13 +72,13 @@ def report(summary: Summary, about: About, blocks: tuple[tuple[str, ...], ...] =
     """Return the report of a summary; `blocks` are put after its tables."""
     tables: list[Table | None] = [
         _times(summary),
-        _categories(summary),
-        _components(summary),
+        category_table(summary),
+        component_table(summary),
         _resources(summary),
         *_servers(summary),
-        _work(summary),
+        work_table(summary),
     ]
-    tables += [_service(summary), _objectives(summary), _failures(summary), *reliability_tables(summary)]
+    tables += [_service(summary), _objectives(summary), failure_table(summary), *reliability_tables(summary)]
     return Report(
         _heading(summary, about),
         " ".join(part for part in (answer(summary), reliability_answer(summary)) if part),
@@ -157,7 +157,8 @@ def _times(summary: Summary) -> Table:
     return Table("T_total", ("", *CHANCES), "<<<<<", tuple(rows))
 
 
-def _categories(summary: Summary) -> Table:
+def category_table(summary: Summary) -> Table:
+    """Return what T_total is made of; without rows where it has no parts."""
     present = {name: part for name, part in summary.categories.items() if part.seconds.value > 0}
     rows = [_part(name, part) for name, part in present.items()]
     metrics = summary.metrics
@@ -193,7 +194,8 @@ def _two(estimate: Estimate, unit: str) -> tuple[str, str]:
     return shown.value, shown.error
 
 
-def _components(summary: Summary) -> Table:
+def component_table(summary: Summary) -> Table:
+    """Return the components that take longest; without rows where none takes any time."""
     found = sorted(summary.components, key=lambda one: (-_zero(one.seconds), one.category, one.component, one.name))
     shown = [one for one in found if one.seconds.value > 0]
     rows = [
@@ -272,7 +274,8 @@ def _servers(summary: Summary) -> Iterator[Table]:
         yield without_empty(Table(title, ("server", *metrics), "<" * (1 + len(metrics)), rows), 1)
 
 
-def _work(summary: Summary) -> Table:
+def work_table(summary: Summary) -> Table:
+    """Return how much work a task is; without rows where that is not known."""
     rows = [
         (FACTS.get(name, name.replace("_", " ")), *_two(estimate, unit_of(name)))
         for name, estimate in sorted(summary.facts.items(), key=lambda item: _place(item[0]))
@@ -322,7 +325,8 @@ def _objective(one: Judged) -> tuple[str, ...]:
     return (one.metric, f"{sense} {plain(one.threshold, unit, 4)}", *_two(one.estimate, unit), one.verdict)
 
 
-def _failures(summary: Summary) -> Table | None:
+def failure_table(summary: Summary) -> Table | None:
+    """Return why tasks failed; None where none did."""
     wrong = {WRONG: summary.reliability.wrong} if summary.reliability.wrong else {}
     failures = {**summary.failures, **wrong}
     if not failures:

@@ -129,7 +129,7 @@ def _tokens(one: Calls) -> Iterator[str]:
 
 
 def _stride(found: TraceDigest) -> str:
-    return f" of every {found.stride}th task" if found.stride > 1 else ""
+    return f" of one task in {found.stride}" if found.stride > 1 else ""
 
 
 def error_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:

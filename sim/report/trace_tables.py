@@ -21,8 +21,7 @@ from ..analysis.trace_digest import Gap, Remark, TraceDigest
 from ..engine.ledger import EVERY, UNEXPLAINED
 from .layout import Report, Table, without_empty
 from .numbers import counted, listed, plain, show, unit_of
-from .tables import CHANCES, About, answer
-from .tables import report as report_of_run
+from .tables import CHANCES, answer, category_table, component_table, failure_table, work_table
 from .trace_call_tables import call_tables, error_tables, parallel_table, turn_table
 from .trace_layout import KINDS, MANY, bare, fitted, label, plainly, text_of
 from .trace_task_tables import accounted, all_tasks, none_done, other_tables, seconds_of, slow_table
@@ -34,8 +33,9 @@ __all__ = [
     "notes",
     "read_tables",
     "report",
-    "run_tables",
     "split_of",
+    "task_tables",
+    "time_tables",
     "took",
     "unexplained_share",
 ]
@@ -44,28 +44,20 @@ LITTLE, FEW_GAPS = 0.01, 3  # of T_total: what is less is not worth a sentence; 
 MOST_GAPS, MOST_FILES, MOST_REMARKS, MOST_CLASSES = 6, 8, 6, 6
 LONGEST_REMARK = 66  # characters
 LEAST_IN_CLASS, LEAST_FOR_P95 = 3, 20  # tasks
-LEAST_AT_ONCE = (
-    0.01  # tasks in the system: below it the files are of times far apart, and a rate over them says nothing
-)
-OVERLAP = 0.1  # of the time of model calls
+LEAST_AT_ONCE = 0.01  # tasks in the system: below it the files are of times far apart, and a rate says nothing
 _ROUNDING = 1e-9  # of T_total
-_PARTS = "The largest components"
 _OF_CALLS = ("chat", "embeddings", "tool.execute", "failed attempt", "backoff")  # of which the table of calls tells
 MORE = "All rows: --full; as a page, CSV and tables of tasks, spans and calls: -o DIR."
-_SPLIT = "Where the time goes (mean per task, on the critical path)"
 _RATES = {"arrival_rate": "arrival rate", "throughput": "throughput", "number_in_system": "number in system"}
 
 
 def report(found: TraceDigest, every: bool = False) -> Report:
     """Return the report: the largest rows of what matters, or `every` one."""
-    of_run = {one.title: one for one in run_tables(found, every)}
-    first = [one for title, one in of_run.items() if title.startswith(("T_total", "Where the time goes"))]
-    parts = [one for title, one in of_run.items() if title == _PARTS and (every or _beyond_calls(found))]
-    rest = [one for one in of_run.values() if one not in first and one.title != _PARTS]
-    tables = [*first, *gap_table(found, every), *parts, *_cohorts(found.run.cohorts), *call_tables(found, every)]
-    tables += [*error_tables(found, every), *parallel_table(found, every), *turn_table(found, every), *rest]
-    tables += [*slow_table(found, every), *read_tables(found, every)]
-    shown = tuple(fitted(plainly(one, bool(found.few))) for one in tables)
+    parts = [component_table(found.run.summary)] if every or _beyond_calls(found) else []
+    tables = [*time_tables(found, every), _split(found), *gap_table(found, every), *parts, *_cohorts(found.run.cohorts)]
+    tables += [*call_tables(found, every), *error_tables(found, every), *parallel_table(found, every)]
+    tables += [*turn_table(found, every), *task_tables(found), *slow_table(found, every), *read_tables(found, every)]
+    shown = tuple(fitted(plainly(one, bool(found.few))) for one in tables if one.rows)
     said = [*notes(found), *(() if every else (MORE,))]
     return Report(heading(found), answer_of(found), shown, tuple(said))
 
@@ -104,7 +96,7 @@ def answer_of(found: TraceDigest) -> str:
     if math.isnan(metrics["response_time_mean"].value):
         return none_done(found) or answer(summary)
     said = [f"{took(found)}.", split_of(found)]
-    if found.overlap <= OVERLAP:
+    if not found.overlapping:
         said.append(f"T_coordination is {text_of(found.few, metrics['coordination_share'], 'share')}.")
     missing = unexplained_share(found)
     said.append(f"No span explains {missing}." if missing else "Spans explain all of it.")
@@ -113,7 +105,7 @@ def answer_of(found: TraceDigest) -> str:
 
 def split_of(found: TraceDigest) -> str:
     """Return what is the largest part of T_total, as a sentence; where spans overlap it cannot be told."""
-    if found.overlap > OVERLAP:
+    if found.overlapping:
         return "Spans of models and of tools overlap, so neither which of them takes longer nor T_coordination can be told."
     return _parts(found) if found.few else _largest(found)
 
@@ -177,20 +169,25 @@ def notes(found: TraceDigest) -> Iterator[str]:
 # Tasks
 
 
-def run_tables(found: TraceDigest, every: bool = False) -> list[Table]:
-    """Return the tables of a run that say something of a trace: times by class, categories, components, work, and how many tasks failed."""
-    summary = found.run.summary
-    kept = {one.title: one for one in report_of_run(summary, About()).tables}
-    made = [*_times(found, every), *other_tables(found)]
-    made += [_split(kept[_SPLIT], found)] if _SPLIT in kept else []
-    made += [kept[_PARTS]] if _PARTS in kept else []
-    made += [_work(kept["Work per task"], found)] if "Work per task" in kept else []
-    made += [*_service(found)]
-    return made + [one for title, one in kept.items() if title == "Why tasks failed"]
+def time_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
+    """Yield T_total of tasks done, by class, and of those that were not done."""
+    yield from _times(found, every)
+    yield from other_tables(found)
 
 
-def _work(table: Table, found: TraceDigest) -> Table:
+def task_tables(found: TraceDigest) -> Iterator[Table]:
+    """Yield how much work tasks are, how many succeed, and why others fail."""
+    work, failures = _work(found), failure_table(found.run.summary)
+    if work.rows:
+        yield work
+    yield from _service(found)
+    if failures is not None:
+        yield failures
+
+
+def _work(found: TraceDigest) -> Table:
     """Return the table of work; its calls of tools are those of retrievers, too."""
+    table = work_table(found.run.summary)
     kinds = {one.kind for one in found.calls}
     said = (
         "tool calls"
@@ -205,11 +202,12 @@ def _work(table: Table, found: TraceDigest) -> Table:
     return replace(table, rows=rows, note=note)
 
 
-def _split(table: Table, found: TraceDigest) -> Table:
+def _split(found: TraceDigest) -> Table:
     """Return the table of categories with what T_coordination would be if time that no span explains were all of it.
 
     Which categories have nothing is not told: a trace would not show them.
     """
+    table = category_table(found.run.summary)
     missing, note = found.run.summary.categories[UNEXPLAINED].share.value, ""
     if missing > _ROUNDING:
         most = plain(found.run.summary.metrics["coordination_share"].value + missing, "share")
@@ -367,16 +365,17 @@ def nearest(tasks: int) -> str:
 def read_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
     """Yield the files, what became of their spans, and sums to hold against them."""
     read = found.read
-    most = sorted(read.files, key=lambda one: (not one.remark, -one.spans))[: MANY if every else MOST_FILES]
-    shown_files = [one for one in read.files if one in most]
+    order = sorted(range(len(read.files)), key=lambda at: (not read.files[at].remark, -read.files[at].spans))
+    most = MANY if every else MOST_FILES
     files = tuple(
-        (one.name, one.format, plain(float(one.bytes), "B"), f"{one.spans:,}", one.remark) for one in shown_files
+        (one.name, one.format, plain(float(one.bytes), "B"), f"{one.spans:,}", one.remark)
+        for one in (read.files[at] for at in sorted(order[:most]))
     )
-    left = [one for one in read.files if one not in most]
+    left = [read.files[at] for at in order[most:]]
     note = f"{read.spans:,} span{'s' * (read.spans != 1)}: {read.kept:,} kept, {read.dropped:,} dropped"
     note += f"; {sum(one.spans for one in left):,} of them in {counted(len(left), 'more file')}" if left else ""
     yield without_empty(Table("Files", ("file", "format", "size", "spans", ""), "<<>><", files, note), 4)
-    told = [one for one in read.remarks if every or _matters(one, read.kept)]
+    told = [one for one in read.remarks if every or not one.minor]
     shown = told[: MANY if every else MOST_REMARKS]
     if shown:
         rows = tuple(row for one in shown for row in _remark(one, MANY if every else LONGEST_REMARK))
@@ -396,14 +395,9 @@ def read_tables(found: TraceDigest, every: bool = False) -> Iterator[Table]:
 
 def _remark(one: Remark, width: int) -> Iterator[tuple[str, ...]]:
     """Yield the row of a remark, and rows for what of its words does not fit."""
-    first, *more = textwrap.wrap(one.what, width) or [""]
+    first, *more = textwrap.wrap(f"{one.what} (first: {one.first})" if one.first else one.what, width) or [""]
     yield one.fate, first, f"{one.spans:,}" if one.spans else "", plain(one.most, "s") if one.most else ""
     yield from (("", f"  {part}", "", "") for part in more)
-
-
-def _matters(one: Remark, kept: int) -> bool:
-    """Whether a remark says something: not that most spans are roots, as in a table of steps, where nothing encloses them."""
-    return not (one.fate == "noted" and one.what.startswith("roots of tasks") and 2 * one.spans > kept)
 
 
 def unexplained(rows: Iterable[Gap]) -> float:

@@ -237,6 +237,9 @@ class _Shelf:
             if any(map(stamped.is_stamped, spans)):
                 what = "spans of an export that is not whole: read as those of any trace"
                 self.tally.note("guessed", what, spans=len(spans))
+                for one in filter(stamped.is_stamped, spans):
+                    one.stamp = None
+                    self.namer.rename(one)
             tree = repair(spans, self.tally)
             if not tree.spans:
                 return

@@ -25,15 +25,15 @@ from ..trace_call_tables import call_tables, error_tables, parallel_table, turn_
 from ..trace_layout import bare, label, middle, plainly, text_of
 from ..trace_tables import (
     LITTLE,
-    OVERLAP,
     answer_of,
     between,
     gap_table,
     largest,
     notes,
     read_tables,
-    run_tables,
     split_of,
+    task_tables,
+    time_tables,
     took,
     unexplained_share,
 )
@@ -48,14 +48,6 @@ MOST_GAPS = 10  # places that are drawn
 MOST_TICKS = 12  # calls of a model, each with its tick
 _LONGEST = 22  # characters of a name beside a bar
 _TIMES = {"mean": "Mean T_total", "p50": "Median T_total", "p95": "p95 of T_total", "p99": "p99 of T_total"}
-_HERE = (
-    "T_total",
-    "T_total by what became of the tasks",
-    "T_total by class of task",
-    "Work per task",
-    "Service",
-    "Why tasks failed",
-)
 
 Data = dict[str, Any]
 
@@ -66,19 +58,15 @@ def parts(found: TraceDigest, source: Provenance) -> list[Part]:
 
 
 def _answer(found: TraceDigest) -> Part:
+    tables = (*time_tables(found, every=True), *task_tables(found), *slow_table(found, every=True))
     return Part(
         Section.ANSWER,
         answer_of(found),
         facts=tuple(_facts(found)),
-        tables=tuple(_tidy(one, found) for one in _tables(found)),
+        tables=tuple(_tidy(one, found) for one in tables),
         notes=tuple(notes(found)),
         warnings=found.doubts,
     )
-
-
-def _tables(found: TraceDigest) -> Iterator[Table]:
-    yield from (one for one in run_tables(found, every=True) if one.title in _HERE)
-    yield from slow_table(found, every=True)
 
 
 def _facts(found: TraceDigest) -> Iterator[tuple[str, str, str]]:
@@ -92,7 +80,7 @@ def _facts(found: TraceDigest) -> Iterator[tuple[str, str, str]]:
         for name, text in _TIMES.items():
             yield text, bare(metrics[f"response_time_{name}"], "s"), ""
     if summary.tasks.done:
-        if found.overlap <= OVERLAP:
+        if not found.overlapping:
             yield "Coordination, of T_total", text_of(found.few, metrics["coordination_share"], "share"), ""
         yield "Not explained, of T_total", unexplained_share(found) or "0 %", ""
     if summary.tasks.failed:
@@ -112,7 +100,7 @@ def _tidy(table: Table, found: TraceDigest) -> Table:
 def _time(found: TraceDigest, source: Provenance) -> Part:
     (made,) = time_parts(found.run, source)
     told_ = made.answer
-    if found.overlap > OVERLAP or found.few:
+    if found.overlapping or found.few:
         told_ = f"{took(found)}. {split_of(found)}"
     if found.run.summary.categories[UNEXPLAINED].share.value > LITTLE:
         told_ = f"{told_} {largest(found.gaps.rows)}"
@@ -276,7 +264,9 @@ def _turns(found: TraceDigest) -> Chart:
 def _sure(found: TraceDigest, source: Provenance) -> Part:
     summary, read = found.run.summary, found.read
     mean = summary.metrics["response_time_mean"]
-    said = [f"{read.kept:,} of {read.spans:,} spans are in these numbers, of {counted(len(read.files), 'file')}."]
+    said = [
+        f"{read.kept:,} of {read.spans:,} spans are in these numbers, of {counted(sum(bool(one.format) for one in read.files), 'file')}."
+    ]
     changed = {
         fate: sum(one.spans for one in read.remarks if one.fate == fate) for fate in ("repaired", "guessed", "dropped")
     }

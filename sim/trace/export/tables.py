@@ -35,6 +35,7 @@ TASK = "task"
 _MODELS = ("llm", "embedding")
 _MADE = ("step", "backoff", "between spans")
 _SECOND = 1_000_000_000
+_DEEPEST = 100  # groups of a lane that are looked at: only in files that are made to be slow more are open at once
 _ID = COLUMNS.index("id")
 
 
@@ -107,7 +108,7 @@ def _parents(run: ExportRun, spans: Sequence[Span]) -> dict[int, int]:
             groups = open_.get(span.lane, [])
             while groups and groups[-1].end < span.start:
                 groups.pop()
-            near = next((one for one in reversed(groups) if span.end <= one.end), around)
+            near = next((one for one in reversed(groups[-_DEEPEST:]) if span.end <= one.end), around)
             if near is not None and around is not None and near.end - near.start >= around.end - around.start:
                 near = around
             found[span.id] = 0 if near is None else near.id

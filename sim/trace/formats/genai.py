@@ -26,7 +26,7 @@ from typing import Any
 from ..observation import Kind, Observation
 from ..stamped import is_stamp
 from ..tally import Tally
-from .genai_names import BY_NAME, CALLED, CLASSES, FIRST_TOKEN, HUMAN, IN, KINDS, OUT, STAMP, role_of
+from .genai_names import BY_NAME, CALLED, FIRST_TOKEN, HUMAN, IN, KINDS, OUT, STAMP, by_class, by_vercel, role_of
 from .values import error_type
 
 __all__ = ["Event", "Fields", "Nested", "clean", "count", "iso_nanoseconds", "observe", "size"]
@@ -198,7 +198,7 @@ def _guess(found: dict[str, Any], name: str, named: tuple[Kind, str] | None) -> 
     if "tool" in found:
         return "tool", "kinds of spans taken from the tool or model they name"
     if "class" in found:
-        return _by_class(_text(found["class"])), "kinds of spans taken from the class of the component"
+        return by_class(_text(found["class"])), "kinds of spans taken from the class of the component"
     if name.endswith(" run") and ("agent" in found or "model" in found):
         return "agent", "kinds of spans taken from their names"  # some frameworks sum the tokens of its calls here
     if "model" in found and ("input" in found or "output" in found or "total" in found):
@@ -216,26 +216,7 @@ def _by_attributes(found: dict[str, Any]) -> Kind | None:
     if "mcp" in found:
         return "client"
     value = found.get("vercel")
-    return _vercel(value) if isinstance(value, str) and value.startswith("ai.") else None
-
-
-def _by_class(name: str) -> Kind | None:
-    """What a component is by the end of its class's name, as `OpenAIChatGenerator`."""
-    return next((kind for end, kind in CLASSES if name.endswith(end)), None)
-
-
-def _vercel(operation: str) -> Kind:
-    """An operation of the AI SDK: the calls inside are named do..., what is around them is a loop of steps."""
-    operation = operation.split(" ", 1)[0]
-    if operation.endswith((".doGenerate", ".doStream")):
-        return "llm"
-    if operation.endswith(".doEmbed"):
-        return "embedding"
-    if operation.endswith((".toolCall", ".executeTool")):
-        return "tool"
-    if operation.endswith((".doRerank", ".rerank")):
-        return "retriever"
-    return "workflow" if operation.startswith("ai.embed") else "agent"
+    return by_vercel(value) if isinstance(value, str) and value.startswith("ai.") else None
 
 
 def _elsewhere(found: dict[str, Any], role: int) -> Kind:

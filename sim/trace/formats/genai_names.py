@@ -19,7 +19,19 @@ from functools import lru_cache
 
 from ..observation import Kind
 
-__all__ = ["BY_NAME", "CALLED", "CLASSES", "FIRST_TOKEN", "HUMAN", "IN", "KINDS", "OUT", "STAMP", "role_of"]
+__all__ = [
+    "BY_NAME",
+    "CALLED",
+    "FIRST_TOKEN",
+    "HUMAN",
+    "IN",
+    "KINDS",
+    "OUT",
+    "STAMP",
+    "by_class",
+    "by_vercel",
+    "role_of",
+]
 
 IN, OUT, STAMP = "<in>", "<out>", "<stamp>"
 """Words of attributes that come many to a span: contents that went in, that came out, and stamps of an export."""
@@ -370,3 +382,22 @@ FIRST_TOKEN = frozenset(
     }
 )
 """Names of events that come with the first piece of an answer."""
+
+
+def by_class(name: str) -> Kind | None:
+    """What a component is by the end of its class's name, as `OpenAIChatGenerator`."""
+    return next((kind for end, kind in CLASSES if name.endswith(end)), None)
+
+
+def by_vercel(operation: str) -> Kind:
+    """An operation of the AI SDK: the calls inside are named do..., what is around them is a loop of steps."""
+    operation = operation.split(" ", 1)[0]
+    if operation.endswith((".doGenerate", ".doStream")):
+        return "llm"
+    if operation.endswith(".doEmbed"):
+        return "embedding"
+    if operation.endswith((".toolCall", ".executeTool")):
+        return "tool"
+    if operation.endswith((".doRerank", ".rerank")):
+        return "retriever"
+    return "workflow" if operation.startswith("ai.embed") else "agent"

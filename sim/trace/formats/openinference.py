@@ -46,7 +46,13 @@ def _fields(record: Record) -> Fields:
     resource = flat(mapping(mapping(record.get("resource")).get("attributes")))
     status = mapping(record.get("status"))
     code = record.get("status_code") or status.get("status_code") or record.get("otel_status_code")
-    message = record.get("status_message") or status.get("message") or record.get("otel_status_message")
+    said = (
+        record.get("status_message"),
+        status.get("message"),
+        status.get("description"),
+        record.get("otel_status_message"),
+    )
+    message = next((one for one in said if one), None)
     kind = text(record.get("kind")).rpartition(".")[2].upper()
     words = (text(resource.get(key)) for key in ("service.name", "service.instance.id", "host.name", "process.pid"))
     return Fields(

@@ -4,7 +4,7 @@ Both say when a span began and ended as `started_at` and `ended_at`. The Agents 
 `attributes.weave.kind`, else the name of the function tells, counted as a guess.
 
 Leaves out: records of whole traces, which have no times; prices and feedback. A response of the Agents SDK does not say its model.
-Checked: tests/test_trace_formats.py.
+Checked: tests/test_trace_sdk.py.
 Source: https://openai.github.io/openai-agents-python/ref/tracing/ (Span.export, span_data);
 https://docs.wandb.ai/weave/guides/tracking/call-schema-reference.
 """
