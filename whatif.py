@@ -223,7 +223,7 @@ class Simulation(Answer[Run]):
         return frame(tasks_table(self.results))
 
     def export(self, path: str | os.PathLike[str], format: ExportFormat = "otlp") -> Path:
-        """Write the first replication, run with `spans="all"`, as `Traces.export` does. Raises TraceError without spans."""
+        """Write the first replication, run with `spans="all"`, as `Traces.export` does; raise TraceError if it has no spans."""
         from .models.trace_export import export, of_result
 
         export(of_result(self.results[0]), format, Path(path), overwrite=True)

@@ -147,10 +147,7 @@ class Traces(Told[TraceDigest]):
         What is there is replaced. Raises ValueError for another format, TraceError where nothing can be written.
         """
         from .models.trace_export import export, of_measured
-        from .sim.trace.export import FORMATS
 
-        if format not in FORMATS:
-            raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, but got {format!r}")
         export(of_measured(self.measured), format, Path(path), overwrite=True)
         return Path(path)
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..sim.report.terminal import Format, put, put_view, say
+from ..sim.report.terminal import Format, put, put_view, say, steps_bar
 from .cache_command import cache
 from .calls_command import calls
 from .replay_command import replay
@@ -84,7 +83,7 @@ def calibrate(
     found = steps.find(chosen, only or ())
     record = _record(out, resume, overwrite)
     try:
-        with _bar(quiet) as bar:
+        with steps_bar(quiet) as bar:
             profile, session = steps.measured(
                 found, chosen, name or _stem(out), budget_seconds=seconds, seed=seed, record=record,
                 progress=bar and bar.measuring, told=bar and bar.fitting,
@@ -194,7 +193,7 @@ def import_(
     found = read_all(sources, **_choices(engine, mapping))
     for one in found:
         _told(one)
-    with _bar(quiet) as bar:
+    with steps_bar(quiet) as bar:
         profile = imported(found, name or _stem(out), what, only or (), told=bar and bar.fitting)
     write_profile(profile, out, overwrite)
     from ..sim.report.profile_tables import overview
@@ -318,14 +317,3 @@ def _record(out: Path, resume: bool, overwrite: bool) -> Path:
             )
         record.unlink()
     return record
-
-
-def _bar(quiet: bool) -> Any:
-    """Return a progress bar as a context, or a context of None where nobody looks."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    from ..sim.report.progress import Steps
-
-    return Steps(Console(stderr=True))

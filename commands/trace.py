@@ -9,16 +9,14 @@ Checked: tests/test_trace_command.py.
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..sim.report.terminal import Format, put, put_report, put_view, say, warn
+from ..sim.report.terminal import Format, put, put_report, put_view, say, steps_bar, warn
 from .options import BackendName, FormatOption, Out, Overwrite, Processes, Quiet, workers_of
 
 if TYPE_CHECKING:
@@ -92,19 +90,20 @@ def explain(
     """Say where the time of traced tasks went, in the terms of a run: categories, agents, tools, models, slow tasks, errors, gaps."""
     wanted = _wanted(task, format)
     from ..models.provenance import canonical
-    from ..models.trace_digest import digest_of, source_of
+    from ..models.trace_digest import digest_of, result_of, source_of
     from ..sim.report.trace_answers import ANSWERS
 
     if out is not None:
         ANSWERS.check_free(out, overwrite)
     measured = _read(files, by, hash_names)
-    found = digest_of(measured)
-    view = None if wanted is None else _view(_result(measured), wanted)
+    result = result_of(measured)
+    found = digest_of(measured, result)
+    view = None if wanted is None else _view(result, wanted)
     _put(found, format, () if view is None else _drawn(view, measured, _limit(full)), view, full)
     warn(found.doubts, "")
     if out is not None:
         source = source_of(measured, canonical(context.obj or ()))
-        _answers(measured).write(found, source, {}, out, overwrite=overwrite)
+        _answers(measured, result).write(found, source, {}, out, overwrite=overwrite)
         if not quiet:
             say(f"written to {out}")
 
@@ -182,13 +181,14 @@ def export(
     from io import BytesIO
 
     from ..models import trace_export
+    from ..sim.report.files import check_free
     from ..sim.report.numbers import counted
     from ..sim.trace.export import write
 
     if out is None and form in BINARY:
         raise typer.BadParameter(f"{form.value} is no text; say where it goes with `-o FILE`", param_hint="--format")
     if out is not None:
-        trace_export.check_free(out, overwrite)
+        check_free(out, overwrite)
     folder = _folder(sources)
     if folder is not None:
         _check_plain(by, hash_names)
@@ -244,8 +244,10 @@ def show(
         if len(few.spans) < len(view[0].spans):
             drawn = (*drawn, f"  the longest of {len(view[0].spans):,} spans; all with --all")
     else:
+        from ..models.trace_digest import result_of
+
         measured = _read(sources, by, hash_names)
-        view = _view(_result(measured), wanted)
+        view = _view(result_of(measured), wanted)
         drawn = _drawn(view, measured, limit or _limit(every))
     _put_task(view[0], drawn, format)
 
@@ -294,21 +296,12 @@ def _read(files: list[Path], by: By, hash_names: bool) -> Measured:
     return read(files, hash_names=hash_names, by=by.value)
 
 
-def _result(measured: Measured) -> Result:
-    from ..models.trace_digest import result_of
-
-    return result_of(measured)
-
-
 def _view(result: Result, wanted: Wanted) -> tuple[TaskView, str]:
     """Return the task asked for, and what a timeline calls it; a trace knows no replications."""
     from ..sim.report import tasks
 
-    try:
-        number = tasks.pick(result, wanted)
-    except tasks.TaskError as error:
-        raise tasks.TaskError(str(error).replace(" in replication 0", "")) from None
-    return tasks.view_of(result, number), tasks.title(number, wanted).replace(" of replication 0", "")
+    number = tasks.pick(result, wanted, replication=False)
+    return tasks.view_of(result, number), tasks.title(number, wanted, replication=False)
 
 
 def _held_out(measured: Measured, share: float, seed: int, workers: int | None, quiet: bool) -> HoldoutResult:
@@ -316,7 +309,7 @@ def _held_out(measured: Measured, share: float, seed: int, workers: int | None, 
     from ..calibration.traces.holdout import holdout
 
     by = workers_of(workers, BackendName.LOCAL, None)
-    with _bar(quiet) as bar:
+    with steps_bar(quiet) as bar:
         told = None if bar is None else lambda done, planned: bar.fitting(done, planned, "")
         return holdout(measured, share, seed=seed, workers=by, progress=told)
 
@@ -327,17 +320,6 @@ def _source(measured: Measured, context: typer.Context, out: Path) -> Provenance
     from ..models.provenance import canonical
 
     return source(measured, f"{canonical(context.obj or ())} -o {shlex.quote(out.name)}")
-
-
-def _bar(quiet: bool) -> AbstractContextManager[Any]:
-    """Return a progress bar as a context, or a context of None where nobody looks."""
-    if quiet or not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    from ..sim.report.progress import Steps
-
-    return Steps(Console(stderr=True))
 
 
 def _limit(every: bool) -> int | None:
@@ -352,7 +334,7 @@ def _drawn(view: tuple[TaskView, str], measured: Measured, limit: int | None) ->
     from ..sim.report.trace_timeline import waterfall
 
     calls = next((one.calls for one in measured.tasks if one.task == view[0].task), ())
-    return waterfall(*view, calls, limit)
+    return waterfall(*view, calls, limit, measured.by)
 
 
 def _check_no_answer(sources: list[Path]) -> None:
@@ -397,14 +379,14 @@ def _put(
     import json
     from dataclasses import replace
 
-    from ..sim.report.timeline import to_data
-    from ..sim.report.trace_answers import ANSWERS
+    from ..sim.report import timeline
+    from ..sim.report.trace_answers import ANSWERS, to_data
     from ..sim.report.trace_tables import report
 
     if format is Format.CSV:
         ANSWERS.put(found, format)
     elif format is Format.JSON:
-        data = json.loads(ANSWERS.to_json(found)) | ({} if view is None else {"task": to_data(view[0])})
+        data = to_data(found) | ({} if view is None else {"task": timeline.to_data(view[0])})
         put(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     else:
         made = report(found, every=full)
@@ -412,18 +394,18 @@ def _put(
         put_report(replace(made, blocks=blocks), as_markdown=format is Format.MD)
 
 
-def _answers(measured: Measured) -> Answers[TraceDigest]:
+def _answers(measured: Measured, result: Result) -> Answers[TraceDigest]:
     """Return how an answer about traces is told; a folder holds the tables of tasks, spans and calls besides."""
     from dataclasses import replace
 
     from ..sim.analysis.frames import spans_table, tasks_table
+    from ..sim.report.files import parquet
     from ..sim.report.trace_answers import ANSWERS
     from ..whatif_traces import calls_frame
 
-    result = _result(measured)
     files: dict[str, str | bytes] = {
-        "tasks.parquet": _parquet(tasks_table([result])),
-        "spans.parquet": _parquet(spans_table([result])),
+        "tasks.parquet": parquet(tasks_table([result])),
+        "spans.parquet": parquet(spans_table([result])),
         "calls.csv": calls_frame(measured).to_csv(index=False, lineterminator="\n"),
     }
     return replace(ANSWERS, files={**ANSWERS.files, **{name: _given(one) for name, one in files.items()}})
@@ -431,14 +413,3 @@ def _answers(measured: Measured) -> Answers[TraceDigest]:
 
 def _given(content: str | bytes) -> Callable[[TraceDigest], str | bytes]:
     return lambda _found: content
-
-
-def _parquet(table: Any) -> bytes:
-    """Return a table as a Parquet file."""
-    from io import BytesIO
-
-    import pyarrow.parquet as pq
-
-    stream = BytesIO()
-    pq.write_table(table, stream)
-    return stream.getvalue()

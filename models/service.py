@@ -18,7 +18,6 @@ from pydantic import model_validator
 
 from ..sim.engine.branch import Branch, Wait
 from ..sim.engine.distributions import DurationDist, NumberDist, SizeDist, TokensDist
-from ..sim.engine.draws import ROOT_LANE
 from ..sim.engine.draws import lane as lane_of
 from ..sim.engine.shorthand import Shorthand
 from ..sim.engine.spec import (
@@ -40,7 +39,7 @@ from .failure import CallFailed, TaskFailed
 from .guard import Guard
 from .handling import ATTEMPTS_APART, MOST_ATTEMPTS, Handling
 from .line import cross, runs_on, serve
-from .pace import per_task
+from .pace import Pace, per_task
 from .task_run import taken_back
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ class Service:
             self.pool = self.host.join(self.pool)
             self.queue_account = self.host.queue_account if self.pool is None else self.queue_account
         self.latency = system.stream(f"{path}/latency", spec.latency)
-        self.per_task = per_task(system, path, spec.per_task)
+        self.pace = Pace(None, per_task(system, path, spec.per_task), slow=False)
         self.invoke = system.stream(f"{path}/invoke", spec.invoke)
         self.request = system.stream(f"{path}/request", spec.request)
         self.response = system.stream(f"{path}/response", spec.response)
@@ -171,9 +170,7 @@ class Service:
     def latency_of(self, branch: "Branch", ordinal: int, size: float) -> float:
         """Return the seconds of the service's own work on a call that moves `size` bytes."""
         seconds = self.latency.draw(branch.index, ordinal, branch.lane) + self.spec.per_byte * size
-        if self.per_task is not None:
-            seconds *= self.per_task.draw(branch.index, 0, ROOT_LANE)
-        return seconds / self.spec.speed
+        return self.pace.of(seconds, branch) / self.spec.speed
 
     def call(
         self, branch: "Branch", line: "Line", ahead: float = 0.0, more: float = 0.0

@@ -26,8 +26,7 @@ from ..sim.engine.ledger import UNEXPLAINED, Account
 from ..sim.report.numbers import counted, plain
 from ..sim.report.page.provenance import Input, Provenance
 from ..sim.trace.measured import Measured
-from ..sim.trace.repair import SEVERAL_ROOTS
-from ..sim.trace.tally import Note, Tally
+from ..sim.trace.tally import SEVERAL_ROOTS, Note, Tally
 from .provenance import versions
 
 __all__ = ["digest_of", "replay", "result_of", "source_of"]
@@ -87,7 +86,7 @@ def digest_of(measured: Measured, result: Result | None = None) -> TraceDigest:
         examples(result),
         moments([result], [result]),
     )
-    sums = measured.sums
+    sums, by_session = measured.sums, measured.by == "session"
     found = TraceDigest(
         name=measured.name,
         run=run,
@@ -108,7 +107,8 @@ def digest_of(measured: Measured, result: Result | None = None) -> TraceDigest:
         overlap=overlap_of(measured.tasks),
         doubts=(),
         ended=ended_of(result),
-        slowest=slowest_of(result, {one.task: one.trace for one in measured.tasks}),
+        slowest=slowest_of(result, {one.task: (by_session and one.session) or one.trace for one in measured.tasks}),
+        by=measured.by,
     )
     models = [one for each in measured.tasks for one in each.calls if one.kind == "llm"]
     lengthless = sum(one.end <= one.start for one in models) / max(len(models), 1)

@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,15 @@ from ..sim.analysis.moments import Moments, moments
 from ..sim.analysis.result import ARRIVAL, CLASS, END, OVERLAPPED, STATUS, TASK, Result
 from ..sim.engine.ledger import FAILED, STATUSES, STRUCTURE, Account, Ledger, Span
 from ..sim.report import stored
-from ..sim.trace.export import SIMULATED, Count, ExportRun, ExportTask, Format, Series, Tokens, write
+from ..sim.report.files import writing
+from ..sim.trace.export import FORMATS, SIMULATED, Count, ExportRun, ExportTask, Format, Series, Tokens, write
 from ..sim.trace.tally import TraceError
+from .trace_digest import replay
 
 if TYPE_CHECKING:
     from ..sim.trace.measured import Measured
 
-__all__ = ["check_free", "export", "of_folder", "of_measured", "of_result"]
+__all__ = ["export", "of_folder", "of_measured", "of_result"]
 
 _BATCH = 1 << 16  # spans of a file in memory at a time
 _HEAD = ("class", "status", "arrival_s", "end_s", "overlapped_s")
@@ -37,31 +38,19 @@ _TOKENS = ("new_tokens", "carried_tokens", "cached_tokens")  # facts: tokens tha
 
 
 def export(run: ExportRun, form: Format, path: Path, *, overwrite: bool = False) -> Count:
-    """Write a run to a file, whole or not at all. Raises TraceError where it cannot be, or something is there already."""
-    check_free(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as out:
-            count = write(run, form, out)
-        temporary.replace(path)
-    except OSError as error:
-        raise TraceError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
-    finally:
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
-    return count
+    """Write a run to a file, whole or not at all.
 
-
-def check_free(path: Path, overwrite: bool) -> None:
-    """Raise TraceError where something is that an export may not replace: a folder, or without `overwrite` a file."""
-    if path.exists() and (path.is_dir() or not overwrite):
-        remedy = "choose another place" if path.is_dir() else "choose another place, or pass --overwrite"
-        raise TraceError(f"{path} exists already, and is left as it is; {remedy}")
+    Raises ValueError for another format, TraceError where there is nothing to write or a package is missing, and FileError where the file
+    cannot be, or is there already.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, but got {form!r}")
+    with writing(path, overwrite) as out:
+        return write(run, form, out)
 
 
 def of_folder(directory: str | os.PathLike[str]) -> ExportRun:
-    """Return what a run folder holds. Raises RunFolderError where it is none or is damaged, TraceError where it holds no spans."""
+    """Return what a run folder holds. Raises RunFolderError or StoredError where it is none or is damaged, TraceError where it holds no spans."""
     folder = runfolder.read(directory)
     if not folder.has_spans:
         raise TraceError(
@@ -93,17 +82,14 @@ def of_result(result: Result) -> ExportRun:
 
 def of_measured(measured: Measured) -> ExportRun:
     """Return what trace files held, on their own clock where they have one."""
-    result = Result.of(
-        measured.ledger, scenario=measured.name, seed=0, replication=0, classes=measured.classes, horizon=False, doubts=(),
-        resources=(),
-    )  # fmt: skip
+    result = replay(measured)
     files = ", ".join(f"{one.name} {one.bytes}" for one in measured.tally.files)
     run = of_result(result)
     return replace(
         run,
         identity=f"{measured.name}/{files}",
         tasks=_Rows(result, "_OTHER", measured),
-        epoch=measured.tally.zero or _epoch(measured.tally.clock),
+        epoch=measured.tally.zero or SIMULATED,
         series=run.series if measured.arrivals else (),  # how many there were at once is not known then
         simulated=False,
         clock=measured.arrivals,
@@ -326,22 +312,9 @@ def _queues(found: Moments | None) -> Iterator[Series]:
 
 
 def _stored_moments(folder: Path) -> Moments | None:
+    """Return what `result.json` says of queues over time, None where it is missing. Raises StoredError where it is damaged."""
     if not (folder / stored.NAME).is_file():
         return None
-    try:
-        found = stored.read(folder)
-    except stored.StoredError:
-        return None
+    found = stored.read(folder)
     made: Moments | None = found.found.moments if found.kind == "run" else None
     return made
-
-
-def _epoch(clock: str) -> int:
-    """Return when the clock of files began (ns since 1970), or that of simulations where they have none."""
-    try:
-        moment = datetime.fromisoformat(clock.replace(" UTC", "+00:00"))
-    except ValueError:
-        return SIMULATED
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    since = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1_000

@@ -172,9 +172,10 @@ def _tally(made: list[tuple[float, _Made]], arrivals: bool) -> Tally:
         spans + 3,
         len(made),
         "2026-01-01T00:00:00Z" if arrivals else "",
+        1_767_225_600_000_000_000 if arrivals else 0,
     )
-    found.note("repaired", "the parent is not in the files: put under the root", spans=4, example="ab12")
-    found.note("dropped", "the same span twice", spans=3)
+    found.note("repaired", "the parent is not in the files: put under the root", spans=4)
+    found.note("dropped", "the same span twice", spans=3, example="line 17")
     found.note("guessed", "a call of another service is taken for a tool", spans=2, seconds=0.5)
     return found
 

@@ -340,6 +340,9 @@ def test_a_task_is_found_by_its_percentile(results: list[Result]) -> None:
     assert longest.response_time == times.max()
     assert sorted(times).index(middle.response_time) in (29, 30)
     assert title(longest.task, wanted("max")).endswith(", the longest")
+    assert title(7, wanted("p99"), replication=False) == "task 7, at p99 of T_total"
+    with pytest.raises(TaskError, match="60 tasks arrived, numbered"):
+        pick(results[0], wanted("60"), replication=False)
 
 
 @pytest.mark.parametrize("name", ["", "p", "p100", "p-5", "99%", "1.5", "²"])

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordsim.sim.engine.ledger import FAILED, STRUCTURE, UNFINISHED, Account
+from coordsim.sim.engine.ledger import DONE, FAILED, STRUCTURE, UNFINISHED, Account
 from coordsim.sim.trace.book import book
 from coordsim.sim.trace.calls import add_sums, union
 from coordsim.sim.trace.measured import Booked, Sums
-from coordsim.sim.trace.observation import Observation
+from coordsim.sim.trace.observation import SECOND, Observation
 from coordsim.sim.trace.path import pieces_of, walk, worked
-from coordsim.sim.trace.repair import ROOT, SECOND, Tree, repair
+from coordsim.sim.trace.repair import ROOT, Tree, repair
 from coordsim.sim.trace.tally import Tally
 
 
@@ -316,11 +316,14 @@ def test_time_between_roots_is_named_and_between_sessions_traces_is_the_users() 
 
 
 def test_status_is_what_the_root_says() -> None:
-    """A root with an error has failed, one without an end is unfinished; a tool's error among others is the task's only if alone."""
+    """A root with an error has failed, a last one without an end is unfinished; a tool's error among others is the task's only if alone."""
     assert booked(span("r", "", "agent", 0, 1, "a", error="boom")).status == FAILED
     assert booked(span("r", "", "agent", 0, None, "a"), span("x", "r", "tool", 0, 1, "t")).status == UNFINISHED
     flat = booked(span("m", "", "llm", 0, 1, "m"), span("t", "", "tool", 1, 2, "t", error="boom"))
     assert (flat.status, flat.failure) == (0, "")
+    steps = span("m", "", "llm", 0, 1, "m"), span("t", "", "tool", 1, None, "t")
+    assert booked(*steps).status == UNFINISHED
+    assert booked(*steps, span("n", "", "llm", 2, 3, "m")).status == DONE
 
 
 def test_tokens_that_were_cached_are_not_new() -> None:

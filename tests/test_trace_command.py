@@ -476,7 +476,7 @@ def test_every_format_is_on_the_page(root: Path) -> None:
     """docs/traces.md names each format that is told apart, each format of an export, and each column of a table of steps."""
     text = (root / "docs" / "traces.md").read_text(encoding="utf-8")
     assert all(f"`{name}`" in text for name in EXPORTS)
-    assert all(f"`{name}`" in text for name in ALIASES if name not in ("new_blocks_x64", "seq"))
+    assert all(f"`{name}`" in text for name in ALIASES)
     assert all(
         name in text for name in ("OTLP", "OpenInference", "Langfuse", "LangSmith", "Inspect", "TraceLab", "steps")
     )

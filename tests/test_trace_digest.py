@@ -16,7 +16,9 @@ from coordsim.sim.analysis.statistics import quantile_interval
 from coordsim.sim.analysis.trace_calls import context_of, gaps_of, harm_of, overlap_of, parallel_of, quantile_of_calls
 from coordsim.sim.engine.ledger import CATEGORIES, EVERY, UNEXPLAINED
 from coordsim.sim.report.stored import dump
+from coordsim.sim.report.trace_task_tables import slow_table
 from coordsim.sim.trace.measured import Call, TaskTrace
+from coordsim.sim.trace.tally import SEVERAL_ROOTS
 
 from .measured import AGENT, COMMAND, MODEL, measured
 
@@ -350,6 +352,15 @@ def test_every_span_is_accounted_for() -> None:
     assert read.spans == read.kept + read.dropped
     assert [one.fate for one in read.remarks] == ["dropped", "repaired", "guessed"]
     assert sum(one.spans for one in read.files) == read.kept
+    assert [one.first for one in read.remarks] == ["line 17", "", ""]
+
+
+@pytest.mark.parametrize(("spans", "minor"), [(2, False), (100_000, True)])
+def test_that_most_spans_are_roots_is_minor(spans: int, minor: bool) -> None:
+    """In a table of steps nothing encloses the calls; where few are roots it is a thing to know of."""
+    trace = measured(12)
+    trace.tally.note("noted", SEVERAL_ROOTS, spans=spans)
+    assert [one.minor for one in digest_of(trace).read.remarks] == [False, False, False, minor]
 
 
 def test_a_trace_has_no_scenario_no_seed_and_no_hash() -> None:
@@ -361,6 +372,18 @@ def test_a_trace_has_no_scenario_no_seed_and_no_hash() -> None:
     assert [(one.name, one.quality) for one in source.inputs] == [("runs.json", "measured")]
     assert source.inputs[0].source.startswith("otlp; ")
     assert source.data == ("runs.json",)
+
+
+def test_slow_tasks_are_named_by_what_a_task_is() -> None:
+    """By their sessions where these are the tasks, and by its trace one that is of none."""
+    trace = measured(12)
+    tasks = tuple(replace(one, session="" if one.task % 2 else f"session {one.task}") for one in trace.tasks)
+    found = digest_of(replace(trace, tasks=tasks, by="session"))
+    (table,) = slow_table(found)
+    assert table.columns[1] == "session"
+    assert "--by session --task N" in table.note
+    traces = {one.task: one.trace for one in tasks}
+    assert {one.trace for one in found.slowest} == {traces[at] if at % 2 else f"session {at}" for at in range(12)}
 
 
 def test_the_same_trace_gives_the_same_bytes() -> None:

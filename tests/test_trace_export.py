@@ -16,12 +16,16 @@ from typing import Any
 
 import pytest
 
+import coordsim as cs
 from coordsim.models.trace_export import export, of_folder, of_result
 from coordsim.sim.analysis.runfolder import RunFolderError
 from coordsim.sim.engine.ledger import Account, Span
+from coordsim.sim.report.files import FileError
+from coordsim.sim.report.stored import StoredError
 from coordsim.sim.trace.export import FORMATS, ExportRun, ExportTask, Format, Series, Tokens, write
 from coordsim.sim.trace.export.tables import COLUMNS
-from coordsim.sim.trace.export.tracks import flows_of, nanos, tracks_of
+from coordsim.sim.trace.export.tracks import flows_of, tracks_of
+from coordsim.sim.trace.observation import nanos
 from coordsim.sim.trace.tally import TraceError
 
 from .exported import EPOCH, Work, as_bytes, folder_of, made, run_of, task_of
@@ -390,8 +394,6 @@ def test_csv_has_a_row_a_span(run: ExportRun) -> None:
 
 def test_a_result_is_exported_as_its_folder_is(tmp_path: Path) -> None:
     """What a folder holds is what the result held, resources over time included."""
-    import coordsim as cs
-
     found = cs.simulate(cs.load("document-rag").replace("workload.tasks", 3), replications=1, spans="all").results[0]
     run = of_result(found)
     folder = of_folder(folder_of(tmp_path, "document-rag", 3))
@@ -423,18 +425,26 @@ def test_nothing_to_write_is_said(form: Format, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    """The formats are named, and no file is left behind."""
+    found = cs.simulate(cs.load("quickstart").replace("workload.tasks", 2), replications=1, spans="all")
+    with pytest.raises(ValueError, match="must be one of otlp, otlp-proto, perfetto, chrome, csv, but got 'xml'"):
+        found.export(tmp_path / "run", format="xml")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_not_replaced_unasked(tmp_path: Path) -> None:
     """It is left as it was, and replaced with `overwrite`; a folder never is."""
     path = tmp_path / "there"
     path.write_text("mine")
-    with pytest.raises(TraceError, match="--overwrite"):
+    with pytest.raises(FileError, match="--overwrite"):
         export(hand_made(), "csv", path)
     assert path.read_text() == "mine"
     export(hand_made(), "csv", path, overwrite=True)
     assert path.read_text().startswith("task,")
-    with pytest.raises(TraceError, match="exists already"):
+    with pytest.raises(FileError, match="exists already"):
         export(hand_made(), "csv", tmp_path, overwrite=True)
-    with pytest.raises(TraceError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         export(hand_made(), "csv", path / "inside a file")
     export(hand_made(), "csv", tmp_path / "new" / "folder" / "spans.csv")
 
@@ -449,6 +459,15 @@ def test_a_folder_without_spans_says_how_to_keep_them(tmp_path: Path) -> None:
         of_folder(folder)
     spans.unlink()
     with pytest.raises(TraceError, match="--spans all"):
+        of_folder(folder)
+
+
+def test_a_damaged_answer_in_a_folder_is_told(tmp_path: Path) -> None:
+    """Queues over time are not left out in silence; without `result.json` nobody knows them."""
+    folder = folder_of(tmp_path, "quickstart", 2)
+    assert [one.name for one in of_folder(folder).series] == ["tasks in the system"]
+    (folder / "result.json").write_text('{"coordsim_result": 1,')
+    with pytest.raises(StoredError, match=r"result\.json is damaged"):
         of_folder(folder)
 
 

@@ -9,7 +9,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coordsim.sim.analysis.result import Result
+from coordsim.models.trace_digest import replay
 from coordsim.sim.engine.errors import ConservationError
 from coordsim.sim.engine.intake import take_in
 from coordsim.sim.engine.ledger import DONE, Ledger, Task
 from coordsim.sim.engine.simulation import Simulation
 from coordsim.sim.trace import path as path_of
 from coordsim.sim.trace import read as reading
-from coordsim.sim.trace.measured import Measured
 from coordsim.sim.trace.names import Namer, normalised
 from coordsim.sim.trace.read import read
 from coordsim.sim.trace.tally import Tally, TraceError
@@ -84,17 +84,10 @@ def written(path: Path, spans: list[dict[str, Any]]) -> Path:
     return path
 
 
-def result_of(measured: Measured) -> Result:
-    """Return the result as the commands make it."""
-    return Result.of(
-        measured.ledger, scenario=measured.name, seed=0, replication=0, classes=measured.classes, horizon=False, doubts=(), resources=(),
-    )  # fmt: skip
-
-
 def test_a_ledger_of_tasks(tmp_path: Path) -> None:
     """Tasks, their times, accounts, facts, spans and calls are those of the file; tools side by side are counted once."""
     measured = read([written(tmp_path / "f.json", task(1, 0) + task(2, 2))])
-    result = result_of(measured)
+    result = replay(measured)
     assert (result.arrived, result.ended, result.failures, measured.classes) == (2, 2, {}, ("m",))
     assert result.tasks[:, 2].tolist() == [0, 2]
     assert result.elapsed.tolist() == pytest.approx([4, 4])
@@ -117,7 +110,7 @@ def test_a_ledger_of_tasks(tmp_path: Path) -> None:
 
 def test_what_looks_at_results_looks_at_measured_ones(tmp_path: Path) -> None:
     """Cohorts and single tasks come out of a measured result, and their seconds by category sum to their time."""
-    result = result_of(read([written(tmp_path / "f.json", [one for n in range(30) for one in task(n + 1, n)])]))
+    result = replay(read([written(tmp_path / "f.json", [one for n in range(30) for one in task(n + 1, n)])]))
     cohort = result.cohort(0.5)
     assert sum(cohort.categories.values()) == pytest.approx(cohort.total)
     view = result.task_at(0.9)
@@ -131,9 +124,9 @@ def test_the_same_file_twice_and_a_task_in_several_files(tmp_path: Path) -> None
     one, other = written(tmp_path / "a.json", spans[:2]), written(tmp_path / "b.json", spans[2:])
     packed = tmp_path / "c.json.gz"
     packed.write_bytes(gzip.compress(other.read_bytes()))
-    alone = result_of(read([written(tmp_path / "d.json", spans)]))
+    alone = replay(read([written(tmp_path / "d.json", spans)]))
     twice = read([one, other, packed])
-    assert np.array_equal(result_of(twice).rows, alone.rows)
+    assert np.array_equal(replay(twice).rows, alone.rows)
     assert (twice.tally.spans, twice.tally.kept, twice.tally.dropped) == (8, 5, 3)
 
 
@@ -164,7 +157,7 @@ def test_sessions_are_tasks_where_asked(tmp_path: Path) -> None:
     path = written(tmp_path / "f.json", task(1, 0, "s") + task(2, 10, "s") + task(3, 20, "t"))
     measured = read([path], by="session")
     assert measured.tally.tasks == 2
-    assert result_of(measured).category("human").tolist() == pytest.approx([6, 0])
+    assert replay(measured).category("human").tolist() == pytest.approx([6, 0])
 
 
 def test_contents_are_nowhere_and_names_are_hashed_where_asked(tmp_path: Path) -> None:
@@ -174,7 +167,7 @@ def test_contents_are_nowhere_and_names_are_hashed_where_asked(tmp_path: Path) -
     for one in (plain, hashed):
         assert SECRET not in repr((one.tasks, one.tally, one.ledger.accounts, one.classes))
     assert {call.component for call in hashed.tasks[0].calls}.isdisjoint({"m", "x", "y"})
-    assert result_of(plain).rows.sum() == pytest.approx(result_of(hashed).rows.sum())
+    assert replay(plain).rows.sum() == pytest.approx(replay(hashed).rows.sum())
 
 
 def test_bad_input_is_told_and_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +200,7 @@ def test_calls_and_spans_are_kept_of_a_part_of_very_many_tasks(tmp_path: Path, m
     measured = read([path])
     assert measured.stride == 4
     assert [one.task for one in measured.tasks] == list(range(0, 40, 4))
-    assert len(result_of(measured).rows) == 40
+    assert len(replay(measured).rows) == 40
     assert measured.sums.union["llm"] == pytest.approx(80)
     assert 0 < sum(len(one.spans or []) // 7 for one in measured.ledger.kept) <= 30
 
@@ -250,7 +243,7 @@ def test_too_many_accounts_share_one(tmp_path: Path) -> None:
     measured = read([written(tmp_path / "f.json", spans)])
     assert len(measured.ledger.accounts) <= 201
     assert any("others" in what and ": 100 names" in what for what in measured.tally.notes)
-    assert result_of(measured).category("tool").tolist() == pytest.approx([300])
+    assert replay(measured).category("tool").tolist() == pytest.approx([300])
 
 
 def test_tasks_taken_in_are_checked_by_the_law() -> None:
@@ -283,7 +276,7 @@ def test_sums_of_real_files_agree_with_a_reader_of_their_own(place: str) -> None
             assert sums.union.get(kind, 0.0) == pytest.approx(expected, abs=1e-5), (path.name, kind)
         wall = sum(max(one[2] for one in task) - min(one[1] for one in task) for task in tasks.values())
         assert sums.wall == pytest.approx(wall, abs=1e-5), path.name
-        assert result_of(measured).elapsed.sum() == pytest.approx(wall, abs=1e-5)
+        assert replay(measured).elapsed.sum() == pytest.approx(wall, abs=1e-5)
         assert measured.tally.spans == measured.tally.kept + measured.tally.dropped
 
 
@@ -373,9 +366,9 @@ def test_a_measurement_can_be_pickled(tmp_path: Path) -> None:
     """Rows, spans and calls come back the same."""
     measured = read([written(tmp_path / "f.json", task(1, 0) + task(2, 2))])
     again = pickle.loads(pickle.dumps(measured))
-    assert np.array_equal(result_of(again).rows, result_of(measured).rows)
+    assert np.array_equal(replay(again).rows, replay(measured).rows)
     assert repr((again.tasks, again.sums, again.tally)) == repr((measured.tasks, measured.sums, measured.tally))
-    assert list(result_of(again).spans) == list(result_of(measured).spans)
+    assert list(replay(again).spans) == list(replay(measured).spans)
 
 
 def test_a_task_far_from_the_others_is_told_of(tmp_path: Path) -> None:
@@ -409,21 +402,35 @@ def lines(path: Path, spans: Iterable[dict[str, Any]], at_once: int = 1000) -> P
     return path
 
 
-MANY = 100_000
+def wide(many: int) -> tuple[Iterator[dict[str, Any]], float]:
+    """Return a root with all others in it, and for how long it lasts (s)."""
+    length = many / 1e3 + 1
+    ends = itertools.chain([length], ((at + 1.5) / 1e3 for at in range(1, many)))
+    return (span(1, at + 1, min(at, 1), "execute_tool", at / 1e3, end) for at, end in enumerate(ends)), length
+
+
+def deep(many: int) -> tuple[Iterator[dict[str, Any]], float]:
+    """Return spans each in the one before, and for how long the first lasts (s)."""
+    length = 2 * many / 1e6
+    return (span(1, at + 1, at, "invoke_agent", at / 1e6, length - at / 1e6) for at in range(many)), length
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_children_and_as_deep_a_chain(tmp_path: Path) -> None:
-    """Both are read, whole, and their seconds are those of the file."""
-    wide = (
-        span(1, at + 1, 1 if at else 0, "execute_tool", at / 1e3, (at + 1.5) / 1e3 if at else MANY / 1e3 + 1)
-        for at in range(MANY)
-    )
-    deep = (span(1, at + 1, at, "invoke_agent", at / 1e6, (2 * MANY - at) / 1e6) for at in range(MANY))
-    for name, spans, seconds in (("wide", wide, MANY / 1e3 + 1), ("deep", deep, 2 * MANY / 1e6)):
-        measured = read([lines(tmp_path / name, spans)])
-        assert measured.tally.kept == measured.tally.spans == MANY
-        assert result_of(measured).elapsed.tolist() == pytest.approx([seconds])
+@pytest.mark.parametrize("shape", [wide, deep])
+def test_very_many_children_and_as_deep_a_chain(
+    shape: Callable[[int], tuple[Iterator[dict[str, Any]], float]], tmp_path: Path
+) -> None:
+    """Both are read, whole, their seconds are those of the file, and for eight times the spans it takes about eight times as long."""
+    took = {}
+    for many in (5_000, 40_000):
+        spans, length = shape(many)
+        path = lines(tmp_path / str(many), spans)
+        began = time.process_time()
+        measured = read([path])
+        took[many] = time.process_time() - began
+        assert measured.tally.kept == measured.tally.spans == many
+        assert replay(measured).elapsed.tolist() == pytest.approx([length])
+    assert took[40_000] < 20 * took[5_000]  # what grows with the square of the number takes up to 64 times as long
 
 
 def test_a_walk_without_end_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -437,7 +444,7 @@ _MEMORY = """
 import json, sys
 from pathlib import Path
 from coordsim.sim.trace import read as reading
-reading.CALLS_KEPT = reading.SPANS_KEPT = 10_000
+reading.CALLS_KEPT = reading.SPANS_KEPT = 3_000
 def peak():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 path = Path(sys.argv[2])
@@ -452,10 +459,13 @@ print(json.dumps([peak() - before, found]))
 """
 
 
+MANY = 30_000
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read where Linux tells it")
 def test_memory_is_bounded(tmp_path: Path) -> None:
-    """A file of a hundred thousand spans is read in less than a quarter of the memory that its spans take."""
+    """A file of thirty thousand spans is read in less than a quarter of the memory that its spans take."""
     small = written(tmp_path / "small.json", task(1, 0))
     large = lines(tmp_path / "large.jsonl", (one for n in range(MANY // 5) for one in task(n + 1, n)))
     grown = {}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coordsim.sim.trace.observation import Observation
-from coordsim.sim.trace.repair import ABSURD, ROOT, SECOND, Tree, repair
+from coordsim.sim.trace.observation import SECOND, Observation
+from coordsim.sim.trace.repair import ABSURD, ROOT, Tree, repair
 from coordsim.sim.trace.tally import Tally
 
 

@@ -96,7 +96,7 @@ def test_unfinished_tasks_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["otlp", "otlp-proto", "gz"])
 def test_the_import_makes_the_same_result(folders: dict[str, Path], tmp_path: Path, form: str) -> None:
     """Read as any trace is, a file of an export has the rows of the run, its spans, and no repair."""
-    from coordsim.sim.analysis.result import Result
+    from coordsim.models.trace_digest import replay
     from coordsim.sim.trace.read import read
 
     run = of_folder(folders["coding-agent"])
@@ -105,10 +105,7 @@ def test_the_import_makes_the_same_result(folders: dict[str, Path], tmp_path: Pa
     path.write_bytes(gzip.compress(content) if form == "gz" else content)
     measured = read([path])
     assert measured.tally.dropped == 0
-    result = Result.of(
-        measured.ledger, scenario="back", seed=0, replication=0, classes=measured.classes, horizon=False, doubts=(),
-        resources=(),
-    )  # fmt: skip
+    result = replay(measured)
     tasks = sorted(run.tasks, key=lambda one: one.arrival)
     assert len(result.rows) == len(tasks)
     first = len(Ledger.HEAD)

@@ -14,11 +14,13 @@ import pytest
 
 from coordsim.calibration.traces.estimate import estimate
 from coordsim.calibration.traces.fitted import Fitted, Number, Table, Values
+from coordsim.calibration.traces.naming import name_of, unique
 from coordsim.calibration.traces.parts import METRICS, figures, metrics, of_result
-from coordsim.calibration.traces.scenario import names_of, scenario_of, scenario_text
+from coordsim.calibration.traces.scenario import scenario_of, scenario_text
+from coordsim.calibration.traces.scenario_flow import names_of
 from coordsim.calibration.traces.scenario_head import NOT_IDENTIFIED
 from coordsim.calibration.traces.turns import courses
-from coordsim.calibration.traces.written import binned, name_of, quantiles, unique
+from coordsim.calibration.traces.written import binned, quantiles
 from coordsim.calibration.traces.yaml_lines import Entry, Flow, lines
 from coordsim.models import trace_export
 from coordsim.models.scenario import Scenario
@@ -231,9 +233,9 @@ def _read(flow: Flow) -> Any:
 
 def test_names_are_legal_and_different() -> None:
     """Texts become names without dots, all different, however alike they are."""
-    found = unique(["a.b", "a b", "A-b", "", "1", "°"], "tool")
-    assert len({name.lower() for name in found.values()}) == 6
-    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name) for name in found.values())
+    used: set[str] = set()
+    found = [unique(name_of(text, "tool"), used) for text in ("a.b", "a b", "A-b", "", "1", "°", "end")]
+    assert found == ["a-b", "a-b-2", "A-b-3", "tool", "tool-1", "tool-2", "tool-end"]
     assert name_of("x" * 500, "tool") == "x" * 60
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from coordsim.sim.trace.formats.genai import size
 from coordsim.sim.trace.formats.rows import JsonBytes
-from coordsim.sim.trace.formats.values import error_in, error_type, nanoseconds, number, size_of, text
+from coordsim.sim.trace.formats.values import error_in, error_type, nanoseconds, number, text
 from coordsim.sim.trace.tally import TraceError
 
 from .test_trace_formats import SHARED, given, lines, needs_shared, run, span, take
@@ -374,9 +375,9 @@ def test_nan_in_json_is_null_and_words_in_strings_stay() -> None:
     """The bytes are right however they are cut to pieces: escapes and words over the borders too."""
     value = '{"a": NaN, "b": [-Infinity, Infinity, -1], "NaN": "a NaN \\" Infinity \\\\", "c": "\\\\\\"NaN"}'
     expected = json.loads(value, parse_constant=lambda _: None)
-    for size in range(1, 40):
+    for length in range(1, 40):
         source, pieces = JsonBytes(io.BytesIO(value.encode())), []
-        while piece := source.read(size):
+        while piece := source.read(length):
             pieces.append(piece)
         assert json.loads(b"".join(pieces)) == expected
 
@@ -386,12 +387,17 @@ def test_times_numbers_names_and_sizes_from_what_files_write() -> None:
     assert nanoseconds("2026-01-01T00:00:00.123456789Z") == 1767225600_123456789
     assert nanoseconds("2026-01-01T00:00:00.5") == 1767225600_500000000
     assert nanoseconds("2026-01-01 00:00:00 UTC") == 1767225600_000000000
+    assert nanoseconds("2026-01-01T00:00:00.1234567+12:00") == 1767182400_123456700
+    assert nanoseconds("2026-01-01T00:00:00,123456789Z") == 1767225600_123456789
+    assert nanoseconds("2026-01-01 00:00:00.25 UTC") == 1767225600_250000000
+    assert nanoseconds("20260101") == 1767225600_000000000
     assert nanoseconds("1767225600123456789") == 1767225600_123456789
+    assert nanoseconds("1711121712345") == 1711121712_345000000  # which may be read as a date of the year 1711, too
     unreadable: list[Any] = [None, True, NAN, "", "soon", [], 1e300, 10**400]
     assert [nanoseconds(odd) for odd in unreadable] == [None] * 8
     assert [number(odd) for odd in ("1e3", "1_000", "inf", NAN, None, True, 10**400, "x")] == [1000.0, *[None] * 7]
     assert [text(odd) for odd in ("a\nb", 5, True, None, NAN)] == ["a b", "5", "", "", ""]
-    assert [size_of(odd) for odd in ("ä", {"a": "ä"}, None, "", "\ud800")] == [2, 10, None, None, 3]
+    assert [size(odd) for odd in ("ä", {"a": "ä"}, None, "", "\ud800", [1, b"23"])] == [2, 3, 0, 0, 1, 3]
     types: list[Any] = ["rate_limit", {"type": "x"}, {}, "a b", "success", 500]
     assert [error_type(odd) for odd in types] == ["rate_limit", "x", "error", "error", "", "500"]
     assert [error_in(odd) for odd in ("KeyError: 'x'", "rate_limit", "", None)] == ["KeyError", "error", "", ""]

@@ -199,17 +199,19 @@ def test_many_components_are_counted_and_the_page_has_them(found: TraceDigest) -
     assert len(next(call_tables(many, every=True)).rows) == 30
 
 
-def test_that_most_spans_are_roots_is_not_told(found: TraceDigest) -> None:
-    """In a table of steps nothing encloses the calls; where few are roots it is a repair to know of. A long remark goes on in another row."""
-    roots = Remark("noted", "roots of tasks that have several", found.read.kept, 0.0)
+def test_a_minor_remark_is_told_where_all_are(found: TraceDigest) -> None:
+    """Others everywhere. A long remark goes on in another row; where the first of what was dropped stands is said behind it."""
+    minor = Remark("noted", "roots of tasks that have several", found.read.kept, 0.0, minor=True)
+    lost = Remark("dropped", "no time that can be read", 2, 0.0, "line 17")
     long = Remark("guessed", "a guess that takes more words than fit beside its numbers: " + "and more " * 4, 1, 0.0)
 
-    def rows(*remarks: Remark) -> list[tuple[str, ...]]:
+    def rows(*remarks: Remark, every: bool = False) -> list[tuple[str, ...]]:
         made = replace(found, read=replace(found.read, remarks=remarks))
-        return [row for one in read_tables(made) if one.title.startswith("What was dropped") for row in one.rows]
+        return [row for one in read_tables(made, every) if one.title.startswith("What was dropped") for row in one.rows]
 
-    assert rows(roots) == []
-    assert len(rows(replace(roots, spans=2))) == 1
+    assert rows(minor) == []
+    assert len(rows(minor, every=True)) == 1
+    assert rows(lost) == [("dropped", "no time that can be read (first: line 17)", "2")]
     assert [bool(row[0]) for row in rows(long)] == [True, False]
 
 

@@ -6,83 +6,25 @@ Checked: tests/test_trace_fit.py.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 
-from .choice import chain_of, slug, slugs
+from .choice import chain_of
 from .fitted import AgentFit, ContextFit, Number, Table, Values
 from .tables import number, ratio, share, table, values
 from .tokens import Growth, Tokens
 from .turns import Course, Visit
 
-__all__ = ["EARLY", "Names", "Told", "agent_fits", "flow_of", "short_names"]
+__all__ = ["EARLY", "Told", "agent_fits", "flow_of"]
 
 _MOST_AGENTS = 12
 EARLY = 5  # turns: in these agents read what they work on, and contexts grow faster than later
 _LEAST_LATE = 20  # turns later than that, and tasks with as many
 _EARLY_MATTERS = 0.1  # of the first prompt
-_DATE = r"-(20\d{6}|20\d\d-\d\d-\d\d)$"
-
-
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Return a short key for each class: a model's own name without who made it, its date, and how it is packed, where that tells them apart."""
-    names = list(names)
-    bare = [re.sub(_DATE, "", slug(name.rsplit("/", 1)[-1].split(":", 1)[0])) for name in names]
-    if len({one.lower() for one in bare}) == len(names):
-        return dict(zip(names, bare, strict=True))
-    short = [slug(name.rsplit("/", 1)[-1].split(":", 1)[0]) for name in names]
-    if len({one.lower() for one in short}) == len(names):
-        return dict(zip(names, short, strict=True))
-    return slugs(names)
-
-
-def _suffixes(classes: Mapping[str, str]) -> dict[str, str]:
-    """Return what a class adds to the name of a tool that is not the same in others: the least that tells it apart."""
-    parts = {name: short.split("-") for name, short in classes.items()}
-    out = {}
-    for name, own in parts.items():
-        others = [one for other, one in parts.items() if other != name]
-        size = next((k for k in range(1, len(own)) if all(one[:k] != own[:k] for one in others)), len(own))
-        while size < len(own) and re.fullmatch(r"[0-9.]+", own[size]):
-            size += 1
-        out[name] = "-".join(own[:size])
-    return out
-
-
-@dataclass
-class Names:
-    """Gives keys that differ: `alone` says that there is one class, whose name no key needs."""
-
-    classes: Mapping[str, str]
-    alone: bool
-    _used: set[str] = field(default_factory=set)
-
-    def _key(self, name: str, task_class: str) -> str:
-        base = slug(name or "unnamed")
-        same = name == task_class and name in self.classes
-        if same:
-            base = slug(name.rsplit("/", 1)[-1].split(":", 1)[0])
-        known = self.alone or not task_class or same
-        key = stem = base if known else f"{base}-{_suffixes(self.classes)[task_class]}"[:95]
-        counter = 2
-        while key.lower() in self._used:
-            key = f"{stem}-{counter}"
-            counter += 1
-        self._used.add(key.lower())
-        return key
-
-    def model(self, name: str, task_class: str) -> str:
-        """Return the key of a model in a class."""
-        return self._key(name, task_class)
-
-    def tool(self, name: str, task_class: str) -> str:
-        """Return the key of a tool in a class ('': in all)."""
-        return self._key(name, task_class)
 
 
 @dataclass
@@ -140,16 +82,20 @@ class Told:
         resets = np.array(self.resets, dtype=float).reshape(-1, 2)
         ones = np.ones(len(start))
         at = np.array([at for at, _ in self.growth], dtype=int)
+        growth = None
+        if self.grown > 0:
+            grown = np.bincount(at, [one.grown.sum() for _, one in self.growth], tasks)
+            turns = np.bincount(at, [len(one.grown) for _, one in self.growth], tasks)
+            how = "mean over turns whose prompt is not shorter than the last"
+            growth = ratio(grown, turns, "tokens", how, clusters)
+        shorter = "calls with a prompt shorter than the last one's"
         return ContextFit(
-            table(start, ratio(start, ones, "tokens", "mean over tasks")) if len(start) else None,
-            table(output, mean) if mean is not None else None,
-            ratio(
-                np.bincount(at, [one.grown.sum() for _, one in self.growth], tasks), np.bincount(at, [len(one.grown) for _, one in self.growth], tasks),
-                "tokens", "mean over turns whose prompt is not shorter than the last", clusters,
-            ) if self.grown > 0 else None,
-            share(resets[:, 0], resets[:, 1], "calls with a prompt shorter than the last one's") if len(resets) else None,
-            self.early,
-        )  # fmt: skip
+            start=table(start, ratio(start, ones, "tokens", "mean over tasks")) if len(start) else None,
+            output=table(output, mean) if mean is not None else None,
+            growth=growth,
+            resets=share(resets[:, 0], resets[:, 1], shorter) if len(resets) else None,
+            early=self.early,
+        )
 
 
 def _agents_of(group: Sequence[Course]) -> dict[tuple[str, str], int]:
@@ -243,12 +189,19 @@ def _agent(
     sequences: dict[int, list[str]] = defaultdict(list)
     for at, visit in visits:
         sequences[at] += [keys[call.component] for turn in visit.turns for call in turn.tools]
+    calling, visited = np.bincount(where, last > 0, tasks), np.bincount(where, minlength=tasks)
     return AgentFit(
-        who[0], told.model if told is not None else None, len(set(where.tolist())), turns, calls,
-        values(last.tolist(), "calls of the last turn", own), share(np.bincount(where, last > 0, tasks), np.bincount(where, minlength=tasks), "visits whose last turn calls a tool", clusters),
-        chain_of(list(sequences.values())), told.context(clusters, tasks) if told is not None else ContextFit(None, None, None, None, None),
-        _gap(visits, clusters, tasks),
-    )  # fmt: skip
+        name=who[0],
+        model=told.model if told is not None else None,
+        tasks=len(set(where.tolist())),
+        turns=turns,
+        calls=calls,
+        last=values(last.tolist(), "calls of the last turn", own),
+        last_calls=share(calling, visited, "visits whose last turn calls a tool", clusters),
+        choice=chain_of(list(sequences.values())),
+        context=told.context(clusters, tasks) if told is not None else ContextFit(None, None, None, None, None),
+        gap=_gap(visits, clusters, tasks),
+    )
 
 
 def _gap(visits: list[tuple[int, Visit]], clusters: np.ndarray, tasks: int) -> Table:

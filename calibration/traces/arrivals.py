@@ -39,7 +39,9 @@ def arrivals_of(tasks: Sequence[TaskTrace], known: bool) -> ArrivalFit:
         mean = ratio(
             waits, np.ones(len(waits)), "s", "mean time from a task's end to the next of its session", sessions
         )
-        count = number(users, len(set(sessions.tolist())), "1", "sessions under way, on average over the trace")
+        count = number(
+            users, len(set(sessions.tolist())), "1", "tasks that run or are thought about, on average over the trace"
+        )
         return ArrivalFit("closed", rate, cv, count, table(waits, mean), "tasks of a session follow one another")
     return ArrivalFit("open", rate, cv, None, None, "tasks come on their own")
 
@@ -62,17 +64,19 @@ def _rate(between: np.ndarray) -> tuple[Number, Number]:
 
 
 def _closed(tasks: Sequence[TaskTrace]) -> tuple[float, np.ndarray, np.ndarray] | None:
-    """Return users under way, think times (s) and the session of each, where most tasks follow another of their session."""
+    """Return users, think times (s) and the session of each, where most tasks follow another of their session.
+
+    There are as many users as finish the measured number of tasks in that time (Little's law): each task has one that runs it, and thinks.
+    """
     by_session: dict[str, list[TaskTrace]] = defaultdict(list)
     for one in tasks:
         if one.session:
             by_session[one.session].append(one)
     if sum(len(own) - 1 for own in by_session.values()) < _OF_SESSIONS * len(tasks):
         return None
-    waits, place, busy = [], [], 0.0
+    waits, place = [], []
     for at, own in enumerate(by_session.values()):
         own.sort(key=lambda one: one.arrival)
-        busy += max(one.end for one in own) - own[0].arrival
         for last, now in pairwise(own):
             waits.append(now.arrival - last.end)
             place.append(at)
@@ -80,4 +84,6 @@ def _closed(tasks: Sequence[TaskTrace]) -> tuple[float, np.ndarray, np.ndarray] 
     if (found < 0).mean() > 1 - _OF_SESSIONS:  # tasks of a session run side by side
         return None
     whole = max(one.end for one in tasks) - min(one.arrival for one in tasks)
-    return max(1.0, busy / whole if whole > 0 else 1.0), np.maximum(found, 0.0), np.array(place)
+    thought = np.maximum(found, 0.0)
+    busy = sum(one.end - one.arrival for one in tasks) + len(tasks) * float(thought.mean())
+    return max(1.0, busy / whole if whole > 0 else 1.0), thought, np.array(place)

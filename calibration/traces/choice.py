@@ -11,15 +11,15 @@ Source: Gelman et al., Bayesian Data Analysis, 3rd ed., 3.4 (a Dirichlet prior o
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from .fitted import OTHER, Choice
+from .tables import by_count
 
-__all__ = ["HOW", "chain_of", "joined", "slug", "slugs"]
+__all__ = ["HOW", "chain_of", "joined"]
 
 _MOST_TOOLS = 40
 _LEAST_CALLS = 5
@@ -27,7 +27,6 @@ _LEAST_SHARE, _LEAST_TIME = 0.02, 0.01  # of calls, and of T_total
 _MOST_JOINED = 0.1  # of calls, by being rare in that
 _PRIOR = 1.0
 HOW = "counts of what followed a tool, and one call spread as all calls are"
-_LONGEST = 80
 
 
 def joined(calls: Sequence[tuple[str, float]], whole: float) -> dict[str, str]:
@@ -39,7 +38,7 @@ def joined(calls: Sequence[tuple[str, float]], whole: float) -> dict[str, str]:
     spent: defaultdict[str, float] = defaultdict(float)
     for name, seconds in calls:
         spent[name] += seconds
-    ranked = sorted(often, key=lambda name: (-often[name], name))
+    ranked = [name for name, _ in by_count(often)]
     rare, left = [], 0
     for place, name in reversed(list(enumerate(ranked))):
         little = often[name] < _LEAST_SHARE * len(calls) and spent[name] < _LEAST_TIME * whole
@@ -50,26 +49,6 @@ def joined(calls: Sequence[tuple[str, float]], whole: float) -> dict[str, str]:
     if len(rare) < 2:
         rare = []
     return {name: OTHER if name in set(rare) else name for name in ranked}
-
-
-def slug(text: str) -> str:
-    """Return a text as a scenario may name something: letters, digits, `_`, `.` and `-`, a letter first."""
-    clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-._")[:_LONGEST].strip("-._")
-    return clean if clean[:1].isalpha() else f"n-{clean}".strip("-") if clean else "unnamed"
-
-
-def slugs(names: Sequence[str], taken: Iterable[str] = ()) -> dict[str, str]:
-    """Return a different name for each of some texts."""
-    used, out = {one.lower() for one in taken}, {}
-    for name in dict.fromkeys(names):
-        base = key = slug(name)
-        number = 2
-        while key.lower() in used:
-            key = f"{base}-{number}"
-            number += 1
-        used.add(key.lower())
-        out[name] = key
-    return out
 
 
 def chain_of(sequences: Sequence[Sequence[str]]) -> Choice | None:

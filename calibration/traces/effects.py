@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .fitted import ErrorFit, Number
-from .tables import LEAST_CLUSTERS, number, share, student
+from .tables import LEAST_CLUSTERS, NORMAL, by_count, number, share, student
 
 __all__ = ["Outcomes", "chain", "error_fit", "tool_errors"]
 
@@ -67,7 +67,7 @@ def error_fit(outcomes: Outcomes) -> ErrorFit:
     """Return how the calls of some tasks go wrong."""
     hits, of = by_task(outcomes)
     rate = share(hits, of, "errors of calls that were not tried again", outcomes.clusters)
-    types = tuple(sorted(Counter(outcomes.types).items(), key=lambda one: (-one[1], one[0])))
+    types = by_count(Counter(outcomes.types))
     odds, pooled = _odds(outcomes)
     after = none = None
     correlation = 0.0
@@ -123,7 +123,7 @@ def _odds(outcomes: Outcomes) -> tuple[Number | None, float | None]:
         + (p * s + q * r).sum() / (2 * r.sum() * s.sum())
         + (q * s).sum() / (2 * s.sum() ** 2)
     )
-    factor = math.exp(1.959964 * math.sqrt(float(variance)))
+    factor = math.exp(NORMAL * math.sqrt(float(variance)))
     how = "odds ratio inside of tasks (Mantel-Haenszel), against what any order of the same errors gives"
     return Number(value, value / factor, value * factor, int(before.sum()), "1", how), pooled
 
@@ -183,7 +183,7 @@ def tool_errors(outcomes: Outcomes, over: ErrorFit) -> ErrorFit:
     """Return how one tool goes wrong: its own rate, and the odds ratio of all of them."""
     hits, of = by_task(outcomes)
     rate = share(hits, of, "errors of calls that were not tried again", outcomes.clusters)
-    types = tuple(sorted(Counter(outcomes.types).items(), key=lambda one: (-one[1], one[0])))
+    types = by_count(Counter(outcomes.types))
     after = none = None
     if over.odds is not None and 0 < rate.value < 1:
         how = "of the tool's rate, and the odds ratio over all tools"

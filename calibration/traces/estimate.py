@@ -11,20 +11,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ...sim.trace.measured import TaskTrace
-from .agents import EARLY, Names, Told, agent_fits, flow_of, short_names
+from .agents import EARLY, Told, agent_fits, flow_of
 from .arrivals import arrivals_of
 from .choice import joined
 from .effects import Outcomes, error_fit
 from .factors import Factor, factor_of
 from .fitted import OTHER, ClassFit, ErrorFit, Fitted, ModelFit, Number, ToolFit
-from .model_law import model_fit
+from .model_law import ModelName, Options, model_fit
+from .naming import Keys, short_names
 from .pooled import SMALL, Share, pooled
-from .tables import number, ratio, share, table
+from .tables import by_count, number, ratio, share, table
 from .tokens import growth_of
 from .tools import Used, tool_fit
 from .turns import Course, Turn, courses
@@ -49,19 +50,20 @@ def estimate(tasks: Sequence[TaskTrace], *, arrivals: bool, seed: int = 0, inter
         course.number = number_
     clusters = _clusters(found)
     groups = classes_of(found)
-    names = Names(short_names(groups), len(groups) == 1)
-    fits = [_Class(name, group, found, clusters, names, (intervals, seed)) for name, group in groups.items()]
-    tools = _tools(fits, clusters, names)
-    done = tuple(one.fitted(tools) for one in fits)
-    models = tuple(model for one in fits for model in one.models)
+    keys, options = Keys(short_names(groups)), Options(intervals, seed)
+    fits = [_Class(name, group, found, clusters, keys, options) for name, group in groups.items()]
+    tools = _tools(fits, clusters, keys)
     whole = Fitted(
-        len(found), sum(len(one.task.calls) for one in found), int(clusters.max()) + 1, done, models,
-        tuple(dict.fromkeys(tools.values())), arrivals_of([one.task for one in found], arrivals), (),
-    )  # fmt: skip
-    return Fitted(
-        whole.tasks, whole.calls, whole.problems, done, models, whole.tools, whole.arrivals, unidentified(whole, found),
-        notes_of(whole),
-    )  # fmt: skip
+        tasks=len(found),
+        calls=sum(len(one.task.calls) for one in found),
+        problems=int(clusters.max()) + 1,
+        classes=tuple(one.fitted(tools) for one in fits),
+        models=tuple(model for one in fits for model in one.models),
+        tools=tuple(dict.fromkeys(tools.values())),
+        arrivals=arrivals_of([one.task for one in found], arrivals),
+        unidentified=(),
+    )
+    return replace(whole, unidentified=unidentified(whole, found), notes=notes_of(whole))
 
 
 def _clusters(found: list[Course]) -> np.ndarray:
@@ -84,7 +86,7 @@ def classes_of(found: Sequence[Course]) -> dict[str, list[Course]]:
     groups: dict[str, list[Course]] = defaultdict(list)
     for one in found:
         groups[named(one)].append(one)
-    ranked = sorted(groups, key=lambda name: (-len(groups[name]), name))
+    ranked = [name for name, _ in by_count({name: len(group) for name, group in groups.items()})]
     least = max(_LEAST_TASKS, _LEAST_SHARE * len(found))
     few = [name for place, name in enumerate(ranked) if place >= _MOST_CLASSES or len(groups[name]) < least]
     if len(few) < 2 or len(ranked) == 1:
@@ -104,14 +106,13 @@ class _Class:
     group: list[Course]
     everyone: list[Course]
     clusters: np.ndarray
-    names: Names
-    options: tuple[bool, int]
+    keys: Keys
+    options: Options
     models: list[ModelFit] = field(default_factory=list)
     told: dict[tuple[str, str], Told] = field(default_factory=dict)
     used: dict[str, Used] = field(default_factory=dict)
     called: dict[str, str] = field(default_factory=dict)  # what a tool is called in the fit
     errors: ErrorFit | None = None
-    keys: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._gather_tools()
@@ -170,11 +171,13 @@ class _Class:
                 if who[1]:
                     by_model[who[1]].append((who, one, turns))
         attempts = [(one.number, tried) for one in self.group for tried in one.attempts if tried.call.kind == "llm"]
-        for model in sorted(by_model, key=lambda name: (-len(by_model[name]), name)):
+        for model, _ in by_count({model: len(parts) for model, parts in by_model.items()}):
             parts = by_model[model]
             own_attempts = [(at, one) for at, one in attempts if one.call.component == model]
+            alone = len(self.keys.classes) == 1
+            name = ModelName(self.keys.of(model, self.name, "model"), model, "" if alone else self.name)
             fit, tokens = model_fit(
-                (self.names.model(model, self.name), model, "" if self.names.alone else self.name), [turns for _, _, turns in parts],
+                name, [turns for _, _, turns in parts],
                 [one.number for _, one, _ in parts], self.tasks, self.clusters, own_attempts, self.options,
             )  # fmt: skip
             self.models.append(fit)
@@ -214,22 +217,31 @@ class _Class:
 
     def fitted(self, tools: dict[tuple[str, str], ToolFit]) -> ClassFit:
         """Return the class, when its tools have their keys."""
-        self.keys = {component: tools[self.name, name].key for component, name in self.called.items()}
+        keys = {component: tools[self.name, name].key for component, name in self.called.items()}
         numbers = np.array([one.number for one in self.group])
         inside = np.bincount(numbers, minlength=self.tasks).astype(float)
         failed = np.bincount(numbers, [bool(one.task.failure) for one in self.group], self.tasks)
         types = Counter(one.task.failure for one in self.group if one.task.failure)
-        agents, places = agent_fits(self.group, self.told, self.keys, self.clusters, self.tasks)
+        agents, places = agent_fits(self.group, self.told, keys, self.clusters, self.tasks)
         assert self.errors is not None
         seconds = np.array([one.task.end - one.task.arrival for one in self.group])
         hidden = np.bincount(numbers, [one.hidden for one in self.group], self.tasks)
+        flow, rounds = flow_of(self.group, places, self.clusters)
+        told = "model calls per task inside of a tool's call"
         return ClassFit(
-            self.name, len(self.group), share(inside, np.ones(self.tasks), "share of all tasks", self.clusters), agents,
-            *flow_of(self.group, places, self.clusters), share(failed, inside, "tasks that failed", self.clusters),
-            tuple(sorted(types.items(), key=lambda one: (-one[1], one[0]))), self.errors,
-            ratio(hidden, inside, "1", "model calls per task inside of a tool's call", self.clusters), _overlap(self.group),
-            table(seconds, _mean(seconds, numbers, self.clusters, self.tasks)),
-        )  # fmt: skip
+            name=self.name,
+            tasks=len(self.group),
+            weight=share(inside, np.ones(self.tasks), "share of all tasks", self.clusters),
+            agents=agents,
+            flow=flow,
+            rounds=rounds,
+            failures=share(failed, inside, "tasks that failed", self.clusters),
+            failure_types=by_count(types),
+            errors=self.errors,
+            hidden=ratio(hidden, inside, "1", told, self.clusters),
+            overlap=_overlap(self.group),
+            seconds=table(seconds, _mean(seconds, numbers, self.clusters, self.tasks)),
+        )
 
 
 def _mean(seconds: np.ndarray, numbers: np.ndarray, clusters: np.ndarray, tasks: int) -> Number:
@@ -249,7 +261,7 @@ def _overlap(group: list[Course]) -> Number:
     )
 
 
-def _tools(fits: list[_Class], clusters: np.ndarray, names: Names) -> dict[tuple[str, str], ToolFit]:
+def _tools(fits: list[_Class], clusters: np.ndarray, keys: Keys) -> dict[tuple[str, str], ToolFit]:
     """Return the tools by class and name: one for several classes where it does not matter that they differ, or may be chance."""
     out: dict[tuple[str, str], ToolFit] = {}
     factors = {one.name: one.factors() for one in fits}
@@ -264,11 +276,11 @@ def _tools(fits: list[_Class], clusters: np.ndarray, names: Names) -> dict[tuple
             much = max(own, key=lambda one: len(one.used[name].calls))  # whose errors are told best
             assert much.errors is not None
             everywhere = len(own) == len(having)
-            key = names.tool(name, "" if everywhere or len(own) > 1 else own[0].name)
+            key = keys.of(name, "" if everywhere or len(own) > 1 else own[0].name, "tool")
             called = "" if len(own) == len(fits) else " and ".join(one.name for one in own)
             short = all(shares[one.name].moved[0] < SMALL for one in own)
             factor = _factor_of(used, [] if short else [factors[one.name] for one in own])
-            fit = tool_fit((key, called), used, much.errors, much.tasks, clusters, factor, short)
+            fit = tool_fit(key, called, used, much.errors, much.tasks, clusters, factor, short)
             out.update({(one.name, name): fit for one in own})
     return out
 

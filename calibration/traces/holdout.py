@@ -12,7 +12,7 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 8 (gro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -29,11 +29,12 @@ from ...sim.trace.measured import Measured, TaskTrace
 from ...sim.trace.tally import TraceError
 from .estimate import estimate
 from .naive import alike, naive
+from .naming import NO_MODEL
 from .parts import BANDS, METRICS, UNITS, Array, figures, groups_of, metrics, of_result, split
 from .scenario import scenario_of
-from .scenario_flow import NO_MODEL
+from .tables import student
 
-__all__ = ["REFITS", "holdout", "prediction", "source"]
+__all__ = ["REFITS", "holdout", "source"]
 
 REFITS = 40
 CONFIDENCE = 0.95
@@ -54,6 +55,16 @@ class _Asked:
     count: int
     arrivals: bool
     kind: Literal["fit", "naive"]
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a holdout is run: most fits to tasks drawn again, and who is told after each of the runs, of how many."""
+
+    seed: int
+    refits: int
+    workers: int | Workers
+    progress: Callable[[int, int], None] | None
 
 
 def _answered(asked: _Asked, seed: int, replication: int, spans: str) -> Result:
@@ -92,7 +103,7 @@ def holdout(
     train, test = [[[tasks[i] for i in groups[number]] for number in part] for part in (known, held)]
     of = [one for group in train for one in group]
     new = sum(map(len, test))
-    point, rough, drawn = _runs(train, of, new, measured.arrivals, (seed, refits, workers, progress))
+    point, rough, drawn = _runs(train, new, measured.arrivals, _How(seed, refits, workers, progress))
     before, after = [figures(group) for group in train], [figures(group) for group in test]
     predicted = _predicted(point, drawn, before, new, seed)
     real = _intervals(after, seed)
@@ -126,49 +137,32 @@ def _doubts(left: int, groups: tuple[int, int]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def prediction(
-    tasks: Sequence[TaskTrace],
-    new: int,
-    *,
-    arrivals: bool,
-    seed: int = 0,
-    refits: int = REFITS,
-    workers: int | Workers = 1,
-) -> dict[str, Estimate]:
-    """Return what a fit to tasks predicts for so many new ones, with prediction intervals, by metric."""
-    groups = [[tasks[i] for i in group] for group in groups_of(tasks)]
-    point, _, drawn = _runs(groups, list(tasks), new, arrivals, (seed, refits, workers, None))
-    found = _predicted(point, drawn, [figures(group) for group in groups], new, seed)
-    return dict(zip(METRICS, found, strict=True))
-
-
 def _runs(
     train: list[list[TaskTrace]],
-    of: list[TaskTrace],
     new: int,
     arrivals: bool,
-    how: tuple[int, int, int | Workers, Callable[[int, int], None] | None],
+    how: _How,
 ) -> tuple[Array, Array, Array]:
     """Return tasks simulated by the fit and by the naive fit, and the metrics of each refit, shape (refits, metrics)."""
-    seed, refits, workers, progress = how
+    of = [one for group in train for one in group]
     calls = sum(len(one.calls) for one in of) / len(of)
     each = max(50, min(_EACH, round(_MOST_CALLS / calls)))
     runs = max(1, min(_MOST_RUNS, round(_MOST_CALLS / calls / each)))
-    refits = min(refits, max(_LEAST_REFITS, int(_ALL_CALLS / (calls * new))))
-    jobs: list[tuple[_Asked, int, int, str]] = [(_Asked(tuple(of), each, arrivals, "naive"), seed, 0, "none")]
-    jobs += [(_Asked(tuple(of), each, arrivals, "fit"), seed, number, "none") for number in range(runs)]
-    rng = np.random.default_rng([seed, 10])
+    refits = min(how.refits, max(_LEAST_REFITS, int(_ALL_CALLS / (calls * new))))
+    jobs: list[tuple[_Asked, int, int, str]] = [(_Asked(tuple(of), each, arrivals, "naive"), how.seed, 0, "none")]
+    jobs += [(_Asked(tuple(of), each, arrivals, "fit"), how.seed, number, "none") for number in range(runs)]
+    rng = np.random.default_rng([how.seed, 10])
     for number in range(refits):
         again = [one for place in rng.integers(0, len(train), len(train)) for one in train[place]]
-        jobs.append((_Asked(tuple(again), new, arrivals, "fit"), seed + 1 + number, number, "none"))
+        jobs.append((_Asked(tuple(again), new, arrivals, "fit"), how.seed + 1 + number, number, "none"))
     found: dict[int, Array] = {}
-    with opened(workers) as crew:
+    with opened(how.workers) as crew:
         for place, result in crew.run(_answered, jobs, lambda _place: True):
             if isinstance(result, Raised):
                 raise result.error
             found[place] = of_result(result)
-            if progress is not None:
-                progress(len(found), len(jobs))
+            if how.progress is not None:
+                how.progress(len(found), len(jobs))
     point = np.vstack([found[place] for place in range(1, 1 + runs)])
     drawn = np.array([metrics(found[place]) for place in range(1 + runs, len(jobs))]).reshape(-1, len(METRICS))
     return point, found[0], drawn
@@ -191,9 +185,12 @@ def _predicted(point: Array, drawn: Array, before: list[Array], new: int, seed: 
         if math.isnan(value[i]) or len(some) < _LEAST_GROUPS:
             found.append(Estimate(float(value[i]), -math.inf, math.inf, CONFIDENCE, len(some), "refits"))
             continue
+        if not value[i] and not some.any():  # there is none of it, as no call of a tool in a trace of requests
+            found.append(Estimate(0.0, 0.0, 0.0, CONFIDENCE, len(some), "refits"))
+            continue
         even = some if share else np.log(np.maximum(some, 1e-9))
         spread = math.sqrt((even.var(ddof=1) + stretch[i]) * (1 + 1 / len(even)))
-        reach = _student(len(even)) * spread
+        reach = student(len(even)) * spread
         there = among[:, i][np.isfinite(among[:, i])]
         middle = float((there if len(there) else even).mean())
         low, high = (
@@ -259,9 +256,3 @@ def _intervals(parts: list[Array], seed: int) -> list[Estimate]:
             )
         )
     return found
-
-
-def _student(count: int) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(count - 1, 1 - (1 - CONFIDENCE) / 2))

@@ -19,7 +19,7 @@ import numpy as np
 from .fitted import Mixture, Number, Part
 from .tables import table
 
-__all__ = ["fit_mixture", "mean_of", "quantiles_of"]
+__all__ = ["fit_mixture", "mean_of"]
 
 _INSTANT = 1e-9  # s: shorter is none
 _LEAST_SIGMA = 0.02
@@ -269,26 +269,3 @@ def mean_of(parts: list[Part] | tuple[Part, ...], most: float | None) -> float:
     found = [(one.weight, *_up_to(one, math.inf if most is None else most)) for one in parts]
     inside = math.fsum(w * p for w, p, _ in found)
     return math.fsum(w * m for w, _, m in found) / inside if inside > 0 else 0.0
-
-
-def quantiles_of(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
-    """Return quantiles (s) of a mixture, by halving on its distribution function."""
-    most = mixture.most if mixture.most is not None else max(one.median for one in mixture.parts)
-    if most <= 0:
-        return np.zeros(len(levels))
-
-    def below(x: float) -> float:
-        return math.fsum(one.weight * _up_to(one, x)[0] for one in mixture.parts) if x > 0 else 0.0
-
-    inside = below(most)
-    out = []
-    for level in levels:
-        low, high = 1e-12, most
-        if below(low) >= level * inside:
-            out.append(0.0)
-            continue
-        for _ in range(80):
-            half = math.sqrt(low * high)
-            low, high = (half, high) if below(half) < level * inside else (low, half)
-        out.append(high)
-    return np.array(out)

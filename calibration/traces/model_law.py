@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,12 +24,29 @@ from .tables import number, ratio, share, table
 from .tokens import Tokens, tokens_of
 from .turns import Attempt, Turn
 
-__all__ = ["model_fit", "retry_fit"]
+__all__ = ["ModelName", "Options", "model_fit", "retry_fit"]
 
 _LEAST_KNOWN = 0.5  # of calls, to have all token counts
 _SHORTEST = 1e-6  # s
 _MOST_UNKNOWN = 0.5
 _HOW = "Huber's fit of logs, and resampled tasks for the interval"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a law is fitted: whether intervals are wanted, and the seed of these."""
+
+    intervals: bool
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """What a model is called: in the fit, in the trace, and the class of tasks that call it ('' where there is one class)."""
+
+    key: str
+    component: str
+    task_class: str
 
 
 def retry_fit(
@@ -53,11 +71,11 @@ def retry_fit(
     )
 
 
-def _law(calls: Calls, options: tuple[bool, int]) -> tuple[CallLaw | None, FittedCalls | None, str]:
+def _law(calls: Calls, options: Options) -> tuple[CallLaw | None, FittedCalls | None, str]:
     """Return the law, what is known of it where intervals are wanted, and why there is none."""
     try:
-        if options[0]:
-            found = fit_calls(calls, options[1])
+        if options.intervals:
+            found = fit_calls(calls, options.seed)
             return found.law, found, ""
         return fit_law(calls), None, ""
     except ValueError as error:
@@ -75,12 +93,12 @@ def _why_not(tokens: Tokens, known: np.ndarray) -> str:
 
 
 def model_fit(
-    names: tuple[str, str, str], sequences: list[list[Turn]], numbers: list[int], tasks: int, clusters: np.ndarray | None,
-    attempts: list[tuple[int, Attempt]], options: tuple[bool, int],
+    name: ModelName, sequences: list[list[Turn]], numbers: list[int], tasks: int, clusters: np.ndarray | None,
+    attempts: list[tuple[int, Attempt]], options: Options,
 ) -> tuple[ModelFit, Tokens]:  # fmt: skip
-    """Return how the calls of a model take their time, and their tokens. `names` are key, model and class.
+    """Return how the calls of a model take their time, and their tokens.
 
-    Each sequence has the turns of one agent in the task of that number. `options`: whether intervals are wanted, and the seed.
+    Each sequence has the turns of one agent in the task of that number.
     """
     tokens = tokens_of(sequences)
     flat = [turn.model for one in sequences for turn in one if turn.model is not None]
@@ -103,18 +121,30 @@ def model_fit(
     if law is None and sound.any():
         found = factor_of(seconds[sound], np.full(len(own), seconds[sound].mean()), where[sound])
         factor, own = found.variance, found.own
+    again = np.array([at for at, _ in attempts], dtype=int)
+    characters = number(tokens.characters, tokens.told, "characters/token", "of calls whose count is true")
+    failed = "calls that failed, and were not made again"
     fit = ModelFit(
-        *names, len(flat), len(set(numbers)), law, why, _seconds(seconds, sound, own, where, clusters), factor,
-        _cache_hit(tokens, where, tasks, clusters),
-        share(np.bincount(where, wrong, tasks), of, "calls that failed, and were not made again", clusters),
-        retry_fit([one for _, one in attempts], np.array([at for at, _ in attempts], dtype=int), of, clusters), _first_token(flat),
-        float(tokens.stub.mean()) if flat else 0.0,
-        number(tokens.characters, tokens.told, "characters/token", "of calls whose count is true") if tokens.stub.any() else None,
-    )  # fmt: skip
+        key=name.key,
+        component=name.component,
+        task_class=name.task_class,
+        calls=len(flat),
+        tasks=len(set(numbers)),
+        law=law,
+        why_no_law=why,
+        seconds=_seconds(seconds, sound, own, where, clusters),
+        per_task=factor,
+        cache_hit=_cache_hit(tokens, where, tasks, clusters),
+        errors=share(np.bincount(where, wrong, tasks), of, failed, clusters),
+        retries=retry_fit([one for _, one in attempts], again, of, clusters),
+        first_token=_first_token(flat),
+        stubs=float(tokens.stub.mean()) if flat else 0.0,
+        characters=characters if tokens.stub.any() else None,
+    )
     return fit, tokens
 
 
-def _with_law(calls: Calls, tasks: np.ndarray, options: tuple[bool, int]) -> tuple[LawFit | None, Number, str]:
+def _with_law(calls: Calls, tasks: np.ndarray, options: Options) -> tuple[LawFit | None, Number, str]:
     """Return the law and the variance of the tasks' factor; why there is none. `tasks` numbers the task of each call."""
     law, found, why = _law(calls, options)
     if law is None:

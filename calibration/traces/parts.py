@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ...sim.analysis.result import Result
 from ...sim.trace.measured import TaskTrace
-from .scenario_flow import NO_MODEL
+from .naming import NO_MODEL
 from .turns import Course, courses
 
 __all__ = ["BANDS", "COLUMNS", "METRICS", "UNITS", "figures", "groups_of", "metrics", "of_result", "split"]

@@ -16,12 +16,13 @@ from ...models.scenario import Scenario
 from ...sim.engine import units
 from .agents import EARLY
 from .fitted import ClassFit, Fitted, ModelFit, Number, Table, ToolFit
-from .scenario_flow import NO_MODEL, Names, called, names_of, workflows
+from .naming import NO_MODEL, name_of
+from .scenario_flow import Names, names_of, workflows
 from .scenario_head import head
-from .written import amount, by_moments, factor, interval, latency, name_of, percent, quantiles, seen
+from .written import amount, by_moments, factor, interval, latency, percent, quantiles, seen
 from .yaml_lines import Entry, Flow, lines
 
-__all__ = ["Names", "called", "names_of", "scenario_of", "scenario_text"]
+__all__ = ["scenario_of", "scenario_text"]
 
 TASKS, REPLICATIONS = 1000, 5
 STEPS_OVER = 20  # times the longest task that was seen: a loop over agents ends some time
@@ -45,7 +46,7 @@ def scenario_text(fitted: Fitted, *, name: str, files: Sequence[str], seed: int 
     names = names_of(fitted)
     legal = name_of(name, "fit")
     body = list(lines(tuple(_body(fitted, names, legal, TASKS, seed))))
-    top = head(fitted, names.models, names.tools, files=files, run=run, left_out=_left_out(fitted))
+    top = head(fitted, names.models, files=files, run=run, left_out=_left_out(fitted))
     text = "\n".join([*top, *body, ""])
     Scenario.from_text(text, run)
     return text
@@ -223,7 +224,7 @@ def _per_task(one: Number) -> Iterator[Entry]:
 
 def _tools(fitted: Fitted, names: Names) -> Iterator[Entry]:
     for one in fitted.tools:
-        yield Entry(names.tools[one.key], below=tuple(_tool(one, _has_luck(one, fitted))), comment=_what(one, names))
+        yield Entry(one.key, below=tuple(_tool(one, _has_luck(one, fitted))), comment=_what(one, names))
 
 
 def _has_luck(one: ToolFit, fitted: Fitted) -> bool:
@@ -277,7 +278,7 @@ def _faults(fitted: Fitted, names: Names) -> Iterator[Entry]:
                 "concentration": amount(spread.value, units.NUMBER),
             }
             said = f"{interval(one.errors.rate, units.SHARE)}; tasks differ by more than chance"
-            yield Entry(f"{names.tools[one.key]}-errors", {"on": f"tools.{names.tools[one.key]}", "error": error}, said)
+            yield Entry(f"{one.key}-errors", {"on": f"tools.{one.key}", "error": error}, said)
     for model in fitted.models:
         if model.retries is not None and model.retries.rate.value > 0:
             rate = model.retries.rate

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...sim.engine import units
-from .agents import short_names
 from .fitted import AgentFit, Choice, ClassFit, Fitted
-from .written import binned, name_of, seen, unique, weights
+from .naming import name_of, short_names, unique
+from .written import binned, seen, weights
 from .yaml_lines import Entry, Flow
 
-__all__ = ["NO_MODEL", "Names", "called", "names_of", "workflows"]
+__all__ = ["Names", "called", "names_of", "workflows"]
 
-NO_MODEL = "no-model"
 _LEAST_CHOICES = 3  # a row of fewer is for the most part what all calls are
 _RARE, _MOST_LEFT = 0.04, 0.08  # of a row of choices: what may be left out of it, each and in all
 _SELDOM = 0.05  # a last turn that calls a tool more seldom calls none
@@ -30,15 +29,14 @@ class Names:
 
     classes: dict[str, str]
     models: dict[str, str]
-    tools: dict[str, str]
     agents: dict[tuple[int, int], str]
 
 
 def names_of(fitted: Fitted) -> Names:
-    """Return legal names, all different; the only model is `llm`."""
-    models = [one.key for one in fitted.models]
-    found = unique(models, "llm", [NO_MODEL]) if len(models) > 1 else dict.fromkeys(models, "llm")
-    classes = _classes_named([one.name for one in fitted.classes])
+    """Return legal names, all different; the only model is `llm`. Keys of models and tools are legal as they are."""
+    several = len(fitted.models) > 1
+    models = {one.key: one.key if several else "llm" for one in fitted.models}
+    classes = short_names(one.name for one in fitted.classes)
     agents: dict[tuple[int, int], str] = {}
     for number, one in enumerate(fitted.classes):
         for place, agent in enumerate(one.agents):
@@ -50,19 +48,12 @@ def names_of(fitted: Fitted) -> Names:
             agents[number, place] = next(
                 name for name in tried if taken.isdisjoint(step.lower() for step in _steps_of(name))
             )
-    return Names(classes, found, unique([one.key for one in fitted.tools], "tool"), agents)
+    return Names(classes, models, agents)
 
 
 def _steps_of(agent: str) -> tuple[str, str]:
     """Return what the steps of an agent are called: its turns, and the last of them."""
     return agent, f"{agent}-last"
-
-
-def _classes_named(names: Sequence[str]) -> dict[str, str]:
-    """Return names of classes; that of a model goes without who made it and how it was quantised, where they stay different."""
-    short = short_names(names)
-    found = unique(list(short.values()), "tasks")
-    return {name: found[one] for name, one in short.items()}
 
 
 def called(choice: Choice, visits: int) -> dict[str, float]:
@@ -77,12 +68,12 @@ def called(choice: Choice, visits: int) -> dict[str, float]:
 
 def workflows(fitted: Fitted, names: Names) -> Iterator[Entry]:
     """Yield the workflow of each class, by its name, and those of their rounds; that of the first class comes first."""
-    legal = [f"{names.classes[one.name]}-round" for one in fitted.classes]
-    keys = unique(legal, "round", names.classes.values())
+    used = {one.lower() for one in names.classes.values()}
     inner = []
     for number, one in enumerate(fitted.classes):
-        below, key = tuple(_workflow(number, one, names, fitted)), keys[legal[number]]
+        below = tuple(_workflow(number, one, names, fitted))
         if one.rounds is not None:
+            key = unique(f"{names.classes[one.name]}-round", used)
             inner.append(Entry(key, below=below))
             often = f"rounds: mean {seen(one.rounds.mean, units.NUMBER, 'tasks')}"
             rounds = (Entry("workflow", key), Entry("repeat", binned(one.rounds), often))
@@ -100,7 +91,7 @@ def _workflow(number: int, one: ClassFit, names: Names, fitted: Fitted) -> Itera
     steps: list[Entry] = []
     firsts = []
     for place, agent in enumerate(one.agents):
-        own = list(_visit(agent, names, names.agents[number, place], fitted))
+        own = list(_visit(agent, names.agents[number, place], fitted))
         firsts.append(own[0].key)
         steps += own
     follows = [_next([(None if to is None else firsts[to], share) for to, share in row]) for row in one.flow]
@@ -123,11 +114,11 @@ def _next(row: Sequence[tuple[str | None, float]]) -> Flow:
     return some[0][0] if len(some) == 1 else weights(some)
 
 
-def _visit(agent: AgentFit, names: Names, name: str, fitted: Fitted) -> Iterator[Entry]:
+def _visit(agent: AgentFit, name: str, fitted: Fitted) -> Iterator[Entry]:
     """Yield the steps of a visit: its turns but the last, then the last one, which has no tool call or is apart from the others in that."""
     turns = agent.turns
     said = f"turns: mean {seen(turns.mean, units.NUMBER, 'visits')}"
-    tools = [] if agent.choice is None else list(_chosen(agent, names, fitted))
+    tools = [] if agent.choice is None else list(_chosen(agent, fitted))
     last = agent.last_calls.value if tools and agent.last_calls.value >= _SELDOM else 0.0
     if max(turns.values) <= 0:
         yield Entry(name, below=(Entry("agent", name), Entry("repeat", "0")))
@@ -146,7 +137,7 @@ def _visit(agent: AgentFit, names: Names, name: str, fitted: Fitted) -> Iterator
     often = f"a tool in the last turn: {seen(agent.last_calls, units.SHARE, 'visits')}"
     assert agent.choice is not None
     often_all = _common(tuple(called(agent.choice, agent.tasks).items()), _costs(agent, fitted), 0)
-    choice = Entry("tools", weights((names.tools[key], share) for key, share in often_all), "as often as in all turns")
+    choice = Entry("tools", weights(often_all), "as often as in all turns")
     yield Entry(f"{name}-last", below=(Entry("agent", name), Entry("calls", binned(agent.last), often), choice))
 
 
@@ -173,7 +164,7 @@ def _common(pairs: Sequence[tuple[str, float]], costs: Mapping[str, float], n: i
     return [(key, share / (1.0 - left)) for key, share in kept]
 
 
-def _chosen(agent: AgentFit, names: Names, fitted: Fitted) -> Iterator[Entry]:
+def _chosen(agent: AgentFit, fitted: Fitted) -> Iterator[Entry]:
     """Yield how many tools a turn calls, and which."""
     assert agent.choice is not None
     calls = agent.calls
@@ -183,22 +174,16 @@ def _chosen(agent: AgentFit, names: Names, fitted: Fitted) -> Iterator[Entry]:
     costs = _costs(agent, fitted)
 
     def row(pairs: Sequence[tuple[str, float]], n: int) -> Flow:
-        return weights((names.tools[key], weight) for key, weight in _common(pairs, costs, n))
+        return weights(_common(pairs, costs, n))
 
     if not agent.choice.rows:
         yield Entry("tools", row(agent.choice.start, agent.tasks), agent.choice.how)
         return
     rows = [Entry("start", row(agent.choice.start, agent.tasks), f"n = {agent.tasks:,}")]
     rows += [
-        Entry(names.tools[key], row(pairs, n), f"n = {n:,}")
-        for key, pairs, n in agent.choice.rows
-        if any(w > 0 for _, w in pairs)
+        Entry(key, row(pairs, n), f"n = {n:,}") for key, pairs, n in agent.choice.rows if any(w > 0 for _, w in pairs)
     ]
     there = {one.key for one in rows}
     chosen = dict.fromkeys(key for key, weight in called(agent.choice, agent.tasks).items() if weight > 0)
-    rows += [
-        Entry(names.tools[key], row(agent.choice.start, agent.tasks), "as at first")
-        for key in chosen
-        if names.tools[key] not in there
-    ]
+    rows += [Entry(key, row(agent.choice.start, agent.tasks), "as at first") for key in chosen if key not in there]
     yield Entry("tools", below=(Entry("markov", below=tuple(rows)),))

@@ -23,13 +23,12 @@ SMALLER = "--tasks 50 --replications 5"  # of one of several parts: each is swit
 def head(
     fitted: Fitted,
     models: Mapping[str, str],
-    tools: Mapping[str, str],
     *,
     files: Sequence[str],
     run: str,
     left_out: Iterable[tuple[str, str, str]],
 ) -> Iterator[str]:
-    """Yield the comment that a scenario begins with; `models` and `tools` are their names by key."""
+    """Yield the comment that a scenario begins with; `models` are their names by key."""
     more = f" and {len(files) - MOST_FILES} more files" if len(files) > MOST_FILES else ""
     yield from comment_lines(
         f"Fitted to {', '.join(files[:MOST_FILES])}{more}: {fitted.tasks:,} tasks, {fitted.calls:,} calls of models and tools."
@@ -39,7 +38,7 @@ def head(
     )
     yield "#"
     yield f"#   coordsim run {run}"
-    for said, sets in _questions(fitted, models, tools):
+    for said, sets in _questions(fitted, models):
         yield f"#   # {said}"
         yield f"#   coordsim compare {run} {SIZE if len(sets) == 1 else SMALLER}" + (
             " \\" if len(sets) > 1 else f" {sets[0]}"
@@ -57,14 +56,14 @@ def head(
             yield from comment_lines(f"- {what}: {why}; taken: {default}", hang="  ")
 
 
-def _questions(fitted: Fitted, models: Mapping[str, str], tools: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
+def _questions(fitted: Fitted, models: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Yield what may be asked of it: words, and the options of a comparison."""
     faster = [f"--with models.{name}.speed=2" for name in models.values()]
     if 0 < len(faster) <= MOST_SETS:
         yield "models twice as fast", faster
     slow = max(fitted.tools, key=lambda one: one.calls * one.latency.mean.value, default=None)
     if slow is not None:
-        yield f"{tools[slow.key]} four times as fast", [f"--with tools.{tools[slow.key]}.speed=4"]
+        yield f"{slow.key} four times as fast", [f"--with tools.{slow.key}.speed=4"]
     if any(one.law is not None for one in fitted.models):
         yield "no context that is sent again", ["--with context.grows=false"]
     yield "tools one after the other", ["--with runtime.tools=synchronous"]

@@ -13,28 +13,31 @@ Methodology 24 (1998) (shares of clustered samples).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...sim.analysis.statistics import student_t
 from .fitted import Number, Table, Values
 
-__all__ = ["LEAST_CLUSTERS", "number", "ratio", "share", "student", "table", "values"]
+__all__ = ["LEAST_CLUSTERS", "NORMAL", "by_count", "number", "ratio", "share", "student", "table", "values"]
 
 LEAST_CLUSTERS = 3  # fewer say nothing of how tasks differ
+NORMAL = 1.959964  # the 97.5 % quantile of the standard normal
 _LEVELS = (
     0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97,
     0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 1.0,
 )  # fmt: skip
 
 
-@lru_cache(512)
 def student(clusters: int) -> float:
     """Return the 97.5 % quantile of Student's t with one degree of freedom less than so many clusters."""
-    from scipy.special import stdtrit
+    return student_t(0.95, clusters - 1)
 
-    return float(stdtrit(clusters - 1, 0.975))
+
+def by_count(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+    """Return names with their counts, the most frequent first; those of one count by name."""
+    return tuple(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 
 def number(value: float, n: int, unit: str, how: str) -> Number:
@@ -80,7 +83,7 @@ def share(hits: np.ndarray, of: np.ndarray, how: str, clusters: np.ndarray | Non
     above, below = _by_cluster(hits.astype(float), clusters), _by_cluster(of.astype(float), clusters)
     seen = below > 0
     above, below = above[seen], below[seen]
-    worth, t = total, 1.959964
+    worth, t = total, NORMAL
     if len(below) >= LEAST_CLUSTERS and 0 < value < 1:
         variance = _spread(above, below, value, total) ** 2
         worth = min(total, value * (1 - value) / variance) if variance > 0 else total

@@ -21,7 +21,7 @@ from .turns import Turn
 
 __all__ = ["CHARACTERS", "Growth", "Tokens", "growth_of", "tokens_of"]
 
-CHARACTERS = 3.6  # a token, where no call of a trace tells: English text and code (see the growth of prompts in shared/data/agent_runs)
+CHARACTERS = 3.6  # a token, where no call of a trace tells: English text and code, as in the runs of github.com/eunomia-bpf/agentcgroup
 _MANY = 20.0  # characters a token: no text has so many
 _TRUE = 20.0  # output tokens from which on a count tells characters a token
 _LEAST_TRUE = 50  # calls

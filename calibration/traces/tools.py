@@ -19,7 +19,7 @@ from .factors import Factor
 from .fitted import ErrorFit, Table, ToolFit
 from .mixture import fit_mixture
 from .model_law import retry_fit
-from .tables import number, ratio, table
+from .tables import by_count, number, ratio, table
 from .turns import Attempt
 
 __all__ = ["Used", "tool_fit"]
@@ -57,9 +57,9 @@ class Used:
 
 
 def tool_fit(
-    names: tuple[str, str], used: Used, errors: ErrorFit, tasks: int, clusters: np.ndarray | None, factor: Factor, short: bool
+    key: str, task_class: str, used: Used, errors: ErrorFit, tasks: int, clusters: np.ndarray | None, factor: Factor, short: bool
 ) -> ToolFit:  # fmt: skip
-    """Return what is known of a tool; `names` are its key and its class ('' for all), `errors` those of all tools.
+    """Return what is known of a tool; `task_class` is '' for all classes, `errors` are those of all tools.
 
     `factor` has its tasks' own factors by call. A `short` one takes so little of the time that one lognormal will do.
     """
@@ -68,19 +68,29 @@ def tool_fit(
     mean = ratio(np.bincount(where, seconds, tasks), of, "s", "mean over calls; tasks are what varies", clusters)
     outcomes = Outcomes(used.wrong, where, tuple(one.error for one in used.calls if one.error), clusters)
     kinds = Counter(one.kind for one in used.calls)
-    kind = _KINDS.get(min(kinds, key=lambda name: (-kinds[name], name)), "tool")
+    kind = _KINDS.get(by_count(kinds)[0][0], "tool")
     component = Counter(one.component for one in used.calls).most_common(1)[0][0]
     known = [
         (at, used.results[id(one)]) for at, one in zip(used.tasks, used.calls, strict=True) if id(one) in used.results
     ]
+    again = np.array([at for at, _ in used.attempts], dtype=int)
+    members = tuple(sorted({one.component for one in used.calls}))
     return ToolFit(
-        names[0], component if len({one.component for one in used.calls}) == 1 else used.name, names[1], cast(Any, kind),
-        tuple(sorted({one.component for one in used.calls})), len(used.calls), len(set(used.tasks)),
-        fit_mixture(seconds / factor.own, mean, short), factor.variance, tool_errors(outcomes, errors),
-        _sizes(used.calls, lambda one: one.input_bytes, "bytes"), _sizes(used.calls, lambda one: one.output_bytes, "bytes"),
-        _results(known, tasks, clusters),
-        retry_fit([one for _, one in used.attempts], np.array([at for at, _ in used.attempts], dtype=int), of, clusters),
-    )  # fmt: skip
+        key=key,
+        component=component if len(members) == 1 else used.name,
+        task_class=task_class,
+        kind=cast(Any, kind),
+        members=members,
+        calls=len(used.calls),
+        tasks=len(set(used.tasks)),
+        latency=fit_mixture(seconds / factor.own, mean, short),
+        per_task=factor.variance,
+        errors=tool_errors(outcomes, errors),
+        request=_sizes(used.calls, lambda one: one.input_bytes, "bytes"),
+        response=_sizes(used.calls, lambda one: one.output_bytes, "bytes"),
+        result=_results(known, tasks, clusters),
+        retries=retry_fit([one for _, one in used.attempts], again, of, clusters),
+    )
 
 
 def _results(known: list[tuple[int, float]], tasks: int, clusters: np.ndarray | None) -> Table | None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ...sim.trace.measured import Call, TaskTrace
+from .tables import by_count
 
 __all__ = ["Attempt", "Course", "Turn", "Visit", "courses"]
 
@@ -84,7 +85,7 @@ class Course:
     def model(self) -> str:
         """The model that it called most; '' without one."""
         called = Counter(one.component for one in self.task.calls if one.kind in _MODEL)
-        return min(called, key=lambda name: (-called[name], name)) if called else ""
+        return by_count(called)[0][0] if called else ""
 
 
 def _sound(call: Call) -> bool:
@@ -164,7 +165,7 @@ def _main_models(calls: list[Call]) -> dict[tuple[str, str], str]:
     for agent, model in called:
         own = {name: n for (who, name), n in called.items() if who == agent}
         if own[model] < max(2, _RARE * sum(own.values())):
-            out[agent, model] = min(own, key=lambda name: (-own[name], name))
+            out[agent, model] = by_count(own)[0][0]
     return out
 
 

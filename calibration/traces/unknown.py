@@ -6,9 +6,11 @@ Checked: tests/test_trace_fit.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 from .fitted import Fitted, Number, Unidentified
+from .naming import bare_name
 from .turns import Course
 
 __all__ = ["notes_of", "unidentified"]
@@ -31,7 +33,7 @@ _ALWAYS = (
 def unidentified(fitted: Fitted, found: Sequence[Course]) -> tuple[Unidentified, ...]:
     """Return what these tasks cannot tell."""
     out = [Unidentified(*one) for one in _ALWAYS]
-    out += _together(_of_models(fitted)) + _of_tasks(fitted)
+    out += [*_models_together(fitted), *_of_tasks(fitted)]
     if any(one.task.problem for one in found) and fitted.problems < fitted.tasks:
         out.append(
             Unidentified(
@@ -42,45 +44,28 @@ def unidentified(fitted: Fitted, found: Sequence[Course]) -> tuple[Unidentified,
     return tuple(out)
 
 
-def _together(found: list[Unidentified]) -> list[Unidentified]:
-    """Return what is not known of several models for one reason as one."""
-    out: dict[tuple[str, str, str], list[str]] = {}
-    for one in found:
-        what, _, of = one.what.rpartition(" of ")
-        out.setdefault((what, one.why, one.default), []).append(of)
-    return [Unidentified(f"{what}: {_listed(of)}", why, default) for (what, why, default), of in out.items()]
+def _models_together(fitted: Fitted) -> Iterator[Unidentified]:
+    """Yield what is not known of models; of several for one reason as one."""
+    names: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for what, name, why, default in _of_models(fitted):
+        names[what, why, default].append(name)
+    for (what, why, default), of in names.items():
+        yield Unidentified(f"{what}: {of[0] if len(of) == 1 else f'{len(of)} models'}", why, default)
 
 
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{len(names)} models"
-
-
-def _of_models(fitted: Fitted) -> list[Unidentified]:
-    out = []
+def _of_models(fitted: Fitted) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is not known of each model: what, its bare name, why, and what is taken."""
     for one in fitted.models:
+        name = bare_name(one.component)
         if one.law is None:
-            out.append(
-                Unidentified(
-                    f"time per token of {one.key}", one.why_no_law,
-                    "times as measured, whatever the tokens",
-                )
-            )  # fmt: skip
-        if one.cache_hit is not None and not one.cache_hit.n and one.law is not None:
-            out.append(
-                Unidentified(
-                    f"cache hits of {one.key}", "cached tokens are not counted",
-                    "all that was sent before is cached",
-                )
-            )  # fmt: skip
+            yield "time per token", name, one.why_no_law, "times as measured, whatever the tokens"
+        elif one.cache_hit is not None and not one.cache_hit.n:
+            yield "cache hits", name, "cached tokens are not counted", "all that was sent before is cached"
         if one.first_token is None:
-            out.append(
-                Unidentified(f"time to first token of {one.key}", "no span tells it", "the time of the whole call")
-            )
+            yield "time to first token", name, "no span tells it", "the time of the whole call"
         if one.stubs > _FEW:
-            how = f"{one.stubs:.0%} of counts cannot be true"
             of = f"characters / {one.characters.value:.2g}" if one.characters is not None else "none"
-            out.append(Unidentified(f"output tokens of {one.key}", how, of))
-    return out
+            yield "output tokens", name, f"{one.stubs:.0%} of counts cannot be true", of
 
 
 def _of_tasks(fitted: Fitted) -> list[Unidentified]:

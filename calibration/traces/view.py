@@ -17,6 +17,7 @@ from ...sim.report.layout import Report, Table
 from ...sim.report.numbers import counted, plain, show
 from ...sim.report.profile_tables import View
 from .fitted import ClassFit, Fitted, ModelFit, Number, ToolFit
+from .naming import bare_name
 
 __all__ = ["fit_view"]
 
@@ -58,7 +59,7 @@ def _classes(found: Fitted) -> Table:
 def _class(one: ClassFit) -> tuple[str, ...]:
     turns = _shown(max((agent.turns.mean for agent in one.agents), key=lambda mean: mean.value)) if one.agents else ""
     return (
-        _short(one.name.rsplit("/", 1)[-1].split(":", 1)[0]), f"{one.tasks:,}", _shown(one.weight), _shown(one.seconds.mean), f"{len(one.agents)}", turns, _shown(one.failures),
+        _short(bare_name(one.name)), f"{one.tasks:,}", _shown(one.weight), _shown(one.seconds.mean), f"{len(one.agents)}", turns, _shown(one.failures),
     )  # fmt: skip
 
 

@@ -9,19 +9,19 @@ Checked: tests/test_trace_scenario.py.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ...sim.engine import units
 from ...sim.engine.composites import QuantileTable
+from ...sim.engine.families import Z95
 from ...sim.engine.units import Dimension
 from .fitted import Mixture, Number, Part, Table, Values
 from .yaml_lines import Entry, Flow
 
 __all__ = [
-    "amount", "binned", "by_moments", "factor", "interval", "latency", "lognormal", "name_of", "percent", "quantiles", "seen", "unique", "weights",
+    "amount", "binned", "by_moments", "factor", "interval", "latency", "lognormal", "percent", "quantiles", "seen", "weights",
 ]  # fmt: skip
 
 DIGITS = 4
@@ -30,11 +30,6 @@ _LEAST_SIGMA = 0.005
 _LEVELS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 _JOINED, _MOST_LEVELS = 0.03, 16  # of the mean, by how a table is joined
 _LEAST_CV, _MOST_CV = 0.03, 5.0
-_LONGEST_NAME = 60
-# Words of YAML, and of workflows.
-_TAKEN = frozenset(
-    ["true", "false", "null", "none", "yes", "no", "on", "off", "y", "n", "start", "end", "done", "begin", "nothing"]
-)
 
 
 def amount(value: float, dimension: Dimension, digits: int = DIGITS) -> str:
@@ -147,7 +142,7 @@ def _part(part: Part) -> Flow:
 
 def lognormal(median: float, sigma: float) -> Flow:
     """Return a lognormal of times (s) by its median and the deviation of its log; a constant where there is next to none."""
-    text, p95 = amount(median, units.DURATION), amount(median * math.exp(1.6448536269514722 * sigma), units.DURATION)
+    text, p95 = amount(median, units.DURATION), amount(median * math.exp(Z95 * sigma), units.DURATION)
     return text if sigma < _LEAST_SIGMA or text == p95 else {"lognormal": {"median": text, "p95": p95}}
 
 
@@ -198,29 +193,6 @@ def weights(pairs: Iterable[tuple[str, float]]) -> Flow:
     """Return weights > 0 by name, the largest first."""
     some = sorted(((name, weight) for name, weight in pairs if weight > 0), key=lambda one: -one[1])
     return {name: f"{_rounded(weight, 2 if weight < 1 else 3):g}" for name, weight in some}
-
-
-def name_of(text: str, otherwise: str) -> str:
-    """Return a legal name that is like a text, without dots, which paths have; no word that means something where names stand."""
-    close = re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:_LONGEST_NAME].strip("-_")
-    if close and (not close[0].isalpha() or close.lower() in _TAKEN):
-        close = f"{otherwise}-{close}"
-    return close or otherwise
-
-
-def unique(texts: Sequence[str], otherwise: str, taken: Iterable[str] = ()) -> dict[str, str]:
-    """Return a legal name for each text, all different and none of those `taken`."""
-    used, found = {one.lower() for one in taken}, {}
-    for text in texts:
-        if text in found:
-            continue
-        base = name = name_of(text, otherwise)
-        number = 2
-        while name.lower() in used:
-            name, number = f"{base}-{number}", number + 1
-        used.add(name.lower())
-        found[text] = name
-    return found
 
 
 def _rounded(value: float, digits: int = DIGITS) -> float:

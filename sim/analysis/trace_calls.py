@@ -25,7 +25,7 @@ from .estimator import LEAST_TASKS, Estimator
 from .statistics import Array, Estimate, no_estimate, pooled_proportion, quantile, student_t
 from .trace_digest import Calls, Context, Failed, Gap, Gaps, Harm, Parallel, Turn
 
-__all__ = ["by_component", "context_of", "gaps_of", "harm_of", "overlap_of", "parallel_of"]
+__all__ = ["by_component", "context_of", "gaps_of", "harm_of", "overlap_of", "parallel_of", "slack"]
 
 MODELS = ("llm", "embedding")
 STEP = "step"  # a group of the calls of one turn, which is in an agent
@@ -48,6 +48,8 @@ class CallLike(Protocol):
     def end(self) -> float: ...
     @property
     def new(self) -> float: ...
+    @property
+    def input(self) -> float: ...
     @property
     def cached(self) -> float: ...
     @property
@@ -283,7 +285,7 @@ def _beside(call: CallLike, tools: Iterable[CallLike]) -> Iterator[tuple[float, 
     """Yield the parts of a call in which one of these tools was under way that does not enclose it."""
     least = slack(call.end)
     for one in tools:
-        if one.start < call.end and not (one.start <= call.start and one.end > call.end + slack):
+        if one.start < call.end and not (one.start <= call.start and one.end > call.end + least):
             yield max(one.start, call.start), min(one.end, call.end)
 
 
@@ -328,12 +330,8 @@ def _prompts(task: TaskLike) -> list[tuple[float, float, float]]:
     if not calls:
         return []
     main, _ = Counter(one.agent for one in calls).most_common(1)[0]
-    found = []
-    for one in calls:
-        if one.agent == main and not one.stub and math.isfinite(one.new):
-            cached = one.cached if math.isfinite(one.cached) else 0.0
-            found.append((one.new + cached, cached, one.output))
-    return found
+    known = [one for one in calls if one.agent == main and not one.stub and math.isfinite(one.input)]
+    return [(one.input, one.input - one.new, one.output) for one in known]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -376,8 +374,8 @@ def _groups(spans: Sequence[Span]) -> dict[str, list[tuple[float, float]]]:
 def _around(span: Span, groups: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Return start and end of that in which a gap lies: of such groups the one around it that began last; else of all time."""
     least = slack(span.end)
-    last = bisect_right(groups, (span.start + slack, math.inf))
-    return next((one for one in reversed(groups[:last]) if one[1] >= span.end - slack), (-math.inf, math.inf))
+    last = bisect_right(groups, (span.start + least, math.inf))
+    return next((one for one in reversed(groups[:last]) if one[1] >= span.end - least), (-math.inf, math.inf))
 
 
 def _between(
@@ -385,13 +383,13 @@ def _between(
 ) -> tuple[str, str]:
     """Return which kind of call ended last before a gap, and which begins first behind it, in the time of what it lies in."""
     least = slack(span.end)
-    before = bisect_right(ends, (span.start + slack, "~"))
-    after = bisect_left(starts, (span.end - slack, ""))
+    before = bisect_right(ends, (span.start + least, "~"))
+    after = bisect_left(starts, (span.end - least, ""))
     first = ends[before - 1] if before else (-math.inf, "")
     then = starts[after] if after < len(starts) else (math.inf, "")
     return (
-        first[1] if first[0] >= within[0] - slack else "",
-        then[1] if then[0] <= within[1] + slack else "",
+        first[1] if first[0] >= within[0] - least else "",
+        then[1] if then[0] <= within[1] + least else "",
     )
 
 

@@ -15,6 +15,8 @@ __all__ = [
     "Calls", "Context", "Ended", "Failed", "FileRead", "Gap", "Gaps", "Harm", "Parallel", "Read", "Remark", "Slow", "Sum", "TraceDigest", "Turn",
 ]  # fmt: skip
 
+_MUCH_OVERLAP = 0.1  # of the time of model calls
+
 
 @dataclass(frozen=True, slots=True)
 class Calls:
@@ -210,7 +212,7 @@ class TraceDigest:
     Calls are known of every `stride`-th task. Without `arrivals` it is not known when tasks arrive. `wall` is T_total of all tasks (s),
     whatever became of them. `few` has T_total of each task done (s), ascending, where they are too few for intervals: then only what these took is
     told. `overlap` is the share of the time of model calls in which a tool of the same agent was under way and did not enclose it. `doubts` are
-    sentences. `ended` and `slowest` are of tasks whatever became of them.
+    sentences. `ended` and `slowest` are of tasks whatever became of them. A task is one trace, or session, as `by` says.
     """
 
     name: str
@@ -230,6 +232,7 @@ class TraceDigest:
     doubts: tuple[str, ...]
     ended: tuple[Ended, ...] = ()
     slowest: tuple[Slow, ...] = ()
+    by: str = "trace"
 
     @property
     def overlapping(self) -> bool:

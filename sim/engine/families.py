@@ -23,6 +23,7 @@ from .draws import Choice
 from .random_variable import Distribution, Floats
 
 __all__ = [
+    "Z95",
     "Constant",
     "Exponential",
     "Gamma",
@@ -35,7 +36,7 @@ __all__ = [
     "Weibull",
 ]
 
-_Z95 = 1.6448536269514722  # the 95 % quantile of the standard normal
+Z95 = 1.6448536269514722  # the 95 % quantile of the standard normal
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Lognormal(Distribution):
     @classmethod
     def of_quantiles(cls, median: float, p95: float) -> Lognormal:
         """Return the lognormal with this median and 95 % quantile."""
-        return cls(math.log(median), (math.log(p95) - math.log(median)) / _Z95)
+        return cls(math.log(median), (math.log(p95) - math.log(median)) / Z95)
 
     @classmethod
     def of_moments(cls, mean: float, cv: float) -> Lognormal:

@@ -5,11 +5,14 @@ Checked: tests/test_cli.py.
 
 from __future__ import annotations
 
+import io
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..engine.errors import CoordsimError
 
@@ -25,18 +28,41 @@ def write_text(path: Path, text: str, overwrite: bool = False) -> None:
 
 def write_bytes(path: Path, content: bytes, overwrite: bool = False) -> None:
     """Write `content` to `path`; its folder is made. Raises FileError."""
-    if path.exists() and (path.is_dir() or not overwrite):
-        remedy = "choose another place" if path.is_dir() else "choose another place, or pass --overwrite"
-        raise FileError(f"{path} exists already, and is left as it is; {remedy}")
+    with writing(path, overwrite) as out:
+        out.write(content)
+
+
+@contextmanager
+def writing(path: Path, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """Give a file that is at `path` once it is whole, and not at all after an error; its folder is made. Raises FileError."""
+    check_free(path, overwrite)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        with temporary.open("wb") as out:
+            yield out
         temporary.replace(path)
     except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise FileError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise FileError where something is that may not be replaced: a folder, or without `overwrite` a file."""
+    if path.exists() and (path.is_dir() or not overwrite):
+        remedy = "choose another place" if path.is_dir() else "choose another place, or pass --overwrite"
+        raise FileError(f"{path} exists already, and is left as it is; {remedy}")
+
+
+def parquet(table: Any) -> bytes:
+    """Return an Arrow table as a Parquet file."""
+    import pyarrow.parquet as pq
+
+    stream = io.BytesIO()
+    pq.write_table(table, stream)
+    return stream.getvalue()
 
 
 def plain_data(value: Any) -> Any:

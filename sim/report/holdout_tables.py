@@ -23,7 +23,6 @@ __all__ = [
     "NAMES",
     "answer_of",
     "error_text",
-    "holdout_view",
     "notes",
     "report",
     "to_csv",
@@ -39,11 +38,6 @@ NAMES = {
 }  # fmt: skip
 _MOSTLY = 0.75  # of an error: as much between the parts themselves is told beside it
 _LEAST = 0.0005  # of an error: less is written as 0
-
-
-def holdout_view(found: HoldoutResult) -> View:
-    """Return it for a command to print."""
-    return View(report(found), to_data(found), tuple(_flat(found)))
 
 
 def report(found: HoldoutResult) -> Report:
@@ -168,12 +162,12 @@ def warnings(found: HoldoutResult) -> tuple[str, ...]:
 
 def to_json(found: HoldoutResult) -> str:
     """Return all of it as JSON."""
-    return holdout_view(found).to_json()
+    return View(report(found), to_data(found), ()).to_json()
 
 
 def to_csv(found: HoldoutResult) -> str:
     """Return all numbers, a row each."""
-    return holdout_view(found).to_csv()
+    return View(report(found), to_data(found), tuple(_flat(found))).to_csv()
 
 
 def _flat(found: HoldoutResult) -> Iterator[dict[str, Any]]:

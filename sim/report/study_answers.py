@@ -9,12 +9,12 @@ Checked: tests/test_sweep_command.py.
 
 from __future__ import annotations
 
-import io
 import re
 
 from ..analysis.study import StudyResult
 from . import study_tables
 from .answers import Answers
+from .files import parquet
 
 __all__ = ["ANSWERS", "file_of"]
 
@@ -26,11 +26,7 @@ def file_of(scenario: str) -> str:
 
 def to_parquet(found: StudyResult) -> bytes:
     """Return the wide table as a Parquet file."""
-    import pyarrow.parquet as pq
-
-    stream = io.BytesIO()
-    pq.write_table(found.to_table(), stream)
-    return stream.getvalue()
+    return parquet(found.to_table())
 
 
 ANSWERS = Answers(

@@ -54,24 +54,25 @@ def wanted(text: str) -> Wanted:
     return Wanted(text, q=float(f"{match[1]}e-2"))
 
 
-def pick(result: Result, which: Wanted) -> int:
-    """Return the number of the task, among those in view. Raises TaskError when it is not there."""
+def pick(result: Result, which: Wanted, *, replication: bool = True) -> int:
+    """Return the number of the task, among those in view. Raises TaskError when it is not there; without `replication` there are none to name."""
     if which.number is not None:
         if which.number not in result.rows[:, TASK]:
-            raise TaskError(_absent(which.number, len(result.rows), result.arrived, result.stride))
+            raise TaskError(_absent(which.number, len(result.rows), result.arrived, result.stride, replication))
         return which.number
     numbers, times = result.tasks[result.done, TASK], result.response_times
     return int(_nearest(numbers, times, which))
 
 
-def title(task: int, which: Wanted, among: int | None = None) -> str:
-    """Return how a timeline calls the task; `among` tells that only so many were looked at.
+def title(task: int, which: Wanted, among: int | None = None, *, replication: bool = True) -> str:
+    """Return how a timeline calls the task; `among` tells that only so many were looked at. A trace has no `replication`.
 
     >>> title(26, wanted("p99")), title(26, wanted("p99"), among=4)
     ('task 26 of replication 0, at p99 of T_total', 'task 26 of replication 0, at p99 of T_total among 4 with spans')
     """
     place = "" if which.q is None else ", the longest" if which.text == "max" else f", at {which.text} of T_total"
-    return f"task {task} of replication 0{place}{f' among {among} with spans' if place and among else ''}"
+    of = " of replication 0" if replication else ""
+    return f"task {task}{of}{place}{f' among {among} with spans' if place and among else ''}"
 
 
 def view_of(result: Result, task: int) -> TaskView:
@@ -120,9 +121,10 @@ def _nearest(numbers: np.ndarray, times: np.ndarray, which: Wanted) -> Any:
     return numbers[int(np.argmin(np.abs(times - np.quantile(times, which.q or 0.0))))]
 
 
-def _absent(number: int, rows: int, arrived: int, stride: int) -> str:
+def _absent(number: int, rows: int, arrived: int, stride: int, replication: bool = True) -> str:
     if number >= arrived:
-        return f"there is no task {number}: {counted(arrived, 'task')} arrived in replication 0, numbered from 0"
+        of = " in replication 0" if replication else ""
+        return f"there is no task {number}: {counted(arrived, 'task')} arrived{of}, numbered from 0"
     kept = f"only every {stride}th" if stride > 1 else f"{rows}"
     return f"task {number} was not kept: of a run this long {kept} task is; try {number - number % stride}"
 

@@ -109,3 +109,14 @@ def progress_bar(name: str, quiet: bool) -> AbstractContextManager[Any]:
     from .progress import Bar
 
     return Bar(Console(stderr=True), name)
+
+
+def steps_bar(quiet: bool) -> AbstractContextManager[Any]:
+    """Return a context with a bar for measurements and fits; with None where nobody looks."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    from .progress import Steps
+
+    return Steps(Console(stderr=True))

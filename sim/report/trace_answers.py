@@ -16,7 +16,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..analysis.statistics import Estimate
 from ..analysis.trace_digest import Calls, TraceDigest
@@ -25,7 +25,7 @@ from .files import plain_data
 from .numbers import exact, unit_of
 from .trace_tables import answer_of, between, report
 
-__all__ = ["ANSWERS", "COLUMNS", "KEY", "VERSION", "to_csv", "to_json"]
+__all__ = ["ANSWERS", "COLUMNS", "KEY", "VERSION", "to_csv", "to_data", "to_json"]
 
 KEY, VERSION = "coordsim_trace", 1
 COLUMNS = ("table", "name", "metric", "unit", "value", "low", "high", "n")
@@ -45,12 +45,16 @@ class _Row(NamedTuple):
     n: int | str = ""
 
 
-def to_json(found: TraceDigest) -> str:
-    """Return the digest as JSON."""
+def to_data(found: TraceDigest) -> dict[str, Any]:
+    """Return the digest as plain data."""
     data = {one.name: plain_data(getattr(found, one.name)) for one in fields(found) if one.name != "run"}
     run = {name: plain_data(getattr(found.run, name)) for name in _OF_RUN}
-    made = {KEY: VERSION, "answer": answer_of(found), **data, **run}
-    return json.dumps(made, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return {KEY: VERSION, "answer": answer_of(found), **data, **run}
+
+
+def to_json(found: TraceDigest) -> str:
+    """Return the digest as JSON."""
+    return json.dumps(to_data(found), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def to_csv(found: TraceDigest) -> str:

@@ -15,7 +15,7 @@ from ..analysis.statistics import Estimate
 from .layout import WIDTH, Table
 from .numbers import plain, show
 
-__all__ = ["KINDS", "MANY", "UNNAMED", "bare", "fitted", "label", "middle", "plainly", "text_of"]
+__all__ = ["KINDS", "MANY", "UNNAMED", "bare", "fitted", "label", "middle", "plainly", "show_command", "text_of"]
 
 KINDS = {
     "llm": "model", "embedding": "embedding", "tool": "tool", "retriever": "retriever", "human": "person", "agent": "agent",
@@ -47,6 +47,15 @@ def middle(text: str, room: int) -> str:
         return text
     tail = room // 2
     return f"{text[: room - tail - 1]}…{text[-tail:]}"
+
+
+def show_command(task: int | str, by: str) -> str:
+    """Return the command that draws a task, which is a trace or a session.
+
+    >>> show_command(3, "trace"), show_command("N", "session")
+    ('coordsim trace show FILES --task 3', 'coordsim trace show FILES --by session --task N')
+    """
+    return f"coordsim trace show FILES {'' if by == 'trace' else f'--by {by} '}--task {task}"
 
 
 def bare(one: Estimate, unit: str, like: float = 0.0) -> str:

@@ -14,7 +14,7 @@ from ..analysis.trace_digest import Ended, TraceDigest
 from ..engine.ledger import EVERY
 from .layout import Table
 from .numbers import listed, plain
-from .trace_layout import MANY, label
+from .trace_layout import MANY, label, show_command
 
 __all__ = ["accounted", "all_tasks", "none_done", "other_tables", "seconds_of", "slow_table"]
 
@@ -81,8 +81,8 @@ def slow_table(found: TraceDigest, every: bool = False) -> Iterator[Table]:
         )
         for one, trace in zip(shown, ids if every else _apart(ids), strict=True)
     )  # fmt: skip
-    made = Table("The slowest tasks", ("task", "trace", "T_total", "largest part", "class", ""), ">" + "<><<<", rows)
-    made = replace(made, note="draw one: `coordsim trace show FILES --task N`")
+    made = Table("The slowest tasks", ("task", found.by, "T_total", "largest part", "class", ""), ">" + "<><<<", rows)
+    made = replace(made, note=f"draw one: `{show_command('N', found.by)}`")
     yield made if len({one.task_class for one in shown}) > 1 else _column_out(made, 4)
 
 

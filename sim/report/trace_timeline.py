@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..analysis.result import TaskView
-from ..analysis.trace_calls import CallLike
+from ..analysis.trace_calls import CallLike, slack
 from ..engine import units
 from ..engine.ledger import STRUCTURE, UNEXPLAINED, Span
 from .numbers import counted, plain
 from .timeline import BAR, timeline
-from .trace_layout import label
+from .trace_layout import label, show_command
 
 __all__ = ["LIMIT", "shortened", "waterfall"]
 
@@ -30,11 +30,11 @@ _SAME = 1e-6  # by which sizes for each second of two parts of one call may diff
 
 
 def waterfall(
-    view: TaskView, title: str = "", calls: Sequence[CallLike] = (), limit: int | None = None
+    view: TaskView, title: str = "", calls: Sequence[CallLike] = (), limit: int | None = None, by: str = "trace"
 ) -> tuple[str, ...]:
     """Return the lines of a measured task's timeline; gaps too short to be seen are counted below it.
 
-    `calls` are those of the task, for their tokens and errors; with a `limit` about so many rows are drawn.
+    `calls` are those of the task, for their tokens and errors; with a `limit` about so many rows are drawn. A task is a trace or a session, as `by` says.
     """
     least = _SMALL * view.response_time
     gaps = [one for one in view.spans if one.category == UNEXPLAINED]
@@ -49,7 +49,7 @@ def waterfall(
     if len(drawn.spans) < len(named.spans):
         lines = (
             *lines,
-            f"  the longest of {len(named.spans):,} rows; all: `coordsim trace show FILES --task {view.task} --all`",
+            f"  the longest of {len(named.spans):,} rows; all: `{show_command(view.task, by)} --all`",
         )
     if not short:
         return lines
@@ -104,7 +104,7 @@ def _sizes(span: Span, call: CallLike | None) -> Iterator[str]:
     if span.category == "tool" and span.size:
         yield units.format(float(round(span.size)), units.SIZE)
     elif call is not None and span.category == "inference":
-        put_in = math.fsum(one for one in (call.new, call.cached) if math.isfinite(one))
+        put_in = 0.0 if math.isnan(call.input) else call.input
         if put_in:
             yield f"{units.format(put_in, units.TOKENS)} in"
         if math.isfinite(call.output) and call.output:
@@ -198,9 +198,9 @@ def _placed(spans: Sequence[Span]) -> Iterator[Span]:
         if span.category != UNEXPLAINED and (span.category, span.name) != ("recovery", "backoff"):
             yield span
             continue
-        slack = 1e-9 + 4 * math.ulp(span.end)
-        before = groups[: bisect_right(starts, span.start + slack)]
-        inner = next((one.id for one in reversed(before) if one.end >= span.end - slack), span.parent)
+        least = slack(span.end)
+        before = groups[: bisect_right(starts, span.start + least)]
+        inner = next((one.id for one in reversed(before) if one.end >= span.end - least), span.parent)
         yield replace(span, parent=inner)
 
 

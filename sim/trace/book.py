@@ -21,17 +21,17 @@ from typing import Final
 from ..engine.ledger import DONE, FAILED, STRUCTURE, UNEXPLAINED, UNFINISHED, Account
 from .calls import Roles, Turn, calls_of, over, roles_of, turns_of
 from .measured import Booked, Call, Entry
-from .observation import CALLS, Observation
+from .observation import CALLS, SECOND, Observation
 from .path import Inside, Stretch, covered, pieces_of, walk, worked
-from .repair import ROOT, SECOND, Tree
+from .repair import ROOT, Tree
 from .tally import Tally
 
 __all__ = ["FACTS", "book"]
 
 FACTS: Final = (
-    "steps", "llm_calls", "tool_calls", "llm_errors", "tool_errors", "retries", "new_tokens", "cached_tokens", "output_tokens", "ttft",
+    "steps", "llm_calls", "tool_calls", "llm_errors", "tool_errors", "retries", "new_tokens", "cached_tokens", "output_tokens",
 )  # fmt: skip
-"""What is counted per task; `ttft` (s) is that of its first call of a model, and left out where it is not known."""
+"""What is counted per task; after these `ttft` (s), that of its first call of a model, left out where it is not known."""
 
 BETWEEN: Final = Account(UNEXPLAINED, "", "between spans")
 THINK: Final = Account("human", "user", "think")
@@ -203,7 +203,7 @@ def _presence(tree: Tree) -> list[tuple[int, int, str]]:
     for at, span in enumerate(tree.spans):
         start, end = extents.get(span.trace, (tree.start[at], tree.end[at]))
         extents[span.trace] = min(start, tree.start[at]), max(end, tree.end[at])
-    return [(start, end, "") for start, end in covered([(0, start, end) for start, end in extents.values()])]
+    return [(start, end, "") for start, end in covered(extents.values())]
 
 
 def _cut(marks: list[tuple[int, int, str]] | tuple[()], start: int, end: int) -> list[tuple[int, int, str | None]]:
@@ -288,7 +288,7 @@ def _own(task: _Task, at: int) -> list[tuple[int, int]]:
     items = task.inside.items(at)
     if not items:
         return [(start, end)]
-    marks = [(first, last, "") for first, last in covered(items)]
+    marks = [(first, last, "") for first, last in covered((first, last) for _, first, last in items)]
     return [(first, last) for first, last, inner in _cut(marks, start, end) if inner is None]
 
 
@@ -351,14 +351,13 @@ def _size(span: Observation) -> float:
 
 
 def _status(tree: Tree, end: int) -> tuple[int, str]:
-    """Return what became of the task, and why: as its last root says, unless that is a tool's call among others."""
+    """Return what became of the task, and why: as its last root says; a tool's error among others is not the task's."""
     roots = tree.children[ROOT]
-    last = max(roots, key=lambda at: (tree.end[at], -at))
+    last = max(roots, key=lambda at: (tree.end[at], at in tree.unended, -at))
     span = tree.spans[last]
-    alone = len(roots) == 1 or span.kind not in (*_TOOLS, "human")
-    if span.error and alone:
+    if span.error and (len(roots) == 1 or span.kind not in (*_TOOLS, "human")):
         return FAILED, span.error
-    if last in tree.unended and alone and tree.end[last] >= end:
+    if last in tree.unended and tree.end[last] >= end:
         return UNFINISHED, ""
     return DONE, ""
 

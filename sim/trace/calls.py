@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .measured import Call, Sums
-from .observation import CALLS, Observation
-from .repair import ROOT, SECOND, Tree
+from .observation import CALLS, SECOND, Observation
+from .path import covered
+from .repair import ROOT, Tree
 from .tally import Tally
 
 __all__ = [
@@ -93,8 +94,8 @@ def roles_of(tree: Tree, tally: Tally) -> Roles:
     roles.details = {at for at in order if at not in calls and holder[at] in roles.closed}
     roles.calls = sorted((at for at in calls - roles.wrappers - roles.same.keys()), key=lambda at: (tree.start[at], at))
     _complete(tree, holder, roles, tally)
-    for at in roles.wrappers:
-        tally.note("noted", "calls of a model that wrap another: counted once", example=tree.spans[at].kind)
+    if roles.wrappers:
+        tally.note("noted", "calls of a model that wrap another: counted once", spans=len(roles.wrappers))
     unknown = [at for at in order if tree.spans[at].kind == "other" and at not in tree.children]
     for at in unknown:
         if at not in roles.details:
@@ -126,7 +127,6 @@ def _name_clients(tree: Tree, order: list[int], tally: Tally) -> None:
                 "guessed",
                 "calls of other services, evaluators and guardrails: taken as calls of tools",
                 seconds=seconds,
-                example="client",
             )
 
 
@@ -135,19 +135,9 @@ def _name_unknown(tree: Tree, at: int, roles: Roles, works: object, tally: Tally
     seconds = (tree.end[at] - tree.start[at]) / SECOND
     if works:
         roles.works.add(at)
-        tally.note(
-            "guessed",
-            "spans of unknown kind among an agent's calls: taken as its own work",
-            seconds=seconds,
-            example="other",
-        )
+        tally.note("guessed", "spans of unknown kind among an agent's calls: taken as its own work", seconds=seconds)
     else:
-        tally.note(
-            "noted",
-            "spans of unknown kind that no agent holds: their time is unexplained",
-            seconds=seconds,
-            example="other",
-        )
+        tally.note("noted", "spans of unknown kind that no agent holds: their time is unexplained", seconds=seconds)
 
 
 def _nest(tree: Tree, at: int, holder: int, roles: Roles) -> None:
@@ -176,7 +166,7 @@ def _complete(tree: Tree, holder: list[int], roles: Roles, tally: Tally) -> None
             setattr(one, name, getattr(other, name))
         if one.first_token is not None and not (one.start or 0) <= one.first_token <= (one.end or one.first_token):
             one.first_token = None
-        tally.note("guessed", "what a call of a model leaves out: taken from the one that wraps it", example=one.kind)
+        tally.note("guessed", "what a call of a model leaves out: taken from the one that wraps it")
 
 
 def _find_retries(tree: Tree, roles: Roles) -> None:
@@ -272,7 +262,7 @@ def _tokens(span: Observation, tally: Tally) -> tuple[float, float]:
     """Return the cached and the new tokens of what went in."""
     cached, total = _known(span.cached_tokens), _known(span.input_tokens)
     if cached > total:
-        tally.note("repaired", "more cached tokens than tokens that went in: none were new", example=span.kind)
+        tally.note("repaired", "more cached tokens than tokens that went in: none were new")
         return cached, 0.0
     return cached, total if math.isnan(cached) else total - cached
 
@@ -283,13 +273,7 @@ def _known(value: float | None) -> float:
 
 def union(stretches: list[tuple[int, int]]) -> int:
     """Return for how long (ns) any of the stretches lasted."""
-    total, until = 0, None
-    for start, end in sorted(stretches):
-        if until is None or start > until:
-            total, until = total + end - start, end
-        elif end > until:
-            total, until = total + end - until, end
-    return total
+    return sum(end - start for start, end in covered(stretches))
 
 
 def add_sums(sums: Sums, tree: Tree, roles: Roles) -> None:
@@ -310,8 +294,8 @@ def add(sums: Sums, kind: str, stretches: list[tuple[int, int]]) -> None:
 
 def in_seconds(sums: Sums) -> Sums:
     """Return sums of whole ns as seconds: they are rounded once, however many tasks there are."""
-    union, work = ({kind: total / SECOND for kind, total in one.items()} for one in (sums.union, sums.work))
-    return Sums(sums.wall / SECOND, union, work, dict(sums.calls))
+    by_union, work = ({kind: total / SECOND for kind, total in one.items()} for one in (sums.union, sums.work))
+    return Sums(sums.wall / SECOND, by_union, work, dict(sums.calls))
 
 
 @dataclass(slots=True)

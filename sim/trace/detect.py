@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
+from .formats.rows import HEAD, WHITE
 from .headings import of_columns, of_keys
 from .tally import FileTally, TraceError
 
@@ -39,17 +40,12 @@ READS = (
     "MLflow traces; spans of the OpenAI Agents SDK; Weave calls; TraceLab rounds; a table of steps as CSV, Parquet or JSON lines. Any of them in gzip"
 )
 
-_HEAD = 1 << 20
-"""Bytes that are looked at first (1 MiB)."""
-
 _DEEP = 1 << 26
 """Bytes that are looked at where the first ones do not tell: a prompt may come before what names the format (64 MiB)."""
 
 _LEVELS = 8
 _KEYS = 4096
 """Levels of JSON, and paths of keys, that are looked at."""
-
-_WHITE = b"\xef\xbb\xbf \t\r\n"
 
 _ARCHIVES = {
     b"\x28\xb5\x2f\xfd": "is compressed with zstd: unpack it with `zstd -d`",
@@ -94,7 +90,7 @@ def recognise(head: bytes, name: str, *, whole: bool = True) -> str:
 
     Raises TraceError where it is none that is read; `name` is for its message only.
     """
-    if not head.strip(b"\0 \t\r\n\xef\xbb\xbf"):
+    if not head.strip(WHITE + b"\0"):
         raise TraceError(f"{name}: is empty: there are no spans in it")
     _refuse_binary(head, name)
     if head.startswith(b"PK\x03\x04"):
@@ -134,7 +130,7 @@ def _table_format(head: bytes, name: str) -> str | None:
 
 def _format_of(stream: BinaryIO, name: str, *, packed: bool) -> str:
     """Return the format of a stream, which is at its beginning again afterwards."""
-    for size in (_HEAD, _DEEP):
+    for size in (HEAD, _DEEP):
         head = stream.read(size)
         whole = len(head) < size or size == _DEEP
         stream.seek(0)
@@ -174,7 +170,7 @@ def keys_of(head: bytes) -> frozenset[str]:
     above: list[str] = []  # the path of what holds the next value, level by level
     name, depth = "", 0
     try:
-        for event, value in ijson.basic_parse(io.BytesIO(head.lstrip(_WHITE)), multiple_values=True):
+        for event, value in ijson.basic_parse(io.BytesIO(head.lstrip(WHITE)), multiple_values=True):
             if event == "map_key" and depth <= _LEVELS:
                 name = f"{above[-1]}.{value}" if above[-1] else str(value)
                 found.add(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ..engine.ledger import DONE, Account, Ledger
 from .observation import Kind
@@ -50,6 +51,11 @@ class Call:
     def seconds(self) -> float:
         """How long it took (s)."""
         return self.end - self.start
+
+    @property
+    def input(self) -> float:
+        """All tokens that went in, cached ones among them; nan where it is not known how many were new."""
+        return self.new + (0.0 if math.isnan(self.cached) else self.cached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ class Measured:
     """What trace files say: the ledger, finished; the calls of its tasks (of every `stride`-th in very long traces); and the tally of spans.
 
     `classes` are names of task classes, as the ledger numbers them. `arrivals` tells whether the times at which tasks arrive are known:
-    without a common clock the tasks stand one after the other.
+    without a common clock the tasks stand one after the other. A task is a trace, or a session, as `by` says.
     """
 
     name: str
@@ -119,3 +125,4 @@ class Measured:
     arrivals: bool
     sums: Sums
     tally: Tally
+    by: Literal["trace", "session"] = "trace"

@@ -11,15 +11,23 @@ Source: OpenTelemetry semantic conventions for generative AI (names of operation
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-__all__ = ["CALLS", "Kind", "Observation"]
+__all__ = ["CALLS", "SECOND", "Kind", "Observation", "nanos"]
+
+SECOND: Final = 1_000_000_000
+"""A second in ns."""
 
 Kind = Literal["llm", "embedding", "tool", "retriever", "agent", "workflow", "human", "client", "other"]
 """What a span is of: `client` is a call to another service that says no more, `other` what no convention names."""
 
 CALLS = ("llm", "embedding", "tool", "retriever", "human")
 """Kinds that are calls of a component. What lies inside of one, and is no call itself, is a detail of it."""
+
+
+def nanos(seconds: float) -> int:
+    """Return whole nanoseconds; what is not before another time is not before it then."""
+    return round(seconds * SECOND)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ Checked: tests/test_trace_book.py, against a walk moment by moment.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from .repair import ROOT, Tree
@@ -26,7 +26,6 @@ LEVELS: Final = 50
 """Ancestors that are asked whether they were there; then it is the task's own child."""
 STEPS: Final = 10_000_000
 """Steps of one walk at most. Only spans that outlive those that hold them, thousands of levels deep, need more than a few per span."""
-_MANY: Final = 4  # pieces from which on they are put in order once, and not each time
 
 
 NEVER: Final = -(1 << 200)
@@ -142,9 +141,7 @@ class Inside:
                 owner, start, end = items[0]
                 until = min(end, moment)
                 return (owner, start, until) if start < until else None
-            known = Pieces(items, self._work)
-            if len(items) > _MANY:
-                self._known[at] = known
+            known = self._known[at] = Pieces(items, self._work)
         return known.last_before(moment)
 
     def items(self, at: int) -> list[Stretch]:
@@ -160,10 +157,10 @@ class Inside:
         return inner + list(more)
 
 
-def covered(items: list[Stretch]) -> list[tuple[int, int]]:
-    """Return the union of pieces as stretches of time, in order."""
+def covered(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the union of stretches of time, in order; those of no length are none."""
     found: list[tuple[int, int]] = []
-    for _, start, end in sorted(items, key=lambda one: one[1]):
+    for start, end in sorted(stretches):
         if found and start <= found[-1][1]:
             found[-1] = found[-1][0], max(found[-1][1], end)
         elif end > start:

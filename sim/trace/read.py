@@ -13,7 +13,7 @@ import importlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -24,11 +24,12 @@ from ..engine.simulation import Simulation
 from . import stamped
 from .book import FACTS, book
 from .calls import Stubs, add, add_sums, in_seconds
+from .clock import Clock
 from .detect import FORMATS, open_trace
 from .measured import Booked, Call, Measured, Sums, TaskTrace
-from .names import Namer, normalised
-from .observation import Observation
-from .repair import ABSURD, SECOND, repair
+from .names import OTHERS, Namer, normalised
+from .observation import SECOND, Observation, nanos
+from .repair import ABSURD, repair
 from .spool import Spool
 from .tally import FileTally, Tally, TraceError
 
@@ -38,8 +39,6 @@ CALLS_KEPT: Final = 500_000
 SPANS_KEPT: Final = 200_000
 CLASSES: Final = 50
 """Calls and spans kept at most, and task classes: what comes later is of class `others`. Of a task of more spans than that, none are kept."""
-
-OTHERS: Final = "others"
 
 
 def read(
@@ -68,10 +67,9 @@ def read(
         spool.sort(sessions=by == "session")
         own_clocks = any(one.own_clocks for one in tally.files)
         shelf = _Shelf(tally, namer)
-        clock = _Clock(spool, own_clocks=own_clocks)
+        clock = Clock(spool, own_clocks=own_clocks)
         for group, before in clock.groups:
-            clock.before = before
-            shelf.take(spool.of(group), clock, by_session=by == "session")
+            shelf.take(spool.of(group), clock, before, by_session=by == "session")
     if not shelf.tasks:
         said = (*(one.what for one in tally.notes.values()), *(one.remark for one in tally.files))
         seen = "; ".join(dict.fromkeys(one for one in said if one)) or "no spans in it"
@@ -82,7 +80,7 @@ def read(
         tally.zero = shelf.epoch or clock.zero
         began = clock.zero if clock.began is None else clock.began
         tally.clock = datetime.fromtimestamp(began // SECOND, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return shelf.measured(name or _named(paths, tally), clock.common)
+    return replace(shelf.measured(name or _named(paths, tally), clock.common), by=by)
 
 
 def _named(paths: Sequence[Path], tally: Tally) -> str:
@@ -137,48 +135,12 @@ def _take_file(path: Path, spool: Spool, tally: Tally, namer: Namer, *, sessions
                 spool.name_session(span.trace, span.session)
 
 
-class _Clock:
-    """When tasks begin: on the files' clock, or one after the other where they have none in common."""
+def _amounts() -> array[float]:
+    return array("d")
 
-    def __init__(self, spool: Spool, *, own_clocks: bool) -> None:
-        found = list(spool.groups())
-        starts = sorted(start for _, start, _ in found if start is not None)
-        middle = starts[len(starts) // 2] if starts else 0
-        for place, (group, start, number) in enumerate(found):
-            if start is not None and abs(start - middle) > ABSURD:  # one such span may not date its task
-                near = spool.earliest(group, middle - ABSURD, middle + ABSURD)
-                found[place] = group, start if near is None else near, number
-        found.sort(key=lambda one: (one[1] is not None, one[1] or 0, one[2]))
-        sane = sorted(start for _, start, _ in found if start is not None and abs(start - middle) <= ABSURD)
-        self.zero = sane[0] if sane else 0
-        self.common = not own_clocks
-        self._next = 0
-        if own_clocks:
-            found.sort(key=lambda one: one[2])
-        self.groups = [(group, start) for group, start, _ in found]
-        self.before: int | None = None  # when the task at hand seems to begin, before it is repaired
-        self.began: int | None = None  # the earliest task, once repaired
-        self._first, self._second = (*sane[:2], None, None)[:2]
 
-    def repaired(self, start: int) -> None:
-        """The task at hand begins at `start` (ns): what it seemed to be may have been another clock's."""
-        if self._first is not None and self.before == self._first <= start:
-            self.zero = start if self._second is None else min(start, self._second)
-            self._first = None
-        if start >= self.zero:
-            self.began = start if self.began is None else min(start, self.began)
-
-    def base(self, arrival: int, spans: int, tally: Tally) -> int:
-        """Return the time (ns) that is 0 on the ledger's clock, for a task of so many spans that arrives then."""
-        if self.common and 0 <= arrival - self.zero <= 2 * ABSURD:
-            return self.zero
-        if self.common:
-            tally.note("guessed", "spans of tasks more than ten years from the others: put at time 0", spans=spans)
-        return arrival - (0 if self.common else self._next)
-
-    def passed(self, length: int) -> None:
-        """A task has taken so long (ns)."""
-        self._next += length
+def _numbers() -> array[int]:
+    return array("i")
 
 
 @dataclass(slots=True)
@@ -204,14 +166,20 @@ class _Shelf:
     stubs: Stubs = field(default_factory=Stubs)
     accounts: dict[Account, int] = field(default_factory=dict)
     groups: dict[Account, None] = field(default_factory=dict)
-    facts: dict[str, int] = field(default_factory=lambda: {name: place for place, name in enumerate(FACTS[:-1])})
+    facts: dict[str, int] = field(default_factory=lambda: {name: place for place, name in enumerate(FACTS)})
     names: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=lambda: {"": 0})
-    heads: array[float] = field(default_factory=lambda: array("d"))  # arrival, end, status, overlapped
-    kinds: array[int] = field(
-        default_factory=lambda: array("i")
-    )  # root's name, model called most, failure, parts, facts
-    parts: array[float] = field(default_factory=lambda: array("d"))  # account or fact, and how much
+    arrivals: array[float] = field(default_factory=_amounts)
+    ends: array[float] = field(default_factory=_amounts)
+    overlapped: array[float] = field(default_factory=_amounts)
+    statuses: array[int] = field(default_factory=_numbers)
+    roots: array[int] = field(default_factory=_numbers)  # names of roots, and of the models called most
+    models: array[int] = field(default_factory=_numbers)
+    failed: array[int] = field(default_factory=_numbers)
+    held: array[int] = field(default_factory=_numbers)  # how many accounts, and facts, each task has in the two below
+    counted: array[int] = field(default_factory=_numbers)
+    owners: array[int] = field(default_factory=_numbers)  # task by task, its accounts and then its facts
+    amounts: array[float] = field(default_factory=_amounts)
     kept: list[_Kept] = field(default_factory=list)
     stride: int = 1
     epoch: int = 0  # when the clock of what was exported began (ns since 1970)
@@ -219,8 +187,8 @@ class _Shelf:
     calls: int = 0
     spans: int = 0
 
-    def take(self, spans: list[Observation], clock: _Clock, *, by_session: bool) -> None:
-        """Take one task in."""
+    def take(self, spans: list[Observation], clock: Clock, before: int | None, *, by_session: bool) -> None:
+        """Take one task in, which seems to begin at `before` (ns)."""
         if not spans:
             return
         named = spans[0].trace, next((one.session for one in spans if one.session), "")
@@ -229,7 +197,7 @@ class _Shelf:
         stamp = booked is not None
         if booked is not None:
             self._sum_stamped(booked)
-            clock.passed(round(booked.end * SECOND) - round(booked.arrival * SECOND))
+            clock.passed(nanos(booked.end) - nanos(booked.arrival))
             self.epoch = self.epoch or stamped.epoch_of(spans)
             known = stamped.origin(spans)
             named, problem = (known[0] or named[0], known[1] or named[1]), known[2] or problem
@@ -244,7 +212,7 @@ class _Shelf:
             if not tree.spans:
                 return
             start, end = min(tree.start), max(tree.end)
-            clock.repaired(start)
+            clock.repaired(start, before)
             base = clock.base(start, len(tree.spans), self.tally)
             kept = self._keeps_spans(len(tree.spans))
             booked, roles = book(tree, self.tally, base=base, by_session=by_session, spans=kept)
@@ -256,10 +224,10 @@ class _Shelf:
         self.tasks += 1
 
     def _sum_stamped(self, booked: Booked) -> None:
-        self.sums.wall += round(booked.end * SECOND) - round(booked.arrival * SECOND)
+        self.sums.wall += nanos(booked.end) - nanos(booked.arrival)
         kinds: dict[str, list[tuple[int, int]]] = {}
         for one in booked.calls:
-            kinds.setdefault(one.kind, []).append((round(one.start * SECOND), round(one.end * SECOND)))
+            kinds.setdefault(one.kind, []).append((nanos(one.start), nanos(one.end)))
         for kind, stretches in kinds.items():
             add(self.sums, kind, stretches)
 
@@ -273,7 +241,10 @@ class _Shelf:
 
     def _write(self, booked: Booked, *, stamp: bool) -> None:
         """Keep the row of a task: its accounts get their numbers as they come."""
-        self.heads.extend((booked.arrival, booked.end, booked.status, booked.overlapped))
+        self.arrivals.append(booked.arrival)
+        self.ends.append(booked.end)
+        self.overlapped.append(booked.overlapped)
+        self.statuses.append(booked.status)
         if stamp:
             for account in (*booked.parts, *_accounts_of(booked)):
                 self.namer.admit(account)
@@ -283,13 +254,15 @@ class _Shelf:
         for account, seconds in booked.parts.items():
             parts[self.accounts[self.namer.limited(account)]] += seconds
         # What an export says of its class is not guessed from what it called.
-        fallback = booked.task_class if stamp else model
-        places = (self._class(booked.task_class), self._class(fallback), self._failure(booked.failure, stamp))
-        self.kinds.extend((*places, len(parts), len(booked.facts)))
-        for number, seconds in parts.items():
-            self.parts.extend((number, seconds))
-        for fact, value in booked.facts.items():
-            self.parts.extend((self.facts.setdefault(fact, len(self.facts)), value))
+        self.roots.append(self._class(booked.task_class))
+        self.models.append(self._class(booked.task_class if stamp else model))
+        self.failed.append(self._failure(booked.failure, stamp))
+        self.held.append(len(parts))
+        self.counted.append(len(booked.facts))
+        self.owners.extend(parts)
+        self.owners.extend(self.facts.setdefault(fact, len(self.facts)) for fact in booked.facts)
+        self.amounts.extend(parts.values())
+        self.amounts.extend(booked.facts.values())
         for call in () if stamp else booked.calls:
             self.stubs.see(call)
 
@@ -336,20 +309,14 @@ class _Shelf:
 
     def measured(self, name: str, common: bool) -> Measured:
         """Return all of it as a ledger."""
-        failures, classes = list(self.failures), list(self.names)
-        kinds = self.kinds
-        roots = {classes[kinds[place]] for place in range(0, len(kinds), 5)} - {""}
-        by_root = len(roots) > 1
         chosen: dict[str, int] = {}
-        groups = [
-            _class_at(kinds, 5 * one, classes, by_root, chosen, next(iter(roots), "task")) for one in range(self.tasks)
-        ]
+        groups = [_number_of(name, chosen) for name in self._classes()]
         ledger = Ledger(
             Simulation(), tuple(self.facts), spans="sampled" if self.sparse > 1 else "all", sample=self.sparse
         )
         for account in (*self.accounts, *self.groups):
             ledger.account(account.category, account.component, account.name)
-        take_in(ledger, self._finished(ledger, groups, failures))
+        take_in(ledger, self._finished(ledger, groups))
         self._say()
         models = self.stubs.models()
         labels = tuple(chosen)
@@ -361,6 +328,14 @@ class _Shelf:
                 self._count_stubs(calls)
             tasks.append(_trace_of(kept, calls, labels[groups[kept.index]]))
         return Measured(name, ledger, labels, tuple(tasks), self.stride, common, in_seconds(self.sums), self.tally)
+
+    def _classes(self) -> Iterator[str]:
+        """Yield each task's class: what its root is named, or where all roots have one name, the model called most."""
+        names = list(self.names)
+        known = {names[one] for one in self.roots} - {""}
+        for root, model in zip(self.roots, self.models, strict=True):
+            both = (names[root], names[model]) if len(known) > 1 else (names[model], *known)
+            yield next(filter(None, both), "task")
 
     def _count_stubs(self, calls: tuple[Call, ...]) -> None:
         count = sum(one.stub for one in calls)
@@ -380,29 +355,27 @@ class _Shelf:
                 "noted", f"spans are kept of every {self.sparse}-th task, since there are too many", spans=0
             )
 
-    def _finished(
-        self, ledger: Ledger, groups: list[int], failures: list[str]
-    ) -> Iterator[tuple[Task, float, list[float]]]:
+    def _finished(self, ledger: Ledger, groups: list[int]) -> Iterator[tuple[Task, float, list[float]]]:
         """Yield the tasks in order of arrival."""
+        failures = list(self.failures)
         entered = {kept.index: kept.booked for kept in self.kept if kept.booked.entries}
         at = 0
         for index in range(self.tasks):
-            arrival, end, status, overlapped = self.heads[4 * index : 4 * index + 4]
-            failure, count, facts = self.kinds[5 * index + 2 : 5 * index + 5]
-            task = Task(ledger, index, groups[index], arrival)
-            task.status = int(status)
-            task.failure = (failures[failure] or "error") if task.status == FAILED else None
-            task.overlapped = [overlapped]
+            task = Task(ledger, index, groups[index], self.arrivals[index])
+            task.status = self.statuses[index]
+            task.failure = (failures[self.failed[index]] or "error") if task.status == FAILED else None
+            task.overlapped = [self.overlapped[index]]
             parts = [0.0] * len(ledger.accounts)
-            for place in range(count):
-                parts[int(self.parts[at + 2 * place])] = self.parts[at + 2 * place + 1]
-            for place in range(count, count + facts):
-                task.facts[int(self.parts[at + 2 * place])] = self.parts[at + 2 * place + 1]
-            at += 2 * (count + facts)
+            facts = at + self.held[index]
+            for place in range(at, facts):
+                parts[self.owners[place]] = self.amounts[place]
+            at = facts + self.counted[index]
+            for place in range(facts, at):
+                task.facts[self.owners[place]] = self.amounts[place]
             task.spans = None
             if index in entered:
                 self._enter(ledger, task, entered[index])
-            yield task, end, parts
+            yield task, self.ends[index], parts
 
     def _enter(self, ledger: Ledger, task: Task, booked: Booked) -> None:
         """Give a task its spans, in the ledger's numbers."""
@@ -418,10 +391,8 @@ class _Shelf:
         task.lost = [(lane, first, last, numbers[account]) for lane, first, last, account in booked.lost]
 
 
-def _class_at(kinds: array[int], place: int, names: list[str], by_root: bool, chosen: dict[str, int], root: str) -> int:
-    """Return the number of a task's class: what its root is named, or where all roots have one name, the model called most."""
-    name = names[kinds[place]] if by_root else names[kinds[place + 1]]
-    name = name or (names[kinds[place + 1]] if by_root else root) or "task"
+def _number_of(name: str, chosen: dict[str, int]) -> int:
+    """Return the number of a task class; those beyond the first are one."""
     if name not in chosen and len(chosen) >= CLASSES:
         name = OTHERS
     return chosen.setdefault(name, len(chosen))

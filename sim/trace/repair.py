@@ -17,15 +17,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from .observation import Observation
-from .tally import Tally
+from .observation import SECOND, Observation
+from .tally import SEVERAL_ROOTS, Tally
 
 __all__ = ["ROOT", "Tree", "repair"]
 
 ROOT: Final = -1
 """The parent of a span that lies in no other."""
 
-SECOND: Final = 1_000_000_000
 ABSURD: Final = 10 * 366 * 86400 * SECOND
 """Ten years (ns): a span that far from most of its task has no time that can be believed."""
 
@@ -106,15 +105,15 @@ def _once(spans: list[Observation], tally: Tally) -> list[Observation]:
     named = _naming(spans)
     for one in spans:
         if kept and one.id and one.id == kept[-1].id and one == kept[-1]:  # they are sorted by all that they say
-            tally.note("dropped", "the same span twice", example=one.kind)
+            tally.note("dropped", "the same span twice")
             continue
         if ended and one.end is None and _same(one) in ended:
-            tally.note("dropped", "a copy of a span from before it ended", example=one.kind)
+            tally.note("dropped", "a copy of a span from before it ended")
             continue
         if one.id:
             key = named(one.trace, one.id)
             if key in seen:
-                tally.note("repaired", "another span has the same id: both are kept", example=one.kind)
+                tally.note("repaired", "another span has the same id: both are kept")
             seen.add(key)
         kept.append(one)
     return kept
@@ -147,16 +146,14 @@ def _timed(spans: list[Observation], tally: Tally) -> list[Observation]:
         for name in ("start", "end"):
             time = getattr(one, name)
             if time is not None and abs(time - middle) > ABSURD:
-                tally.note(
-                    "repaired", "a time more than ten years from those of the task: not believed", example=one.kind
-                )
+                tally.note("repaired", "a time more than ten years from those of the task: not believed")
                 setattr(one, name, None)
         if one.start is None and one.end is None:
-            tally.note("dropped", "no time that can be believed", example=one.kind)
+            tally.note("dropped", "no time that can be believed")
             continue
         if one.start is None:
             one.start = one.end
-            tally.note("repaired", "no start: it begins when it ends", example=one.kind)
+            tally.note("repaired", "no start: it begins when it ends")
         kept.append(one)
     return sorted(kept, key=lambda one: (one.start, -_LAST if one.end is None else -one.end))
 
@@ -165,9 +162,7 @@ def _backward(tree: Tree, tally: Tally) -> None:
     for at, start in enumerate(tree.start):
         if at not in tree.unended and tree.end[at] < start:
             seconds = (start - tree.end[at]) / SECOND
-            tally.note(
-                "repaired", "the end is before the start: no time passes", seconds=seconds, example=tree.spans[at].kind
-            )
+            tally.note("repaired", "the end is before the start: no time passes", seconds=seconds)
             tree.end[at] = start
 
 
@@ -181,7 +176,7 @@ def _join(tree: Tree, tally: Tally) -> None:
     for at, one in enumerate(tree.spans):
         found = places.get(named(one.trace, one.parent), ROOT) if one.parent else ROOT
         if one.parent and (found == at or one.parent == one.id):
-            tally.note("repaired", "its own parent: taken as a child of the root", example=one.kind)
+            tally.note("repaired", "its own parent: taken as a child of the root")
             found = ROOT
         tree.parent.append(found)
 
@@ -200,12 +195,7 @@ def _uncircle(tree: Tree, tally: Tally) -> set[int]:
         if at != ROOT and state[at] == 1:
             circle = way[way.index(at) :]
             cut.add(min(circle))
-            tally.note(
-                "repaired",
-                "parents in a circle: cut at the first of them",
-                spans=len(circle),
-                example=tree.spans[at].kind,
-            )
+            tally.note("repaired", "parents in a circle: cut at the first of them", spans=len(circle))
         for one in way:
             state[one] = 2
     for at in cut:
@@ -226,7 +216,7 @@ def _close(tree: Tree, tally: Tally) -> None:
     for at in reversed(list(tree.downward())):
         if at in tree.unended:
             tree.end[at] = latest[at]
-            tally.note("repaired", "no end: it ends with the last of those in it", example=tree.spans[at].kind)
+            tally.note("repaired", "no end: it ends with the last of those in it")
         parent = tree.parent[at]
         if parent != ROOT:
             latest[parent] = max(latest[parent], latest[at])
@@ -238,7 +228,7 @@ def _adopt(tree: Tree, cut: set[int], tally: Tally) -> None:
     lost = {at for at in roots if tree.spans[at].parent}
     for at in roots:
         if at in lost and tree.spans[at].parent != tree.spans[at].id and at not in cut:
-            tally.note("repaired", "its parent is missing: taken as a child of the root", example=tree.spans[at].kind)
+            tally.note("repaired", "its parent is missing: taken as a child of the root")
     real = [at for at in roots if at not in lost]
     alone = real[0] if len(real) == 1 else ROOT
     moved = False
@@ -247,12 +237,12 @@ def _adopt(tree: Tree, cut: set[int], tally: Tally) -> None:
         moved = True
         if at not in lost:
             what = "no parent, but within the time of a root: taken as a child of it"
-            tally.note("guessed", what, example=tree.spans[at].kind)
+            tally.note("guessed", what)
     if moved:
         tree.children.clear()
         _grow(tree)
     if len(tree.children.get(ROOT, ())) > 1:
-        tally.note("noted", "roots of tasks that have several", spans=len(tree.children[ROOT]))
+        tally.note("noted", SEVERAL_ROOTS, spans=len(tree.children[ROOT]))
 
 
 def _holders(tree: Tree, roots: list[int], alone: int) -> Iterator[tuple[int, int]]:
@@ -313,11 +303,11 @@ def _remark(tree: Tree, tally: Tally) -> None:
     """Count what is odd, and stays as it is."""
     for at, parent in enumerate(tree.parent):
         if tree.start[at] == tree.end[at]:
-            tally.note("noted", "begins and ends at the same time", example=tree.spans[at].kind)
+            tally.note("noted", "begins and ends at the same time")
         if parent == ROOT:
             continue
         out = max(tree.end[at] - tree.end[parent], tree.start[parent] - tree.start[at])
         if out > 0:
-            tally.note("noted", "not wholly in its parent", seconds=out / SECOND, example=tree.spans[at].kind)
+            tally.note("noted", "not wholly in its parent", seconds=out / SECOND)
     if len(tree.spans) >= _FEW and not any(time % SECOND for time in (*tree.start, *tree.end)):
         tally.note("noted", "times are whole seconds: shorter spans are known badly", spans=len(tree.spans))

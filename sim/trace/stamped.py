@@ -5,8 +5,7 @@ between the lanes of the spans that are critical, so that `engine.critical` walk
 
 A call is stamped as a whole on its own span, which may be one that the ledger has in several pieces.
 
-Leaves out: the edges off the critical path; which account has the time of a lost span, where a
-task has several that may.
+Leaves out: the edges off the critical path; which account has the time of a lost span, where a task has several that may.
 Checked: tests/test_trace_roundtrip.py.
 """
 
@@ -73,20 +72,20 @@ def has_no_clock(observation: Observation) -> bool:
 
 def epoch_of(observations: Sequence[Observation]) -> int:
     """Return when the clock of an exported task began (ns since 1970), 0 where that is not told."""
-    said = next((one.stamp.get("epoch") for one in observations if one.stamp is not None and "task" in one.stamp), 0)
+    said = next(_roots(observations), {}).get("epoch", 0)
     return said if isinstance(said, int) else 0
 
 
 def origin(observations: Sequence[Observation]) -> tuple[str, str, str]:
     """Return the trace, session and problem that a task had before it was exported, '' where it had none."""
-    root = next((one.stamp for one in observations if one.stamp is not None and "task" in one.stamp), {})
+    root = next(_roots(observations), {})
     trace, session, problem = (str(root.get(name, "")) for name in ("trace", "session", "problem"))
     return trace, session, problem
 
 
 def booked(observations: Sequence[Observation]) -> Booked | None:
     """Return a task as it was exported; None where spans are missing, or their stamps do not fit together."""
-    roots = [one.stamp for one in observations if one.stamp is not None and "task" in one.stamp]
+    roots = list(_roots(observations))
     if len(roots) != 1 or not all(map(is_stamped, observations)):
         return None
     root = roots[0]
@@ -97,6 +96,11 @@ def booked(observations: Sequence[Observation]) -> Booked | None:
         return _booked(root, spans, _calls(root, observations))
     except (_Unlike, KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None
+
+
+def _roots(observations: Sequence[Observation]) -> Iterator[Mapping[str, Any]]:
+    """Yield the stamps that tell of a task: one, where spans are those of an export."""
+    return (one.stamp for one in observations if one.stamp is not None and "task" in one.stamp)
 
 
 def _booked(root: Mapping[str, Any], spans: list[_Stamped], calls: Iterable[Call]) -> Booked:

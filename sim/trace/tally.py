@@ -7,13 +7,15 @@ Checked: tests/test_trace_tally.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from ..engine.errors import CoordsimError
 
 __all__ = ["Fate", "FileTally", "Note", "Tally", "TraceError"]
 
 Fate = Literal["repaired", "dropped", "guessed", "noted"]
+SEVERAL_ROOTS: Final = "roots of tasks that have several"
+"""What is noted of tasks that nothing encloses."""
 
 
 class TraceError(CoordsimError):
@@ -38,7 +40,7 @@ class FileTally:
 
 @dataclass(slots=True)
 class Note:
-    """What was done for one reason: to how many spans, by how much at most (s, where it is about time), and one of them as an example."""
+    """What was done for one reason: to how many spans, by how much at most (s, where it is about time), and where the first stands."""
 
     fate: Fate
     what: str
@@ -59,7 +61,7 @@ class Tally:
     zero: int = 0  # when the ledger's clock is at 0, in whole ns since 1970
 
     def note(self, fate: Fate, what: str, *, spans: int = 1, seconds: float = 0.0, example: str = "") -> None:
-        """Count what was done to some spans; `what` is a short sentence, the same for the same reason."""
+        """Count what was done to some spans; `what` is a short sentence, the same for the same reason, `example` where in its file the first stands."""
         one = self.notes.setdefault(what, Note(fate, what, example=example))
         one.spans += spans
         one.most = max(one.most, seconds)

@@ -19,7 +19,7 @@ from ..measured import Call
 from ..observation import Kind
 from . import ExportTask, Tokens
 
-__all__ = ["GROUPS", "Whole", "agent_of", "joined", "wholes_of"]
+__all__ = ["GROUPS", "Whole", "agent_of", "is_turn", "joined", "wholes_of"]
 
 GROUPS: Final[Mapping[str, Kind]] = {
     "chat": "llm",
@@ -77,9 +77,14 @@ def joined(spans: Sequence[Span], wholes: Iterable[Whole]) -> tuple[list[Span], 
 def agent_of(span: Span, by_id: Mapping[int, Span]) -> str:
     """Return the agent inside of whose turn a span lies, '' for none."""
     at: Span | None = span
-    while at is not None and not (at.category == STRUCTURE and at.name == "invoke_agent"):
+    while at is not None and not is_turn(at):
         at = by_id.get(at.parent)
     return "" if at is None else at.component
+
+
+def is_turn(span: Span) -> bool:
+    """Whether a span is a turn of an agent."""
+    return span.category == STRUCTURE and span.name == "invoke_agent"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,11 +13,9 @@ from ...engine.chrome_trace import Event, counter_events, flow_events, micros, p
 from ...engine.ledger import Span
 from . import Count, ExportRun, ExportTask
 from .calls import joined, wholes_of
-from .tracks import flows_between, tracks_of
+from .tracks import FIRST_THREAD, flows_between, tracks_of
 
 __all__ = ["title", "write"]
-
-_FIRST_THREAD = 1 << 24  # beyond the numbers of processes, and no two threads have one number
 
 
 def write(run: ExportRun, out: BinaryIO) -> Count:
@@ -40,7 +38,7 @@ class _Writer:
     def __init__(self, run: ExportRun) -> None:
         self.run = run
         self.tasks = self.spans = self.flows = 0
-        self.thread = _FIRST_THREAD
+        self.thread = FIRST_THREAD
 
     def events(self) -> Iterator[Event]:
         """Yield everything; process 1 holds the counters."""

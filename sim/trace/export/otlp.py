@@ -3,8 +3,8 @@
 A task is a trace, and its root span a workflow. Calls of models and tools, and turns of agents, have the names and attributes of the GenAI
 conventions; what coordination they cost are INTERNAL spans among them. A call is one span: where it is on the critical path for a part of its
 time only, that is told by INTERNAL spans in it. Every span carries what the ledger has of it as `coordsim.*`, with which `stamped` reads the
-same ledger back. What runs on after its task stands beside it, with a link to it. A span that went on when
-another lane released it has a link to the last span there.
+same ledger back. What runs on after its task stands beside it, with a link to it. A span that went on when another lane released it has a link
+to the last span there.
 
 Leaves out: metrics and logs, and contents of prompts and answers, which no ledger has.
 Checked: tests/test_trace_export.py, tests/test_trace_roundtrip.py.
@@ -23,15 +23,15 @@ from typing import Any, BinaryIO, Final
 
 from ...engine.ledger import STATUSES, STRUCTURE, Span
 from ..measured import Call
+from ..observation import nanos
 from ..tally import TraceError
 from . import Count, ExportRun, ExportTask
-from .calls import GROUPS, Whole, wholes_of
+from .calls import GROUPS, Whole, is_turn, wholes_of
 
 __all__ = ["write_json", "write_proto"]
 
 INTERNAL, CLIENT, ERROR = 1, 3, 2  # of trace.proto: SpanKind and StatusCode
 OTHER: Final = "_OTHER"  # what the conventions call an error whose type is not known
-_BILLION = 1_000_000_000
 _FAILED = STATUSES[1]
 _OPERATIONS: Mapping[str, str] = {kind: name for name, kind in GROUPS.items()}
 _MODELS = ("chat", "embeddings")
@@ -128,14 +128,15 @@ class _Trace:
             yield self._span(span, released.get(span.id))
 
     def _times(self, start: float, end: float) -> _Times:
-        return _Times(self.run.epoch + _nanos(start), self.run.epoch + _nanos(end))
+        return _Times(self.run.epoch + nanos(start), self.run.epoch + nanos(end))
 
     def _root(self) -> Encoded:
         run, task = self.run, self.task
+        failed = task.status == _FAILED
         attributes: Attributes = {
             "gen_ai.operation.name": "invoke_workflow",
             "gen_ai.workflow.name": task.task_class,
-            **self._error(task.failure or OTHER, task.status == _FAILED),
+            **_error((task.failure or OTHER) if failed else ""),
             "coordsim.task": task.task,
             "coordsim.replication": task.replication,
             "coordsim.class": task.task_class,
@@ -155,7 +156,7 @@ class _Trace:
             **{f"coordsim.facts.{name}": float(value) for name, value in task.facts.items()},
         }
         made = self._start(self.root, f"invoke_workflow {task.task_class}", INTERNAL, self.whole, attributes)
-        return made | ({"status": {"code": ERROR}} if task.status == _FAILED else {})
+        return made | ({"status": {"code": ERROR}} if failed else {})
 
     def _origin(self) -> Attributes:
         """Return what files of a measured task call it."""
@@ -188,7 +189,7 @@ class _Trace:
                 f"coordsim.{'critical' if span.critical else 'beside'} {span.component}",
                 self._id_of_call(whole),
             )
-        elif span.category == STRUCTURE and span.name == "invoke_agent":
+        elif is_turn(span):
             attributes = self._conventions("invoke_agent", span.component)
         elif span.category == STRUCTURE and span.name in GROUPS:
             name = f"coordsim.{name}"  # around a call: no call of its own
@@ -249,7 +250,7 @@ class _Trace:
         found = self._conventions(operation, call.component) if operation else {}
         if operation in _MODELS:
             found |= _usage(call)
-        return found | self._error(call.error, bool(call.error)) | {"coordsim.call": _stamp(whole)}
+        return found | _error(call.error) | {"coordsim.call": _stamp(whole)}
 
     def _conventions(self, operation: str, component: str) -> Attributes:
         """Return the attributes of the GenAI conventions."""
@@ -271,9 +272,10 @@ class _Trace:
     def _link(self, to: str, why: str) -> Encoded:
         return {"traceId": self.trace, "spanId": to, "attributes": _encoded({"coordsim.link": why})}
 
-    @staticmethod
-    def _error(what: str, there: bool) -> Attributes:
-        return {"error.type": what} if there else {}
+
+def _error(what: str) -> Attributes:
+    """Return the type of an error as the conventions have it; nothing for ''."""
+    return {"error.type": what} if what else {}
 
 
 def _released(spans: Sequence[Span]) -> dict[int, Span]:
@@ -287,7 +289,7 @@ def _released(spans: Sequence[Span]) -> dict[int, Span]:
 def _usage(call: Call) -> Attributes:
     """Return tokens as the conventions count them: cached ones are among those that went in."""
     known = {
-        "gen_ai.usage.input_tokens": call.new + (0.0 if math.isnan(call.cached) else call.cached),
+        "gen_ai.usage.input_tokens": call.input,
         "gen_ai.usage.cache_read.input_tokens": call.cached,
         "gen_ai.usage.output_tokens": call.output,
     }
@@ -312,11 +314,6 @@ def _parts(task: ExportTask) -> str:
     """Return the seconds by account, as text."""
     parts = [[one.category, one.component, one.name, float(seconds)] for one, seconds in task.parts.items()]
     return json.dumps(parts, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _nanos(seconds: float) -> int:
-    """Return whole nanoseconds; what is not before another time is not before it then."""
-    return round(seconds * _BILLION)
 
 
 def _id(text: str, size: int) -> str:

@@ -13,16 +13,16 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from ...engine.ledger import Span
+from ..observation import nanos
 from ..tally import TraceError
 from . import Count, ExportRun, ExportTask, Series
 from .calls import joined, wholes_of
 from .chrome import title
-from .tracks import Flow, flows_between, nanos, tracks_of
+from .tracks import FIRST_THREAD, Flow, flows_between, tracks_of
 
 __all__ = ["write"]
 
 _SEQUENCE = 1
-_FIRST_THREAD = 1 << 24  # beyond the numbers of processes, and no two threads have one number
 _CLEARED, _NEEDS = 1, 2  # TracePacket.SequenceFlags: names begin anew, names are needed
 
 
@@ -56,9 +56,8 @@ class _Writer:
         """Write a quantity over time, as a track of its own."""
         packet = self._packet()
         self.tracks += 1
-        track = packet.track_descriptor
-        track.uuid, track.name, track.counter.unit_name = self.tracks, series.name, series.unit
-        own = self.tracks
+        own, track = self.tracks, packet.track_descriptor
+        track.uuid, track.name, track.counter.unit_name = own, series.name, series.unit
         self._send(packet)
         for seconds, value in zip(series.times, series.values, strict=True):
             packet = self._packet(seconds)
@@ -85,9 +84,9 @@ class _Writer:
             self.threads += 1
             made = packet.track_descriptor
             made.uuid, made.parent_uuid, made.sibling_order_rank = self.tracks, parent, place
-            made.thread.pid, made.thread.tid, made.thread.thread_name = pid, _FIRST_THREAD + self.threads, track.name
+            made.thread.pid, made.thread.tid, made.thread.thread_name = pid, FIRST_THREAD + self.threads, track.name
             self._send(packet)
-            self._slices(track.spans, arrows)
+            self._slices(made.uuid, track.spans, arrows)
 
     def _arrows(self, flows: list[Flow]) -> dict[int, tuple[list[int], list[int]]]:
         """Return for each span the numbers of the arrows that leave it, and of those that end there."""
@@ -98,25 +97,25 @@ class _Writer:
             found.setdefault(flow.target.id, ([], []))[1].append(self.flows)
         return found
 
-    def _slices(self, spans: tuple[Span, ...], arrows: dict[int, tuple[list[int], list[int]]]) -> None:
+    def _slices(self, track: int, spans: tuple[Span, ...], arrows: dict[int, tuple[list[int], list[int]]]) -> None:
         """Write the slices of one track: what encloses begins before, and ends after, what it holds."""
         ends: list[int] = []
         for span in spans:
             start = nanos(span.start)
             while ends and ends[-1] <= start:
-                self._end(ends.pop())
-            self._begin(span, start, arrows.get(span.id, ([], [])))
+                self._end(track, ends.pop())
+            self._begin(track, span, start, arrows.get(span.id, ([], [])))
             if nanos(span.end) > start:
                 ends.append(nanos(span.end))
         while ends:
-            self._end(ends.pop())
+            self._end(track, ends.pop())
 
-    def _begin(self, span: Span, start: int, arrows: tuple[list[int], list[int]]) -> None:
+    def _begin(self, track: int, span: Span, start: int, arrows: tuple[list[int], list[int]]) -> None:
         packet = self._packet()
         packet.timestamp = start
         event = packet.track_event
         event.type = self.event.TYPE_SLICE_BEGIN if nanos(span.end) > start else self.event.TYPE_INSTANT
-        event.track_uuid = self.tracks
+        event.track_uuid = track
         event.name_iid = self._name(packet, "event_names", f"{span.name} {span.component}".strip())
         event.category_iids.append(self._name(packet, "event_categories", span.category))
         self._note(packet, "component").string_value = span.component
@@ -127,10 +126,10 @@ class _Writer:
         event.terminating_flow_ids.extend(arrows[1])
         self._send(packet)
 
-    def _end(self, at: int) -> None:
+    def _end(self, track: int, at: int) -> None:
         packet = self._packet()
         packet.timestamp = at
-        packet.track_event.type, packet.track_event.track_uuid = self.event.TYPE_SLICE_END, self.tracks
+        packet.track_event.type, packet.track_event.track_uuid = self.event.TYPE_SLICE_END, track
         self._send(packet)
 
     def _note(self, packet: Any, name: str) -> Any:

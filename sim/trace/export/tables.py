@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 from ...engine.ledger import FAILED, STATUSES, STRUCTURE, UNEXPLAINED, Span
+from ..observation import SECOND, nanos
 from . import Count, ExportRun, ExportTask
-from .calls import Whole, agent_of, wholes_of
-from .tracks import nanos
+from .calls import Whole, agent_of, is_turn, wholes_of
 
 __all__ = ["COLUMNS", "write"]
 
@@ -34,7 +34,6 @@ COLUMNS = (
 TASK = "task"
 _MODELS = ("llm", "embedding")
 _MADE = ("step", "backoff", "between spans")
-_SECOND = 1_000_000_000
 _DEEPEST = 100  # groups of a lane that are looked at: only in files that are made to be slow more are open at once
 _ID = COLUMNS.index("id")
 
@@ -137,16 +136,15 @@ def _of_call(whole: Whole, span: Span | None) -> tuple[object, ...]:
     model = call.component if call.kind in _MODELS else ""
     ledger = ("", "", "") if span is None else (span.category, span.component, span.name)
     size = math.fsum(piece.size for piece in whole.pieces)
-    given = math.nan if math.isnan(call.new) else call.new + (0.0 if math.isnan(call.cached) else call.cached)
     return (
         call.agent, call.kind, call.kind if model else call.component, model, *ledger, *_times(call.start, call.end), size,
-        *("" if math.isnan(one) else one for one in (call.first_token, given, call.cached, call.output, call.input_bytes, call.output_bytes)),
+        *("" if math.isnan(one) else one for one in (call.first_token, call.input, call.cached, call.output, call.input_bytes, call.output_bytes)),
         int(call.critical > 0.0), call.critical, int(bool(call.error)), call.error,
     )  # fmt: skip
 
 
 def _of_span(span: Span, by_id: Mapping[int, Span]) -> tuple[object, ...]:
-    kind = "other" if span.category != STRUCTURE else "agent" if span.name == "invoke_agent" else "workflow"
+    kind = "agent" if is_turn(span) else "workflow" if span.category == STRUCTURE else "other"
     return (
         agent_of(span, by_id), kind, span.component if kind == "agent" else span.name, "", span.category, span.component, span.name,
         *_times(span.start, span.end), span.size, *[""] * 6, int(span.critical), "", int(span.lost), "lost" if span.lost else "",
@@ -155,12 +153,12 @@ def _of_span(span: Span, by_id: Mapping[int, Span]) -> tuple[object, ...]:
 
 def _times(start: float, end: float) -> tuple[float, float, float]:
     """Return start, length and end (s). The length is that of whole nanoseconds, so that what is read ends where it did."""
-    return start, (nanos(end) - nanos(start)) / _SECOND, end
+    return start, (nanos(end) - nanos(start)) / SECOND, end
 
 
 def _date(time: int) -> str:
     """Return a time (ns since 1970) as a date of ISO 8601, to the nanosecond."""
-    whole, rest = divmod(time, _SECOND)
+    whole, rest = divmod(time, SECOND)
     return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}+00:00"
 
 

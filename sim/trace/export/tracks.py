@@ -17,9 +17,12 @@ from itertools import pairwise
 
 from ...engine.critical import TRUNK
 from ...engine.ledger import STRUCTURE, Span
+from ..observation import nanos
+from .calls import agent_of, is_turn
 
-__all__ = ["Flow", "Track", "flows_between", "flows_of", "nanos", "tracks_of"]
+__all__ = ["FIRST_THREAD", "Flow", "Track", "flows_between", "flows_of", "tracks_of"]
 
+FIRST_THREAD = 1 << 24  # number of a track's thread: beyond those of processes, and no two have one
 _MESSAGE = "communication"
 
 
@@ -38,11 +41,6 @@ class Flow:
     kind: str
     source: Span
     target: Span
-
-
-def nanos(seconds: float) -> int:
-    """Return whole nanoseconds."""
-    return round(seconds * 1_000_000_000)
 
 
 def tracks_of(spans: Sequence[Span]) -> list[Track]:
@@ -81,18 +79,9 @@ def _end(span: Span) -> int:
 
 def _label(spans: Sequence[Span], by_id: Mapping[int, Span]) -> str:
     """Return who works in a lane: the agent that is invoked in it, or inside of whose turn it began; else what it is a branch of."""
-    at: Span | None = spans[0]
-    while at is not None and not _is_turn(at):
-        at = by_id.get(at.parent)
-    if at is not None:
-        return at.component
     groups = [one for one in spans if one.category == STRUCTURE]
-    turn = next(filter(_is_turn, groups), None) or next(iter(groups), None)
-    return "branch" if turn is None else turn.component or "branch"
-
-
-def _is_turn(span: Span) -> bool:
-    return span.category == STRUCTURE and span.name == "invoke_agent"
+    turn = next(filter(is_turn, groups), None) or next(iter(groups), None)
+    return agent_of(spans[0], by_id) or (turn.component if turn is not None else "") or "branch"
 
 
 def _nested(spans: Sequence[Span]) -> Iterator[list[Span]]:

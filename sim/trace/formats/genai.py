@@ -14,12 +14,10 @@ https://opentelemetry.io/docs/specs/otel/trace/exceptions/; of each framework in
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -27,9 +25,9 @@ from ..observation import Kind, Observation
 from ..stamped import is_stamp
 from ..tally import Tally
 from .genai_names import BY_NAME, CALLED, FIRST_TOKEN, HUMAN, IN, KINDS, OUT, STAMP, by_class, by_vercel, role_of
-from .values import error_type
+from .values import error_type, first, iso_nanoseconds, mapping
 
-__all__ = ["Event", "Fields", "Nested", "clean", "count", "iso_nanoseconds", "observe", "size"]
+__all__ = ["Event", "Fields", "Nested", "clean", "observe", "role_in", "size"]
 
 LONGEST = 200
 """Characters kept of a name: longer ones are no names."""
@@ -37,10 +35,11 @@ LONGEST = 200
 CLIENT, PRODUCER = 3, 4
 """Numbers of OTLP's SpanKind for what calls out."""
 
+_ROLES = {"INTERNAL": 1, "SERVER": 2, "CLIENT": CLIENT, "PRODUCER": PRODUCER, "CONSUMER": 5}
+
 LATE = 3_600_000_000_000
 """How long (ns) after a span's end an answer may begin that is still its own: a span that ends when its stream is handed over."""
 
-_FRACTION = re.compile(r"[.,](\d+)")
 _METHOD = re.compile(r"\.(?:a?run|a?call|a?invoke|kickoff|forward|_\w+)$")
 _PREPARES = re.compile(r".+\._prepare_\w+")
 """What is called of an agent, behind its name; and what comes before a call of a model."""
@@ -95,7 +94,7 @@ def observe(span: Fields, attributes: Mapping[str, Any], events: Iterable[Event]
         return None
     if is_stamp(stamp):
         tally = Tally()  # an export says itself what its spans are: nothing of it is guessed
-    raised, first = _from_events(events, sizes)
+    raised, began = _from_events(events, sizes)
     kind, of = _kind(found, span, tally)
     one = Observation(span.trace, span.id, span.parent, kind, clean(span.name), "", span.start, span.end, span.process)
     one.component = clean(_component(kind, found, of, one.name))
@@ -104,7 +103,7 @@ def observe(span: Fields, attributes: Mapping[str, Any], events: Iterable[Event]
     one.error = _error(found, span, raised, kind)
     if kind in ("llm", "embedding"):
         _tokens(one, found, tally)
-        one.first_token = _first_token(one, found, first, tally)
+        one.first_token = _first_token(one, found, began, tally)
     for way, most in sizes.items():
         if way[0] == IN:
             one.input_bytes = max(one.input_bytes or 0.0, float(most))
@@ -263,7 +262,7 @@ def _component(kind: Kind, found: dict[str, Any], of: str, name: str) -> str:
 
 def _model_in(parameters: Any) -> str:
     """The model among the parameters of a call, which are JSON in a string."""
-    value = _object(parameters)
+    value = mapping(parameters)
     return _text(value.get("model") or value.get("model_name") or value.get("model_id"))
 
 
@@ -275,7 +274,7 @@ def _error(found: dict[str, Any], span: Fields, raised: str, kind: Kind) -> str:
         return raised or span.said or "error"
     if _text(found.get("status")).lower() == "error" or found.get("failed") in (True, "true", "True"):
         return "tool_error"
-    code = count(found.get("http"))
+    code = first(found.get("http"))
     if kind == "client" and code is not None and 400 <= code < 600:
         return f"{code:.0f}"
     return ""
@@ -289,7 +288,7 @@ def _tokens(one: Observation, found: dict[str, Any], tally: Tally) -> None:
     _undo_usage(found)
     amounts: dict[str, float | None] = {}
     for word in ("input", "cached", "written", "output", "total"):
-        amounts[word] = count(found.get(word))
+        amounts[word] = first(found.get(word))
         if word in found and amounts[word] is None:
             tally.note("noted", "counts of tokens that are no counts, left out")
     new, cached, output = amounts["input"], amounts["cached"], amounts["output"]
@@ -307,9 +306,9 @@ def _undo_usage(found: dict[str, Any]) -> None:
     """Usage that stands in one attribute, as JSON: its counts for those that have no attribute of their own."""
     if "usage" not in found:
         return
-    usage = _object(found["usage"])
+    usage = mapping(found["usage"])
     for details in ("prompt_tokens_details", "input_tokens_details"):
-        usage = {**_object(usage.get(details)), **usage}
+        usage = {**mapping(usage.get(details)), **usage}
     for word, names in (
         ("input", ("input", "input_tokens", "prompt_tokens", "inputTokens")),
         ("cached", ("cache_read_input_tokens", "input_cached_tokens", "input_cache_read", "cached_tokens")),
@@ -328,7 +327,7 @@ def _first_token(one: Observation, found: dict[str, Any], event: int | None, tal
     if one.start is None:
         return None
     at = event
-    seconds, milliseconds = count(found.get("first_s")), count(found.get("first_ms"))
+    seconds, milliseconds = first(found.get("first_s")), first(found.get("first_ms"))
     if seconds is None and milliseconds is None and "first_any" in found:
         seconds = _either_unit(one, found["first_any"], tally)
     if seconds is not None:
@@ -339,7 +338,7 @@ def _first_token(one: Observation, found: dict[str, Any], event: int | None, tal
         at = iso_nanoseconds(_text(found["first_at"]))
     if event is not None and one.end is not None and one.end < event <= one.end + LATE and at == event:
         one.end = event
-        tally.note("repaired", "ended before the answer began that it names: it lasts until then", example=one.kind)
+        tally.note("repaired", "ended before the answer began that it names: it lasts until then")
     if at is not None and (at < one.start or (one.end is not None and at > one.end)):
         tally.note("noted", "times of first tokens outside of their spans, left out")
         return None
@@ -348,7 +347,7 @@ def _first_token(one: Observation, found: dict[str, Any], event: int | None, tal
 
 def _either_unit(one: Observation, value: Any, tally: Tally) -> float | None:
     """Seconds of an attribute that some write in seconds, as the metric of its name is, and some in whole milliseconds."""
-    amount = count(value)
+    amount = first(value)
     if amount is None:
         return None
     tally.note("guessed", "units of times to the first token, by what fits into the span")
@@ -357,28 +356,15 @@ def _either_unit(one: Observation, value: Any, tally: Tally) -> float | None:
     return amount / 1e3 if whole or amount > lasted else amount
 
 
-def count(value: Any) -> float | None:
-    """A count as a number >= 0, whether written as a number or as text; None for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and 0 <= number < 1e18 else None
-
-
 def size(value: Any) -> int:
     """Bytes of a value: of text in UTF-8, of bytes as they are, of a list or map those of its scalars and keys."""
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode("utf-8", "replace"))
-    if isinstance(value, Nested):
-        return value.bytes()
     total, left = 0, [value]
     while left:
         one = left.pop()
         if isinstance(one, str):
             total += len(one) if one.isascii() else len(one.encode("utf-8", "replace"))
+        elif isinstance(one, Nested):
+            total += one.bytes()
         elif isinstance(one, bytes):
             total += len(one)
         elif isinstance(one, Mapping):
@@ -402,21 +388,6 @@ def clean(name: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in name).strip()
 
 
-def iso_nanoseconds(text: str) -> int | None:
-    """A date and time of ISO 8601 as ns since 1970, UTC where it names no zone; None where it is none."""
-    fraction = _FRACTION.search(text)
-    whole = text if fraction is None else text[: fraction.start()] + text[fraction.end() :]
-    try:
-        moment = datetime.fromisoformat(whole)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        past = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
-    rest = int((fraction.group(1) + "0" * 9)[:9]) if fraction is not None else 0
-    return (past.days * 86_400 + past.seconds) * 1_000_000_000 + rest
-
-
 def _text(value: Any) -> str:
     """A value that is a name; '' for what cannot be one."""
     if isinstance(value, str):
@@ -424,14 +395,8 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64 else ""
 
 
-def _object(text: Any) -> dict[str, Any]:
-    """A JSON object in a string, {} for all else."""
-    if isinstance(text, dict):
-        return text
-    if not isinstance(text, str) or not text.startswith("{") or len(text) > 100_000:
-        return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
+def role_in(kind: Any) -> int:
+    """OTLP's number of a span's kind, from that or from a word, as `SPAN_KIND_CLIENT`, `SpanKind.CLIENT` or `client`; 0 for what is neither."""
+    if isinstance(kind, int):
+        return kind
+    return _ROLES.get(kind.rpartition("_")[2].rpartition(".")[2].upper(), 0) if isinstance(kind, str) else 0

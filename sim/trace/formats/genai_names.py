@@ -28,12 +28,15 @@ __all__ = [
     "KINDS",
     "OUT",
     "STAMP",
+    "STAMPS",
     "by_class",
     "by_vercel",
     "role_of",
 ]
 
 IN, OUT, STAMP = "<in>", "<out>", "<stamp>"
+STAMPS = "coordsim."
+"""What attributes of an export of coordsim begin with."""
 """Words of attributes that come many to a span: contents that went in, that came out, and stamps of an export."""
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -236,8 +239,8 @@ def role_of(attribute: str) -> tuple[str, int | str] | None:
     found = _ROLES.get(attribute)
     if found is not None:
         return found
-    if attribute.startswith("coordsim."):
-        return STAMP, attribute.removeprefix("coordsim.")
+    if attribute.startswith(STAMPS):
+        return STAMP, attribute.removeprefix(STAMPS)
     for start, way, family in _CONTENTS:
         if attribute.startswith(start) and not attribute.endswith(_NO_CONTENT):
             return way, family

@@ -18,8 +18,9 @@ from typing import IO, Any, BinaryIO, cast
 
 from ..observation import Kind, Observation
 from ..tally import FileTally, Tally, TraceError
+from .genai import size
 from .rows import Record, records
-from .values import error_in, error_type, first, mapping, nanoseconds, number, size_of, text
+from .values import error_in, error_type, first, mapping, nanoseconds, number, text
 
 __all__ = ["observations"]
 
@@ -32,6 +33,17 @@ _SPANS: dict[str, Kind] = {
     "solvers": "workflow",
     "scorers": "workflow",
 }
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    KeyError,
+    EOFError,
+    OSError,
+    ValueError,
+    RecursionError,
+    NotImplementedError,
+)
+"""What is raised where an archive, or a member of it, cannot be read."""
 
 MOMENTS = "events that are moments, and no spans"
 PERSON = "a person's input, taken to last since the event before"
@@ -80,21 +92,8 @@ def _zipped(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[tuple[R
     try:
         archive = zipfile.ZipFile(cast("IO[bytes]", stream))
         names = archive.namelist()
-        header = (
-            mapping(_member(archive, "header.json"))
-            if "header.json" in names
-            else mapping(_member(archive, "_journal/start.json"))
-        )
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        KeyError,
-        EOFError,
-        OSError,
-        ValueError,
-        RecursionError,
-        NotImplementedError,
-    ) as error:
+        header = mapping(_member(archive, "header.json" if "header.json" in names else "_journal/start.json"))
+    except _DAMAGED as error:
         raise TraceError(
             f"{file.name}: is an Inspect log that {_why(error)}; export it with `inspect log convert --to json`"
         ) from None
@@ -102,16 +101,16 @@ def _zipped(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[tuple[R
     above: Record = {"eval.task": said.get("task"), "eval.run_id": said.get("run_id"), "status": header.get("status")}
     samples = [name for name in names if name.startswith("samples/") and name.endswith(".json")]
     _say_status(file, above["status"])
-    for name in samples:
+    for place, name in enumerate(samples, start=1):
         try:
             sample = _member(archive, name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RecursionError, NotImplementedError):
+        except _DAMAGED:
             sample = None
         if isinstance(sample, dict):
             yield sample, above
         else:
             tally.spans += 1
-            tally.note("dropped", "samples that cannot be read", example=f"sample {samples.index(name) + 1}")
+            tally.note("dropped", "samples that cannot be read", example=f"sample {place}")
     if not samples:
         file.remark = NO_EVENTS
 
@@ -240,7 +239,7 @@ class _Sample:
         if what == "model":
             self._model(one, event)
         elif what == "tool":
-            one.input_bytes, one.output_bytes = size_of(event.get("arguments")), self._size(event.get("result"))
+            one.input_bytes, one.output_bytes = self._size(event.get("arguments")), self._size(event.get("result"))
             agent = text(event.get("agent"))
             if agent:  # a tool that hands over to an agent lasts as long as the agent
                 one.kind, one.component, one.agent = "agent", agent, agent
@@ -251,7 +250,7 @@ class _Sample:
     def _size(self, value: Any) -> float | None:
         if isinstance(value, str) and value.startswith("attachment://"):
             value = mapping(self.sample.get("attachments")).get(value.removeprefix("attachment://"))
-        return size_of(value)
+        return None if value is None or value == "" else float(size(value))
 
     def _model(self, one: Observation, event: Record) -> None:
         output = mapping(event.get("output"))

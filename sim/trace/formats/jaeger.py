@@ -18,17 +18,16 @@ from typing import Any, BinaryIO
 
 from ..observation import Observation
 from ..tally import FileTally, Tally
-from .genai import Event, Fields, observe
+from .genai import Event, Fields, observe, role_in
+from .genai_names import STAMPS
 from .otlp import Resource, resource_of
 from .rows import Record, records
-from .values import flag, mapping, number, text
+from .values import flag, mapping, number, objects, text
 
 __all__ = ["observations"]
 
 _WITHIN = ("data",)
-_ROLES = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 _OWN = ("error", "span.kind", "otel.status_code")  # tags that are fields of a span, and none of its attributes
-_STAMPS = "coordsim."
 
 
 def observations(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[Observation]:
@@ -102,22 +101,17 @@ def _process(process: Record) -> Resource:
 def _parent(span: Record, trace: str) -> str:
     """Return the span that this one is a child of, or follows, in its own trace."""
     found = ""
-    references = span.get("references")
-    for one in references if isinstance(references, list) else ():
-        if text(mapping(one).get("traceID")) in ("", trace):
-            if mapping(one).get("refType") == "CHILD_OF":
+    for one in objects(span.get("references")):
+        if text(one.get("traceID")) in ("", trace):
+            if one.get("refType") == "CHILD_OF":
                 return text(one.get("spanID"))
-            found = found or text(mapping(one).get("spanID"))
+            found = found or text(one.get("spanID"))
     return text(span.get("parentSpanID")) or found
 
 
 def _tags(listed: Any) -> Record:
     """Return tags as a mapping; they come as a list of keys and values."""
-    found: Record = {}
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict) and isinstance(one.get("key"), str):
-            found[one["key"]] = _plain(one.get("value"))
-    return found
+    return {one["key"]: _plain(one.get("value")) for one in objects(listed) if isinstance(one.get("key"), str)}
 
 
 def _dotted(tags: Any) -> Record:
@@ -126,10 +120,10 @@ def _dotted(tags: Any) -> Record:
 
 
 def _logs(logs: Any) -> Iterator[Event]:
-    for one in logs if isinstance(logs, list) else ():
-        fields = _tags(mapping(one).get("fields"))
+    for one in objects(logs):
+        fields = _tags(one.get("fields"))
         name = fields.pop("event", fields.pop("name", ""))
-        yield text(name), _microseconds(mapping(one).get("timestamp")), fields
+        yield text(name), _microseconds(one.get("timestamp")), fields
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -141,13 +135,13 @@ def _zipkin(span: Record) -> tuple[Fields, Record, list[Event]] | None:
     if not trace and not own:
         return None
     # All values are texts there, which no stamp of an export is read from: the span is read as any other.
-    tags = {key: value for key, value in mapping(span.get("tags")).items() if not key.startswith(_STAMPS)}
+    tags = {key: value for key, value in mapping(span.get("tags")).items() if not key.startswith(STAMPS)}
     shared = span.get("shared") is True and own != ""
     start = _microseconds(span.get("timestamp"))
     fields = Fields(
         trace, f"{own}/server" if shared else own, own if shared else text(span.get("parentId")), text(span.get("name")), start,
         _end(start, span.get("duration")), text(mapping(span.get("localEndpoint")).get("serviceName")),
-        role=_ROLES.get(text(span.get("kind")).lower(), 0),
+        role=role_in(span.get("kind")),
     )  # fmt: skip
     # What stands in this tag is the error's message, and may be empty.
     fields.failed = "error" in tags and text(tags["error"]).lower() != "false"
@@ -156,11 +150,8 @@ def _zipkin(span: Record) -> tuple[Fields, Record, list[Event]] | None:
     peer = text(mapping(span.get("remoteEndpoint")).get("serviceName"))
     if peer:
         tags.setdefault("peer.service", peer)
-    notes = span.get("annotations")
     events: list[Event] = [
-        (text(one.get("value")), _microseconds(one.get("timestamp")), {})
-        for one in (notes if isinstance(notes, list) else ())
-        if isinstance(one, dict)
+        (text(one.get("value")), _microseconds(one.get("timestamp")), {}) for one in objects(span.get("annotations"))
     ]
     return fields, tags, events
 
@@ -170,9 +161,9 @@ def _zipkin(span: Record) -> tuple[Fields, Record, list[Event]] | None:
 
 def _own(fields: Fields, tags: Record) -> None:
     """Enter what tags say of a span itself, and take them out."""
-    kind, code = text(tags.get("span.kind")).lower(), text(tags.get("otel.status_code")).upper()
+    code = text(tags.get("otel.status_code")).upper()
     fields.failed = fields.failed or flag(tags.get("error")) or code == "ERROR"
-    fields.role = fields.role or _ROLES.get(kind, 0)
+    fields.role = fields.role or role_in(tags.get("span.kind"))
     for name in _OWN:
         tags.pop(name, None)
 

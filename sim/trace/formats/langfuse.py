@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from ..observation import Observation
 from ..tally import FileTally, Tally
 from .genai import Event, Fields, observe
+from .otlp import resource_of
 from .rows import Record, records
 from .values import error_in, first, mapping, nanoseconds, number, text
 
@@ -92,7 +93,7 @@ def _observation(record: Record, place: int, file: FileTally, tally: Tally) -> O
         name=name,
         start=nanoseconds(_get(record, "startTime")),
         end=_end_of(record),
-        process=_process(metadata),
+        process=resource_of(mapping(metadata.get("resourceAttributes"))).process,
         session=_session(record, metadata),
         said=error_in(_get(record, "statusMessage")),
     )
@@ -236,13 +237,6 @@ def _events(record: Record) -> Iterator[Event]:
         at = start + round(waited * (1e9 if waited * 1e9 <= end - start else 1e6))
     if at is not None:
         yield "first_token", at, {}
-
-
-def _process(metadata: Record) -> str:
-    """Return whose clock it was, as far as the resource tells."""
-    resource = mapping(metadata.get("resourceAttributes"))
-    words = (text(resource.get(key)) for key in ("service.name", "service.instance.id", "host.name", "process.pid"))
-    return "/".join(word for word in words if word)
 
 
 def _session(record: Record, metadata: Record) -> str:

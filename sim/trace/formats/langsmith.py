@@ -8,7 +8,6 @@ https://python.langchain.com/api_reference/core/messages/langchain_core.messages
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -16,7 +15,7 @@ from ..observation import Observation
 from ..tally import FileTally, Tally
 from .genai import Event, Fields, observe
 from .rows import Record, records
-from .values import error_in, first, mapping, nanoseconds, text
+from .values import LONGEST, error_in, first, mapping, nanoseconds, objects, text
 
 __all__ = ["observations"]
 
@@ -36,29 +35,26 @@ def observations(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[Ob
             if not any(key in run for key in ("run_type", "start_time", "dotted_order")):
                 tally.note("dropped", "records that are no runs", example=f"record {place}")
                 continue
-            fields = _fields(run, trace, parent)
+            metadata = {**mapping(run.get("metadata")), **mapping(mapping(run.get("extra")).get("metadata"))}
+            fields = _fields(run, metadata, trace, parent)
             if not fields.id:
                 fields.id = f"{file.name}:{place}:{tally.spans}"
                 tally.note("repaired", NO_ID)
             fields.trace = fields.trace or fields.id
-            inside = _list(run.get("child_runs"))
-            pending.extend((one, fields.trace, fields.id) for one in reversed(inside) if isinstance(one, dict))
-            found = observe(fields, _attributes(run, fields), _events(run), tally)
+            pending.extend((one, fields.trace, fields.id) for one in reversed(objects(run.get("child_runs"))))
+            found = observe(fields, _attributes(run, metadata, fields.name), _events(run), tally)
             if found is not None:
                 file.spans += 1
                 yield found
 
 
-def _fields(run: Record, trace: str, parent: str) -> Fields:
+def _fields(run: Record, metadata: Record, trace: str, parent: str) -> Fields:
     """Return a run's own fields; what is missing is taken from its dotted order, the ids of all runs above it."""
+    order = text(run.get("dotted_order"))
     above = (
-        [part.rpartition("Z")[2] for part in text(run.get("dotted_order")).split(".") if part]
-        if len(text(run.get("dotted_order"))) < 400
-        else []
-    )
-    extra = mapping(run.get("extra"))
-    metadata = {**mapping(run.get("metadata")), **mapping(extra.get("metadata"))}
-    runtime = mapping(extra.get("runtime"))
+        [part.rpartition("Z")[2] for part in order.split(".") if part] if len(order) < LONGEST else []
+    )  # else it is cut
+    runtime = mapping(mapping(run.get("extra")).get("runtime"))
     return Fields(
         trace=text(run.get("trace_id")) or trace or (above[0] if above else ""),
         id=text(run.get("id")) or text(run.get("run_id")) or (above[-1] if above else ""),
@@ -71,9 +67,8 @@ def _fields(run: Record, trace: str, parent: str) -> Fields:
     )
 
 
-def _attributes(run: Record, fields: Fields) -> dict[str, Any]:
+def _attributes(run: Record, metadata: Record, name: str) -> dict[str, Any]:
     extra, outputs = mapping(run.get("extra")), mapping(run.get("outputs"))
-    metadata = {**mapping(run.get("metadata")), **mapping(extra.get("metadata"))}
     kind = text(run.get("run_type")).lower()
     found: dict[str, Any] = {"langsmith.span.kind": kind}
     if kind in ("llm", "embedding"):
@@ -81,13 +76,13 @@ def _attributes(run: Record, fields: Fields) -> dict[str, Any]:
         found.update({"gen_ai.response.model": model} if model else {})
         found.update(_usage(run, metadata, outputs))
     elif kind in ("tool", "retriever"):
-        found["gen_ai.tool.name"] = fields.name
+        found["gen_ai.tool.name"] = name
     failed = error_in(run.get("error"))
     if failed or text(run.get("status")).lower() == "error":
         found["error.type"] = failed or "error"
-    for side in ("inputs", "outputs"):
+    for side, content in (("inputs", "input.value"), ("outputs", "output.value")):
         if run.get(side):
-            found["langfuse.observation.input" if side == "inputs" else "langfuse.observation.output"] = run[side]
+            found[content] = run[side]
     return found
 
 
@@ -143,22 +138,13 @@ def _from_message(outputs: Record) -> Record:
     return mapping(mapping(message.get("kwargs")).get("usage_metadata")) or mapping(message.get("usage_metadata"))
 
 
-def _list(value: Any) -> list[Any]:
-    if isinstance(value, str) and value[:1] == "[":
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return []
-    return value if isinstance(value, list) else []
-
-
 def _events(run: Record) -> Iterator[Event]:
     """Give the time of the first token, which is a field of its own or among the events."""
     at = nanoseconds(run.get("first_token_time"))
     if at is not None:
         yield "first_token", at, {}
         return
-    for one in _list(run.get("events")):
-        if isinstance(one, dict) and one.get("name") == "new_token":
+    for one in objects(run.get("events")):
+        if one.get("name") == "new_token":
             yield "new_token", nanoseconds(one.get("time")), {}
             return

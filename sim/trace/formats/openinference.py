@@ -9,20 +9,19 @@ https://logfire.pydantic.dev/docs/reference/sql/ (records).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ..observation import Observation
 from ..tally import FileTally, Tally
-from .genai import Event, Fields, observe
+from .genai import Event, Fields, observe, role_in
+from .otlp import resource_of
 from .rows import Record, records
-from .values import error_in, error_type, mapping, nanoseconds, text
+from .values import error_in, error_type, mapping, nanoseconds, objects, text
 
 __all__ = ["flat", "observations"]
 
 _WITHIN = ("spans", "data", "rows")
-_ROLES = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 _DEEPEST = 8
 
 
@@ -53,8 +52,6 @@ def _fields(record: Record) -> Fields:
         record.get("otel_status_message"),
     )
     message = next((one for one in said if one), None)
-    kind = text(record.get("kind")).rpartition(".")[2].upper()
-    words = (text(resource.get(key)) for key in ("service.name", "service.instance.id", "host.name", "process.pid"))
     return Fields(
         trace=_mark(record.get("context.trace_id") or context.get("trace_id") or record.get("trace_id")),
         id=_mark(record.get("context.span_id") or context.get("span_id") or record.get("span_id")),
@@ -62,9 +59,9 @@ def _fields(record: Record) -> Fields:
         name=text(record.get("name") or record.get("span_name")),
         start=nanoseconds(record.get("start_time", record.get("startTime", record.get("start_timestamp")))),
         end=nanoseconds(record.get("end_time", record.get("endTime", record.get("end_timestamp")))),
-        process="/".join(word for word in words if word) or text(record.get("service_name")),
+        process=resource_of(resource).process or text(record.get("service_name")),
         failed=text(code).rpartition(".")[2].upper().removeprefix("STATUS_CODE_") == "ERROR",
-        role=_ROLES.get(kind, 0),
+        role=role_in(record.get("kind")),
         said=error_type(record.get("exception_type")) or error_in(message),
     )
 
@@ -100,14 +97,6 @@ def flat(nested: dict[str, Any], above: str = "", depth: int = 0) -> dict[str, A
 
 
 def _events(value: Any) -> Iterator[Event]:
-    if isinstance(value, str) and value[:1] == "[":
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return
-    if not isinstance(value, list):
-        return
-    for one in value:
-        if isinstance(one, dict):
-            at = nanoseconds(one.get("timestamp", one.get("time", one.get("event_timestamp"))))
-            yield text(one.get("name", one.get("event_name"))), at, flat(mapping(one.get("attributes")))
+    for one in objects(value):
+        at = nanoseconds(one.get("timestamp", one.get("time", one.get("event_timestamp"))))
+        yield text(one.get("name", one.get("event_name"))), at, flat(mapping(one.get("attributes")))

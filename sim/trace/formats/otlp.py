@@ -21,11 +21,11 @@ from typing import Any, BinaryIO, TypeVar
 
 from ..observation import Observation
 from ..tally import FileTally, Tally
-from .genai import Event, Fields, clean, iso_nanoseconds, observe
+from .genai import Event, Fields, clean, observe, role_in
 from .genai_names import role_of
 from .json_window import Damage, Window
 from .otlp_values import attributes_of
-from .values import error_in
+from .values import error_in, iso_nanoseconds
 
 __all__ = ["Box", "Ids", "Resource", "in_order", "observations", "remark", "resource_of"]
 
@@ -53,7 +53,6 @@ _BARE = {
 """Fields of a span that stands alone, without a resource and a scope around it."""
 _BASE64 = {32: 24, 16: 12}
 """How long ids of so many hexadecimal digits are in base64."""
-_ROLES = {"SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5, "INTERNAL": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +268,7 @@ def _observation(raw: dict[str, Any], resource: Resource, ids: Ids, tally: Tally
         span.failed = _failed(status)
         if span.failed and isinstance(status, dict):
             span.said = error_in(status.get("message", status.get("description")))
-    span.role = _role(get("kind"))
+    span.role = role_in(get("kind"))
     attributes, events = attributes_of(get("attributes"), tally), get("events")
     return observe(ids.entered(span), attributes, _events(events, tally) if isinstance(events, list) else (), tally)
 
@@ -332,12 +331,6 @@ def _halves(value: Any) -> int | None:
 def _failed(status: Any) -> bool:
     code = status.get("code", status.get("status_code")) if isinstance(status, dict) else None
     return code in (2, "2") or (isinstance(code, str) and code.rpartition("_")[2].rpartition(".")[2] == "ERROR")
-
-
-def _role(kind: Any) -> int:
-    if isinstance(kind, int):
-        return kind
-    return _ROLES.get(kind.rpartition("_")[2].rpartition(".")[2], 0) if isinstance(kind, str) else 0
 
 
 def resource_of(attributes: Mapping[str, Any]) -> Resource:

@@ -263,11 +263,11 @@ def _pass(source: _Bytes, wire: int, outer: int | None) -> None:
 def _resource(state: _File, raw: bytes) -> Resource:
     from opentelemetry.proto.resource.v1 import resource_pb2
 
-    return resource_of(_attributes(_undone(state, resource_pb2.Resource, raw).attributes))
+    return resource_of(_attributes(_undone(state, "resources", resource_pb2.Resource, raw).attributes))
 
 
 def _observation(state: _File, raw: bytes, resource: Resource) -> Observation | None:
-    span = _undone(state, state.schema.Span, raw)
+    span = _undone(state, "spans", state.schema.Span, raw)
     start, end = span.start_time_unix_nano, span.end_time_unix_nano
     if not start and not end:
         other = _other(raw)
@@ -294,15 +294,15 @@ def _observation(state: _File, raw: bytes, resource: Resource) -> Observation | 
     return observe(state.ids.entered(fields), _attributes(span.attributes), events, state.tally)
 
 
-def _undone(state: _File, schema: Any, raw: bytes) -> Any:
-    """A message by its schema; of a damaged one the fields that are whole."""
+def _undone(state: _File, what: str, schema: Any, raw: bytes) -> Any:
+    """A message by its schema; of a damaged one the fields that are whole. `what` such messages are is for the tally."""
     from google.protobuf.message import DecodeError
 
     try:
         return schema.FromString(raw)
     except DecodeError:
         found = schema()
-    state.tally.note("repaired", "spans of which a damaged field was left out")
+    state.tally.note("repaired", f"{what} of which a damaged field was left out")
     for start, end in _slices(raw):
         try:
             found.MergeFrom(schema.FromString(raw[start:end]))

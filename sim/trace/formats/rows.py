@@ -17,18 +17,20 @@ from typing import IO, Any, BinaryIO, cast
 from ..tally import FileTally, Tally, TraceError
 from . import values
 
-__all__ = ["Record", "records"]
+__all__ = ["HEAD", "WHITE", "Record", "records"]
 
 Record = dict[str, Any]
 
-_HEAD = 1 << 20
+HEAD = 1 << 20
+"""Bytes of a file that are looked at first (1 MiB)."""
 _WIDEST_CELL = 1 << 30
 _BATCH = 4096
 _DEEPEST = 500
 """Levels of JSON that one read may open, more or less: readers of JSON by recursion give up at 1000."""
 _TAIL = 4096
 _PAGES = re.compile(rb'"meta"\s*:\s*(\{[^{}]*\})\s*\}\s*$')
-_WHITE = b"\xef\xbb\xbf \t\r\n"
+WHITE = b"\xef\xbb\xbf \t\r\n"
+"""What may come before JSON: a mark of order, and white space."""
 BROKEN_LINE = "a line is no JSON"
 BROKEN_OFF = "the file breaks off in the middle of it"
 NO_RECORD = "is no record with fields"
@@ -42,9 +44,9 @@ def records(
     `within` are keys of lists that hold the records, as `observations`; a record in which none of them is a list counts itself. Of a document,
     scalars at the paths `kept` that come before its records are added to each as `^path`, unless the record has that path's last key.
     """
-    head = stream.read(_HEAD)
+    head = stream.read(HEAD)
     stream.seek(0)
-    start = head.lstrip(_WHITE)
+    start = head.lstrip(WHITE)
     if head.startswith(b"PAR1"):
         yield from _from_parquet(stream, file)
     elif start[:1] not in (b"{", b"["):
@@ -59,7 +61,7 @@ def records(
 def _is_lines(start: bytes) -> bool:
     """Return whether the first line is a JSON object of its own."""
     first, mark, rest = start.partition(b"\n")
-    if start[:1] != b"{" or (mark and not rest.strip(_WHITE)):
+    if start[:1] != b"{" or (mark and not rest.strip(WHITE)):
         return False  # one object alone is a document
     if not mark:
         return False
@@ -71,7 +73,7 @@ def _is_lines(start: bytes) -> bool:
 
 def _lines(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(stream, start=1):
-        text = line.strip(_WHITE)
+        text = line.strip(WHITE)
         if not text:
             continue
         try:
@@ -86,10 +88,13 @@ def _inside(value: Any, within: tuple[str, ...], kept: tuple[str, ...], tally: T
     """Give the records in a JSON value: itself, those of its list, or those of the list under one of `within`."""
     if isinstance(value, list):
         for one in value:
-            yield from _inside(one, within, kept, tally) if isinstance(one, dict) else _inside_no(tally)
+            if isinstance(one, dict):
+                yield from _inside(one, within, kept, tally)
+            else:
+                _count_no_record(tally)
         return
     if not isinstance(value, dict):
-        yield from _inside_no(tally)
+        _count_no_record(tally)
         return
     for key in within:
         if isinstance(value.get(key), list):
@@ -98,15 +103,14 @@ def _inside(value: Any, within: tuple[str, ...], kept: tuple[str, ...], tally: T
                 if isinstance(one, dict):
                     yield {**above, **one}
                 else:
-                    yield from _inside_no(tally)
+                    _count_no_record(tally)
             return
     yield value
 
 
-def _inside_no(tally: Tally) -> Iterator[Record]:
+def _count_no_record(tally: Tally) -> None:
     tally.spans += 1
     tally.note("dropped", NO_RECORD)
-    return iter(())
 
 
 def _at(value: Any, path: str) -> Any:
@@ -208,7 +212,7 @@ class JsonBytes:
         self.tail = (self.tail + piece)[-_TAIL:]
         data = self._rest + piece
         if self._first:
-            data, self._first = data.lstrip(_WHITE), False
+            data, self._first = data.lstrip(WHITE), False
         self._rest = b""
         if piece:
             keep = _unfinished(data)

@@ -11,12 +11,12 @@ Source: https://github.com/uw-syfi/TraceLab (README of the data set). Times of a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ..observation import Observation
 from ..tally import FileTally, Tally
 from .rows import Record, records
-from .values import error_type, first, flag, nanoseconds, number, text
+from .values import error_type, first, flag, nanoseconds, number, objects, text
 
 __all__ = ["observations"]
 
@@ -52,7 +52,7 @@ def observations(stream: BinaryIO, file: FileTally, tally: Tally) -> Iterator[Ob
 
 def _round(record: Record, place: int, session: str, clocks: dict[str, int], tally: Tally) -> Iterator[Observation]:
     events = [
-        (text(one.get("event_type")), nanoseconds(one.get("timestamp"))) for one in _dicts(record.get("timing_events"))
+        (text(one.get("event_type")), nanoseconds(one.get("timestamp"))) for one in objects(record.get("timing_events"))
     ]
     asked = [at for what, at in events if what in _INPUT and at is not None]
     wrote = [at for what, at in events if what in _WRITTEN and at is not None]
@@ -86,7 +86,7 @@ def _round(record: Record, place: int, session: str, clocks: dict[str, int], tal
 
 
 def _tools(record: Record, mark: str, session: str) -> Iterator[Observation]:
-    for number_of, one in enumerate(_dicts(record.get("tools"))):
+    for number_of, one in enumerate(objects(record.get("tools"))):
         name = text(one.get("tool_name"))
         start, end = nanoseconds(one.get("emitted_at")), nanoseconds(one.get("result_at"))
         waited = first(one.get("tool_wall_latency_ms"))
@@ -106,10 +106,6 @@ def _tools(record: Record, mark: str, session: str) -> Iterator[Observation]:
             input_bytes=first(one.get("input_chars")),
             output_bytes=first(one.get("result_chars")),
         )
-
-
-def _dicts(value: Any) -> list[Record]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _replayed(

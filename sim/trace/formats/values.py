@@ -15,12 +15,26 @@ from typing import Any
 
 from ..private import is_named, safe_error
 
-__all__ = ["error_in", "error_type", "first", "flag", "mapping", "nanoseconds", "number", "size_of", "text"]
+__all__ = [
+    "error_in",
+    "error_type",
+    "first",
+    "flag",
+    "iso_nanoseconds",
+    "mapping",
+    "nanoseconds",
+    "number",
+    "objects",
+    "text",
+]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_LONGEST = 400
-"""Letters of a name that are kept."""
+_FRACTION = re.compile(r"[.,](\d+)")
+_MOST = 1e18
+"""No count is as large."""
+LONGEST = 400
+"""Letters of a text that are kept: more than of a name (`genai.LONGEST`), since what is taken from one, as an id or a path, may end it."""
 
 
 def nanoseconds(value: Any) -> int | None:
@@ -29,7 +43,7 @@ def nanoseconds(value: Any) -> int | None:
     A number is in seconds, milliseconds, microseconds or nanoseconds: whichever makes it a year between 1973 and 5138.
     """
     if isinstance(value, datetime):
-        return _of_date(value, int(getattr(value, "nanosecond", 0)))
+        return _of_date(value)
     if isinstance(value, str):
         return _of_text(value.strip())
     amount = value if isinstance(value, int) and not isinstance(value, bool) else number(value)
@@ -41,26 +55,30 @@ def nanoseconds(value: Any) -> int | None:
 
 
 def _of_text(value: str) -> int | None:
-    if not value:
-        return None
-    plain = value.removesuffix(" UTC")
+    amount = number(value)
+    if amount is None or (
+        len(value) == 8 and value.isdigit()
+    ):  # eight digits are a date, any other number counts since 1970
+        return iso_nanoseconds(value)
+    return nanoseconds(int(value) if value.isdigit() and len(value) < 20 else amount)
+
+
+def iso_nanoseconds(said: str) -> int | None:
+    """Return a date and time of ISO 8601 as ns since 1970, UTC where it names no zone; None where it is none."""
+    fraction = _FRACTION.search(said)
+    whole = said if fraction is None else said[: fraction.start()] + said[fraction.end() :]
     try:
-        found = datetime.fromisoformat(plain)
+        found = _of_date(datetime.fromisoformat(whole.removesuffix(" UTC")))
     except ValueError:
-        amount = number(value)
-        if amount is None:
-            return None
-        return nanoseconds(int(value) if value.isdigit() and len(value) < 20 else amount)
-    digits = plain.rpartition(".")[2]
-    below = "".join(digit for digit in digits[6:9] if digit.isdigit()) if "." in plain and digits[:6].isdigit() else ""
-    return _of_date(found, int(below.ljust(3, "0")) if below else 0)
+        return None
+    return found if found is None or fraction is None else found + int((fraction.group(1) + "0" * 9)[:9])
 
 
-def _of_date(value: datetime, below: int) -> int | None:
-    """Return whole ns; `below` are those beyond the microseconds of the date. A date without a zone is in UTC."""
+def _of_date(value: datetime) -> int | None:
+    """Return whole ns, those of pandas too. A date without a zone is in UTC."""
     try:
         aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-        return (aware - _EPOCH) // _MICROSECOND * 1000 + below
+        return (aware - _EPOCH) // _MICROSECOND * 1000 + int(getattr(value, "nanosecond", 0))
     except (OverflowError, ValueError, TypeError):
         return None  # not a time, as pandas has it
 
@@ -79,10 +97,10 @@ def number(value: Any) -> float | None:
 
 
 def first(*values: Any) -> float | None:
-    """Return the first of the values that is a number of zero or more."""
+    """Return the first of the values that is a count, whether written as a number or as text: zero or more, and less than 1e18."""
     for value in values:
         found = number(value)
-        if found is not None and found >= 0:
+        if found is not None and 0 <= found < _MOST:
             return found
     return None
 
@@ -96,13 +114,13 @@ def flag(value: Any) -> bool:
 
 def text(value: Any) -> str:
     """Return a name: one line, not too long; '' for what is no name."""
-    if type(value) is str and len(value) <= _LONGEST and value.isprintable():
+    if type(value) is str and len(value) <= LONGEST and value.isprintable():
         return value.strip()
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         return ""
     if isinstance(value, float) and not math.isfinite(value):
         return ""
-    return " ".join(str(value)[: _LONGEST * 2].split())[:_LONGEST]
+    return " ".join(str(value)[: LONGEST * 2].split())[:LONGEST]
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -118,22 +136,14 @@ def mapping(value: Any) -> dict[str, Any]:
     return {}
 
 
-def size_of(value: Any) -> float | None:
-    """Return bytes of contents: of text in UTF-8, of anything else written as JSON; None for nothing, and for what cannot be written."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        return float(len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass")))
-    try:
-        return float(
-            len(
-                json.dumps(value, default=str, separators=(",", ":"), ensure_ascii=False).encode(
-                    "utf-8", "surrogatepass"
-                )
-            )
-        )
-    except (ValueError, TypeError, RecursionError):
-        return None
+def objects(value: Any) -> list[dict[str, Any]]:
+    """Return the objects with fields in a list, also one that is written as JSON in a string; none for what is no list."""
+    if isinstance(value, str) and value[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return []
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 _FINE_WORDS = (
