@@ -67,7 +67,7 @@ def spans_of(booked: Booked, task: int) -> list[Span]:
         for value in (lane, parent, numbers[account], start, end, size, own)
     ]
     lost = [(lane, first, last, numbers[account]) for lane, first, last, account in booked.lost]
-    return materialize(RawTask(task, booked.status, flat, booked.edges, lost), list(numbers))
+    return materialize(RawTask(task, booked.status, flat, booked.edges, lost, booked.errors), list(numbers))
 
 
 class _Doing:

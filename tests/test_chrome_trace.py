@@ -45,7 +45,14 @@ def test_a_span_is_an_event_with_all_it_is() -> None:
     (event,) = [one for one in events(to_chrome([hand_made(span)])) if one["ph"] == "X"]
     assert (event["ts"], event["dur"]) == (500_000.0, 1_250_000.0)
     assert (event["name"], event["cat"]) == ("transmit network", "communication")
-    wanted = {"category": "communication", "component": "network", "size": 800.0, "critical": True, "lost": False}
+    wanted = {
+        "category": "communication",
+        "component": "network",
+        "size": 800.0,
+        "critical": True,
+        "lost": False,
+        "error": False,
+    }
     assert event["args"] == wanted
 
 

@@ -311,7 +311,13 @@ def test_perfetto_says_all_of_a_span() -> None:
     )
     assert told == sorted((nanos(one.start), f"{one.name} {one.component}", one.category) for one in task.spans)
     notes = begun[0].track_event.debug_annotations
-    assert [texts["debug_annotation_names", one.name_iid] for one in notes] == ["component", "size", "critical", "lost"]
+    assert [texts["debug_annotation_names", one.name_iid] for one in notes] == [
+        "component",
+        "size",
+        "critical",
+        "lost",
+        "error",
+    ]
     leave = sorted(number for one in begun for number in one.track_event.flow_ids)
     arrive = sorted(number for one in begun for number in one.track_event.terminating_flow_ids)
     assert leave == arrive == list(range(1, len(flows_of(task.spans)) + 1))

@@ -29,33 +29,15 @@ from coordsim.sim.trace.names import Namer, normalised
 from coordsim.sim.trace.read import read
 from coordsim.sim.trace.tally import Tally, TraceError
 
+from .otlp_files import document, timed
+
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "traces"
-BASE = 1_700_000_000_000_000_000
 SECRET = "the prompt that nobody may see"
 
 
-def attributes(**values: Any) -> list[dict[str, Any]]:
-    """Return attributes as OTLP has them; `__` stands for a dot."""
-    return [
-        {
-            "key": key.replace("__", "."),
-            "value": {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)},
-        }
-        for key, value in values.items()
-    ]
-
-
 def span(trace: int, at: int, parent: int, operation: str, start: float, end: float, **values: Any) -> dict[str, Any]:
-    """Return an OTLP span; times in s."""
-    return {
-        "traceId": f"{trace:032x}",
-        "spanId": f"{at:016x}",
-        "parentSpanId": f"{parent:016x}" if parent else "",
-        "name": operation,
-        "startTimeUnixNano": str(BASE + round(start * 1e9)),
-        "endTimeUnixNano": str(BASE + round(end * 1e9)),
-        "attributes": attributes(gen_ai__operation__name=operation, **values),
-    }
+    """Return an OTLP span of an operation; times in s."""
+    return timed(at, parent, operation, start, end, trace=trace, gen_ai__operation__name=operation, **values)
 
 
 def task(trace: int, start: float, session: str = "") -> list[dict[str, Any]]:
@@ -78,9 +60,7 @@ def task(trace: int, start: float, session: str = "") -> list[dict[str, Any]]:
 
 def written(path: Path, spans: list[dict[str, Any]]) -> Path:
     """Write OTLP as JSON."""
-    path.write_text(
-        json.dumps({"resourceSpans": [{"resource": {}, "scopeSpans": [{"spans": spans}]}]}), encoding="utf-8"
-    )
+    path.write_text(json.dumps(document(*spans)), encoding="utf-8")
     return path
 
 
@@ -398,7 +378,7 @@ def lines(path: Path, spans: Iterable[dict[str, Any]], at_once: int = 1000) -> P
     left = iter(spans)
     with path.open("w", encoding="utf-8") as file:
         while some := list(itertools.islice(left, at_once)):
-            file.write(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": some}]}]}) + "\n")
+            file.write(json.dumps(document(*some)) + "\n")
     return path
 
 

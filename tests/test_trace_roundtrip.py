@@ -84,6 +84,21 @@ def test_a_run_comes_back(folders: dict[str, Path], name: str, form: Format) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", ["otlp", "csv"])
+def test_calls_of_tools_that_came_to_an_error_come_back(folders: dict[str, Path], tmp_path: Path, form: Format) -> None:
+    """As many calls failed as the run counted, of the tasks in which they did."""
+    from coordsim.sim.trace.read import read
+
+    run = of_folder(folders["coding-agent"])
+    wanted = [task.facts.get("tool_errors", 0) for task in sorted(run.tasks, key=lambda one: one.arrival)]
+    assert sum(wanted) > 0
+    (tmp_path / "export").write_bytes(as_bytes(run, form))
+    back = read([tmp_path / "export"])
+    failed = [sum(call.kind == "tool" and call.error == "error" for call in task.calls) for task in back.tasks]
+    assert failed == wanted
+
+
+@pytest.mark.slow
 def test_unfinished_tasks_come_back(tmp_path: Path) -> None:
     """Tasks that the horizon cut off are exported up to it."""
     folder = folder_of(tmp_path, "voice-assistant", workload__horizon="20 s", workload__tasks=None)

@@ -21,6 +21,7 @@ from coordsim.sim.trace.measured import Call, Measured
 from coordsim.sim.trace.read import read
 
 from .exported import folder_of
+from .otlp_files import START, document, timed
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 TRACES = ["langfuse", "inspect", "tracelab", "otlp_trace_example.json"]
@@ -86,7 +87,6 @@ def test_measured_traces_are_told_the_same(name: str, form: Format, tmp_path: Pa
     check_same(read([given(name)]), tmp_path / "export", form)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["otlp", "otlp-proto"])
 def test_failed_calls_of_coding_agents_are_told_the_same(form: Format, tmp_path: Path) -> None:
     """The first twenty tasks on no common clock come back with all of their errors, as many as the table has, and still have no clock."""
@@ -151,38 +151,19 @@ def test_a_table_has_the_same_calls(name: str, tmp_path: Path) -> None:
 # What other tools see
 
 
-def span(own: int, name: str, start: float, end: float, parent: int = 1, **attributes: Any) -> dict[str, Any]:
-    """Return a span of OTLP/JSON; `__` stands for a dot in the names of attributes."""
-    return {
-        "traceId": f"{7:032x}", "spanId": f"{own:016x}", "parentSpanId": f"{parent:016x}" if own > 1 else "", "name": name, "kind": 1,
-        "startTimeUnixNano": str(round((1_767_225_600.25 + start) * SECOND)), "endTimeUnixNano": str(round((1_767_225_600.25 + end) * SECOND)),
-        "attributes": [
-            {"key": key.replace("__", "."), "value": {"intValue" if isinstance(value, int) else "stringValue": value}}
-            for key, value in attributes.items()
-        ],
-        "status": {"code": 2} if "error__type" in attributes else {},
-    }  # fmt: skip
-
-
 def made(tmp_path: Path) -> Measured:
     """Return a task in which a call of a model is critical until a longer one beside it begins, and a tool fails."""
     model: dict[str, Any] = {"gen_ai__operation__name": "chat", "gen_ai__request__model": "gpt"}
+    lead: dict[str, Any] = {"gen_ai__operation__name": "invoke_agent", "gen_ai__agent__name": "lead"}
+    find: dict[str, Any] = {"gen_ai__operation__name": "execute_tool", "gen_ai__tool__name": "find"}
     spans = [
-        span(1, "invoke_agent lead", 0, 10, gen_ai__operation__name="invoke_agent", gen_ai__agent__name="lead"),
-        span(2, "chat gpt", 1, 5, **model, gen_ai__usage__input_tokens=100, gen_ai__usage__output_tokens=20),
-        span(3, "chat gpt", 3, 8, **model, gen_ai__usage__input_tokens=70, error__type="RateLimitError"),
-        span(
-            4,
-            "execute_tool find",
-            8,
-            9,
-            gen_ai__operation__name="execute_tool",
-            gen_ai__tool__name="find",
-            error__type="timeout",
-        ),
+        timed(1, 0, "invoke_agent lead", 0, 10, **lead),
+        timed(2, 1, "chat gpt", 1, 5, **model, gen_ai__usage__input_tokens=100, gen_ai__usage__output_tokens=20),
+        timed(3, 1, "chat gpt", 3, 8, **model, gen_ai__usage__input_tokens=70, error__type="RateLimitError"),
+        timed(4, 1, "execute_tool find", 8, 9, **find, error__type="timeout"),
     ]
     path = tmp_path / "made.json"
-    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    path.write_text(json.dumps(document(*spans)))
     return read([path])
 
 
@@ -201,8 +182,8 @@ def test_a_call_is_one_span_as_it_was(tmp_path: Path) -> None:
     measured = made(tmp_path)
     found = exported(measured, tmp_path / "back.json")
     chats = [(one, its) for one, its in found if its.get("gen_ai.operation.name") == "chat"]
-    starts = [int(one["startTimeUnixNano"]) - round(1_767_225_600.25 * SECOND) for one, _ in chats]
-    ends = [int(one["endTimeUnixNano"]) - round(1_767_225_600.25 * SECOND) for one, _ in chats]
+    starts = [int(one["startTimeUnixNano"]) - START for one, _ in chats]
+    ends = [int(one["endTimeUnixNano"]) - START for one, _ in chats]
     assert sorted(zip(starts, ends, strict=True)) == [(SECOND, 5 * SECOND), (3 * SECOND, 8 * SECOND)]
     assert sorted(its["gen_ai.usage.input_tokens"] for _, its in chats) == ["100", "70"]
     assert [(its["error.type"], one["status"]) for one, its in chats if "error.type" in its] == [

@@ -12,7 +12,7 @@ from coordsim.sim.trace.observation import Observation
 from coordsim.sim.trace.read import read
 from coordsim.sim.trace.tally import Tally
 
-BASE = 1_700_000_000  # 2023-11-14 22:13:20 UTC
+from .otlp_files import START, document, timed
 
 
 def test_a_reason_is_one_note() -> None:
@@ -33,47 +33,27 @@ def test_a_span_is_counted_once_however_many_of_its_names_hold_an_id() -> None:
 
 
 def otlp(path: Path, *groups: list[dict[str, Any]]) -> Measured:
-    """Read spans of several processes, written as OTLP; times are seconds since BASE."""
-    resources = []
-    for number, spans in enumerate(groups):
-        for one in spans:
-            start, end = one.pop("times")
-            values = one.pop("values")
-            one |= {
-                "startTimeUnixNano": f"{round((BASE + start) * 10**9)}",
-                "endTimeUnixNano": f"{round((BASE + end) * 10**9)}",
-                "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in values.items()],
-            }
-        process = {"attributes": [{"key": "service.name", "value": {"stringValue": str(number)}}]}
-        resources.append({"resource": process, "scopeSpans": [{"spans": spans}]})
+    """Read spans of several processes, written as OTLP."""
+    resources = [
+        document(*spans, resource={"service.name": str(number)})["resourceSpans"][0]
+        for number, spans in enumerate(groups)
+    ]
     path.write_text(json.dumps({"resourceSpans": resources}), encoding="utf-8")
     return read([path])
-
-
-def span(at: int, parent: int, name: str, start: float, end: float, trace: int = 1, **values: str) -> dict[str, Any]:
-    """Return a span; `__` in the names of its attributes stands for a dot."""
-    return {
-        "traceId": f"{trace:032x}",
-        "spanId": f"{at:016x}",
-        "parentSpanId": f"{parent:016x}" if parent else "",
-        "name": name,
-        "times": (start, end),
-        "values": {key.replace("__", "."): value for key, value in values.items()},
-    }
 
 
 @pytest.mark.parametrize("later", [False, True])
 def test_the_date_is_that_of_the_repaired_spans(tmp_path: Path, later: bool) -> None:
     """A server whose clock is an hour behind, and a time of another decade, do not date the task; nor does a task after it."""
     own = [
-        span(1, 0, "invoke_agent a", 3600, 3610),
-        span(2, 1, "execute_tool q", 3601, 3605),
-        span(4, 1, "execute_tool x", -(10**9), 3609),
+        timed(1, 0, "invoke_agent a", 3600, 3610),
+        timed(2, 1, "execute_tool q", 3601, 3605),
+        timed(4, 1, "execute_tool x", -(10**9), 3609),
     ]
-    more = [span(1, 0, "invoke_agent a", 7200, 7210, trace=2)] if later else []
-    measured = otlp(tmp_path / "f.json", own + more, [span(3, 2, "execute_tool q", 1.5, 4.5)])
+    more = [timed(1, 0, "invoke_agent a", 7200, 7210, trace=2)] if later else []
+    measured = otlp(tmp_path / "f.json", own + more, [timed(3, 2, "execute_tool q", 1.5, 4.5)])
     assert measured.tally.clock == "2023-11-14 23:13:20 UTC"
-    assert measured.tally.zero == (BASE + 3600) * 10**9
+    assert measured.tally.zero == START + 3600 * 10**9
     assert [one.arrival for one in measured.tasks] == [0.0, 3600.0][: 1 + later]
 
 
@@ -83,9 +63,9 @@ def test_a_retry_that_alone_says_which_model_answered(tmp_path: Path) -> None:
     measured = otlp(
         tmp_path / "f.json",
         [
-            span(1, 0, "invoke_agent a", 0, 6),
-            span(2, 1, "chat m", 0, 1, error__type="RateLimitError", **asked),
-            span(3, 1, "chat m", 3, 6, gen_ai__response__model="m-2024-08-06", **asked),
+            timed(1, 0, "invoke_agent a", 0, 6),
+            timed(2, 1, "chat m", 0, 1, error__type="RateLimitError", **asked),
+            timed(3, 1, "chat m", 3, 6, gen_ai__response__model="m-2024-08-06", **asked),
         ],
     )
     assert [(one.component, one.retried) for one in measured.tasks[0].calls] == [("m", True), ("m", False)]
@@ -97,7 +77,7 @@ def test_a_retry_that_alone_says_which_model_answered(tmp_path: Path) -> None:
 def test_databases_are_calls_and_counted_as_guesses(tmp_path: Path) -> None:
     """What says only that it is of a database is a retrieval, in the sums and in the list of guesses."""
     measured = otlp(
-        tmp_path / "f.json", [span(1, 0, "invoke_agent a", 0, 6), span(2, 1, "SELECT", 1, 3, db__system="sqlite")]
+        tmp_path / "f.json", [timed(1, 0, "invoke_agent a", 0, 6), timed(2, 1, "SELECT", 1, 3, db__system="sqlite")]
     )
     assert measured.sums.union == {"retriever": 2.0}
     assert measured.tally.notes["calls of databases: taken as retrieval"].spans == 1

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from ...sim.analysis.statistics import student_t
 from .fitted import Number, Table, Values
 
 __all__ = ["LEAST_CLUSTERS", "NORMAL", "by_count", "number", "ratio", "share", "student", "table", "values"]
+
+Name = TypeVar("Name", bound=str)
 
 LEAST_CLUSTERS = 3  # fewer say nothing of how tasks differ
 NORMAL = 1.959964  # the 97.5 % quantile of the standard normal
@@ -35,7 +38,7 @@ def student(clusters: int) -> float:
     return student_t(0.95, clusters - 1)
 
 
-def by_count(counts: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
+def by_count(counts: Mapping[Name, int]) -> tuple[tuple[Name, int], ...]:
     """Return names with their counts, the most frequent first; those of one count by name."""
     return tuple(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 

@@ -21,11 +21,12 @@ class RawTask(NamedTuple):
     spans: list[Any]
     edges: list[tuple[int, int, float]]
     lost: list[tuple[int, int, int, int]]
+    errors: list[int]
 
     @classmethod
     def of(cls, task: Task) -> RawTask:
         """Take it from a task that has ended."""
-        return cls(task.index, task.status, task.spans or [], task.edges, task.lost)
+        return cls(task.index, task.status, task.spans or [], task.edges, task.lost, task.errors)
 
 
 class Spans(Sequence[Span]):
@@ -83,7 +84,7 @@ def materialize(task: RawTask, accounts: Sequence[Account]) -> list[Span]:
     stretches = critical_stretches(task.edges)
     parents = {entry[6]: entry[1] for entry in raw if entry[6]}
     groups = _critical_groups(raw, stretches, parents)
-    lost = _lost(task, raw, parents)
+    lost, errors = _lost(task, raw, parents), set(task.errors)
     status = STATUSES[task.status]
     fresh = max((*parents, *(entry[1] for entry in raw)), default=0) + 1 + len(raw)
     spans: list[Span] = []
@@ -110,6 +111,7 @@ def materialize(task: RawTask, accounts: Sequence[Account]) -> list[Span]:
                     critical=critical,
                     lost=lost[position],
                     status=status,
+                    error=own in errors,
                 )
             )
     return sorted(spans, key=lambda span: (span.start, -span.end, span.id))

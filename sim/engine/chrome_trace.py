@@ -76,7 +76,7 @@ def _event(span: Span, origin: float, pid: int, tid: int) -> Event:
     began = micros(span.start - origin)
     event: Event = {
         "name": f"{span.name} {span.component}".strip(), "cat": span.category, "pid": pid, "tid": tid,
-        "ts": began, "args": args | {"critical": span.critical, "lost": span.lost},
+        "ts": began, "args": args | {"critical": span.critical, "lost": span.lost, "error": span.error},
     }  # fmt: skip
     if span.end > span.start or span.category == STRUCTURE:
         # Ends are rounded, not lengths: so what touches still touches, and what encloses still encloses.

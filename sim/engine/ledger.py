@@ -63,7 +63,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time of one task (seconds). `size` is in the unit of its account: bytes, tokens or calls."""
+    """A stretch of time of one task (seconds). `size` is in the unit of its account: bytes, tokens or calls.
+
+    `lost`: its work was undone by a fault. `error`: it is a call that was answered by an error.
+    """
 
     task: int
     lane: int
@@ -78,6 +81,7 @@ class Span:
     critical: bool
     lost: bool
     status: str
+    error: bool = False
 
 
 def entries(spans: list[Any]) -> Iterator[tuple[Any, ...]]:
@@ -104,7 +108,7 @@ class Task:
     """One task while it runs: what its branches share."""
 
     __slots__ = (
-        "arrival", "dispatched", "edges", "facts", "failure", "group", "harm", "index", "ledger", "lost", "overlapped", "spans", "status",
+        "arrival", "dispatched", "edges", "errors", "facts", "failure", "group", "harm", "index", "ledger", "lost", "overlapped", "spans", "status",
         "running", "tail", "trunk", "_ids",
     )  # fmt: skip
 
@@ -122,6 +126,7 @@ class Task:
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time: see `critical`
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
+        self.errors: list[int] = []  # ids of calls that were answered by an error
         self.dispatched = False  # whether an orchestrator has taken it up
         self.running = 0  # branches that run on though nobody waits for them
         self.tail: tuple[Any, ...] | None = None  # end, status and parts, once the trunk is over

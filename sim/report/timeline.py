@@ -107,8 +107,8 @@ def _category(span: Span) -> str:
 def _marks(span: Span) -> str:
     dimension = _SIZES.get(span.name) or _SIZES.get(span.category)
     size = [units.format(span.size, dimension)] if dimension is not None and span.size else []
-    lost = ["lost"] if span.lost else []
-    return " ".join([*size, *lost, *([] if span.critical else ["(overlapped)"])])
+    marks = [name for name, is_so in (("error", span.error), ("lost", span.lost)) if is_so]
+    return " ".join([*size, *marks, *([] if span.critical else ["(overlapped)"])])
 
 
 def _gantt(span: Span, view: TaskView) -> str:

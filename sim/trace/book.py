@@ -238,7 +238,7 @@ def _parts(
     for one in bookings:
         account, _, start, end = one
         sums[account] = sums.get(account, 0) + end - start
-        if account == THINK:
+        if account is THINK:
             thinking.append((start, end))
         if spans:
             kept.append(one)

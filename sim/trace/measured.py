@@ -82,7 +82,8 @@ Entry = tuple[int, int, Account, float, float, float, int]
 class Booked:
     """One task, ready for the ledger: seconds by account on the critical path, which sum to `end - arrival`; and its spans.
 
-    `edges` are those of `engine.critical`, `lost` as `engine.ledger.Task` has them with accounts in place of their numbers.
+    `edges` are those of `engine.critical`; `lost` and `errors` are as `engine.ledger.Task` has them, with accounts in
+    place of their numbers.
     """
 
     arrival: float
@@ -97,6 +98,7 @@ class Booked:
     overlapped: float = 0.0
     facts: dict[str, float] = field(default_factory=dict)
     calls: tuple[Call, ...] = ()
+    errors: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)

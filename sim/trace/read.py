@@ -250,9 +250,10 @@ class _Shelf:
                 self.namer.admit(account)
         models = Counter(one.component for one in booked.calls if one.kind == "llm")
         model = min(models, key=lambda one: (-models[one], one)) if models else ""
-        parts = {self.accounts.setdefault(self.namer.limited(one), len(self.accounts)): 0.0 for one in booked.parts}
+        parts: dict[int, float] = {}
         for account, seconds in booked.parts.items():
-            parts[self.accounts[self.namer.limited(account)]] += seconds
+            number = self.accounts.setdefault(self.namer.limited(account), len(self.accounts))
+            parts[number] = parts.get(number, 0.0) + seconds
         # What an export says of its class is not guessed from what it called.
         self.roots.append(self._class(booked.task_class))
         self.models.append(self._class(booked.task_class if stamp else model))
@@ -387,7 +388,7 @@ class _Shelf:
         for lane, parent, account, start, end, size, own in booked.entries:
             task.spans += (lane, parent, numbers[account], start, end, size, own)
         booked.entries = []
-        task.edges = booked.edges
+        task.edges, task.errors = booked.edges, booked.errors
         task.lost = [(lane, first, last, numbers[account]) for lane, first, last, account in booked.lost]
 
 

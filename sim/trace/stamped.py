@@ -48,6 +48,7 @@ class _Stamped:
     size: float
     critical: bool
     lost: bool
+    error: bool
 
     @property
     def groups(self) -> bool:
@@ -119,6 +120,7 @@ def _booked(root: Mapping[str, Any], spans: list[_Stamped], calls: Iterable[Call
         entries=entries,
         edges=_edges(spans, arrival),
         lost=lost,
+        errors=[one.id for one in spans if one.error],
         status=_status(root),
         failure=str(root.get("failure", "")),
         overlapped=_seconds(root["overlapped_s"]),
@@ -145,6 +147,7 @@ def _stamped(stamp: Mapping[str, Any]) -> _Stamped:
         size=_seconds(stamp["size"]),
         critical=_flag(stamp["critical"]),
         lost=_flag(stamp["lost"]),
+        error=_flag(stamp.get("error", False)),
     )
 
 

@@ -183,6 +183,7 @@ def _trace(name: str, critical: bool, bars: Sequence[tuple[int, float, float, st
 
 def _hover(span: Span, start: float) -> str:
     marks = ("" if span.critical else ", beside the critical path") + (", lost to a fault" if span.lost else "")
+    marks += ", an error" if span.error else ""
     return html.escape(
         f"{_doing(span)}: {plain(span.end - span.start, 's')} of {span.category}, from {plain(start, 's')}{marks}"
     )

@@ -220,7 +220,7 @@ def _call(pieces: Sequence[Span], kind: Kind, agent: str, place: tuple[int, int]
         new=new,
         cached=cached,
         output=nan if known.output is None else known.output,
-        error="lost" if one.lost else "",
+        error="lost" if one.lost else "error" if one.error else "",
         retried=one.lost,
         critical=math.fsum(piece.end - piece.start for piece in pieces if piece.critical),
     )

@@ -205,6 +205,7 @@ class _Trace:
             "coordsim.size": float(span.size),
             "coordsim.critical": bool(span.critical),
             "coordsim.lost": bool(span.lost),
+            "coordsim.error": bool(span.error),
         }
         made = self._start(self._id_of(span), name, kind, times, attributes)
         return self._placed(made, holder, released_by, failed=failed)

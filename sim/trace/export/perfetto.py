@@ -1,7 +1,7 @@
 """Tasks in Perfetto's own format: a process for each task, a thread for each of its tracks, arrows, and counters over time.
 
-A slice's category is that of the ledger; its arguments are component, size, and whether it is critical or lost. Times count from zero of the
-run's clock. Names are sent once, and packets one by one, so that a trace may be larger than memory.
+A slice's category is that of the ledger; its arguments are component, size, and whether it is critical, lost, or was answered by an
+error. Times count from zero of the run's clock. Names are sent once, and packets one by one, so that a trace may be larger than memory.
 
 Leaves out: tasks of which no spans were kept, which have a part in the counters only.
 Checked: tests/test_trace_export.py; tests/test_browser_perfetto.py, in a viewer.
@@ -122,6 +122,7 @@ class _Writer:
         self._note(packet, "size").double_value = span.size
         self._note(packet, "critical").bool_value = span.critical
         self._note(packet, "lost").bool_value = span.lost
+        self._note(packet, "error").bool_value = span.error
         event.flow_ids.extend(arrows[0])
         event.terminating_flow_ids.extend(arrows[1])
         self._send(packet)

@@ -34,7 +34,7 @@ _FRACTION = re.compile(r"[.,](\d+)")
 _MOST = 1e18
 """No count is as large."""
 LONGEST = 400
-"""Letters of a text that are kept: more than of a name (`genai.LONGEST`), since what is taken from one, as an id or a path, may end it."""
+"""Letters of a text that are kept: ids, which are never cut further, may be longer than names (`names.normalised`)."""
 
 
 def nanoseconds(value: Any) -> int | None:
