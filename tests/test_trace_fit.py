@@ -470,6 +470,19 @@ def test_as_many_users_as_there_were(each: int) -> None:
     assert found.think.mean.value == pytest.approx(20, rel=0.1)
 
 
+def test_gaps_are_weighed_by_the_turns_that_have_them() -> None:
+    """An agent of one task in ten that is slow between its turns adds a tenth of that to the time of tasks in no call."""
+
+    def worked(number: int) -> TaskTrace:
+        calls = [llm(float(at), 1.0, turn=at) for at in range(10)]
+        late = dataclasses.replace(llm(10.0, 1.0, turn=10), agent="helper")
+        more = [late, dataclasses.replace(late, start=20.0, end=21.0, turn=11)]
+        return task(number, [*calls, *(more if number % 10 == 0 else [])])
+
+    fitted = estimate([worked(number) for number in range(40)], arrivals=False, intervals=False)
+    assert [one.why for one in fitted.unidentified if one.what.startswith("gaps")] == ["8% of the time is in no call"]
+
+
 def test_bursts_of_arrivals_are_said_to_be_left_out() -> None:
     """Tasks that come in bursts are written as Poisson's, and the list of what is left out says so; Poisson's own are not in it."""
     times = [1000.0 * (i // 10) + i % 10 for i in range(60)]

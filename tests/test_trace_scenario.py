@@ -318,3 +318,11 @@ def _prompts(result: Result, classes: list[str]) -> dict[str, list[list[float]]]
     for task, calls in found.items():
         out[classes[int(rows[task][CLASS])]].append([tokens for _, tokens in sorted(calls)])
     return out
+
+
+def test_a_turn_takes_as_long_beyond_its_calls_as_all_turns_did() -> None:
+    """`dispatch` is the mean over all turns, also where one agent comes several times in a task and another once."""
+    helped = [_call("llm", "m", float(5 * at), 1.0, at, "helper" if at % 2 else "coder") for at in range(7)]
+    fit = fitted_to([_task(number, helped[: 7 if number % 2 else 1]) for number in range(20)], intervals=False)
+    text = scenario_text(fit, name="x", files=["x"])
+    assert "a turn beyond its calls: mean 3 s" in text  # 6 gaps of 4 s in 8 turns

@@ -292,17 +292,9 @@ def _faults(fitted: Fitted, names: Names) -> Iterator[Entry]:
 
 def _dispatch(fitted: Fitted) -> Entry:
     """Return what a turn takes beyond its calls, over all agents: each as often as it takes turns."""
-    parts = [
-        (agent.gap, one.weight.value * agent.tasks / max(one.tasks, 1) * agent.turns.mean.value)
-        for one in fitted.classes
-        for agent in one.agents
-        if agent.gap.mean.value > _TINY
-    ]
-    turns = sum(
-        one.weight.value * agent.tasks / max(one.tasks, 1) * agent.turns.mean.value
-        for one in fitted.classes
-        for agent in one.agents
-    )
+    gaps = [agent.gap for one in fitted.classes for agent in one.agents]
+    parts = [(gap, gap.mean.n) for gap in gaps if gap.mean.value > _TINY]
+    turns = sum(gap.mean.n for gap in gaps)
     if not parts or turns <= 0:
         return Entry("dispatch", "0 s", "calls explain all of the time")
     mean = sum(gap.mean.value * weight for gap, weight in parts) / turns

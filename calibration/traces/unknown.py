@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from .fitted import Fitted, Number, Unidentified
+from .fitted import Fitted, ModelFit, Number, Unidentified
 from .naming import bare_name
 from .turns import Course
 
@@ -54,9 +54,9 @@ def _models_together(fitted: Fitted) -> Iterator[Unidentified]:
 
 
 def _of_models(fitted: Fitted) -> Iterator[tuple[str, str, str, str]]:
-    """Yield what is not known of each model: what, its bare name, why, and what is taken."""
+    """Yield what is not known of each model: what, its name, why, and what is taken."""
     for one in fitted.models:
-        name = bare_name(one.component)
+        name = _name(one)
         if one.law is None:
             yield "time per token", name, one.why_no_law, "times as measured, whatever the tokens"
         elif one.cache_hit is not None and not one.cache_hit.n:
@@ -66,6 +66,12 @@ def _of_models(fitted: Fitted) -> Iterator[tuple[str, str, str, str]]:
         if one.stubs > _FEW:
             of = f"characters / {one.characters.value:.2g}" if one.characters is not None else "none"
             yield "output tokens", name, f"{one.stubs:.0%} of counts cannot be true", of
+
+
+def _name(one: ModelFit) -> str:
+    """Return a model's bare name, and whose tasks call it where these are not called after it."""
+    name = bare_name(one.component)
+    return name if one.task_class in ("", one.component) else f"{name} in {bare_name(one.task_class)}"
 
 
 def _of_tasks(fitted: Fitted) -> list[Unidentified]:
@@ -84,7 +90,7 @@ def _of_tasks(fitted: Fitted) -> list[Unidentified]:
         if one.overlap.value > _MUCH:
             why = f"{one.overlap.value:.0%} of the time of turns overlaps"
             out.append(Unidentified(f"what runs side by side in {one.name}", why, "one after the other: too long"))
-        gap = sum(agent.gap.mean.value * agent.turns.mean.value for agent in one.agents)
+        gap = sum(agent.gap.mean.value * agent.gap.mean.n for agent in one.agents) / one.tasks
         if one.seconds.mean.value > 0 and gap > _MUCH * one.seconds.mean.value:
             why = f"{gap / one.seconds.mean.value:.0%} of the time is in no call"
             out.append(Unidentified(f"gaps of {one.name}", why, "a cost of each turn (`dispatch`)"))
