@@ -95,7 +95,7 @@ class MemoryUse:
         answered = store.condition is None or store.condition.answers(branch, ordinal)
         yield from cross(self.line.response, branch, returned if answered else 0.0, ordinal)
         if not answered:
-            branch.erred()
+            branch.task.errors.append(branch.span)
         branch.close_span(outer, store.call_account, began)
         if not answered:
             raise CallFailed("error", f"{store.path}: error", 0.0)

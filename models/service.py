@@ -329,7 +329,7 @@ class Service:
                 condition.spoils(branch, ordinal)
         if failed:
             branch.facts[TOOL_ERRORS] += 1
-            branch.erred()
+            branch.task.errors.append(branch.span)
         return failed
 
     def _tokens(self, branch: "Branch", ordinal: int, response: float) -> float:

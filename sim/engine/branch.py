@@ -171,11 +171,6 @@ class Branch:
             self.spans += (self.lane, outer, account, began, self.time, size, self.span)
             self.span = outer
 
-    def erred(self) -> None:
-        """The call whose span is open was answered by an error."""
-        if self.spans is not None:
-            self.task.errors.append(self.span)
-
     def lose(self, before: list[float], first_span: int, recovery: int) -> None:
         """What this branch did since its parts were `before` is lost to a fault: move it to the account `recovery`."""
         parts = self.parts

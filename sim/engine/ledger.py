@@ -63,10 +63,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of time of one task (seconds). `size` is in the unit of its account: bytes, tokens or calls.
-
-    `lost`: its work was undone by a fault. `error`: it is a call that was answered by an error.
-    """
+    """A stretch of time of one task (s); `size` is bytes, tokens or calls. `lost`: a fault undid it. `error`: a call answered by one."""
 
     task: int
     lane: int
@@ -126,7 +123,7 @@ class Task:
         self.edges: list[tuple[int, int, float]] = []  # releasing lane, released lane, time: see `critical`
         # Lane, first and last position of spans whose work was lost, and the account that has it now.
         self.lost: list[tuple[int, int, int, int]] = []
-        self.errors: list[int] = []  # ids of calls that were answered by an error
+        self.errors: list[int] = []  # ids of spans: calls that were answered by an error
         self.dispatched = False  # whether an orchestrator has taken it up
         self.running = 0  # branches that run on though nobody waits for them
         self.tail: tuple[Any, ...] | None = None  # end, status and parts, once the trunk is over
@@ -423,8 +420,7 @@ class Ledger:
         task.edges = edges
         critical = critical_stretches(edges, horizon)
         for branch in under_way(task.trunk):
-            holder = branch.wait.holder
-            if holder is None or branch.lane not in critical:
+            if (holder := branch.wait.holder) is None or branch.lane not in critical:
                 continue
             open_parts = holder.open_parts(branch.wait, horizon)
             if isinstance(holder, Relay) and branch is path[-1]:
