@@ -3,7 +3,7 @@
 Spans are kept of one replication; that one is exported, with all of its tasks. Queues over time are those of the folder's `result.json`:
 where that is missing, only the tasks in the system are told.
 
-Leaves out: the formats (`sim.trace.export`); tokens of a call where a task has calls of servers of both kinds.
+Leaves out: the formats (`sim.trace.export`); tokens of a call where a task has calls of servers of both kinds, or a server of batches was on the critical path for a part of it.
 Checked: tests/test_trace_export.py, tests/test_trace_roundtrip.py.
 """
 
@@ -30,7 +30,7 @@ from .trace_digest import replay
 if TYPE_CHECKING:
     from ..sim.trace.measured import Measured
 
-__all__ = ["export", "of_folder", "of_measured", "of_result"]
+__all__ = ["export", "of_folder", "of_measured", "of_result", "tokens_of"]
 
 _BATCH = 1 << 16  # spans of a file in memory at a time
 _HEAD = ("class", "status", "arrival_s", "end_s", "overlapped_s")
@@ -135,7 +135,7 @@ class _Rows:
                 failure=(seen.failure if seen is not None and seen.failure else only) if status == FAILED else "",
                 overlapped=row[OVERLAPPED],
                 facts=facts,
-                tokens=_tokens(spans, facts) if self.measured is None else {},
+                tokens=tokens_of(spans, facts) if self.measured is None else {},
                 calls=None if self.measured is None else seen.calls if seen is not None else (),
                 trace="" if seen is None else seen.trace,
                 session="" if seen is None else seen.session,
@@ -184,7 +184,7 @@ class _Folder:
             failure=self.failure if status == STATUSES[FAILED] else "",
             overlapped=float(head["overlapped_s"]),
             facts=facts,
-            tokens=_tokens(spans, facts),
+            tokens=tokens_of(spans, facts),
         )
 
     def _spans(self) -> Iterator[tuple[int, int, tuple[Span, ...]]]:
@@ -262,24 +262,26 @@ def _split(name: str) -> tuple[str, str, str]:
 # Tokens
 
 
-def _tokens(spans: Sequence[Span], facts: Mapping[str, float]) -> dict[int, Tokens]:
+def tokens_of(spans: Sequence[Span], facts: Mapping[str, float]) -> dict[int, Tokens]:
     """Return the tokens of simulated calls. What went in is known where the calls of a task sum to what the task counted.
 
     A server that batches says of each phase how long the prompt was; any other how many tokens it was at work on, answers included.
     """
-    inside: dict[int, list[Span]] = {}
+    inside: dict[int, list[float]] = {}
     for one in spans:
         if one.category != STRUCTURE and one.size and not one.lost:
-            inside.setdefault(one.parent, []).append(one)
+            inside.setdefault(one.parent, []).append(one.size)
     calls = [one for one in spans if one.category == STRUCTURE and one.name == "chat" and not one.lost]
-    ways: tuple[Callable[[Span], float], ...] = (
-        lambda call: math.fsum(one.size for one in inside.get(call.id, ())) - call.size,
-        lambda call: max((one.size for one in inside.get(call.id, ())), default=0.0),
-    )
     went_in = math.fsum(facts.get(name, 0.0) for name in _TOKENS)
-    for way in ways:
-        counts = [way(call) for call in calls]
-        if went_in and math.isclose(math.fsum(counts), went_in, rel_tol=1e-6):
+    # What other tasks left in a server's cache is new to the task, and cached too.
+    least = went_in - facts.get("cached_tokens", 0.0)
+    ways: tuple[tuple[float, Callable[[Sequence[float], float], float]], ...] = (
+        (went_in, lambda sizes, output: math.fsum(sizes) - output),
+        (least, lambda sizes, _: sizes[0] if len(set(sizes)) == 1 else math.nan),
+    )
+    for low, way in ways:
+        counts = [way(inside.get(call.id, (0.0,)), call.size) for call in calls]
+        if went_in and (1 - 1e-6) * low <= math.fsum(counts) <= (1 + 1e-6) * went_in:
             return {call.id: Tokens(count, None, call.size) for call, count in zip(calls, counts, strict=True)}
     return {call.id: Tokens(None, None, call.size) for call in calls if call.size}
 

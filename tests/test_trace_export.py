@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 
 import coordsim as cs
-from coordsim.models.trace_export import export, of_folder, of_result
+from coordsim.models.trace_export import export, of_folder, of_result, tokens_of
 from coordsim.sim.analysis.runfolder import RunFolderError
 from coordsim.sim.engine.ledger import Account, Span
 from coordsim.sim.report.files import FileError
 from coordsim.sim.report.stored import StoredError
 from coordsim.sim.trace.export import FORMATS, ExportRun, ExportTask, Format, Series, Tokens, write
+from coordsim.sim.trace.export.calls import wholes_of
 from coordsim.sim.trace.export.tables import COLUMNS
 from coordsim.sim.trace.export.tracks import flows_of, tracks_of
 from coordsim.sim.trace.observation import nanos
@@ -243,6 +244,39 @@ def test_tokens_sum_to_those_of_the_task(run: ExportRun) -> None:
             names = ("new_tokens", "carried_tokens", "cached_tokens")
             assert sum(went_in) == pytest.approx(sum(task.facts.get(name, 0.0) for name in names), rel=1e-6)
     assert some > 3
+
+
+@pytest.mark.parametrize(
+    ("sizes", "facts", "wanted"),
+    [
+        ([[90.0, 30.0], [50.0]], {"new_tokens": 130.0}, [100.0, 30.0]),  # two parts of a prompt, and the answer with it
+        ([[100.0, 100.0], [60.0]], {"new_tokens": 100.0, "carried_tokens": 60.0}, [100.0, 60.0]),  # phases of a prompt
+        ([[100.0, 100.0], [60.0]], {"new_tokens": 130.0, "cached_tokens": 50.0}, [100.0, 60.0]),  # cached by others
+        ([[100.0, 70.0], [60.0]], {"new_tokens": 500.0}, [None, None]),
+    ],
+)
+def test_tokens_that_went_in(sizes: list[list[float]], facts: dict[str, float], wanted: list[float | None]) -> None:
+    """Of servers of both kinds, and of a beginning that another task had left in the cache; else they are not known."""
+    spans = []
+    for at, parts in enumerate(sizes, 1):
+        spans.append(Span(0, 0, at, 0, "chat", "structure", "m", float(at), at + 1.0, 20.0, True, False, "done"))
+        for part, size in enumerate(parts):
+            spans.append(
+                Span(0, 0, 10 * at + part, at, "x", "inference", "m", float(at), at + 1.0, size, True, False, "done")
+            )
+    found = tokens_of(spans, facts)
+    assert [found[at].input for at in (1, 2)] == wanted
+    assert [found[at].output for at in (1, 2)] == [20.0, 20.0]
+
+
+def test_an_encoder_is_no_chat() -> None:
+    """Its call is one of embeddings, so that calls of the model are counted once."""
+    spans = tuple(
+        Span(0, 0, at, 0, name, "inference", "m", float(at), at + 1.0, 5.0, True, False, "done")
+        for at, name in enumerate(("encode", "inference"), 1)
+    )
+    task = replace(next(iter(hand_made().tasks)), spans=spans)
+    assert [one.call.kind for one in wholes_of(task)] == ["embedding", "llm"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def _kind(one: Span, by_id: Mapping[int, Span]) -> Kind | None:
     if holder is not None and holder.category == STRUCTURE and holder.name in GROUPS:
         return None
     if one.category == "inference":
-        return GROUPS.get(one.name, "llm")
+        return GROUPS.get(one.name, "llm" if one.name == one.category else "embedding")  # an encoder, a fusion
     if one.category == "human":
         return "human"
     return "tool" if one.name == "tool.execute" else None
