@@ -1,6 +1,7 @@
 """What every test shares: the checkout's root, and settings that make runs repeatable."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -24,3 +25,12 @@ hypothesis.settings.load_profile("coordsim")
 def root() -> Path:
     """Return the checkout's root, which is the package's folder."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let go of the results that the tests of a module keep for each other, once they are over: they come to gigabytes."""
+    yield
+    for one in vars(request.module).values():
+        if getattr(one, "__module__", "") == request.module.__name__ and hasattr(one, "cache_clear"):
+            one.cache_clear()
