@@ -348,13 +348,9 @@ class _Shelf:
         if self.namer.beyond:
             self.tally.note("guessed", self.namer.remark(), spans=0)
         if self.stride > 1:
-            self.tally.note(
-                "noted", f"calls are kept of one task in {self.stride}, since there are too many", spans=0
-            )
+            self.tally.note("noted", f"calls are kept of one task in {self.stride}, since there are too many", spans=0)
         if self.sparse > 1:
-            self.tally.note(
-                "noted", f"spans are kept of one task in {self.sparse}, since there are too many", spans=0
-            )
+            self.tally.note("noted", f"spans are kept of one task in {self.sparse}, since there are too many", spans=0)
 
     def _finished(self, ledger: Ledger, groups: list[int]) -> Iterator[tuple[Task, float, list[float]]]:
         """Yield the tasks in order of arrival."""
