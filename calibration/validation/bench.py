@@ -1,0 +1,205 @@
+"""The system under test, running: calibrate it, let it run a configuration, watch the machine meanwhile.
+
+Leaves out: what comes of it (`laws`, `predict`, `protocol`).
+Checked: tests/test_validation_system.py.
+"""
+
+import json
+import os
+import random
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ..coordination.servers import cores
+from ..speed import stolen_ticks
+from .laws import Rows, laws_of
+from .measured import FACTS, result_of
+from .processes import Child, children
+from .protocol import Run
+from .session import Configuration, Outcome
+from .system.orchestrate import MODEL, OUTPUT, PROMPT, TOOLS, media
+from .system.sense import PERIOD
+
+__all__ = ["System", "open_system"]
+
+MOST_MEDIA = 5
+PACE = 0.008  # s of rest before a call of a calibration, on average
+_NEAR = 0.6  # s around a time in which the sensor's readings count
+_NEIGHBOURS = 3
+_LEAST = 6  # turns of a plan in a calibration
+
+
+@contextmanager
+def open_system(device: str) -> Iterator["System"]:
+    """Start all processes, and end them. Raises ImportError where a library is missing."""
+    import aiohttp  # noqa: F401 - asked for here, before processes fail for want of it
+    import msgpack  # noqa: F401
+    import torch  # noqa: F401
+
+    media_names = [media(number) for number in range(MOST_MEDIA)]
+    names = [MODEL, *TOOLS, *media_names]
+    servers = [("serve_model", device), *(("serve_tool", kind) for kind in TOOLS), *[("serve_media", device)] * MOST_MEDIA]
+    watched = sorted(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        serving = stack.enter_context(children(servers))
+        urls = {name: f"http://127.0.0.1:{one.line}/" for name, one in zip(names, serving, strict=True)}
+        (orchestrator,) = stack.enter_context(children([("orchestrate", json.dumps(urls))]))
+        sensors = stack.enter_context(children([("sense", str(core)) for core in watched]))
+        busy = stack.enter_context(children([("fill",)] * _NEIGHBOURS))
+        system = System(orchestrator, sensors, busy, [*serving, orchestrator, *sensors, *busy])
+        system.begin()
+        yield system
+
+
+class System:
+    """The running system."""
+
+    def __init__(self, orchestrator: Child, sensors: list[Child], busy: list[Child], everyone: list[Child]) -> None:
+        self.orchestrator = orchestrator
+        self.sensors = sensors
+        self.busy = busy
+        self.pids = [os.getpid(), *(child.pid for child in everyone)]
+        self.times: list[float] = []
+        self.spins: list[float] = []
+        self.reference = 0.0
+        self.once: dict[str, Any] = {}  # laws of the machine, which a session finds once
+
+    def begin(self) -> None:
+        """Warm up, and find what the session finds once: neighbours, threads of one process, calls at once, calls without a rest."""
+        sizes = [PROMPT, 400, 800]
+        plan = [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", MOST_MEDIA], ["plan"]]
+        self._calls(plan * 4, 0.0, "json", 1)
+        self._calls(plan * 8, PACE, "json", 2)
+        self._sense()
+        self.reference = median(self.spins)
+        self.once = {"co_run": self._beside_neighbours(), "beside": self._same_process(), "naive": self._tight()}
+
+    # -- watching the machine
+
+    def _sense(self) -> None:
+        """Take over what the sensors have read."""
+        for child in self.sensors:
+            for at, seconds in child.ask():
+                place = bisect_left(self.times, at)
+                self.times.insert(place, at)
+                self.spins.insert(place, seconds)
+
+    def speed(self, at: float) -> float:
+        """Return the machine's speed around a time (s, monotonic clock); 1 is that of the session's beginning."""
+        near = self.spins[bisect_left(self.times, at - _NEAR) : bisect_right(self.times, at + _NEAR)]
+        return self.reference / median(near) if near else 1.0
+
+    def _own(self) -> float:
+        """Return the CPU seconds of all our processes so far."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        total = 0
+        for pid in self.pids:
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(words[11]) + int(words[12])
+        return total / ticks
+
+    # -- calls
+
+    def _calls(self, plan: list[list[Any]], pace: float, codec: str, workers: int, seed: int = 0) -> Rows:
+        settings = {"codec": codec, "failures": 0.0, "seed": seed, "workers": workers}
+        asked = {"do": "calibrate", "settings": settings, "plan": plan, "pace": pace, "seed": seed}
+        rows: Rows = self.orchestrator.ask(asked)["rows"]
+        return rows
+
+    def _beside_neighbours(self) -> list[float]:
+        """Return how much longer a call of the model works beside 0, 1, 2 ... busy processes."""
+        taken: list[list[float]] = [[] for _ in range(_NEIGHBOURS + 1)]
+        for turn in range(6):
+            for count in range(_NEIGHBOURS + 1):
+                for child in self.busy[:count]:
+                    child.ask(1)
+                rows = self._calls([[MODEL, 500]] * 8, PACE, "json", 1, turn)
+                for child in self.busy[:count]:
+                    child.ask(0)
+                self._sense()
+                taken[count] += [(row["stamps"][4] - row["stamps"][3]) * self.speed(row["begun"]) for row in rows]
+        alone = sum(taken[0])
+        return [max(1.0, sum(one) / alone) for one in taken]
+
+    def _same_process(self) -> float:
+        """Return how much longer a call of the model works beside another in the same process than beside a busy process."""
+        apart, together = [], []
+        for turn in range(6):
+            self.busy[0].ask(1)
+            rows = self._calls([[MODEL, 500]] * 6, PACE, "json", 2, turn)
+            self.busy[0].ask(0)
+            apart += [row["stamps"][4] - row["stamps"][3] for row in rows]
+            rows = self._calls([[MODEL, 500, 2]] * 6, PACE, "json", 2, turn)
+            together += [row["stamps"][4] - row["stamps"][3] for row in rows]
+        return max(1.0, sum(together) / sum(apart))
+
+    def _tight(self) -> dict[str, float]:
+        """Return the mean seconds of calls that follow each other without a rest: what a benchmark in a loop would tell."""
+        plan: list[list[Any]] = [[MODEL, 300], [MODEL, 900], *[[name, 20] for name in TOOLS], ["media0"], ["plan"]]
+        rows = [row for item in plan for row in self._calls([item] * 30, 0.0, "json", 1)]
+        taken: dict[str, list[float]] = {}
+        for row in rows:
+            key = f"{row['name']} {row['size']}" if row["name"] == MODEL else row["name"]
+            taken.setdefault(key, []).append(row["ended"] - row["begun"])
+        return {key: sum(one) / len(one) for key, one in taken.items()}
+
+    # -- what the protocol asks for
+
+    def calibrate(self, configuration: Configuration, seconds: float, seed: int) -> dict[str, Any]:
+        """Return the laws found in about so many seconds of paced calls, in the configuration's codec, at its sizes."""
+        most = PROMPT + configuration.steps * (configuration.growth + OUTPUT)
+        sizes = [round(PROMPT + share * (most - PROMPT)) for share in (0, 0.33, 0.67, 1)]
+        items: list[list[Any]] = [[MODEL, size] for size in sizes]
+        items += [[name, size] for name in TOOLS for size in (20, most)] + [["plan"]] * 2
+        if configuration.modalities:
+            items += [["media0"], ["media0"], ["fan", configuration.modalities]]
+        shuffled, rows = random.Random(seed), []
+        ends, turns = time.perf_counter() + seconds, 0
+        while turns < _LEAST or time.perf_counter() < ends:
+            shuffled.shuffle(items)
+            rows += self._calls(items, PACE, configuration.codec, 1, seed + turns)
+            turns += 1
+        self._sense()
+        return {**laws_of(rows, self.speed), **self.once}
+
+    def run(self, configuration: Configuration, seconds: float, seed: int) -> Run:
+        """Let the system run the configuration for about so many seconds."""
+        wanted = configuration.model_dump(include={"steps", "modalities", "users", "rate", "growth"})
+        settings = {"seed": seed, **configuration.model_dump(include={"codec", "failures", "workers"})}
+        stolen, ticks = stolen_ticks()
+        own, busy = self._own(), _busy()
+        told = self.orchestrator.ask({"do": "run", "settings": settings, "seconds": seconds, "seed": seed, **wanted})
+        own, busy = self._own() - own, _busy() - busy
+        stolen_after, ticks_after = stolen_ticks()
+        self._sense()
+        result = result_of(configuration.name, told)
+        length = told["ended"] - told["begun"]
+        counts = {name: int(result.fact(name).sum()) for name in FACTS}
+        return Run(
+            measured=outcome(result),
+            counts={"tasks": result.arrived, **counts},
+            speed=tuple(round(self.speed(told["begun"] + place * PERIOD), 4) for place in range(int(length / PERIOD))),
+            every=PERIOD,
+            steal=(stolen_after - stolen) / max(1, ticks_after - ticks),
+            foreign=max(0.0, busy - own) / (length * cores()),
+            seconds=length,
+        )
+
+
+def outcome(result: Any) -> Outcome:
+    """Return T_total and inference of each task of a result, measured or simulated."""
+    return Outcome(
+        seconds=tuple(map(float, result.response_times)), inference=tuple(map(float, result.category("inference")))
+    )
+
+
+def _busy() -> float:
+    """Return the seconds that all cores were busy since start, those that the hypervisor took away apart."""
+    words = [int(word) for word in Path("/proc/stat").read_text().partition("\n")[0].split()[1:8]]
+    user, nice, system, _idle, _wait, irq, soft = words
+    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")

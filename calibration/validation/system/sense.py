@@ -1,0 +1,42 @@
+"""The sensor of a core: a short piece of arithmetic twelve times a second, timed by the thread's CPU time.
+
+Each line on its standard input is answered by the readings since the last: pairs of when (s, monotonic clock) and seconds of CPU time.
+
+Leaves out: who else had the core: CPU time stands still then.
+Checked: tests/test_validation_system.py.
+"""
+
+import json
+import os
+import select
+import sys
+import time
+
+from ...speed import spin
+
+__all__ = ["PERIOD", "main"]
+
+PERIOD = 1 / 12
+
+
+def main(core: int) -> None:
+    """Read until the standard input closes."""
+    os.sched_setaffinity(0, {core})
+    print("ready", flush=True)
+    readings: list[tuple[float, float]] = []
+    following = time.perf_counter()
+    while True:
+        following += PERIOD
+        while (left := following - time.perf_counter()) > 0:
+            if select.select([sys.stdin], [], [], left)[0]:
+                if not sys.stdin.readline():
+                    return
+                print(json.dumps(readings), flush=True)
+                readings = []
+        cpu = time.thread_time_ns()
+        spin()
+        readings.append((following, (time.thread_time_ns() - cpu) * 1e-9))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,71 @@
+"""What the processes of the system say to each other: JSON or msgpack over HTTP, with time stamps in a header.
+
+A reply tells when its server took the request up, had read it, had decoded it, began and ended the work, was back on its event loop, and
+had encoded the answer; and how much CPU time the server's event loop has used in all. All processes read one clock of the machine (monotonic), so their stamps
+compare.
+
+Leaves out: TLS; compression; servers on other machines, whose clocks differ.
+Checked: tests/test_validation_system.py.
+"""
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+__all__ = ["CODECS", "STAMPS", "TOKEN", "Codec", "Stamps", "text"]
+
+STAMPS = "X-Stamps"
+TOKEN = 4  # bytes of a token of text
+
+
+class Codec(NamedTuple):
+    """Objects to bytes and back."""
+
+    encode: Callable[[Any], bytes]
+    decode: Callable[[bytes], Any]
+
+
+def _json() -> Codec:
+    return Codec(lambda value: json.dumps(value, separators=(",", ":")).encode(), json.loads)
+
+
+def _msgpack() -> Codec:
+    msgpack = import_module("msgpack")
+    return Codec(msgpack.packb, msgpack.unpackb)
+
+
+CODECS: dict[str, Callable[[], Codec]] = {"json": _json, "msgpack": _msgpack}
+
+
+class Stamps(NamedTuple):
+    """What a server tells of a request: times (s), the CPU time of its event loop so far, and that of the work alone (s)."""
+
+    taken: float
+    read: float
+    decoded: float
+    started: float
+    ended: float
+    back: float
+    encoded: float
+    loop: float
+    work: float
+
+    def header(self) -> str:
+        """Return them as a header's text."""
+        return ",".join(f"{value:.7f}" for value in self)
+
+    @classmethod
+    def of(cls, header: str) -> "Stamps":
+        """Return what a header says."""
+        return cls(*map(float, header.split(",")))
+
+
+_WORDS = "the plan calls a tool and reads what it found before it goes on with another step of the task "
+
+
+def text(tokens: int, seed: int = 0) -> str:
+    """Return text of so many tokens."""
+    start = seed * 7 % len(_WORDS)
+    size = tokens * TOKEN
+    return (_WORDS * (2 + size // len(_WORDS)))[start : start + size]
