@@ -14,6 +14,7 @@ from ..sim.engine import units
 from ..sim.engine.errors import Problem, ProfileError, did_you_mean
 from ..sim.profile.profile import Profile
 from .build import Told, profile_of
+from .environment import machine_of
 from .probe import Found, Missing, matches
 from .session import Progress, Session, points
 from .session import calibrate as measure
@@ -86,7 +87,7 @@ def measured(
     sets = [("probes", one) for one in points(session.samples)]
     head = {
         "name": name,
-        "what": f"measured by coordsim calibrate on {_machine(session.environment)}",
+        "what": f"measured by coordsim calibrate on {machine_of(session.environment)}",
         "device": _facts(device),
         "environment": session.environment,
         "sources": {"probes": {**_source(session.environment), "note": " ".join(session.doubts)}},
@@ -111,16 +112,7 @@ def _source(environment: Mapping[str, str]) -> dict[str, Any]:
     return {
         "title": "coordsim's probes",
         "quality": "measured",
-        "machine": _machine(environment),
+        "machine": machine_of(environment),
         "date": datetime.now(UTC).date().isoformat(),
         "version": f"coordsim {__version__}",
     }
-
-
-def _machine(environment: Mapping[str, str]) -> str:
-    """Return one line about the machine, from the parts of its environment that are known."""
-    parts = [environment.get("device"), environment.get("cpu")]
-    if "cores" in environment:
-        parts.append(f"{environment['cores']} cores")
-    parts += [environment.get("system"), environment.get("driver")]
-    return ", ".join(dict.fromkeys(part for part in parts if part)) or "an unknown machine"

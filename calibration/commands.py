@@ -7,7 +7,6 @@ Checked: tests/test_profile_commands.py.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..sim.report.terminal import Format, put, put_view, say, steps_bar
+from .budget import seconds_of
 from .cache_command import cache
 from .calls_command import calls
 from .replay_command import replay
+from .validate_command import validate
 
 if TYPE_CHECKING:
     from ..sim.profile.profile import Profile
@@ -47,6 +48,7 @@ Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The prof
 def add_to(app: typer.Typer) -> None:
     """Add the commands to the program's."""
     app.command()(calibrate)
+    app.command()(validate)
     profile_app.command()(cache)
     profile_app.command()(calls)
     profile_app.command()(replay)
@@ -77,7 +79,7 @@ def calibrate(
 
     if device not in ("auto", "cuda", "cpu"):
         raise typer.BadParameter(f"must be auto, cuda or cpu; got `{device}`", param_hint="--device")
-    seconds = _seconds(budget)
+    seconds = seconds_of(budget)
     check_profile_file(out, overwrite)
     chosen = steps.choose_device(device, threads)
     found = steps.find(chosen, only or ())
@@ -288,18 +290,6 @@ def write_profile(profile: Profile, out: Path, overwrite: bool) -> None:
 def _stem(out: Path) -> str:
     """Return the name of a profile from that of its file."""
     return out.name.removesuffix(out.suffix).removesuffix(".profile")
-
-
-def _seconds(budget: str) -> float:
-    from ..sim.engine import units
-
-    try:
-        seconds = units.parse(re.sub(r"(?<=\d)m$", " min", budget.strip()), units.DURATION)  # `3m`, as timers have it
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--budget") from None
-    if seconds <= 0:
-        raise typer.BadParameter(f"must be a duration > 0; got `{budget}`", param_hint="--budget")
-    return seconds
 
 
 def _record(out: Path, resume: bool, overwrite: bool) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .speed import stolen_ticks
 
-__all__ = ["STABLE", "environment", "fingerprint", "last_level_cache"]
+__all__ = ["STABLE", "environment", "fingerprint", "last_level_cache", "machine_of"]
 
 STABLE = (
     "device",
@@ -61,6 +61,15 @@ def _release() -> str:
     """Return the release of the operating system by its first two numbers: the rest is a builder's."""
     found = re.match(r"\d+(\.\d+)?", platform.release())
     return found[0] if found else ""
+
+
+def machine_of(found: Mapping[str, str]) -> str:
+    """Return one line about the machine, from the parts of its environment that are known."""
+    parts = [found.get("device"), found.get("cpu")]
+    if "cores" in found:
+        parts.append(f"{found['cores']} cores")
+    parts += [found.get("system"), found.get("driver")]
+    return ", ".join(dict.fromkeys(part for part in parts if part)) or "an unknown machine"
 
 
 def fingerprint(found: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from ..sim.engine.spec import (
     TokenRate,
 )
 from .handling import Handling
+from .pace import never_negative
 from .service import ZERO_TIME
 
 
@@ -78,7 +79,5 @@ class Api(Spec):
     @model_validator(mode="after")
     def _never_negative(self) -> Self:
         for name in ("residual", "per_task"):
-            least = getattr(self, name).lower_bound
-            if least < 0:
-                raise SpecProblem(name, f"must be >= 0, as a factor of the time of a call; got {least:g}")
+            never_negative(self, name, "of the time of a call")
         return self

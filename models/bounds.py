@@ -20,6 +20,7 @@ import numpy as np
 
 from ..sim.engine import units
 from ..sim.engine.ledger import CATEGORIES
+from ..sim.engine.sharing import Sharing
 from ..sim.report.numbers import counted
 from .demand import Demand
 from .demand_faults import warnings as fault_warnings
@@ -246,7 +247,8 @@ def _capacities(scenario: Scenario, system: System) -> Iterator[_Capacity]:
         limits = getattr(resource, "limits", [])
         refuses = getattr(resource, "queue_limit", None) is not None
         if capacity is not None:
-            simple = kind == "pool" and not refuses and not limits and not name.startswith("agents.")
+            waits = kind == "pool" and not isinstance(resource, Sharing)
+            simple = waits and not refuses and not limits and not name.startswith("agents.")
             room = _room(scenario, name, capacity)
             yield _Capacity("link" if kind == "link" else "pool", name, capacity, room, refuses, simple)
         for limit in limits:

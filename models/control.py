@@ -80,7 +80,7 @@ class Control:
             return
         here = homes[self.home]
         self.channels = [
-            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff")
+            None if home == here else self.system.channel(f"{home}=>{self.path}", home, here, "handoff", client="both")
             for home in homes
         ]
         self.matters = self.dispatch is not None or any(channel is not None for channel in self.channels)

@@ -30,6 +30,7 @@ from .memory import Summarize
 from .memory_use import MemoryUse
 from .model_call import ModelCall
 from .network import BOUNDARIES, Channel, crossing
+from .on_cores import End
 from .perceive import PerceiveProcess
 from .pipeline import PipelineProcess
 from .service import Service
@@ -127,33 +128,47 @@ class Demand:
         cost = Cost()
         if channel is None:
             return cost
-        wire = size + channel.header
-        if channel.codec is not None:
-            wire = size * channel.codec.expansion + channel.header
-        for coder, host in zip((channel.encode, channel.decode), channel.hosts, strict=True):
-            if coder is not None:
-                self.burst(cost, "serialization", host, coder.mean(size))
+        wire = channel.wire(size)
+        for end in channel.ends:
+            self._end(cost, end, size, wire)
         if channel.hand_off is not None:
             cost.time["communication"] += channel.hand_off.seconds(wire)
         delay = sum(self.latency[hop.name] + hop.overhead for hop in channel.hops)
         cost.time["communication"] += delay * (1 + 2 * channel.round_trips)
         for hop in channel.hops:
             if hop.shared is not None and wire:
-                cost.time["communication"] += wire / hop.shared.bandwidth
-                cost.serve(hop.name, wire / hop.shared.bandwidth, 1.0)
+                cost.time["communication"] += wire / hop.shared.rate
+                cost.serve(hop.name, wire / hop.shared.rate, 1.0)
             elif hop.own is not None:
                 cost.time["communication"] += wire / hop.own
         return cost
 
-    def burst(self, cost: Cost, category: str, host: Host | None, seconds: float, uses: float = 1.0) -> None:
-        """Work on a host's cores, slowed down by the processes of others at least; None: at full speed."""
+    def _end(self, cost: Cost, end: End, size: float, wire: float) -> None:
+        """The work of a message at one of its ends."""
+        coding = 0.0 if end.coder is None else end.coder.mean(size)
+        stack = 0.0 if end.stack is None else end.stack.seconds(wire)
+        for category, seconds in (("serialization", coding), ("communication", stack)):
+            if seconds:
+                taken = self.burst(cost, category, end.host, seconds, own=end.loop is not None)
+                if end.loop is not None:
+                    cost.serve(end.loop.name, taken, 1.0)
+
+    def burst(
+        self, cost: Cost, category: str, host: Host | None, seconds: float, uses: float = 1.0, own: bool = False
+    ) -> float:
+        """Work on a host's cores, slowed down by the processes of others at least; None: at full speed. Return its seconds.
+
+        With a limit of its `own` it takes none of the cores that others wait for.
+        """
         if host is not None and seconds:
             seconds *= host.at_rest
-            cost.serve(host.name, seconds, uses)
-            self.notes[
-                "how much work on one node slows other work there down is left out, but for its `busy` processes"
-            ] = None
+            if host.shared is not None or not own:
+                cost.serve(host.name, seconds, uses)
+                self.notes[
+                    "how much work on one node slows other work there down is left out, but for its `busy` processes"
+                ] = None
         cost.time[category] += seconds
+        return seconds
 
     def service(self, service: Service, line: Line, longer: float = 0.0) -> Cost:
         """Return the cost of one call of a tool or retriever, with the attempts that it takes; each works `longer` seconds."""
@@ -176,9 +191,8 @@ class Demand:
 
     def _work(self, cost: Cost, service: Service, line: Line, seconds: float) -> None:
         seconds *= self.tries.slowness(service.path)
-        if service.host is not None and service.pool is not None:
-            seconds *= service.host.at_rest
-        self.burst(cost, "tool", service.host if service.pool is None else None, seconds)
+        category = "inference" if service.spec.infers else "tool"
+        seconds = self.burst(cost, category, service.host, seconds, own=service.pool is not None)
         self._notice(cost, line, seconds)
         if service.pool is not None:
             cost.serve(service.path, seconds, 1.0)
@@ -233,9 +247,9 @@ class Demand:
             / call.speed
             * self.tries.slowness(server.path)
         )
-        cost.time["context" if category == "context" else "inference"] += work * scale
-        cost.time["context"] += carry * scale
-        seconds = (work + carry) * scale
+        self.burst(cost, "context" if category == "context" else "inference", server.cores, work * scale, own=True)
+        self.burst(cost, "context", server.cores, carry * scale, 0.0, own=True)
+        seconds = (work + carry) * scale * (1.0 if server.cores is None else server.cores.at_rest)
         self._notice(cost, call.line, seconds)
         if server.pool is not None:
             if server.least is not None:
@@ -372,9 +386,8 @@ class Demand:
         if control.dispatch is not None:
             share = first * float(held.dispatches[number]) if control.every_task else 1.0
             seconds = share * control.mean
-            if control.host is not None and control.pool is not None:
-                seconds *= control.host.at_rest
-            self.burst(turn, "orchestration", control.host if control.pool is None else None, seconds, share)
+            own = control.pool is not None
+            seconds = self.burst(turn, "orchestration", control.host, seconds, share, own)
             if control.pool is not None:
                 turn.serve("orchestrator", seconds, share)
 

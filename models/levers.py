@@ -53,7 +53,7 @@ _FIELDS: dict[str, Fields] = {
         ("recall", "size"),
     ),
     "models": (
-        ("overhead", "time"), ("prefill", "time"), ("decode", "time"), ("tokenize", "time"), ("new", "time"),
+        ("overhead", "time"), ("prefill", "time"), ("decode", "time"), ("attention", "time"), ("tokenize", "time"), ("new", "time"),
         ("cached", "time"), ("output", "time"), ("restore.overhead", "time"), ("restore.bandwidth", "rate"),
         ("replicas", "capacity"), ("concurrency", "capacity"), ("batching.sequences", "capacity"),
         ("batching.tokens", "capacity"), ("memory.kv", "capacity"), ("limits.requests", "capacity"),
@@ -80,6 +80,12 @@ _ORCHESTRATOR: Fields = (
 )  # fmt: skip
 _STEP: Fields = (("human", "time"), ("endpoint", "time"), ("repeat", "size"), ("rounds", "size"), ("copies", "size"),
          ("size", "size"), ("skip", "share"))  # fmt: skip
+_LAW: Fields = (("overhead", "time"), ("bandwidth", "rate"))
+_STACK: Fields = tuple(
+    (f"{end}.{field}", kind)
+    for end in ("client.send", "client.receive", "server.receive", "server.send")
+    for field, kind in _LAW
+)
 _LINK: Fields = (("latency", "time"), ("bandwidth", "rate"), ("overhead", "time"))
 _NO_PART = (*ASIDE, "coordsim", "seed", "replications", "confidence", "slo", "workload.tasks", "workload.horizon",
             "workload.warmup")  # fmt: skip
@@ -194,6 +200,7 @@ def levers(scenario: Scenario) -> Levers:
         ends = "-".join(link.between or (f"{link.source}", f"{link.target}"))
         found += _of_component(scenario, f"network.links.{number}", _LINK, f"network.{ends}")
     found += _of_component(scenario, "network", (("loopback", "time"),), "network.loopback")
+    found += _of_component(scenario, "network.stack", _STACK)
     for name in scenario.network.nodes:
         found += _leaves(scenario, f"network.nodes.{name}", (("cores", "capacity"),))
     for path, step in _steps(scenario):

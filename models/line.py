@@ -4,7 +4,7 @@ Checked: tests/test_network.py, tests/test_runtime.py.
 """
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.fifo import FifoPool
@@ -100,6 +100,10 @@ def _asks(system: "System", caller: str, home: int, peer: str, strict: bool) -> 
     return attempt
 
 
+def nobody(_wait: "Wait") -> None:
+    """Nobody waits for its end: of a wrong guess, or of the copy of a message."""
+
+
 def runs_on(wait: "Wait") -> bool:
     """Return whether what a branch was just taken out of goes on without it."""
     return wait.holder is not None or bool(wait.callbacks)
@@ -119,6 +123,15 @@ def serve_later(pool: Pool, wait: "Wait", seconds: float) -> None:
     wait.resume = begin
 
 
+def held(branch: "Branch", pool: Pool, begin: Callable[[], None]) -> Generator[None, Any, None]:
+    """Wait for a place of a pool, and go on at the end of what `begin` begins there, or as soon as the pool has refused."""
+    wait = branch.wait
+    wait.begins = begin
+    pool.take(wait, branch.time)
+    yield
+    wait.begins = None
+
+
 def serve(
     branch: "Branch", pool: Any, seconds: float, accounts: tuple[int, int], size: float = 0.0, ahead: float = 0.0
 ) -> Generator[None, Any, bool]:
@@ -126,20 +139,25 @@ def serve(
 
     `accounts` are those of the waiting and of the service. Of the service, `ahead` seconds were done before the branch came.
     """
-    waiting, serving = accounts
     if pool is None:
-        branch.add(serving, seconds - ahead, size)
+        branch.add(accounts[1], seconds - ahead, size)
         return False
     wait = branch.wait
     # A pool that answers on arrival is held for all of it, another one only for the rest: its clock cannot go back.
     whole = seconds if isinstance(pool, FifoPool) else seconds - ahead
     if pool.use(wait, branch.time, whole):
         yield
-    branch.book(waiting, wait.arrived, wait.started)
     ended = wait.ended
     if ahead and whole == seconds:
         ended = max(wait.started, ended - ahead)
-    branch.book(serving, wait.started, ended, size)
+    return booked(branch, accounts, ended, size)
+
+
+def booked(branch: "Branch", accounts: tuple[int, int], ended: float, size: float) -> bool:
+    """Book the waiting and the service that a wait was for, which was over at `ended`; return whether it was refused."""
+    wait = branch.wait
+    branch.book(accounts[0], wait.arrived, wait.started)
+    branch.book(accounts[1], wait.started, ended, size)
     refused, wait.rejected = wait.rejected, False
     return refused
 

@@ -4,10 +4,17 @@ Checked: tests/test_streaming_calls.py, tests/test_let_go.py.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["Emit", "Listener", "Marks"]
+from ..sim.engine.simulation import Call
+
+if TYPE_CHECKING:
+    from ..sim.engine.branch import Branch
+    from .model_call import ModelCall
+
+__all__ = ["Emit", "Listener", "Marks", "marks", "parts_at", "tell_on_time"]
 
 Marks = float | Callable[[float], Sequence[float]]
 Emit = Callable[[float, float, list[float]], None]
@@ -42,3 +49,47 @@ class Listener(NamedTuple):
                 self.emit(tokens, time, parts)
 
         return Listener(self.marks, emit)
+
+
+def tell_on_time(call: "ModelCall", branch: "Branch", listener: Listener, end: float) -> Generator[None, Any, None]:
+    """Tell a listener of each mark of a service that ends at `end`, when the clock is there."""
+    ahead = deque(marks(call, branch, listener, end))
+
+    def tell(_event: object = None) -> None:
+        if not branch.over:
+            tokens, time = ahead.popleft()
+            listener.emit(tokens, time, parts_at(call, branch, time, end))
+
+    calls = [Call(tell) for _ in ahead]
+    for one, (_, time) in zip(calls, ahead, strict=True):
+        branch.sim.schedule_at(time, one)
+    try:
+        yield
+    finally:
+        for one in calls:
+            one.cancel()
+    while ahead:  # at the very end
+        tell()
+
+
+def marks(call: "ModelCall", branch: "Branch", listener: Listener, end: float) -> list[tuple[int, float]]:
+    """Return the marks of a call that ends at `end`, and when they are reached: output comes last, evenly."""
+    state, wait = branch.state, branch.wait
+    if wait.rejected or not call.tokens:
+        return []
+    each = call.server.output / call.speed
+    if call.pace is not None:
+        each = call.pace.of(each, branch)
+    return [
+        (tokens, max(wait.started, end - (state.output - tokens) * each)) for tokens in listener.counts(state.output)
+    ]
+
+
+def parts_at(call: "ModelCall", branch: "Branch", time: float, end: float) -> list[float]:
+    """Return the parts of a branch up to a time in its service, which ends at `end`."""
+    parts, wait = branch.parts[:], branch.wait
+    middle = wait.started + (end - wait.started) * branch.state.share
+    parts[call.queue_account] += wait.started - wait.arrived
+    parts[call.server.carry_account] += min(time, middle) - wait.started
+    parts[call.infer_account] += max(0.0, time - middle)
+    return parts

@@ -4,8 +4,9 @@ With `shape`, calls share iterations of a batching server (`serving`), whose tim
 (`transformer`), or those measured in an engine (`iteration`). Without, a call takes (overhead + prefill of the tokens not in the
 cache + decode of the output) / speed on one of replicas x concurrency slots, first come first served.
 
-Leaves out: a station whose times follow the load.
-Checked: tests/test_llm.py; tests/test_served.py; tests/test_theory.py (Erlang, Pollaczek and Khinchine, Jackson, mean value
+Of a station on the CPU, or whose calls slow each other down, output is heard of at the end of its call.
+Leaves out: a station whose times follow the load, but for `beside` and its node's CPU.
+Checked: tests/test_llm.py; tests/test_cpu_models.py; tests/test_served.py; tests/test_theory.py (Erlang, Pollaczek and Khinchine, Jackson, mean value
 analysis).
 """
 
@@ -16,11 +17,22 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from ..sim.engine import units
-from ..sim.engine.distributions import DurationDist
+from ..sim.engine.distributions import DurationDist, NumberDist
 from ..sim.engine.errors import ProfileError
-from ..sim.engine.spec import Count, Factor, Name, PositiveCount, Share, Spec, SpecProblem, TimePerToken
+from ..sim.engine.spec import (
+    Count,
+    Factor,
+    Name,
+    PositiveCount,
+    Share,
+    Spec,
+    SpecProblem,
+    TimePerToken,
+    TimePerTokenSquared,
+)
 from ..sim.profile.profile import Profile
 from .handling import Handling
+from .pace import never_negative
 from .serializer import Law
 from .service import ZERO_TIME
 from .serving.capacity import kv_blocks
@@ -45,9 +57,12 @@ def _name_of(shape: Shape) -> str | dict[str, Any]:
 AnyShape = Annotated[Shape, BeforeValidator(_named, json_schema_input_type=str | Shape), PlainSerializer(_name_of)]
 
 _EXAMPLE = 1000  # tokens, of what `basis` tells
-_INSTEAD = {"concurrency": "`batching.sequences` bounds the calls at once", "prefix_cache": "`cache` tells it"}
+_INSTEAD = {
+    "concurrency": "`batching.sequences` bounds the calls at once", "prefix_cache": "`cache` tells it",
+    "residual": "the laws of its kernels have theirs", "beside": "its batches tell it", "cpu": "it runs on the profile's device",
+}  # fmt: skip
 _MEASURED = ("link", "launch", "engine")  # what a measured iteration has of its own
-_OF_TOKENS = ("prefill", "decode", "concurrency", "prefix_cache")
+_OF_TOKENS = ("prefill", "attention", "decode", "concurrency", "residual", "beside", "cpu", "prefix_cache")
 _OF_SHAPE = (
     "dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "iteration", "batching", "memory", "cache", "router",
     "disaggregated", "autoscale",
@@ -57,7 +72,9 @@ _OF_SHAPE = (
 class Llm(Spec):
     """A served model.
 
-    `prefill` is per token that is not cached, `decode` per output token, `tokenize` per token of text received.
+    `prefill` is per token that is not cached, `attention` per square of their number in the call, `decode` per output token, `tokenize`
+    per token of text received. `residual` is a factor of each call's time. With `cpu` calls are work on the cores of its node, where
+    those are counted. A call takes `beside` times as long for each other call that its slots hold when it starts (two others: squared).
     `prefix_cache` is the share of a prompt sent before that is still found in the server's cache when the runtime
     discards KV between calls; under its other policies of `kv`, which such a server does not tell apart, all is. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
 
@@ -91,11 +108,22 @@ class Llm(Spec):
     router: Routing = "round-robin"
     disaggregated: Disaggregated | None = None
     autoscale: Autoscale | None = None
+    attention: TimePerTokenSquared = 0.0
+    residual: NumberDist = NumberDist.model_validate(1)
+    beside: Factor = 1.0
+    cpu: bool = False
     tokenize: TimePerToken = 0.0
     speed: Factor = 1.0
     prefix_cache: Share = 0.0
     restore: Law = Law()
     handling: Handling = Handling()
+
+    @model_validator(mode="after")
+    def _factors(self) -> Self:
+        never_negative(self, "residual", "of the time of a call")
+        if self.beside < 1:
+            raise SpecProblem("beside", f"must be >= 1, how many times longer a call takes; got {self.beside:g}")
+        return self
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -105,6 +105,8 @@ def _servers(scenario: "Scenario") -> Iterator[Change]:
             continue
         if model.queue_limit is not None:
             yield f"{path}.queue_limit", "null"
+        if model.beside != 1:
+            yield f"{path}.beside", "1"
         if model.shape is not None and model.router != "session":
             yield f"{path}.router", "session"
         yield from _multiplied(path, model)
@@ -135,6 +137,10 @@ def _queues(scenario: "Scenario") -> Iterator[Change]:
     for name, node in scenario.network.nodes.items():
         if node.cores is not None:
             yield f"network.nodes.{name}.cores", str(node.cores * PLENTY)
+        if node.co_run is not None:
+            yield f"network.nodes.{name}.co_run", "null"
+    if scenario.orchestrator.single_threaded:
+        yield "orchestrator.single_threaded", "false"
     if scenario.orchestrator.concurrency is not None:
         yield "orchestrator.concurrency", "null"
     for kind in ("tools", "retrievers"):

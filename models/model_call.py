@@ -10,22 +10,20 @@ Checked: tests/test_model_call.py, tests/test_context.py; tests/test_streaming_c
 
 import copy
 import math
-from collections import deque
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.branch import Wait
 from ..sim.engine.draws import Stream
 from ..sim.engine.pool import Pool
-from ..sim.engine.simulation import Call
 from .api import Api
 from .context import CACHED_TOKENS, CARRIED_TOKENS, COST, LLM_CALLS, NEW_TOKENS, OUTPUT_TOKENS, Context
 from .failure import CallFailed, TaskFailed
 from .guard import Attempt
 from .handling import ATTEMPTS_APART
 from .line import Line, cross, runs_on, serve_later
-from .listener import Emit, Listener, Marks
-from .model_server import ModelServer, tokenizing
+from .listener import Emit, Listener, Marks, marks, parts_at, tell_on_time
+from .model_server import ModelServer
 from .pace import Pace, per_task
 
 if TYPE_CHECKING:
@@ -97,14 +95,14 @@ class ModelCall:
         self.speed = server.speed
         self.fallback: ModelCall | None = None  # of another model, where this one does not answer
         self.second: ModelCall | None = None  # for a hedge that goes to another model
-        if server.guard is not None:
+        if server.guard is not None or server.stays:
             self.direct = False
         self.bare = server.guard is None and not (
-            self.tokens or self.restores or self.pace or line.poll or server.refuses
+            self.tokens or self.restores or self.pace or line.poll or server.refuses or server.stays
         )
         self.queue_account = server.queue_account
         self.infer_account = server.infer_account
-        self.splits = system.cancels  # a call that is cut off must tell its context from its inference
+        self.splits = system.holds  # a call that is cut off must tell its context from its inference
 
     def begin(self, branch: "Branch") -> bool:
         """Build the prompt, send it over a line without contention, and arrive (hot). Return whether the script must yield."""
@@ -124,14 +122,14 @@ class ModelCall:
         if self.response is not None:
             self.response.send(branch, size, branch.state.ordinal)
 
-    def stream(self, branch: "Branch", marks: Marks, emit: Emit) -> Generator[None, Any, None]:
+    def stream(self, branch: "Branch", when: Marks, emit: Emit) -> Generator[None, Any, None]:
         """The whole call, as `perform` does it; `emit(tokens, time, parts)` is called at each mark, and at the end with the rest.
 
         Marks lie every so many output tokens, or where a function of the output's tokens says. `time` (s) is when that many tokens
         were there, not yet on their way back; `parts` are the branch's, in seconds per account, up to then. Where a service answers
         on arrival, marks are told at once, with times ahead of the clock.
         """
-        return self.perform(branch, Listener(marks, emit))
+        return self.perform(branch, Listener(when, emit))
 
     def perform(self, branch: "Branch", listener: Listener | None = None) -> Generator[None, Any, None]:
         """The whole call, over whatever line, as the handling of its server says. Raises TaskFailed."""
@@ -222,6 +220,8 @@ class ModelCall:
         try:
             if listener is not None:
                 yield from self._tell(branch, listener)
+            elif self.server.stays:
+                yield from self.server.occupy(branch, self._service(branch))
             elif self._enter(branch):
                 yield
         except BaseException:
@@ -313,11 +313,16 @@ class ModelCall:
     def _tell(self, branch: "Branch", listener: Listener) -> Generator[None, Any, None]:
         """Arrive at the server, and tell a listener of each mark when it is reached."""
         pool, wait = self.pool, branch.wait
+        if self.server.stays:
+            yield from self.server.occupy(branch, self._service(branch))
+            for tokens, _ in marks(self, branch, listener, wait.ended):
+                listener.emit(tokens, wait.ended, parts_at(self, branch, wait.ended, wait.ended))
+            return
         if not isinstance(pool, Pool):
             if self._enter(branch):
                 yield
-            for tokens, time in self._marks(branch, listener, wait.ended):
-                listener.emit(tokens, time, self._parts_at(branch, time, wait.ended))
+            for tokens, time in marks(self, branch, listener, wait.ended):
+                listener.emit(tokens, time, parts_at(self, branch, time, wait.ended))
             return
         seconds = self._service(branch)
         pool.take(wait, branch.time)
@@ -330,49 +335,7 @@ class ModelCall:
         if wait.rejected:
             return
         pool.keep(wait, seconds)  # now that its start is known
-        yield from self._tell_on_time(branch, listener, wait.started + seconds)
-
-    def _tell_on_time(self, branch: "Branch", listener: Listener, end: float) -> Generator[None, Any, None]:
-        """Tell a listener of each mark of a service that ends at `end`, when the clock is there."""
-        ahead = deque(self._marks(branch, listener, end))
-
-        def tell(_event: object = None) -> None:
-            if not branch.over:
-                tokens, time = ahead.popleft()
-                listener.emit(tokens, time, self._parts_at(branch, time, end))
-
-        calls = [Call(tell) for _ in ahead]
-        for call, (_, time) in zip(calls, ahead, strict=True):
-            branch.sim.schedule_at(time, call)
-        try:
-            yield
-        finally:
-            for call in calls:
-                call.cancel()
-        while ahead:  # at the very end
-            tell()
-
-    def _marks(self, branch: "Branch", listener: Listener, end: float) -> list[tuple[int, float]]:
-        """Return the marks of a call that ends at `end`, and when they are reached: output comes last, evenly."""
-        state, wait = branch.state, branch.wait
-        if wait.rejected or not self.tokens:
-            return []
-        each = self.server.output / self.speed
-        if self.pace is not None:
-            each = self.pace.of(each, branch)
-        return [
-            (tokens, max(wait.started, end - (state.output - tokens) * each))
-            for tokens in listener.counts(state.output)
-        ]
-
-    def _parts_at(self, branch: "Branch", time: float, end: float) -> list[float]:
-        """Return the parts of a branch up to a time in its service, which ends at `end`."""
-        parts, wait = branch.parts[:], branch.wait
-        middle = wait.started + (end - wait.started) * branch.state.share
-        parts[self.queue_account] += wait.started - wait.arrived
-        parts[self.server.carry_account] += min(time, middle) - wait.started
-        parts[self.infer_account] += max(0.0, time - middle)
-        return parts
+        yield from tell_on_time(self, branch, listener, wait.started + seconds)
 
     def _service(self, branch: "Branch") -> float:
         """Return the seconds of a call that arrives now (hot); `state.share` of them carry context."""
@@ -386,8 +349,8 @@ class ModelCall:
             server = self.server
             carry = state.carried * server.new + state.reused * server.reused  # `work`, inlined
             first = seconds + state.new * server.new + state.output * server.output
-            if server.tokenize:
-                again, once = tokenizing(server, state.new, state.received, branch.time)
+            if server.more:
+                again, once = server.beyond(state, branch.time)
                 carry += again
                 first += once
             seconds = carry + first

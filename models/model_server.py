@@ -1,27 +1,29 @@
 """A model server with a law in tokens, and the guard around its calls.
 
 Leaves out: servers that batch, which `served` has.
-Checked: tests/test_model_call.py, tests/test_llm.py.
+Checked: tests/test_model_call.py, tests/test_llm.py, tests/test_cpu_models.py.
 """
 
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..sim.engine.pool import Pool
-from ..sim.engine.random_variable import Distribution
 from .api import Api, Limits
 from .condition import Condition
 from .failure import TaskFailed
 from .guard import Guard
 from .handling import Handling
-from .line import serve
+from .line import booked, held, serve
 from .llm import Llm
+from .pace import each_call
 from .serializer import Law
 
 if TYPE_CHECKING:
-    from ..sim.engine.branch import Branch
+    from ..sim.engine.branch import Branch, Wait
     from ..sim.engine.fifo import FifoPool
     from ..sim.engine.ledger import Ledger
+    from .context import Context
     from .host import Host
     from .system import System
 
@@ -48,9 +50,14 @@ class ModelServer:
         self.spec = spec
         self.host: Host | None = system.hosts.get(self.node)
         self.pool: Pool | FifoPool | None
-        self.residual: Distribution | None = None  # of a call's time, as a factor
+        self.residual = each_call(spec.residual)  # of a call's time, as a factor
+        self.cores: Host | None = None  # where the work of a call is done, slowed down and all
+        self.attention, self.beside = 0.0, 1.0
         if isinstance(spec, Llm):
             self.new, self.reused, self.output = spec.prefill, 0.0, spec.decode
+            self.attention, self.beside = spec.attention, spec.beside
+            if spec.cpu and self.host is not None:
+                self.cores, self.host = self.host, None
             self.tokenize = spec.tokenize
             self.hit = spec.prefix_cache if system.runtime.kv == "discard" else 1.0
             self.restore = spec.restore
@@ -58,8 +65,6 @@ class ModelServer:
             self.price = self.reused_price = self.output_price = 0.0
         else:
             self.new, self.reused, self.output = spec.new, spec.cached, spec.output
-            if not (spec.residual.is_constant and spec.residual.mean == 1):
-                self.residual = spec.residual.distribution
             self.tokenize = 0.0
             self.hit = spec.cache_hit
             self.restore = Law()
@@ -71,10 +76,21 @@ class ModelServer:
             self.output_price = spec.price.output
             if self.pool is not None:
                 _limit(system, self.path, self.pool, limits)
+        self.stays = (
+            self.cores is not None or self.beside != 1
+        )  # how long a call takes is known when it begins, or later
+        self.more = bool(self.tokenize or self.attention)
+        if self.cores is not None:
+            self.cores.join(self.pool)
         self.best_hit = self.hit
         self.speed = spec.speed
         self.refuses = self.pool is None or self.pool.queue_limit is not None or bool(self.pool.limits)
         self.priced = bool(self.price or self.reused_price or self.output_price)
+        self._accounts(system)
+
+    def _accounts(self, system: "System") -> None:
+        """Make its accounts, and what handles its failures."""
+        spec, name = self.spec, self.name
         account = system.ledger.account
         self.queue_account = account("queueing", self.path)
         self.infer_account = account("inference", name)
@@ -100,16 +116,41 @@ class ModelServer:
         Raises TaskFailed where the queue is full.
         """
         branch.wait.split = (self.encode_account, 1.0, self.encode_account)  # where it is booked if it is cut off
-        refused = yield from serve(branch, self.pool, seconds, (self.queue_account, self.encode_account), footprint)
+        accounts = self.queue_account, self.encode_account
+        if self.stays:
+            yield from self.occupy(branch, seconds)
+            refused = booked(branch, accounts, branch.wait.ended, footprint)
+        else:
+            refused = yield from serve(branch, self.pool, seconds, accounts, footprint)
         branch.wait.split = None
         if refused:
             raise TaskFailed(f"{self.path}: {branch.wait.refusal}")
+
+    def occupy(self, branch: "Branch", seconds: float) -> Generator[None, Any, None]:
+        """Work for `seconds` on one of the slots, longer beside others. `branch.wait` then tells the times, or that it was refused."""
+        assert isinstance(self.pool, Pool), "a pool that answers on arrival cannot be held"
+        yield from held(branch, self.pool, partial(self._begin, self.pool, branch.wait, seconds))
+
+    def _begin(self, pool: Pool, wait: "Wait", seconds: float) -> None:
+        """Begin a call now that has its slot."""
+        seconds *= self.beside ** (pool.busy - 1)
+        if self.cores is None:
+            pool.keep(wait, seconds)
+        else:
+            self.cores.begin(wait, pool, seconds)
 
     least: Callable[[float, float, float, float], float] | None = None  # a call takes its slot for all of its time
 
     def work(self, new: float, carried: float, reused: float, output: float) -> tuple[float, float]:
         """Return the seconds that tokens of each kind cost at speed 1: first what is done for the first time, then the rest."""
-        return new * self.new + output * self.output, carried * self.new + reused * self.reused
+        squared = self.attention * (new + carried)  # per token
+        return new * (self.new + squared) + output * self.output, carried * (self.new + squared) + reused * self.reused
+
+    def beyond(self, state: "Context", now: float) -> tuple[float, float]:
+        """Return the seconds of a call that are in no proportion to its tokens alone: of what it carries, and of what is new."""
+        again, once = tokenizing(self, state.new, state.received, now)
+        squared = self.attention * (state.new + state.carried)
+        return again + squared * state.carried, once + squared * state.new
 
 
 def guarded(

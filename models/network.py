@@ -24,12 +24,23 @@ from ..sim.engine.branch import Wait
 from ..sim.engine.distributions import DurationDist
 from ..sim.engine.draws import Sampler, Stream
 from ..sim.engine.errors import listed
-from ..sim.engine.link import Link as SharedLink
-from ..sim.engine.spec import Bandwidth, Count, Duration, Name, PositiveCount, PositiveDuration, Size, Spec, SpecProblem
+from ..sim.engine.sharing import Sharing
+from ..sim.engine.spec import (
+    Bandwidth,
+    Count,
+    Duration,
+    Name,
+    PositiveDuration,
+    Size,
+    Spec,
+    SpecProblem,
+)
 from ..sim.profile.law import Timing
 from .context import BYTES, MESSAGES
-from .host import Host, work
+from .host import Host, Node
+from .line import nobody
 from .link_faults import LinkFaults, settled
+from .on_cores import End
 from .serializer import Codec, Law, ProfileLaw
 
 if TYPE_CHECKING:
@@ -76,21 +87,21 @@ BOUNDARIES: dict[BoundaryName, Boundary] = {
 }
 
 
-class Node(Spec):
-    """A place where components run.
+class Stack(Spec):
+    """What a message takes of CPU at one end besides its encoding: to `send` it, and to `receive` it."""
 
-    `cores` makes its CPU finite: dispatching, building prompts, encoding, decoding and tools that say so wait for a core.
-    `busy` processes of others run there all the time, and slow that work down. Left out, CPU is never short.
+    send: Law = Law()
+    receive: Law = Law()
+
+
+class Stacks(Spec):
+    """The work of a protocol's software, such as an HTTP client and server, by bytes on the wire.
+
+    The `client` is who sends the request of a call, the `server` who answers. Messages within one process take none.
     """
 
-    cores: PositiveCount | None = None
-    busy: Count = 0
-
-    @model_validator(mode="after")
-    def _cores(self) -> Self:
-        if self.busy and self.cores is None:
-            raise SpecProblem("busy", "needs `cores`: without a number of cores nothing is slowed down")
-        return self
+    client: Stack = Stack()
+    server: Stack = Stack()
 
 
 class LinkSpec(Spec):
@@ -150,6 +161,7 @@ class Network(Spec):
     between two processes of one node, and `boundary` what they cross, with half the round trip `cross[via=...]` of the profile,
     or that of the defaults. With neither, they are HTTP servers: half of `cross[via=http]`, or 0.75 ms, a busy machine's median.
     A message that is lost by a fault is sent again after `retransmit`, longer than any round trip, which doubles each time.
+    `stack` is the CPU work of a message at each end besides encoding it.
     """
 
     nodes: dict[Name, Node] = {}
@@ -159,6 +171,7 @@ class Network(Spec):
     loopback: DurationDist | None = None
     boundary: BoundaryName | None = None
     retransmit: PositiveDuration = RETRANSMIT
+    stack: Stacks = Stacks()
 
     @model_validator(mode="after")
     def _one_way_to_cross(self) -> Self:
@@ -212,7 +225,7 @@ class Hop:
     name: str
     latency: Stream[float]
     overhead: float
-    shared: SharedLink | None
+    shared: Sharing | None
     own: float | None = None
     faults: LinkFaults | None = None
 
@@ -244,8 +257,8 @@ class Channel:
     """
 
     __slots__ = (
-        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "faulty", "fixed", "hand_off",
-        "hand_off_account", "header", "hops", "hosts", "latencies", "round_trips", "transit_account", "transmit_accounts",
+        "codec", "connect_account", "contended", "decode", "decode_account", "encode", "encode_account", "ends", "faulty", "fixed",
+        "hand_off", "hand_off_account", "header", "hops", "latencies", "round_trips", "transit_account", "transmit_accounts",
     )  # fmt: skip
 
     def __init__(
@@ -277,14 +290,18 @@ class Channel:
             -1 if hop.shared is None and hop.own is None else ledger.account("communication", hop.name, "transmit")
             for hop in hops
         ]
-        self.hosts: tuple[Host | None, Host | None] = None, None  # whose cores encode and decode
+        self.ends = End(self.encode, self.encode_account, True), End(self.decode, self.decode_account, False)
         self.hand_off: HandOff | None = None
         self.hand_off_account = -1
 
-    def on_cores(self, source: "Host | None", target: "Host | None") -> None:
-        """Encode and decode on the cores of these hosts, where they are finite."""
-        if self.codec is not None and (source is not None or target is not None):
-            self.hosts = (source, target)
+    def on_cores(
+        self, system: "System", hosts: tuple["Host | None", "Host | None"], on_loop: tuple[bool, bool]
+    ) -> None:
+        """Do the work of its ends on the cores of these hosts, where they are finite, or on the orchestrator's event loops."""
+        for end, host, loop in zip(self.ends, hosts, on_loop, strict=True):
+            end.runs_on(system, host, loop)
+        works = any(end.works for end in self.ends)
+        if works and (any(hosts) or any(on_loop) or any(end.stack is not None for end in self.ends)):
             self.contended = True
 
     def leave(self, ledger: "Ledger", peer: str, hand_off: HandOff) -> None:
@@ -302,9 +319,13 @@ class Channel:
             and all(hop.latency.constant == 0 and not hop.overhead for hop in self.hops)
         )
 
+    def wire(self, size: float) -> float:
+        """Return the bytes on the wire of a message with `size` bytes of payload."""
+        return size + self.header if self.codec is None else size * self.codec.expansion + self.header
+
     def _count(self, branch: "Branch", size: float) -> float:
         """Count a message; return the bytes on the wire."""
-        wire = size + self.header if self.codec is None else size * self.codec.expansion + self.header
+        wire = self.wire(size)
         branch.facts[MESSAGES] += 1
         branch.facts[BYTES] += wire
         return wire
@@ -342,9 +363,7 @@ class Channel:
 
     def stream(self, branch: "Branch", size: float, ordinal: int) -> Generator[None, Any, None]:
         """Send `size` bytes of payload over links with a bandwidth; where it is shared, the transfer competes for it."""
-        if self.encode is not None:
-            seconds = self.encode.seconds(branch, size, ordinal)
-            yield from work(branch, self.hosts[0], seconds, self.encode_account, size)
+        yield from self.ends[0].work(branch, size, self.wire(size), ordinal)
         wire = self._count(branch, size)
         index, lane = branch.index, branch.lane
         delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
@@ -358,16 +377,14 @@ class Channel:
             branch.add(self.transit_account, delay, wire)
             if hop.shared is not None and wire:
                 wait = branch.wait
-                hop.shared.transfer(wait, branch.time, wire)
+                hop.shared.use(wait, branch.time, wire)
                 yield
                 branch.book(account, wait.arrived, branch.sim._now, wire)
             elif hop.own is not None:
                 branch.add(account, wire / hop.own, wire)
         if self.hand_off is not None:
             branch.add(self.hand_off_account, self.hand_off.seconds(wire), wire)
-        if self.decode is not None:
-            seconds = self.decode.seconds(branch, size, ordinal)
-            yield from work(branch, self.hosts[1], seconds, self.decode_account, size)
+        yield from self.ends[1].work(branch, size, wire, ordinal)
 
     def _one_way(self, branch: "Branch", delays: Sequence[float]) -> Generator[None, Any, float]:
         """Return the latency of the whole way as it is now, where links are slow at times."""
@@ -382,14 +399,10 @@ class Channel:
         branch.add(self.transit_account, delay * factor, wire)
         if hop.shared is not None and wire:
             if twice:
-                hop.shared.transfer(Wait(_nobody), branch.time, wire * factor)
+                hop.shared.use(Wait(nobody), branch.time, wire * factor)
             wait = branch.wait
-            hop.shared.transfer(wait, branch.time, wire * factor)
+            hop.shared.use(wait, branch.time, wire * factor)
             yield
             branch.book(account, wait.arrived, branch.sim._now, wire)
         elif hop.own is not None:
             branch.add(account, wire / hop.own * factor, wire)
-
-
-def _nobody(_wait: Any) -> None:
-    """Nobody waits for the copy of a message."""

@@ -7,13 +7,28 @@ Checked: tests/test_per_task.py.
 from typing import TYPE_CHECKING
 
 from ..sim.engine.draws import ROOT_LANE, Stream
+from ..sim.engine.spec import SpecProblem
 
 if TYPE_CHECKING:
     from ..sim.engine.branch import Branch
     from ..sim.engine.distributions import NumberDist
+    from ..sim.engine.random_variable import Distribution
+    from ..sim.engine.spec import Spec
     from .system import System
 
-__all__ = ["Pace", "per_task"]
+__all__ = ["Pace", "each_call", "never_negative", "per_task"]
+
+
+def never_negative(spec: "Spec", name: str, what: str) -> None:
+    """Raise SpecProblem where a factor `what` that a spec draws could be negative."""
+    least = getattr(spec, name).lower_bound
+    if least < 0:
+        raise SpecProblem(name, f"must be >= 0, as a factor {what}; got {least:g}")
+
+
+def each_call(residual: "NumberDist") -> "Distribution | None":
+    """Return the distribution of the factor of each call; None where it is 1."""
+    return None if residual.is_constant and residual.mean == 1 else residual.distribution
 
 
 def per_task(system: "System", path: str, factor: "NumberDist") -> "Stream[float] | None":

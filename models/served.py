@@ -70,6 +70,8 @@ class ServedModel:
         self.kv_bytes = spec.shape.kv_bytes_per_token(spec.cache_type)
         self.on_device = system.runtime.control == "device"
         self.host = system.hosts.get(self.node)
+        self.cores = None  # it runs on its device
+        self.stays = False
         self.slowdown = _no_host if self.on_device else None if self.host is None else self.host.slowdown
         account = system.ledger.account
         self.queue_account = account("queueing", self.path)

@@ -8,7 +8,7 @@ A call that was guessed has been under way for some seconds when it is made: wha
 overlapped work. The pool is held from when the call is made, not from the guess.
 
 Leaves out: messages of a guessed call before it is made.
-Checked: tests/test_tools.py, tests/test_guard.py; tests/test_theory.py (losses, machine repair).
+Checked: tests/test_tools.py, tests/test_guard.py, tests/test_shared_cpu.py; tests/test_theory.py (losses, machine repair).
 """
 
 from collections.abc import Generator
@@ -38,8 +38,8 @@ from .effect import Effect
 from .failure import CallFailed, TaskFailed
 from .guard import Guard
 from .handling import ATTEMPTS_APART, MOST_ATTEMPTS, Handling
-from .line import cross, runs_on, serve
-from .pace import Pace, per_task
+from .line import cross, nobody, runs_on, serve
+from .pace import Pace, never_negative, per_task
 from .task_run import taken_back
 
 if TYPE_CHECKING:
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
 ZERO_TIME = DurationDist.model_validate("0 s")
 ZERO_SIZE = SizeDist.model_validate("0 B")
 GUESSES_APART = MOST_ATTEMPTS * ATTEMPTS_APART  # and a wrong guess at that of no attempt
-
-
-def _nobody(_wait: Any) -> None:
-    """Nobody waits for what a wrong guess began."""
 
 
 class Errors(Shorthand):
@@ -70,7 +66,7 @@ class ServiceSpec(Spec):
     way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
     what a call adds to the context, by default the response at the context's bytes per token. `handling` says what callers do when a
     call fails; the error of the last attempt is handed to the agent like a result. With `cpu` its time is work on the cores of its
-    node, where those are counted. `limited: refuse` answers calls beyond the `rate` with an error (429) instead of having them wait.
+    node, where those are counted. What `infers` is a model itself (an encoder, an embedder, a reranker): its work is inference. `limited: refuse` answers calls beyond the `rate` with an error (429) instead of having them wait.
     A call that has waited for `max_wait` is dropped. Of a service that is not `repeatable`, work that is done twice for one call
     has its effect twice. `undo` is what it takes to take back a call, when its task fails.
     """
@@ -95,14 +91,12 @@ class ServiceSpec(Spec):
     repeatable: bool = True
     undo: DurationDist | None = None
     cpu: bool = False
+    infers: bool = False
     price: Money = 0.0
 
     @model_validator(mode="after")
     def _never_negative(self) -> "ServiceSpec":
-        if self.per_task.lower_bound < 0:
-            raise SpecProblem(
-                "per_task", f"must be >= 0, as a factor of the latency; got {self.per_task.lower_bound:g}"
-            )
+        never_negative(self, "per_task", "of the latency")
         return self
 
     @model_validator(mode="after")
@@ -141,7 +135,7 @@ class Service:
             self.pool.most_wait = spec.max_wait
         account = system.ledger.account
         self.invoke_account = account("tool", name, "tool.invoke")
-        self.execute_account = account("tool", name, "tool.execute")
+        self.execute_account = account("inference", name) if spec.infers else account("tool", name, "tool.execute")
         self.queue_account = account("queueing", path)
         self.recovery_account = account("recovery", path)
         self.call_account = account("structure", name, "execute_tool")
@@ -211,9 +205,10 @@ class Service:
         seconds = min(most, whole)
         if whole <= most and not self.spec.repeatable:
             branch.facts[DUPLICATES] += 1
-        pool = self.host.pool if self.host is not None and self.pool is None else self.pool
-        if pool is not None:
-            pool.use(Wait(_nobody), branch.time, seconds)
+        if self.host is not None and (self.pool is None or self.host.shared is not None):
+            self.host.waste(self.pool, branch.time, seconds)
+        elif self.pool is not None:
+            self.pool.use(Wait(nobody), branch.time, seconds)
         branch.facts[COST] += self.spec.price
         self._overlap(branch, self.execute_account, seconds)
 

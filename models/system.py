@@ -7,20 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from ..sim.engine.distributions import AnyDraw
 from ..sim.engine.draws import Draws, Stream
 from ..sim.engine.fifo import FifoPool
 from ..sim.engine.ledger import Ledger
 from ..sim.engine.limiter import Limiter
-from ..sim.engine.link import Link
 from ..sim.engine.pool import Pool
+from ..sim.engine.sharing import Sharing
 from ..sim.engine.simulation import Simulation
 from .agent import Agent
 from .api import Api
 from .condition import Condition
 from .context import FACTS, Context
+from .cuts import cancels, holds
 from .encoder import EncoderServer
 from .evaluator import Evaluator
 from .fault_plan import FaultPlan
@@ -32,15 +33,12 @@ from .memory import Memory
 from .model_call import ModelCall
 from .model_server import ModelServer
 from .network import BOUNDARIES, BoundaryName, Channel, HandOff, Hop, LinkSpec, crossing
-from .perceive_step import PerceiveStep
-from .pipeline_step import PipelineStep
 from .scenario import Scenario
 from .serializer import ProfileSerializer
 from .served import ServedCall, ServedModel
 from .service import Service, ServiceSpec
-from .team_step import TeamStep
-from .workflow import ForkStep, WorkflowStep
 
+Client = Literal["source", "target", "both"]
 LOCAL = ""  # the node of components that name none
 
 
@@ -71,7 +69,8 @@ class System:
         self.has_tokens = has_tokens(scenario)
         self.incidents = self.ledger.incidents
         self.plan = FaultPlan(self)
-        self.cancels = bool(self.plan.active) or _cancels(scenario)
+        self.cancels = bool(self.plan.active) or cancels(scenario)
+        self.holds = self.cancels or holds(scenario)
         self.capacities: list[tuple[Any, ...]] = []  # kind, name, capacity and meters of each resource of the ledger
         self.served: list[ServedModel] = []  # which hold state of tasks
         self.homes: list[str] = [self.node_of(scenario.orchestrator.node)]
@@ -80,7 +79,7 @@ class System:
         self._services: dict[str, Service] = {}
         self._made: dict[str, Any] = {}
         self._graph = self._routes()
-        self._links: dict[tuple[str, str], Link | None] = {}
+        self._links: dict[tuple[str, str], Sharing | None] = {}
         self.devices: dict[str, str] = {}  # the homes that are devices of model servers, and the nodes they are in
         self.hosts = hosts(self)  # of nodes whose cores are counted
         self.servers: dict[str, Any] = {
@@ -155,16 +154,21 @@ class System:
     def pool(self, name: str, capacity: int | None, queue_limit: int | None, unlimited: bool = False) -> Any:
         """Return a pool, or None where nothing can ever wait (no capacity given, and not `unlimited` for a rate limit).
 
-        Where a branch may be cancelled it must not run far ahead of the clock: then there is always a pool.
+        Where a branch may be cancelled it must not run far ahead of the clock: then there is always a pool. Where places are held, or
+        given up, it is one that can.
         """
         limited = capacity is not None or unlimited
         if not (limited or self.cancels):
             return None
-        pool = (Pool if self.cancels else FifoPool)(self.sim, name, capacity, queue_limit)
+        pool = (Pool if self.holds else FifoPool)(self.sim, name, capacity, queue_limit)
         if limited:
-            self.ledger.resources.append(pool)
-            self.capacities.append(("pool", name, capacity))
+            self.counts(pool, "pool", capacity)
         return pool
+
+    def counts(self, resource: Any, kind: str, capacity: int | None) -> None:
+        """Keep the use of a resource in the ledger."""
+        self.ledger.resources.append(resource)
+        self.capacities.append((kind, resource.name, capacity))
 
     def condition(self, path: str, recovery: int) -> Condition | None:
         """Return the condition of a component; None where nothing ever goes wrong. `recovery` is the account of a wait for no answer."""
@@ -183,8 +187,13 @@ class System:
 
     def event_loop(self) -> Any:
         """Return the pool of the orchestrator's event loops, shared by all agents; None without a limit."""
-        concurrency = self.scenario.orchestrator.concurrency
-        return self.once("orchestrator", lambda: self.pool("orchestrator", concurrency, None))
+        return self.once("orchestrator", self._make_loop)
+
+    def _make_loop(self) -> Any:
+        pool = self.pool("orchestrator", self.scenario.orchestrator.concurrency, None)
+        account = self.ledger.account
+        self.book_waits(pool, account("queueing", "orchestrator"), account("orchestration", "orchestrator", "dispatch"))
+        return pool
 
     def agent_slots(self, path: str, concurrency: int | None) -> "Slots | None":
         """Return the slots of an agent, shared by its steps; None without a limit."""
@@ -192,8 +201,7 @@ class System:
 
     def _make_slots(self, path: str, concurrency: int) -> "Slots":
         pool = Pool(self.sim, path, concurrency)
-        self.ledger.resources.append(pool)
-        self.capacities.append(("pool", path, concurrency))
+        self.counts(pool, "pool", concurrency)
         slots = Slots(pool, self.ledger.account("queueing", path))
         pool.queue_account = pool.service_account = slots.queue_account
         return slots
@@ -222,17 +230,16 @@ class System:
                     graph.add_edge(source, target, cost=cost, link=link)
         return graph
 
-    def _shared(self, source: str, target: str, link: LinkSpec) -> Link | None:
+    def _shared(self, source: str, target: str, link: LinkSpec) -> Sharing | None:
         """Return the bandwidth of one direction of a link, shared by all who use it; None where none is shared."""
         key = (source, target)
         if key not in self._links:
             made = None
             if link.bandwidth is not None and link.shared:
                 name = f"network.{source}->{target}"
-                made = Link(self.sim, name, link.bandwidth)
+                made = Sharing(self.sim, name, link.bandwidth)
                 made.service_account = self.ledger.account("communication", name, "transmit")
-                self.ledger.resources.append(made)
-                self.capacities.append(("link", name, 1))
+                self.counts(made, "link", 1)
             self._links[key] = made
         return self._links[key]
 
@@ -245,11 +252,12 @@ class System:
         connects: bool = False,
         boundary: BoundaryName | None = None,
         codec: str | None = None,
+        client: Client = "source",
     ) -> Channel | None:
         """Return the way from one home to another for the messages called `name`, or None where it costs nothing.
 
         `connects` tells that it may need a new connection, `boundary` what is crossed at its end whatever else is, `codec` what
-        encodes in place of the runtime's.
+        encodes in place of the runtime's, `client` who asks: the end that is part of the orchestrator where that is at its home.
         """
         runtime, network = self.runtime, self.scenario.network
         if runtime.connection == "free":
@@ -272,10 +280,22 @@ class System:
         shakes = crossed is None or BOUNDARIES[crossed].handshakes
         handshakes = network.handshakes if connects and shakes and hops and runtime.connection == "new" else 0
         channel = Channel(self, name, peer, hops, coder, network.header if hops else 0.0, handshakes)
-        channel.on_cores(self.hosts.get(a), self.hosts.get(b))
+        if not within:
+            asks = "client", "server"
+            for end, side in zip(channel.ends, asks[::-1] if client == "target" else asks, strict=True):
+                stack = getattr(network.stack, side)
+                end.runs_a_stack(self, peer, stack.send if end.sends else stack.receive)
+        channel.on_cores(self, (self.hosts.get(a), self.hosts.get(b)), self._on_loops(source, target, client))
         if leaves:
             channel.leave(self.ledger, peer, HandOff(self.machine, leaves))
         return None if channel.is_free else channel
+
+    def _on_loops(self, source: str, target: str, client: Client) -> tuple[bool, bool]:
+        """Return at which ends of a channel messages are handled on the event loops of the orchestrator."""
+        if not self.scenario.orchestrator.single_threaded:
+            return False, False
+        ours = self.homes[0]
+        return client != "target" and source == ours, client != "source" and target == ours
 
     def _hops(self, name: str, source: str, target: str) -> list[Hop]:
         """Return the links of the shortest route between two nodes."""
@@ -303,7 +323,7 @@ class System:
         if tool is not None and tool.connect is not None:
             connect = tool.connect
         request = self.channel(f"{caller}->{peer}", here, node, short, not connect, boundary)
-        response = self.channel(f"{peer}->{caller}", node, here, short, False, boundary)
+        response = self.channel(f"{peer}->{caller}", node, here, short, False, boundary, client="target")
         poll = self.scenario.orchestrator.poll_interval if self.runtime.notification == "polling" else None
         line = Line(request, response, poll, account)
         if connect and self.runtime.connection != "free":
@@ -395,25 +415,3 @@ def has_tokens(scenario: Scenario) -> bool:
 
 def _is_zero(draw: Any) -> bool:
     return bool(draw.is_constant and draw.mean == 0)
-
-
-def _streams(scenario: Scenario, step: PerceiveStep) -> bool:
-    """Whether a step takes in a stream."""
-    return any(scenario.modalities[name].stream is not None for name in step.perceive)
-
-
-def _cancels(scenario: Scenario) -> bool:
-    """Whether anything is ever taken out of a queue: then pools must be able to give it up."""
-    return (
-        any(
-            (isinstance(step, ForkStep) and step.join != "all" and step.rest == "cancel")
-            or (isinstance(step, WorkflowStep) and step.handling.cuts)
-            or (isinstance(step, TeamStep) and step.cancels)
-            or isinstance(step, PipelineStep)
-            or (isinstance(step, PerceiveStep) and (step.patience is not None or _streams(scenario, step)))
-            for step in scenario.steps.values()
-        )
-        or any(one.cuts for one in scenario.handlings.values())
-        or any(one.max_wait is not None for one in (*scenario.tools.values(), *scenario.retrievers.values()))
-        or scenario.recovery.cuts
-    )

@@ -107,7 +107,7 @@ class TeamProcess(Process):
             for b, target in enumerate(homes):
                 if source != target:
                     name = f"{source}=>{target}/{self.path}"
-                    self.channels[a, b] = self.system.channel(name, source, target, self.name)
+                    self.channels[a, b] = self.system.channel(name, source, target, self.name, client="both")
 
     def run(self, branch: Branch) -> Walk:
         """Let the team work, and go on with its answer."""

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "faults": ("retry-storm", "--tasks", "1200", "--replications", "2"),
     "sensitivity": ("capacity/mmc", "--tasks", "300", "--replications", "3"),
 }  # fmt: skip
-KINDS = (*COMMANDS, "trace", "holdout", "combined")
+KINDS = (*COMMANDS, "trace", "holdout", "validation", "combined")
 MADE_BUT_NOT_MET = 4  # the code of a command whose answer is there, and is not what was hoped for
 
 Reports = Callable[[str], Path]
@@ -63,6 +63,10 @@ def _make(kind: str, path: Path, page: Reports) -> None:
         from .held_out import write as write_holdout
 
         write_holdout(path.parent)
+    elif kind == "validation":
+        from .validated import write as write_validation
+
+        write_validation(path.parent)
     elif kind == "combined":
         others = [str(page(one).parent) for one in COMMANDS]
         path.parent.mkdir(exist_ok=True)

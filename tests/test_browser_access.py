@@ -15,7 +15,7 @@ from .browser_reports import COMMANDS, Reports
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 GRAVE = ("serious", "critical")
-SINGLE = (*COMMANDS, "trace", "holdout")
+SINGLE = (*COMMANDS, "trace", "holdout", "validation")
 
 pytestmark = pytest.mark.skipif(not AXE.exists(), reason="axe-core is not installed: npm ci --prefix tests")
 

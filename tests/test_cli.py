@@ -38,6 +38,7 @@ COMMANDS = (
     "schema",
     "doctor",
     "calibrate",
+    "validate",
     "profile",
     "scaling",
     "faults",

@@ -9,8 +9,8 @@ import simpy
 
 from coordsim.sim.engine.branch import Branch, Join, Wait
 from coordsim.sim.engine.ledger import Ledger, Task, entries
-from coordsim.sim.engine.link import Link
 from coordsim.sim.engine.pool import Pool
+from coordsim.sim.engine.sharing import Sharing
 from coordsim.sim.engine.simulation import Call, Simulation
 
 Walk = Callable[[Branch], Iterable[None]]
@@ -125,7 +125,7 @@ class World:
         self.wait = self.ledger.account("queueing", "t")
         self.pool = Pool(self.sim, "t", servers)
         self.pool.queue_account, self.pool.service_account = self.wait, self.work
-        self.link = Link(self.sim, "link", 100.0)
+        self.link = Sharing(self.sim, "link", 100.0)
         self.link.service_account = self.ledger.account("communication", "link")
 
     def task(self, walk: Callable[[Branch], Iterable[None]]) -> Task:
@@ -175,7 +175,7 @@ class World:
         """Return a script that sends bytes."""
 
         def walk(branch: Branch) -> Iterable[None]:
-            self.link.transfer(branch.wait, branch.time, size)
+            self.link.use(branch.wait, branch.time, size)
             yield
             branch.book(self.link.service_account, branch.wait.arrived, self.sim.now)
 

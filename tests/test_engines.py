@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from coordsim.sim.engine.branch import Wait
 from coordsim.sim.engine.fifo import FifoPool
 from coordsim.sim.engine.limiter import Limiter
-from coordsim.sim.engine.link import Link
 from coordsim.sim.engine.pool import Pool
+from coordsim.sim.engine.sharing import Sharing
 from coordsim.sim.engine.simulation import LAST, Call, Simulation
 
 from . import queues
@@ -277,7 +277,7 @@ def test_a_link_shares_its_bandwidth_as_a_fluid_would(
         one.cancel += 0.0314159265  # never within a rounding of an end, whatever the shares
     queues.link(customers, bandwidth)
     sim = Simulation()
-    link = Link(sim, "link", bandwidth)
+    link = Sharing(sim, "link", bandwidth)
     seen: list[tuple[float, ...]] = []
     for probe in probes:
         at(sim, probe, lambda: seen.append(link.totals(sim.now)))
@@ -291,13 +291,12 @@ def test_a_link_shares_its_bandwidth_as_a_fluid_would(
             finish(wait)
 
         wait.resume = end
-        link.transfer(wait, one.arrival, one.work)
+        link.use(wait, one.arrival, one.work)
 
     run(enter, sim, customers)
     assert ends == pytest.approx({one.arrival: one.left for one in customers if one.ended}, rel=1e-9)
     assert link.present == 0
     assert link.completions == sum(one.ended for one in customers)
-    assert link.carried_bytes == pytest.approx(sum(one.work for one in customers if one.ended))
     for now, totals in zip(probes, seen, strict=True):
         assert totals[PRESENT] == pytest.approx(sum(one.present(now) for one in customers))
         changes = sorted({now, *(t for one in customers for t in (one.arrival, one.left or now) if t < now)})
@@ -329,7 +328,7 @@ def test_a_long_line_that_loses_most_of_its_customers(seed: int) -> None:
     customers = [Customer(*one) for one in parameters]
     queues.link(customers, 1.0)
     sim = Simulation()
-    link = Link(sim, "link", 1.0)
-    run(lambda wait, one: link.transfer(wait, one.arrival, one.work), sim, customers)
+    link = Sharing(sim, "link", 1.0)
+    run(lambda wait, one: link.use(wait, one.arrival, one.work), sim, customers)
     assert (link.present, link.completions) == (0, sum(one.ended for one in customers))
     assert link.totals(sim.now)[PRESENT] == pytest.approx(sum(one.present(sim.now) for one in customers), rel=1e-9)

@@ -39,6 +39,8 @@ READ = [
     ("30k tokens / min", units.TOKEN_RATE, 500.0),
     ("12 ms / token", units.TIME_PER_TOKEN, 0.012),
     ("80 ms / 1k tokens", units.TIME_PER_TOKEN, 80e-6),
+    ("2 ns / token^2", units.TIME_PER_TOKEN_SQUARED, 2e-9),
+    ("2 ns / tokens\u00b2", units.TIME_PER_TOKEN_SQUARED, 2e-9),
     ("5 ns / B", units.TIME_PER_BYTE, 5e-9),
     ("3 us / kB", units.TIME_PER_BYTE, 3e-9),
     ("4 B / token", units.BYTES_PER_TOKEN, 4.0),

@@ -12,10 +12,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
-from ..coordination.servers import cores
+from ..coordination.servers import Peer, cores, peer
 from ..speed import stolen_ticks
 from .laws import Rows, laws_of
 from .measured import FACTS, result_of
@@ -24,6 +24,7 @@ from .protocol import Run
 from .session import Configuration, Outcome
 from .system.orchestrate import MODEL, OUTPUT, PROMPT, TOOLS, media
 from .system.sense import PERIOD
+from .system.wire import Stamps
 
 __all__ = ["System", "open_system"]
 
@@ -31,6 +32,8 @@ MOST_MEDIA = 5
 PACE = 0.008  # s of rest before a call of a calibration, on average
 _NEAR = 0.6  # s around a time in which the sensor's readings count
 _NEIGHBOURS = 3
+_WAKES = 30
+_TURNS, _MIDDLE = 6, 500  # of what is measured beside neighbours, and the tokens of its calls
 _LEAST = 6  # turns of a plan in a calibration
 
 
@@ -46,12 +49,13 @@ def open_system(device: str) -> Iterator["System"]:
     servers = [("serve_model", device), *(("serve_tool", kind) for kind in TOOLS), *[("serve_media", device)] * MOST_MEDIA]
     watched = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
+        waking = stack.enter_context(peer("branch"))
         serving = stack.enter_context(children(servers))
         urls = {name: f"http://127.0.0.1:{one.line}/" for name, one in zip(names, serving, strict=True)}
         (orchestrator,) = stack.enter_context(children([("orchestrate", json.dumps(urls))]))
         sensors = stack.enter_context(children([("sense", str(core)) for core in watched]))
         busy = stack.enter_context(children([("fill",)] * _NEIGHBOURS))
-        system = System(orchestrator, sensors, busy, [*serving, orchestrator, *sensors, *busy])
+        system = System(orchestrator, sensors, busy, waking, [*serving, orchestrator, *sensors, *busy])
         system.begin()
         yield system
 
@@ -59,10 +63,11 @@ def open_system(device: str) -> Iterator["System"]:
 class System:
     """The running system."""
 
-    def __init__(self, orchestrator: Child, sensors: list[Child], busy: list[Child], everyone: list[Child]) -> None:
+    def __init__(self, orchestrator: Child, sensors: list[Child], busy: list[Child], waking: Peer, everyone: list[Child]) -> None:
         self.orchestrator = orchestrator
         self.sensors = sensors
         self.busy = busy
+        self.waking = waking
         self.pids = [os.getpid(), *(child.pid for child in everyone)]
         self.times: list[float] = []
         self.spins: list[float] = []
@@ -77,7 +82,8 @@ class System:
         self._calls(plan * 8, PACE, "json", 2)
         self._sense()
         self.reference = median(self.spins)
-        self.once = {"co_run": self._beside_neighbours(), "beside": self._same_process(), "naive": self._tight()}
+        beside = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process()}
+        self.once = {**beside, "naive": self._tight()}
 
     # -- watching the machine
 
@@ -111,32 +117,56 @@ class System:
         rows: Rows = self.orchestrator.ask(asked)["rows"]
         return rows
 
-    def _beside_neighbours(self) -> list[float]:
-        """Return how much longer a call of the model works beside 0, 1, 2 ... busy processes."""
-        taken: list[list[float]] = [[] for _ in range(_NEIGHBOURS + 1)]
-        for turn in range(6):
+    def _beside_neighbours(self) -> dict[str, list[float]]:
+        """Return how much longer a call of the model works beside 0, 1, 2 ... busy processes: in CPU time, and on the wall."""
+        computed: list[list[float]] = [[] for _ in range(_NEIGHBOURS + 1)]
+        passed: list[list[float]] = [[] for _ in range(_NEIGHBOURS + 1)]
+        for turn in range(_TURNS):
             for count in range(_NEIGHBOURS + 1):
                 for child in self.busy[:count]:
                     child.ask(1)
-                rows = self._calls([[MODEL, 500]] * 8, PACE, "json", 1, turn)
+                rows = self._calls([[MODEL, _MIDDLE]] * 8, PACE, "json", 1, turn)
                 for child in self.busy[:count]:
                     child.ask(0)
-                self._sense()
-                taken[count] += [(row["stamps"][4] - row["stamps"][3]) * self.speed(row["begun"]) for row in rows]
-        alone = sum(taken[0])
-        return [max(1.0, sum(one) / alone) for one in taken]
+                stamps = [Stamps(*row["stamps"]) for row in rows]
+                computed[count] += [one.work for one in stamps]
+                passed[count] += [one.ended - one.started for one in stamps]
+        return {
+            "co_run": [max(1.0, median(one) / median(computed[0])) for one in computed],
+            "co_run_wall": [fmean(one) / fmean(passed[0]) for one in passed],
+        }
+
+    def _slice(self) -> float:
+        """Return for how long (s) a busy process has a core until another that waits for it gets it."""
+        (core, *_), found = sorted(os.sched_getaffinity(0)), []
+        for child in self.busy[:2]:
+            child.tell({"core": core})
+        for child in self.busy[:2]:
+            found += json.loads(child.read())
+        return median(found) if found else 0.0
+
+    def _wakes(self, count: int) -> list[float]:
+        """Return how long it takes (s) until a process runs that was sent a byte, after a rest: half of the way there and back."""
+        found = []
+        for _ in range(count):
+            time.sleep(PACE)
+            begun = time.perf_counter()
+            self.waking.write(b"1")
+            self.waking.read(1)
+            found.append((time.perf_counter() - begun) / 2)
+        return sorted(found)
 
     def _same_process(self) -> float:
-        """Return how much longer a call of the model works beside another in the same process than beside a busy process."""
+        """Return how much longer a call of the model computes beside another in the same process than beside a busy process."""
         apart, together = [], []
-        for turn in range(6):
+        for turn in range(_TURNS):
             self.busy[0].ask(1)
-            rows = self._calls([[MODEL, 500]] * 6, PACE, "json", 2, turn)
+            rows = self._calls([[MODEL, _MIDDLE]] * 6, PACE, "json", 2, turn)
             self.busy[0].ask(0)
-            apart += [row["stamps"][4] - row["stamps"][3] for row in rows]
-            rows = self._calls([[MODEL, 500, 2]] * 6, PACE, "json", 2, turn)
-            together += [row["stamps"][4] - row["stamps"][3] for row in rows]
-        return max(1.0, sum(together) / sum(apart))
+            apart += [Stamps(*row["stamps"]).work for row in rows]
+            rows = self._calls([[MODEL, _MIDDLE, 2]] * 6, PACE, "json", 2, turn)
+            together += [Stamps(*row["stamps"]).work for row in rows]
+        return max(1.0, median(together) / median(apart))
 
     def _tight(self) -> dict[str, float]:
         """Return the mean seconds of calls that follow each other without a rest: what a benchmark in a loop would tell."""
@@ -165,7 +195,8 @@ class System:
             rows += self._calls(items, PACE, configuration.codec, 1, seed + turns)
             turns += 1
         self._sense()
-        return {**laws_of(rows, self.speed), **self.once}
+        image = max((row["request"] for row in rows if row["name"] == media(0)), default=0)
+        return {**laws_of(rows, self.speed), **self.once, "cores": cores(), "image": image, "wake": self._wakes(_WAKES)}
 
     def run(self, configuration: Configuration, seconds: float, seed: int) -> Run:
         """Let the system run the configuration for about so many seconds."""

@@ -52,10 +52,8 @@ def laws_of(rows: Rows, speed: Speed) -> dict[str, Any]:
     _loops(calls)
     found: dict[str, Any] = {
         "plan": _middle([(row["ended"] - row["begun"]) * speed(row["begun"]) for row in rows if row["name"] == "plan"]),
-        "encode": line([c.request for c in alone], [c.encode for c in alone]),
-        "decode": line([c.request for c in alone], [c.decode for c in alone]),
-        "answer": line([c.response for c in alone], [c.reencode for c in alone]),
-        "take_in": line([c.response for c in alone], [c.redecode for c in alone]),
+        "encode": line([c.request for c in alone] + [c.response for c in alone], [c.encode for c in alone] + [c.reencode for c in alone]),
+        "decode": line([c.request for c in alone] + [c.response for c in alone], [c.decode for c in alone] + [c.redecode for c in alone]),
         "client": line([c.request for c in alone], [c.client for c in alone]),
         "server": line([c.request for c in alone if c.server is not None], [c.server for c in alone if c.server is not None]),
         "hand_off": _middle([c.hand_off for c in alone if c.name == MODEL]),
@@ -68,10 +66,7 @@ def laws_of(rows: Rows, speed: Speed) -> dict[str, Any]:
     seen = [c.work for c in alone if c.name.startswith("media")]
     if seen:
         found["media"] = sorted(seen)
-    ways = np.array([c.transit for c in alone])
-    laid = np.array([_at(found["client"], c.request) + _at(found["server"], c.request) for c in alone])
-    # What of the way nobody computed: both directions share it.
-    found["wake"] = sorted(np.maximum(0.0, (ways - laid) / 2).tolist())
+    found["way"] = line([c.request for c in alone], [c.transit for c in alone])
     found["fan"] = _fans([row for row in rows if row.get("what") == "fan"])
     return found
 

@@ -44,21 +44,9 @@ class Wait:
     """
 
     __slots__ = (
-        "arrived",
-        "callbacks",
-        "ended",
-        "holder",
-        "place",
-        "priority",
-        "refusal",
-        "rejected",
-        "resume",
-        "service",
-        "size",
-        "split",
-        "started",
-        "tie",
-    )
+        "arrived", "begins", "callbacks", "ended", "holder", "place", "priority", "refusal", "rejected", "resume", "service", "size",
+        "split", "started", "tie",
+    )  # fmt: skip
 
     _ok = True
     _value = None
@@ -78,6 +66,9 @@ class Wait:
         self.holder: Any = None  # the Pool, Link or Relay that has it, None while it only sleeps
         self.place: Any = None  # where in the holder it is
         self.tie: Callable[[Wait], None] | None = None  # told when a pool begins to serve it
+        self.begins: Callable[[], None] | None = (
+            None  # what it takes a pool's server for, which gives that back and resumes
+        )
 
 
 class Branch:

@@ -127,7 +127,10 @@ class Pool:
         self.limits.append(limiter)
 
     def take(self, wait: Wait, at: float) -> None:
-        """Arrive at time `at` and wait for a server; the branch goes on when it has one, and must `give` it back."""
+        """Arrive at time `at` and wait for a server; the branch goes on when it has one, and must `give` it back.
+
+        With `wait.begins` that is called in place of the branch, which goes on at the end of what it begins.
+        """
         self.use(wait, at, -1.0)
 
     def keep(self, wait: Wait, service: float) -> None:
@@ -259,7 +262,11 @@ class Pool:
 
     def _granted(self, wait: Wait) -> None:
         wait.holder = None
-        wait.resume(wait)
+        begins, wait.begins = wait.begins, None
+        if begins is None:
+            wait.resume(wait)
+        else:
+            begins()
 
     def _reject(self, wait: Wait, now: float, why: str) -> None:
         self.rejections += 1

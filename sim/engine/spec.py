@@ -55,6 +55,7 @@ __all__ = [
     "SpecProblems",
     "TimePerByte",
     "TimePerToken",
+    "TimePerTokenSquared",
     "TokenRate",
     "Tokens",
     "Whole",
@@ -316,6 +317,7 @@ Bandwidth = Annotated[float, Quantity(units.BANDWIDTH, open_low=True)]
 FlopRate = Annotated[float, Quantity(units.FLOP_RATE, open_low=True)]
 TokenRate = Annotated[float, Quantity(units.TOKEN_RATE, open_low=True)]
 TimePerToken = Annotated[float, Quantity(units.TIME_PER_TOKEN)]
+TimePerTokenSquared = Annotated[float, Quantity(units.TIME_PER_TOKEN_SQUARED)]
 TimePerByte = Annotated[float, Quantity(units.TIME_PER_BYTE)]
 BytesPerToken = Annotated[float, Quantity(units.BYTES_PER_TOKEN)]
 Share = Annotated[float, Quantity(units.SHARE)]

@@ -31,6 +31,7 @@ __all__ = [
     "SIZE",
     "TIME_PER_BYTE",
     "TIME_PER_TOKEN",
+    "TIME_PER_TOKEN_SQUARED",
     "TOKENS",
     "TOKEN_RATE",
     "WEIGHT",
@@ -58,6 +59,7 @@ _BYTES = _sizes("B 1, kB 1e3, MB 1e6, GB 1e9, TB 1e12, KiB 1024, MiB 1048576, Gi
 _BITS = _sizes("bit 1/8, kbit 125, Mbit 125e3, Gbit 125e6, Tbit 125e9")
 _FLOPS = _sizes("FLOP 1, kFLOP 1e3, MFLOP 1e6, GFLOP 1e9, TFLOP 1e12, PFLOP 1e15")
 _TOKEN = _sizes("token 1, tokens 1")
+_TOKEN_SQUARED = _sizes("token^2 1, tokens^2 1, token\u00b2 1, tokens\u00b2 1")
 _DOLLAR = _sizes("$ 1, USD 1")
 _PURE = {"": Fraction(1)}
 _PREFIXES = _sizes("k 1e3, M 1e6, G 1e9")
@@ -148,6 +150,15 @@ TIME_PER_TOKEN = Dimension(
     "12 ms / token",
     _ladder(f"ns {_MICRO} ms s", _TIME, suffix=" / token"),
     _TOKEN,
+    high=1e10,
+)
+TIME_PER_TOKEN_SQUARED = Dimension(
+    "time per squared token",
+    "s / token^2",
+    _TIME,
+    "2 ns / token^2",
+    _ladder(f"ns {_MICRO} ms s", _TIME, suffix=" / token^2"),
+    _TOKEN_SQUARED,
     high=1e10,
 )
 TIME_PER_BYTE = Dimension("time per byte", "s / B", _TIME, "5 ns / B", _SECONDS_PER_BYTE, _BYTES, high=1e10)
@@ -398,4 +409,4 @@ def pattern(dimension: Dimension) -> str:
     above = f"{number}({units}){optional}" if units else number
     if not dimension.per:
         return rf"^\s*{above}\s*$"
-    return rf"^\s*{above}\s*/\s*({digits}\s*[kMG]?\s*)?({'|'.join(dimension.per)})\s*$"
+    return rf"^\s*{above}\s*/\s*({digits}\s*[kMG]?\s*)?({'|'.join(map(re.escape, dimension.per))})\s*$"

@@ -95,7 +95,7 @@ class Answers(Generic[T]):
                 )
         with FileJournal(folder / JOURNAL, anew=not resume) as journal:
             if not resume:
-                self._clear(folder)
+                self.clear(folder)
             write_text(folder / ASKED, text, overwrite=True)
             yield journal
 
@@ -123,7 +123,7 @@ class Answers(Generic[T]):
                 f"{folder} holds another {self.what}: {'; '.join(told + more)}; choose another place with -o, or pass --overwrite"
             )
 
-    def _clear(self, folder: Path) -> None:
+    def clear(self, folder: Path) -> None:
         """Remove what an answer of this kind wrote, and nothing else."""
         names = [f"{self.name}.json", f"{self.name}.csv", "report.md", *self.files, PAGE, stored.NAME]
         try:

@@ -119,3 +119,7 @@ class Steps(_Transient):
     def fitting(self, done: int, total: int, law: str) -> None:
         """Show how far the fits are."""
         self._rich.update(self._task, description="fitting", completed=done, total=total, now=law)
+
+    def predicting(self, done: int, total: int) -> None:
+        """Show how far predictions are."""
+        self._rich.update(self._task, description="predicting", completed=done, total=total, now="")

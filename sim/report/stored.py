@@ -2,7 +2,7 @@
 
     coordsim_result   1, the version of this format
     coordsim          the version of the software that wrote it
-    kind              run, plan, study, compare, scaling, sensitivity, faults, trace or holdout
+    kind              run, plan, study, compare, scaling, sensitivity, faults, trace, holdout or validation
     source            `page.provenance.Provenance`
     result            the result of the analysis, field by field
 
@@ -43,12 +43,13 @@ KINDS: dict[str, tuple[str, str]] = {
     "faults": ("fault_study", "StudyResult"),
     "trace": ("trace_digest", "TraceDigest"),
     "holdout": ("holdout", "HoldoutResult"),
+    "validation": ("validation", "Verdict"),
 }
 # What stands beside it in a folder; without it, that tells what kind of answer an older coordsim wrote.
 _BESIDE = {
     "summary.json": "run", "plan.json": "plan", "study.json": "study", "comparison.json": "compare", "scaling.json": "scaling",
     "sensitivity.json": "sensitivity", "faults.json": "faults",
-    "trace.json": "trace", "holdout.json": "holdout",
+    "trace.json": "trace", "holdout.json": "holdout", "verdict.json": "validation",
 }  # fmt: skip
 
 

@@ -107,7 +107,13 @@ _ADDED: dict[Section, tuple[str, str]] = {
 
 
 def _missing(answers: Sequence[Stored], spoken: set[Section]) -> Iterable[tuple[Provenance, Part]]:
-    """Yield for each section that nobody speaks to what would be there, and the command that adds it."""
+    """Yield for each section that nobody speaks to what would be there, and the command that adds it.
+
+    A validation has no scenario of the reader's of which more could be asked.
+    """
+    answers = [one for one in answers if one.kind != "validation"]
+    if not answers:
+        return
     scenarios = [one.source for one in answers if not one.source.measured]  # a trace has none: one is fitted to it
     source = (scenarios or [answers[0].source])[0]
     if not scenarios:
