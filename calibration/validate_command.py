@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from click.core import ParameterSource
 
 from ..sim.engine.errors import Problem
 from ..sim.report.terminal import Format, say, steps_bar, warn
@@ -248,7 +247,7 @@ def _opened(stack: ExitStack, device: str) -> Bench:
     from .validation import bench
 
     try:
-        return stack.enter_context(bench.open(device))
+        return stack.enter_context(bench.open_system(device))
     except ImportError as error:
         say(f"validate runs a real system, which needs {error.name or error}; try `pip install 'coordsim[calibrate]'`")
         raise typer.Exit(INVALID) from None
@@ -305,7 +304,8 @@ def _replayed(
 ) -> tuple[Session, Verdict]:
     """Return a recorded session with its verdict."""
     for name in MEASURES:
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
             raise typer.BadParameter(
                 "goes with measuring, and --replay measures nothing; give one of them", param_hint=f"--{name}"
             )

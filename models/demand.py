@@ -249,6 +249,8 @@ class Demand:
         )
         self.burst(cost, "context" if category == "context" else "inference", server.cores, work * scale, own=True)
         self.burst(cost, "context", server.cores, carry * scale, 0.0, own=True)
+        if server.stays and server.beside != 1:
+            self.notes[f"{server.path}: how much calls `beside` each other slow each other down is left out"] = None
         seconds = (work + carry) * scale * (1.0 if server.cores is None else server.cores.at_rest)
         self._notice(cost, call.line, seconds)
         if server.pool is not None:

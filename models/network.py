@@ -171,7 +171,7 @@ class Network(Spec):
     loopback: DurationDist | None = None
     boundary: BoundaryName | None = None
     retransmit: PositiveDuration = RETRANSMIT
-    stack: Stacks = Stacks()
+    stack: Stacks | None = None
 
     @model_validator(mode="after")
     def _one_way_to_cross(self) -> Self:

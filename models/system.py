@@ -280,7 +280,7 @@ class System:
         shakes = crossed is None or BOUNDARIES[crossed].handshakes
         handshakes = network.handshakes if connects and shakes and hops and runtime.connection == "new" else 0
         channel = Channel(self, name, peer, hops, coder, network.header if hops else 0.0, handshakes)
-        if not within:
+        if network.stack is not None and not within:
             asks = "client", "server"
             for end, side in zip(channel.ends, asks[::-1] if client == "target" else asks, strict=True):
                 stack = getattr(network.stack, side)

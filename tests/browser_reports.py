@@ -64,7 +64,7 @@ def _make(kind: str, path: Path, page: Reports) -> None:
 
         write_holdout(path.parent)
     elif kind == "validation":
-        from .validated import write as write_validation
+        from .verdicts_made import write as write_validation
 
         write_validation(path.parent)
     elif kind == "combined":

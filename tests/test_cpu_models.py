@@ -6,7 +6,9 @@ from coordsim.models.bounds import bounds
 from coordsim.models.simulate import simulate
 from coordsim.sim.engine.errors import ScenarioError
 
-from .scene import Data, accounts, parts, run, scene, steps, total
+from .scene import Data, accounts, merged, parts, run, scene, steps, total
+from .test_pipeline import BUSY, VOICE, law, talk
+from .test_streaming_calls import ARRIVALS, STATION, World
 
 LLM: Data = {
     "agents": {"a": {"model": "llm", "prompt": "10 tokens"}},
@@ -100,6 +102,29 @@ def test_a_call_that_times_out_leaves_the_cpu() -> None:
     }  # fmt: skip
     result = run(LLM, CPU, node(1), patch)
     assert [parts(result, task) for task in range(2)] == [pytest.approx({"recovery": 1})] * 2
+
+
+@pytest.mark.parametrize("scheduling", ["queue", "share"])
+def test_who_listens_to_a_model_on_the_cpu_hears_it_at_the_end(scheduling: str) -> None:
+    """Times and parts are those of a call without a listener; all marks are told when it is over."""
+    world = merged(
+        merged(STATION, node(2, scheduling)), {"orchestrator": {"node": "here"}, "models": {"llm": {"cpu": True, "beside": 1.2}}}
+    )  # fmt: skip
+    plain, listened = World(world).run(ARRIVALS), World(world, marks=7.0).run(ARRIVALS)
+    for one, other in zip(plain, listened, strict=True):
+        assert (one.end, one.parts) == (other.end, other.parts)
+        assert {time for _, time, _ in other.marks} == {one.end}
+
+
+def test_a_pipeline_with_a_model_on_the_cpu_keeps_its_sums() -> None:
+    """Pieces wait for the whole answer, and for the CPU, which listening and speaking use too."""
+    busy: Data = {
+        "tools": {"asr": {"cpu": True}, "tts": {"cpu": True}}, "models": {"llm": {"cpu": True}}, "orchestrator": {"node": "here"},
+    }  # fmt: skip
+    alone, shared = (run(VOICE, BUSY, talk(), busy, node(cores)) for cores in (8, 1))
+    for result in (alone, shared):
+        law(result)
+    assert shared.response_times.mean() > alone.response_times.mean() > run(VOICE, BUSY, talk()).response_times.mean()
 
 
 def test_the_bounds_count_a_model_on_the_cpu() -> None:

@@ -197,6 +197,33 @@ def test_every_moment_is_booked_once_with_everything_on(seed: int, scheduling: s
         assert any(span.category != STRUCTURE for span in result.spans)
 
 
+FAULTS: Data = {
+    "faults": {
+        "crash": {"on": "models.llm", "each": "replica", "down": "refuse", "mtbf": "3 s", "mttr": "0.3 s"},
+        "slow": {"on": "tools.e", "slow": 3, "at": "1 s", "every": "2 s", "for": "0.5 s"},
+    },
+    "models": {"llm": {"replicas": 2, "handling": {"retry": {"attempts": 3}}}},
+}
+RACE: Data = steps(
+    "r",
+    r={"fork": ["x", "y"], "join": 1, "rest": "cancel", "next": "done"},
+    x={"agent": "a", "tools": {"e": 1}},
+    y={"agent": "a", "tools": {"t": 1}},
+)
+
+
+@pytest.mark.parametrize("scheduling", ["queue", "share"])
+def test_every_moment_is_booked_once_when_things_fail_and_branches_race(scheduling: str) -> None:
+    """Calls are cut off in line, on the CPU and on the loop; the ledger checks the sums of each task, and places come free."""
+    for seed, patch in enumerate((FAULTS, RACE, FAULTS | RACE)):
+        result = run(everything(seed), node(scheduling=scheduling, co_run=CO_RUN), patch, seed=seed)
+        assert len(result.response_times) > 20
+        later = np.array([result.end + 10.0, result.end + 11.0])
+        for number, resource in enumerate(result.resources):
+            busy = result.totals(number, 0, later)
+            assert busy[0] == pytest.approx(busy[1]), resource.name
+
+
 def test_all_places_come_free_in_the_end() -> None:
     """Whatever was cut off: no pool and no CPU is in use once the last task, and what ran on, is over."""
     for seed in range(2):

@@ -23,7 +23,7 @@ from coordsim.sim.report.codec import DamagedError, decode, encode
 from coordsim.sim.report.page.provenance import Input, Line, Provenance
 from coordsim.sim.report.stored import KINDS, NAME, VERSION, StoredError, dump, kind_of, parse, read, type_of
 
-from . import held_out, validated
+from . import held_out, verdicts_made
 from .measured import measured
 
 TEXT = """
@@ -80,7 +80,7 @@ def made(kind: str) -> object:
     if kind == "holdout":
         return held_out.result()
     if kind == "validation":
-        return validated.passed()
+        return verdicts_made.passed()
     settings = Settings(replications=2, warmup=0.0)
     if kind == "scaling":
         plan = scaling_models.make_plan(scenario, ["steps=1,2,4"])

@@ -55,7 +55,7 @@ def told(cases: list[Case], *, rounds: int = 5, resamples: int = 500, seed: int 
 
 def test_the_interval_covers_the_true_error() -> None:
     """Of 90 % intervals over rounds that drift, about nine in ten hold the true error: not fewer than chance allows, nor nearly all."""
-    runs, true, hits = 60, 0.15, 0
+    runs, true, hits = 40, 0.15, 0
     for seed in range(runs):
         cases = system(seed, {FULL: true, NAIVE: 0.5}, drift=0.05, count=20, configurations=3)
         error = told(cases, seed=seed, resamples=300).headline("p50").error
@@ -67,7 +67,7 @@ def test_the_interval_covers_the_true_error() -> None:
 def test_more_rounds_give_narrower_intervals() -> None:
     """Four times the rounds halve the width, within the luck of one draw each."""
     few, many = (
-        np.mean([told(system(seed, {FULL: 0.15, NAIVE: 0.5}, rounds=rounds, drift=0.05, count=20), rounds=rounds, resamples=300).headline("p50").error.half_width for seed in range(6)])
+        np.mean([told(system(seed, {FULL: 0.15, NAIVE: 0.5}, rounds=rounds, drift=0.05, count=10, configurations=3), rounds=rounds, resamples=300).headline("p50").error.half_width for seed in range(3)])
         for rounds in (5, 20)
     )  # fmt: skip
     assert 0.3 < many / few < 0.75
@@ -94,7 +94,7 @@ def test_a_model_that_is_far_off_fails() -> None:
     assert "wholly above the goal of 10 %" in found.reasons[0]
 
 
-@pytest.mark.parametrize(("drift", "status"), [(0.0, "pass"), (0.08, "inconclusive")])
+@pytest.mark.parametrize(("drift", "status"), [(0.0, "pass"), (0.15, "inconclusive")])
 def test_a_model_near_the_goal_is_judged_by_its_interval(drift: float, status: str) -> None:
     """8 % off passes where the machine is still, and is left open where rounds differ."""
     found = told(system(3, {FULL: 0.07, NAIVE: 0.5}, drift=drift, spread=0.1))

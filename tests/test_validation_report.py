@@ -25,14 +25,14 @@ from coordsim.sim.report.terminal import Format
 from coordsim.sim.report.validation_answers import ANSWERS
 from coordsim.sim.report.validation_words import answer_of, effect, further, size
 
-from . import held_out, validated
+from . import held_out, verdicts_made
 from .command import Call
 from .pages import outside
 
 NO_NUMBER = re.compile(r"\b(?:nan|inf|None)\b")
 MADE: dict[str, Callable[[], Verdict]] = {
-    "passed": validated.passed, "failed": validated.failed, "noisy": validated.noisy, "few": validated.few,
-    "one round": lambda: validated.few(1), "unclear": validated.unclear, "bare": validated.bare, "unknown": validated.unknown,
+    "passed": verdicts_made.passed, "failed": verdicts_made.failed, "noisy": verdicts_made.noisy, "few": verdicts_made.few,
+    "one round": lambda: verdicts_made.few(1), "unclear": verdicts_made.unclear, "bare": verdicts_made.bare, "unknown": verdicts_made.unknown,
 }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def said(verdict: Verdict) -> str:
 
 def test_a_pass_says_errors_goals_noise_and_naive() -> None:
     """In one sentence, with digits as far as the intervals let them mean something."""
-    assert answer_of(validated.passed()) == (
+    assert answer_of(verdicts_made.passed()) == (
         "PASS: p50 of T_total is predicted within 6.1 % [5.2, 7.4] (median of 8 configurations, 5 rounds; goal 10 %), p95 of T_total "
         "within 8.0 % [6.1, 11.5] (goal 15 %) and the share of coordination within 2.0 points ± 0.5 (goal 4 points); the machine's own "
         "noise is 4.8 %, a naive prediction is off by 21 %."
@@ -62,7 +62,7 @@ def test_a_pass_says_errors_goals_noise_and_naive() -> None:
 
 def test_a_fail_names_what_missed_first() -> None:
     """With noise and naive prediction of that metric; then the others, and how they stand."""
-    assert answer_of(validated.failed()) == (
+    assert answer_of(verdicts_made.failed()) == (
         "FAIL: p95 of T_total is off by 22 % [18, 27] (median of 8 configurations, 5 rounds; goal 15 %); the machine's own noise in p95 of "
         "T_total is 5.2 %, a naive prediction is off by 29 %. The others: p50 of T_total 6.1 % [5.2, 7.4] (goal 10 %, met) and the share "
         "of coordination 3.9 points [3.0, 5.0] (goal 4 points, unclear)."
@@ -72,11 +72,11 @@ def test_a_fail_names_what_missed_first() -> None:
 @pytest.mark.parametrize(
     ("found", "start"),
     [
-        (validated.noisy(), "INCONCLUSIVE: the machine is too noisy: the system against itself differs in p50 by 12 %"),
-        (validated.few(), "INCONCLUSIVE: too few rounds: 3 kept, and 2 dropped; a verdict takes 5. So far p50 of T_total is off by 6.1 %"),
-        (validated.few(1), "INCONCLUSIVE: too few rounds: 1 kept, and 2 dropped; a verdict takes 5. So far p50 of T_total is off by 6.1 % (no interval)"),
-        (validated.unclear(), "INCONCLUSIVE: rounds differ too much to tell on which side of its goal the error is of p50 of T_total, 9.0 % [7.0, 12.0] (goal 10 %), and p95 of T_total, 12 %"),
-        (validated.bare(), "INCONCLUSIVE: too few rounds: 0 kept, and 2 dropped; a verdict takes 5."),
+        (verdicts_made.noisy(), "INCONCLUSIVE: the machine is too noisy: the system against itself differs in p50 by 12 %"),
+        (verdicts_made.few(), "INCONCLUSIVE: too few rounds: 3 kept, and 2 dropped; a verdict takes 5. So far p50 of T_total is off by 6.1 %"),
+        (verdicts_made.few(1), "INCONCLUSIVE: too few rounds: 1 kept, and 2 dropped; a verdict takes 5. So far p50 of T_total is off by 6.1 % (no interval)"),
+        (verdicts_made.unclear(), "INCONCLUSIVE: rounds differ too much to tell on which side of its goal the error is of p50 of T_total, 9.0 % [7.0, 12.0] (goal 10 %), and p95 of T_total, 12 %"),
+        (verdicts_made.bare(), "INCONCLUSIVE: too few rounds: 0 kept, and 2 dropped; a verdict takes 5."),
     ],
 )  # fmt: skip
 def test_no_verdict_says_why(found: Verdict, start: str) -> None:
@@ -89,37 +89,37 @@ def test_no_verdict_says_why(found: Verdict, start: str) -> None:
 @pytest.mark.parametrize(
     ("found", "words", "option"),
     [
-        (validated.noisy(), "a quieter one", "10m"),
-        (validated.few(), "fewer rounds are dropped", "20m"),
-        (validated.unclear(), "More rounds", "20m"),
-        (replace(validated.unclear(), about=(("budget", "soon"),)), "More rounds", "20m"),
-        (replace(validated.unclear(), about=(("budget", "1 h"),)), "More rounds", "120m"),
+        (verdicts_made.noisy(), "a quieter one", "10m"),
+        (verdicts_made.few(), "fewer rounds are dropped", "20m"),
+        (verdicts_made.unclear(), "More rounds", "20m"),
+        (replace(verdicts_made.unclear(), about=(("budget", "soon"),)), "More rounds", "20m"),
+        (replace(verdicts_made.unclear(), about=(("budget", "1 h"),)), "More rounds", "120m"),
     ],
 )
 def test_no_verdict_says_what_to_do(found: Verdict, words: str, option: str) -> None:
     """Noise asks for quiet, dropped rounds for quiet and time, and intervals for time: twice what there was."""
     step = further(found)
     assert step is not None
-    assert words in step[0]
-    assert step[1] == ("--budget", option)
+    assert words in step.what
+    assert step.budget == option
     assert f"coordsim validate --budget {option}" in said(found)
 
 
 def test_a_verdict_asks_for_nothing() -> None:
     """Neither pass nor fail is to be measured again until it suits."""
-    assert further(validated.passed()) is None
-    assert further(validated.failed()) is None
-    assert "Next:" not in said(validated.failed())
+    assert further(verdicts_made.passed()) is None
+    assert further(verdicts_made.failed()) is None
+    assert "Next:" not in said(verdicts_made.failed())
 
 
 def test_a_law_is_told_by_its_interval() -> None:
     """It helps or hurts where the interval leaves 0 out, is not told apart from chance where it does not, and may change nothing at all."""
-    effects = {one.variant: effect(one) for one in validated.passed().ablation}
+    effects = {one.variant: effect(one) for one in verdicts_made.passed().ablation}
     assert effects == {
         "naive": "helps p50, p95 and coordination", "co-run": "helps p50, p95 and coordination", "fan-out": "helps p50",
         "residuals": "hurts p50", "quadratic": "no change beyond chance", "retries": "changes nothing",
     }  # fmt: skip
-    law = validated.passed().ablation[1]
+    law = verdicts_made.passed().ablation[1]
     alone = Estimates(*(replace(getattr(law.changes, metric), low=-math.inf, high=math.inf) for metric in METRICS))
     assert effect(replace(law, changes=alone)) == "no change beyond chance"
 
@@ -132,10 +132,10 @@ def test_sizes_have_their_unit() -> None:
 
 def test_what_rounding_leaves_is_nothing() -> None:
     """Sums in another order differ in their last digits: neither an error nor a change is made of that."""
-    tiny = validated.estimate(-1.1e-16, -5e-16, -1e-17)
-    law = replace(validated.passed().ablation[1], changes=Estimates(tiny, tiny, tiny))
+    tiny = verdicts_made.estimate(-1.1e-16, -5e-16, -1e-17)
+    law = replace(verdicts_made.passed().ablation[1], changes=Estimates(tiny, tiny, tiny))
     assert effect(law) == "changes nothing"
-    assert "co-run 0 0 0 changes nothing" in said(replace(validated.passed(), ablation=(law,)))
+    assert "co-run 0 0 0 changes nothing" in said(replace(verdicts_made.passed(), ablation=(law,)))
     assert size("share", 1.2e-14) == "0 points"
 
 
@@ -159,18 +159,18 @@ def test_every_format_can_be_read(found: Verdict, capsys: pytest.CaptureFixture[
 
 def test_json_has_each_field_and_what_stands_of_each_goal() -> None:
     """Not rounded; what is not known is null."""
-    data = json.loads(tables.to_json(validated.unknown()))
+    data = json.loads(tables.to_json(verdicts_made.unknown()))
     assert data["headlines"][0]["error"] == {"value": 0.09, "low": 0.07, "high": 0.12}
     assert [one["standing"] for one in data["headlines"]] == ["unclear", "unclear", "met"]
     assert data["headlines"][1]["error"] == {"value": None, "low": None, "high": None}
     assert data["ratios"][0]["ratio"]["value"] is None
     assert data["rows"][0]["measured"]["p95"] is None
-    assert json.loads(tables.to_json(validated.passed()))["about"]["machine"] == "2 cores, Linux"
+    assert json.loads(tables.to_json(verdicts_made.passed()))["about"]["machine"] == "2 cores, Linux"
 
 
 def test_csv_has_every_number() -> None:
     """Of each headline five, of each configuration fifteen, of each law six, by their names."""
-    one = validated.passed()
+    one = verdicts_made.passed()
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(one))))
     assert list(rows[0]) == ["part", "name", "metric", "what", "unit", "value", "low", "high"]
     count = {part: sum(row["part"] == part for row in rows) for part in dict.fromkeys(row["part"] for row in rows)}
@@ -182,7 +182,7 @@ def test_csv_has_every_number() -> None:
 def test_the_docs_name_every_field_of_the_json(root: Path) -> None:
     """docs/validation.md has each field of `verdict.json`, and of what is in it; and its goals are those that are asked."""
     page = (root / "docs" / "validation.md").read_text(encoding="utf-8")
-    data = json.loads(tables.to_json(validated.passed()))
+    data = json.loads(tables.to_json(verdicts_made.passed()))
     parts_ = [
         data,
         data["goals"],
@@ -201,7 +201,7 @@ def test_the_docs_name_every_field_of_the_json(root: Path) -> None:
 
 def test_the_report_says_all_of_it() -> None:
     """Rows, worst, ablation, rounds kept and dropped with their reasons, criteria, and what is disclosed and not promised."""
-    printed = said(validated.passed())
+    printed = said(verdicts_made.passed())
     for words in (
         "p50 of T_total 6.1 % [5.2, 7.4] 10 % met 5 %: missed 4.8 % 21 %",
         "error of p50, times that of the noise floor 1.27 [1.08, 1.53] 1.5 unclear 1.2",
@@ -216,13 +216,26 @@ def test_the_report_says_all_of_it() -> None:
         "Not promised: p99; another machine; a system unlike this one",
     ):
         assert words in printed, words
-    assert "## Does coordsim predict a real agent system" in markdown(tables.report(validated.passed()))
+    assert "## Does coordsim predict a real agent system" in markdown(tables.report(verdicts_made.passed()))
+
+
+def test_the_text_is_the_one_on_file(root: Path) -> None:
+    """tests/data/validation.txt is what a terminal shows of a verdict that passes; what it must say, other tests tell."""
+    shown = text(lay_out(tables.report(verdicts_made.passed())))
+    assert shown == (root / "tests" / "data" / "validation.txt").read_text(encoding="utf-8")
+
+
+def test_a_session_without_a_hash_shows_none() -> None:
+    """A source that is no scenario has no hash, and Markdown has no empty place for one."""
+    source = replace(verdicts_made.source(), sha256="")
+    assert "- scenario validation, seed 3" in to_markdown([Stored("validation", verdicts_made.passed(), source)])
+    assert "hash `abababababab`, seed 3" in to_markdown([verdicts_made.stored()])
 
 
 def test_what_is_stored_is_read_back(found: Verdict) -> None:
     """Every verdict, with infinities and what is no number: the same bytes again."""
-    once = dump("validation", found, validated.source())
-    assert dump("validation", parse(once).found, validated.source()) == once
+    once = dump("validation", found, verdicts_made.source())
+    assert dump("validation", parse(once).found, verdicts_made.source()) == once
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -232,26 +245,39 @@ def test_what_is_stored_is_read_back(found: Verdict) -> None:
 @pytest.fixture
 def charts() -> dict[str, Chart]:
     """Return the charts of a verdict that passes."""
-    return figures(validated.passed())
+    return figures(verdicts_made.passed())
 
 
 def test_the_page_speaks_to_the_answer_and_to_how_sure_we_are() -> None:
     """The verdict and each goal with its mark; all reasons, the goals in sight, doubts, and other configurations as what is missing."""
-    answer, sure = parts(validated.passed(), validated.source())
+    answer, sure = parts(verdicts_made.passed(), verdicts_made.source())
     assert (answer.section, sure.section) == (Section.ANSWER, Section.SURE)
-    assert answer.answer == answer_of(validated.passed())
+    assert answer.answer == answer_of(verdicts_made.passed())
     assert [verdict for *_, verdict in answer.facts] == ["pass"] * 4
-    assert sure.answer == " ".join(validated.passed().reasons)
+    assert sure.answer == " ".join(verdicts_made.passed().reasons)
     assert [one.title for one in sure.opened] == ["Is it within the goals?", "Beside it"]
-    assert sure.warnings == validated.passed().doubts
-    assert [one.command for one in sure.missing] == ["coordsim validate --budget 10m -o runs/validation --seed 4"]
+    assert sure.warnings == verdicts_made.passed().doubts
+    assert [one.command for one in sure.missing] == ["coordsim validate --budget 10m --seed 4 -o runs/validation-again"]
 
 
-def test_the_page_of_no_verdict_says_what_to_do() -> None:
-    """More time in place of what there was; a replay becomes a measurement."""
-    (more,) = parts(validated.unclear(), validated.source("coordsim validate --replay session.json"))[1].missing
-    assert more.command == "coordsim validate --budget 20m"
-    marks = [verdict for *_, verdict in parts(validated.unclear(), validated.source())[0].facts]
+@pytest.mark.parametrize(
+    ("found", "asked", "wanted"),
+    [
+        (verdicts_made.unclear(), verdicts_made.COMMAND, "coordsim validate --seed 3 -o runs/validation --budget 20m --resume"),
+        (verdicts_made.unclear(), f"{verdicts_made.COMMAND} --overwrite", "coordsim validate --seed 3 -o runs/validation --budget 20m --resume"),
+        (verdicts_made.noisy(), verdicts_made.COMMAND, "coordsim validate --seed 3 --budget 10m -o runs/validation-again"),
+        (verdicts_made.unclear(), "coordsim validate --replay session.json", "coordsim validate --budget 20m -o runs/validation-again"),
+    ],
+)  # fmt: skip
+def test_the_page_of_no_verdict_says_what_to_do(found: Verdict, asked: str, wanted: str) -> None:
+    """More time goes on with the session that there is; a noisy one, and a replay, are measured anew and elsewhere."""
+    (more,) = parts(found, verdicts_made.source(asked))[1].missing
+    assert more.command == wanted
+
+
+def test_goals_have_marks() -> None:
+    """Unclear ones those of no verdict."""
+    marks = [verdict for *_, verdict in parts(verdicts_made.unclear(), verdicts_made.source())[0].facts]
     assert marks == ["inconclusive", "inconclusive", "inconclusive", "pass"]
 
 
@@ -266,7 +292,7 @@ def test_errors_are_drawn_with_interval_noise_goal_and_naive(charts: dict[str, C
     ]
     view = charts["validation-p50"].views[""]
     drawn = {one["name"]: one for one in view.data}
-    rows = validated.passed().rows
+    rows = verdicts_made.passed().rows
     assert drawn["prediction"]["x"] == pytest.approx([100 * one.errors.p50.value for one in rows])
     assert drawn["prediction"]["error_x"]["array"] == pytest.approx([1.2] * 8)
     assert drawn["naive prediction"]["x"] == pytest.approx([100 * one.naive.p50 for one in rows])
@@ -281,7 +307,7 @@ def test_what_is_predicted_lies_about_the_diagonal(charts: dict[str, Chart]) -> 
     """Both axes are logarithmic and alike; bands are the goals; whiskers are the error's interval about the measured value."""
     view = charts["validation-measured"].views[""]
     drawn = {one["name"]: one for one in view.data}
-    first = validated.passed().rows[0]
+    first = verdicts_made.passed().rows[0]
     assert drawn["p50"]["x"][0] == first.measured.p50
     assert drawn["p50"]["y"][0] == first.predicted.p50
     assert drawn["p50"]["error_y"]["array"][0] == pytest.approx(0.012 * first.measured.p50)
@@ -310,7 +336,7 @@ def test_every_verdict_has_a_page(found: Verdict, tmp_path: Path) -> None:
         view = chart.views[""]
         json.dumps([view.data, view.layout], allow_nan=False)
         assert view.summary
-    answer = Stored("validation", found, validated.source())
+    answer = Stored("validation", found, verdicts_made.source())
     page = tmp_path / "page.html"
     page.write_text(to_html([answer]), encoding="utf-8")
     assert outside(page) == []
@@ -321,14 +347,14 @@ def test_every_verdict_has_a_page(found: Verdict, tmp_path: Path) -> None:
 
 def test_nothing_known_draws_nothing() -> None:
     """Without a round that counts there are words alone; of a single configuration what is known is drawn, and without laws no law."""
-    assert figures(validated.bare()) == {}
-    assert list(figures(validated.unknown())) == ["validation-p50", "validation-share", "validation-measured"]
-    assert "error_x" not in figures(validated.few(1))["validation-p50"].views[""].data[-1]
+    assert figures(verdicts_made.bare()) == {}
+    assert list(figures(verdicts_made.unknown())) == ["validation-p50", "validation-share", "validation-measured"]
+    assert "error_x" not in figures(verdicts_made.few(1))["validation-p50"].views[""].data[-1]
 
 
 def test_a_far_interval_leaves_the_points_readable() -> None:
     """The axis ends at some times what lies farthest, though an interval goes on."""
-    one = validated.passed()
+    one = verdicts_made.passed()
     first = one.rows[0]
     wide = replace(first.errors, p50=replace(first.errors.p50, high=50.0))
     found = replace(one, rows=(replace(first, errors=wide), *one.rows[1:]))
@@ -337,7 +363,7 @@ def test_a_far_interval_leaves_the_points_readable() -> None:
 
 def test_names_from_outside_are_escaped() -> None:
     """What a configuration is called or said to be is never HTML, in no hover and on no axis."""
-    one = validated.passed()
+    one = verdicts_made.passed()
     odd = replace(one.rows[0], configuration="<b>x</b>")
     law = replace(one.ablation[1], variant="<i>y</i>")
     found = replace(one, rows=(odd,), ablation=(law,))
@@ -348,7 +374,7 @@ def test_names_from_outside_are_escaped() -> None:
 
 def test_a_page_has_it_beside_other_answers() -> None:
     """What others do not speak to is proposed of their scenarios, as without it."""
-    both, alone = everything([held_out.stored(), validated.stored()]), everything([held_out.stored()])
+    both, alone = everything([held_out.stored(), verdicts_made.stored()]), everything([held_out.stored()])
     proposed = [
         [one.command for source, part in said_ for one in part.missing if source.scenario != "validation"]
         for said_ in (both, alone)
@@ -360,12 +386,12 @@ def test_a_page_has_it_beside_other_answers() -> None:
 def test_the_folder_is_written_the_same_twice_and_read_by_report(call: Call, tmp_path: Path) -> None:
     """The same answer gives the same bytes, `coordsim report` takes the folder, and what is there is not overwritten unasked."""
     for name in ("a", "b"):
-        validated.write(tmp_path / name)
+        verdicts_made.write(tmp_path / name)
     names = {"verdict.json", "verdict.csv", "report.md", "report.html", "result.json"}
     assert {one.name for one in (tmp_path / "a").iterdir()} == names
     for one in (tmp_path / "a").iterdir():
         assert one.read_bytes() == (tmp_path / "b" / one.name).read_bytes()
-    assert read(tmp_path / "a").found == validated.passed()
+    assert read(tmp_path / "a").found == verdicts_made.passed()
     again = call("report", tmp_path / "a", "-o", tmp_path / "page.md")
     assert again.code == 0, again.err
     assert "How far off is p50 of T_total?" in (tmp_path / "page.md").read_text(encoding="utf-8")

@@ -1,186 +1,112 @@
-"""Verdicts made by hand: one that passes, and what makes others of it; and the folder that `coordsim validate` writes."""
+"""A validation whose system, predictions and clock are made up: fixtures for the tests of its protocol and of its command."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
-from coordsim.sim.analysis.statistics import Estimate
-from coordsim.sim.analysis.validation import (
-    GOALS,
-    METRICS,
-    Ablation,
-    Dropped,
-    Estimates,
-    Headline,
-    Numbers,
-    Ratio,
-    Row,
-    Verdict,
-    Worst,
-)
-from coordsim.sim.report.page.provenance import Input, Provenance
-from coordsim.sim.report.stored import Stored
-from coordsim.sim.report.validation_answers import ANSWERS
+import numpy as np
+import pytest
 
-__all__ = ["COMMAND", "bare", "failed", "few", "noisy", "passed", "source", "stored", "unknown", "write"]
+from coordsim.calibration import calibrate, environment, validate_command
+from coordsim.calibration.validation import bench, predict, replay
+from coordsim.calibration.validation.protocol import Run
+from coordsim.calibration.validation.session import Configuration, Outcome
 
-COMMAND = "coordsim validate --budget 10m --seed 3 -o runs/validation"
-_OTHER_END = {"p50": 0.062, "p95": 0.09, "share": 0.021}
+__all__ = ["MACHINE", "VARIANTS", "Made", "made"]
+
+MACHINE = {"device": "a made-up machine", "cpu": "a made-up machine", "cores": "2 of 2"}
+VARIANTS = {"full": "nothing", "naive": "nearly everything", "cores": "cores are finite"}
+OFF = {"full": 1.0, "naive": 1.6, "cores": 0.9}  # what a variant predicts of what the laws say
 
 
-def estimate(value: float, low: float = -math.inf, high: float = math.inf) -> Estimate:
-    """Return an estimate over five rounds."""
-    return Estimate(value, low, high, 0.9, 5, "cluster bootstrap over rounds")
+@dataclass
+class Made:
+    """A bench, and its clock: the system takes `factor` times what its laws say, or another time in each round with `drift`.
+
+    `steal` is of each run of the rounds in `stolen`; the keyboard interrupts before the run with number `stop`.
+    """
+
+    factor: float = 1.0
+    drift: float = 0.0
+    spread: float = 0.15
+    tasks: int = 40
+    stolen: tuple[int, ...] = ()
+    stop: int = -1
+    now: float = 0.0
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def calibrate(self, configuration: Configuration, seconds: float, seed: int) -> dict[str, Any]:
+        """Return laws: what a task takes."""
+        self.now += seconds
+        self.calls.append(("calibrate", configuration.name))
+        rng = np.random.default_rng(seed)
+        return {"seconds": 0.01 * configuration.steps * float(rng.uniform(0.98, 1.02)), "cores": 2}
+
+    def run(self, configuration: Configuration, seconds: float, seed: int) -> Run:
+        """Let tasks pass."""
+        runs = sum(what == "run" for what, _ in self.calls)
+        if runs == self.stop:
+            raise KeyboardInterrupt
+        self.now += seconds
+        self.calls.append(("run", configuration.name))
+        rng = np.random.default_rng(seed)
+        middle = 0.01 * configuration.steps * self.factor * np.exp(rng.normal(0.0, self.drift))
+        steal = 0.2 if runs in self.stolen else 0.01
+        found = drawn(middle, self.spread, self.tasks, rng)
+        return Run(found, {"tasks": self.tasks, "calls": 3}, (1.0, 0.9), 0.1, steal, 0.02, seconds)
+
+    def clock(self) -> float:
+        """Return the time that has passed."""
+        return self.now
 
 
-def about(value: float, half: float) -> Estimate:
-    """Return an estimate with an interval to both sides."""
-    return estimate(value, value - half, value + half)
+def drawn(middle: float, spread: float, count: int, rng: np.random.Generator) -> Outcome:
+    """Return lognormal tasks, 40 % of whose time is inference."""
+    seconds = middle * np.exp(rng.normal(0.0, spread, count))
+    return Outcome(seconds=tuple(seconds.tolist()), inference=tuple((0.4 * seconds).tolist()))
 
 
-def headlines(ends: Sequence[tuple[float, float, float]], floor: float = 0.048) -> tuple[Headline, ...]:
-    """Return the headlines with errors of these values and ends."""
-    naive = (0.212, 0.291, 0.037)
-    return tuple(
-        Headline(
-            metric, estimate(*end), getattr(GOALS.headline, metric), getattr(GOALS.stretch, metric), other, naive[at]
-        )
-        for at, (metric, end, other) in enumerate(zip(METRICS, ends, (floor, 0.052, 0.012), strict=True))
-    )
+def predicted(
+    configuration: Configuration,
+    laws: Mapping[str, Any],
+    speed: Any,
+    every: float,
+    *,
+    variant: str,
+    tasks: int,
+    seed: int,
+) -> Outcome:
+    """Return tasks as the laws say."""
+    return drawn(laws["seconds"] * OFF[variant], 0.15, tasks, np.random.default_rng(seed))
 
 
-def row(number: int) -> Row:
-    """Return a configuration; the first takes 0.2 s, and each other a half more than the one before."""
-    p50, sign = 0.2 * 1.5**number, -1 if number % 2 else 1
-    off = Numbers(sign * (0.02 + 0.012 * number), -sign * (0.03 + 0.014 * number), sign * 0.005 * number)
-    predicted = Numbers(p50 * (1 + off.p50), 2.2 * p50 * (1 + off.p95), 0.4 + off.share)
-    errors = Estimates(about(off.p50, 0.012), about(off.p95, 0.03), about(off.share, 0.004))
-    what = f"{3 + number} steps, {number % 4} modalities, {1 + number} users, json" if number % 2 else f"{3 + number} steps, 1.{number} tasks / s, msgpack, <2 workers>"  # fmt: skip
-    return Row(f"held-out-{number + 1}", what, 200 - 10 * number, Numbers(p50, 2.2 * p50, 0.4), predicted, errors, Numbers(0.04, 0.06, 0.01), Numbers(-0.2 - 0.01 * number, -0.28, 0.04))  # fmt: skip
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Made]:
+    """Return a function that puts a made-up system in the place of the real one, by what it is like."""
 
+    def put(**how: Any) -> Made:
+        system = Made(**how)
 
-def law(name: str, what: str, p50: Estimate, p95: Estimate, share: Estimate) -> Ablation:
-    """Return what leaving out a law does, by its changes."""
-    errors = (
-        replace(one, value=base + one.value, low=base + one.low, high=base + one.high)
-        for base, one in zip((0.061, 0.08, 0.02), (p50, p95, share), strict=True)
-    )
-    return Ablation(name, what, Estimates(*errors), Estimates(p50, p95, share))
+        @contextmanager
+        def opened(_device: str) -> Iterator[Made]:
+            yield system
 
+        monkeypatch.setattr(bench, "open_system", opened)
+        monkeypatch.setattr(validate_command, "_clock", system.clock)
+        return system
 
-def passed() -> Verdict:
-    """Return a verdict that all three goals are met."""
-    ends = ((0.061, 0.052, 0.074), (0.08, 0.061, 0.115), (0.0204, 0.0161, 0.0251))
-    laws = (
-        law("naive", "means of tight loops, cores without end", about(0.151, 0.02), about(0.21, 0.03), about(0.017, 0.004)),
-        law("co-run", "the slowdown of processes that run side by side", about(0.07, 0.012), about(0.09, 0.02), about(0.006, 0.002)),
-        law("fan-out", "what a branch more costs to wake", about(0.021, 0.009), about(-0.004, 0.01), about(0.001, 0.002)),
-        law("residuals", "the spread of laws about their medians", about(-0.012, 0.005), about(0.004, 0.03), about(0.0, 0.001)),
-        law("quadratic", "the square of tokens in the kernel law", about(0.001, 0.004), about(0.002, 0.006), about(0.0, 0.0)),
-        law("retries", "timeouts and retries", about(0.0, 0.0), about(0.0, 0.0), about(0.0, 0.0)),
-    )  # fmt: skip
-    ratios = (
-        Ratio("floor", estimate(1.27, 1.08, 1.53), GOALS.to_floor, GOALS.floor_stretch),
-        Ratio("naive", estimate(0.29, 0.24, 0.35), GOALS.to_naive, math.nan),
-    )
-    worst = (
-        Worst("p50", "held-out-8", about(0.104, 0.012), GOALS.worst.p50),
-        Worst("p95", "held-out-8", about(0.128, 0.03), GOALS.worst.p95),
-        Worst("share", "held-out-8", about(0.035, 0.004), GOALS.worst.share),
-    )
-    said = tuple(
-        f"{one} (90 % interval)."
-        for one in (
-            "P50 is off by 6.1 %, wholly within the goal",
-            "P95 is off by 8 %, wholly within the goal",
-            "The share is off by 2 points",
-        )
-    )
-    return Verdict(
-        "pass", said, headlines(ends), ratios, worst, tuple(row(number) for number in range(8)), laws, (1, 2, 3, 5, 6),
-        (Dropped(4, "steal of 7 % in held-out-3 (at most 5 %)"),), GOALS, 0.9, 2000, 0,
-        (("machine", "2 cores, Linux"), ("measured", "2026-11-20 09:00 UTC"), ("seed", "3"), ("budget", "10 min"),
-         ("criteria", "steal at most 5 %, other processes at most 15 %")),
-        ("the speed of the machine fell by 20 % in round 6",),
-    )  # fmt: skip
-
-
-def failed() -> Verdict:
-    """Return one of which p95 misses its goal."""
-    ends = ((0.061, 0.052, 0.074), (0.22, 0.18, 0.27), (0.039, 0.03, 0.05))
-    return replace(passed(), status="fail", reasons=("P95 is off by 22 %, wholly above.",), headlines=headlines(ends))
-
-
-def noisy() -> Verdict:
-    """Return one of a machine that is too noisy for a verdict."""
-    said = "The machine is too noisy: the system against itself differs in p50 by 12 %, and at most 8 % is allowed."
-    ends = ((0.13, 0.09, 0.19), (0.2, 0.1, 0.3), (0.02, 0.01, 0.03))
-    return replace(passed(), status="inconclusive", reasons=(said,), headlines=headlines(ends, 0.12), dropped=())
-
-
-def few(kept: int = 3) -> Verdict:
-    """Return one of too few rounds; one round alone gives no interval."""
-    lost = tuple(Dropped(number, "steal of 9 % in held-out-1 (at most 5 %)") for number in (4, 5))
-    found = replace(
-        passed(), status="inconclusive", reasons=(f"Too few rounds: {kept} kept, and 2 dropped; a verdict takes 5.",)
-    )
-    found = replace(found, kept=tuple(range(1, kept + 1)), dropped=lost)
-    if kept > 1:
-        return found
-    rows = tuple(
-        replace(one, errors=Estimates(*(estimate(getattr(one.errors, metric).value) for metric in METRICS)))
-        for one in found.rows
-    )
-    return replace(found, rows=rows, headlines=headlines(((0.061,), (0.08,), (0.02,))))  # type: ignore[arg-type]
-
-
-def unclear() -> Verdict:
-    """Return one whose intervals reach over their goals."""
-    ends = ((0.09, 0.07, 0.12), (0.12, 0.08, 0.18), (0.02, 0.01, 0.03))
-    said = "P50 is off by 9 %, which the goal of 10 % does not settle (90 % interval)."
-    return replace(passed(), status="inconclusive", reasons=(said,), headlines=headlines(ends), dropped=())
-
-
-def bare() -> Verdict:
-    """Return one of which no round counts."""
-    said = "Too few rounds: 0 kept, and 2 dropped; a verdict takes 5."
-    return replace(few(), reasons=(said,), headlines=(), ratios=(), worst=(), rows=(), ablation=(), kept=())
-
-
-def unknown() -> Verdict:
-    """Return one of a single configuration of which p95 is not known, without a law left out, and with a ratio to a perfect prediction."""
-    found, nothing = unclear(), estimate(math.nan)
-    one = found.rows[0]
-    only = replace(
-        one,
-        measured=replace(one.measured, p95=math.nan),
-        predicted=replace(one.predicted, p95=math.nan),
-        errors=replace(one.errors, p95=nothing),
-        floor=replace(one.floor, p95=math.nan),
-        naive=replace(one.naive, p95=math.nan),
-    )
-    p50, p95, share = found.headlines
-    lines = (p50, replace(p95, error=nothing, floor=math.nan, naive=math.nan), share)
-    ratios = (replace(found.ratios[0], ratio=estimate(math.inf)), found.ratios[1])
-    worst = (found.worst[0], replace(found.worst[1], error=nothing), found.worst[2])
-    return replace(found, headlines=lines, ratios=ratios, worst=worst, rows=(only,), ablation=(), about=(), doubts=())
-
-
-def source(command: str = COMMAND) -> Provenance:
-    """Return where it comes from."""
-    inputs = (Input("laws of this machine", "measured", "2026-11-20"),)
-    question = "How well does coordsim predict a real agent system on this machine?"
-    return Provenance("validation", question, "ab" * 32, 3, command, {"coordsim": "0.1.0"}, inputs=inputs)
-
-
-def stored() -> Stored:
-    """Return it as a page takes it."""
-    return Stored("validation", passed(), source())
-
-
-def write(folder: Path) -> None:
-    """Write the answer to a folder, as its command does."""
-    ANSWERS.write(passed(), source(), {}, folder, overwrite=True)
+    for name, value in {
+        "predict": predicted,
+        "frozen": lambda _configuration, laws: f"{laws['seconds']:.7g}",
+        "load": lambda _configuration: 0.05,
+        "scenario": lambda configuration, laws: {"coordsim": 1, "name": configuration.name, "seconds": laws["seconds"]},
+        "VARIANTS": VARIANTS,
+    }.items():
+        monkeypatch.setattr(predict, name, value)
+    monkeypatch.setattr(replay, "cores", lambda: 1)
+    monkeypatch.setattr(calibrate, "choose_device", lambda _device: "cpu")
+    monkeypatch.setattr(environment, "environment", lambda _device: MACHINE)
+    return put

@@ -38,15 +38,15 @@ _LEAST = 6  # turns of a plan in a calibration
 
 
 @contextmanager
-def open_system(device: str) -> Iterator["System"]:
-    """Start all processes, and end them. Raises ImportError where a library is missing."""
+def open_system(device: str, media_workers: int = MOST_MEDIA) -> Iterator["System"]:
+    """Start all processes, calibrate the machine, and end them. Raises ImportError where a library is missing."""
     import aiohttp  # noqa: F401 - asked for here, before processes fail for want of it
     import msgpack  # noqa: F401
     import torch  # noqa: F401
 
-    media_names = [media(number) for number in range(MOST_MEDIA)]
+    media_names = [media(number) for number in range(media_workers)]
     names = [MODEL, *TOOLS, *media_names]
-    servers = [("serve_model", device), *(("serve_tool", kind) for kind in TOOLS), *[("serve_media", device)] * MOST_MEDIA]
+    servers = [("serve_model", device), *(("serve_tool", kind) for kind in TOOLS), *[("serve_media", device)] * media_workers]
     watched = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
         waking = stack.enter_context(peer("branch"))
@@ -55,7 +55,7 @@ def open_system(device: str) -> Iterator["System"]:
         (orchestrator,) = stack.enter_context(children([("orchestrate", json.dumps(urls))]))
         sensors = stack.enter_context(children([("sense", str(core)) for core in watched]))
         busy = stack.enter_context(children([("fill",)] * _NEIGHBOURS))
-        system = System(orchestrator, sensors, busy, waking, [*serving, orchestrator, *sensors, *busy])
+        system = System(orchestrator, sensors, busy, waking, media_workers, [*serving, orchestrator, *sensors, *busy])
         system.begin()
         yield system
 
@@ -63,11 +63,20 @@ def open_system(device: str) -> Iterator["System"]:
 class System:
     """The running system."""
 
-    def __init__(self, orchestrator: Child, sensors: list[Child], busy: list[Child], waking: Peer, everyone: list[Child]) -> None:
+    def __init__(
+        self,
+        orchestrator: Child,
+        sensors: list[Child],
+        busy: list[Child],
+        waking: Peer,
+        media_workers: int,
+        everyone: list[Child],
+    ) -> None:
         self.orchestrator = orchestrator
         self.sensors = sensors
         self.busy = busy
         self.waking = waking
+        self.media_workers = media_workers
         self.pids = [os.getpid(), *(child.pid for child in everyone)]
         self.times: list[float] = []
         self.spins: list[float] = []
@@ -77,7 +86,7 @@ class System:
     def begin(self) -> None:
         """Warm up, and find what the session finds once: neighbours, threads of one process, calls at once, calls without a rest."""
         sizes = [PROMPT, 400, 800]
-        plan = [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", MOST_MEDIA], ["plan"]]
+        plan = [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", self.media_workers], ["plan"]]
         self._calls(plan * 4, 0.0, "json", 1)
         self._calls(plan * 8, PACE, "json", 2)
         self._sense()

@@ -63,7 +63,7 @@ def _configuration(
 def _even(values: Sequence[T], count: int, rng: np.random.Generator) -> list[T]:
     """Return so many values in random order: each as often as the others, and of what is left over, some from all along."""
     whole, left = divmod(count, len(values))
-    places = np.floor((np.arange(left) + rng.random(left)) * len(values) / max(left, 1)).astype(int)
+    places = np.floor((np.arange(left) + rng.random()) * len(values) / max(left, 1)).astype(int)
     column = [*values] * whole + [values[place] for place in places]
     return [column[place] for place in rng.permutation(count)]
 

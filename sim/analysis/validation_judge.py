@@ -163,19 +163,17 @@ def _off(predicted: Array, measured: Array) -> Array:
 
 def _floor(case: Case, rng: np.random.Generator) -> Array:
     """Return how far one random half of each round's tasks is from the other, of shape (splits, metrics)."""
-    splits = np.empty((_SPLITS, 2, len(METRICS)))
-    for split in splits:
-        orders = [rng.permutation(one.seconds.size) for one in case.measured]
-        for half in (0, 1):
-            split[half] = _plain([(one, order[half::2]) for one, order in zip(case.measured, orders, strict=True)])
-    return np.abs(_off(splits[:, 0], splits[:, 1]))
+    orders = [rng.permuted(np.tile(np.arange(one.seconds.size), (_SPLITS, 1)), axis=1) for one in case.measured]
+    first, second = (_halves(case.measured, [order[:, half::2] for order in orders]) for half in (0, 1))
+    return np.abs(_off(first, second))
 
 
-def _plain(parts: Sequence[tuple[Tasks, npt.NDArray[np.int64]]]) -> Array:
-    """Return p50, p95 and the share of coordination of a part of each round's tasks."""
-    seconds = np.concatenate([one.seconds[places] for one, places in parts])
-    inference = sum(float(one.inference[places].sum()) for one, places in parts)
-    return np.array([*np.quantile(seconds, _QUANTILES), 1 - inference / seconds.sum()])
+def _halves(rounds: Sequence[Tasks], places: Sequence[npt.NDArray[np.int64]]) -> Array:
+    """Return p50, p95 and the share of coordination of a half of each round's tasks, whose `places` have the shape (splits, tasks)."""
+    seconds = np.concatenate([one.seconds[at] for one, at in zip(rounds, places, strict=True)], axis=1)
+    inference = np.concatenate([one.inference[at] for one, at in zip(rounds, places, strict=True)], axis=1)
+    share = 1 - inference.sum(axis=1) / seconds.sum(axis=1)
+    return np.stack([*np.quantile(seconds, _QUANTILES, axis=1), share], axis=1)
 
 
 class _Found:
@@ -218,7 +216,7 @@ class _Found:
         low, high = -math.inf, math.inf
         if self.rounds > 1:
             tail = _tail(self.confidence, self.rounds)
-            low, high = (float(one) for one in np.quantile(numbers[self._draw[1:]], (tail, 1 - tail)))
+            low, high = np.quantile(numbers[self._draw[1:]], (tail, 1 - tail), method="inverted_cdf").tolist()
         return Estimate(float(self.point(numbers)), low, high, self.confidence, self.rounds, _METHOD)
 
     def estimates(self, numbers: Array) -> Estimates:

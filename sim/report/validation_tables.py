@@ -52,8 +52,8 @@ def report(found: Verdict) -> Report:
 
 def _next(found: Verdict) -> Iterator[str]:
     if step := further(found):
-        what, option = step
-        yield f"Next: {what[0].lower()}{what[1:]}: coordsim validate {' '.join(option)}"
+        more = " (with --resume it goes on with the session in -o DIR)" if step.goes_on else ""
+        yield f"Next: {step.what[0].lower()}{step.what[1:]}: coordsim validate --budget {step.budget}{more}"
 
 
 def warnings(found: Verdict) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..analysis.statistics import Estimate, certainty
 from ..analysis.validation import METRICS, NAIVE, Ablation, Headline, Verdict
@@ -22,6 +22,7 @@ __all__ = [
     "NAMES",
     "SHORT",
     "VERDICTS",
+    "Step",
     "answer_of",
     "effect",
     "error_of",
@@ -154,19 +155,27 @@ def effect(one: Ablation) -> str:
 # What to do next, and what it means
 
 
-def further(found: Verdict) -> tuple[str, tuple[str, str]] | None:
-    """Return what to do where there is no verdict, and the option of `coordsim validate` for it; None where there is one."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do next: in words, with which `--budget`, and whether that goes on with the session or begins another."""
+
+    what: str
+    budget: str
+    goes_on: bool
+
+
+def further(found: Verdict) -> Step | None:
+    """Return what to do where there is no verdict; None where there is one."""
     if found.status != "inconclusive":
         return None
     seconds = _budget(found)
     if found.headlines and found.headlines[0].floor > found.goals.noise:
-        return "Let nothing else run on this machine, or take a quieter one, and measure again", _minutes(seconds)
+        quiet = "Let nothing else run on this machine, or take a quieter one, and measure again"
+        return Step(quiet, _minutes(seconds), goes_on=False)
     if found.dropped:
-        return (
-            "Let nothing else run on this machine, so that fewer rounds are dropped, and give it more time",
-            _minutes(2 * seconds),
-        )
-    return "More rounds make the intervals narrower", _minutes(2 * seconds)
+        quiet = "Let nothing else run on this machine, so that fewer rounds are dropped, and give it more time"
+        return Step(quiet, _minutes(2 * seconds), goes_on=True)
+    return Step("More rounds make the intervals narrower", _minutes(2 * seconds), goes_on=True)
 
 
 def _budget(found: Verdict) -> float:
@@ -175,8 +184,8 @@ def _budget(found: Verdict) -> float:
     return _BUDGET
 
 
-def _minutes(seconds: float) -> tuple[str, str]:
-    return "--budget", f"{math.ceil(seconds / 60)}m"
+def _minutes(seconds: float) -> str:
+    return f"{math.ceil(seconds / 60)}m"
 
 
 def notes(found: Verdict) -> Iterator[str]:

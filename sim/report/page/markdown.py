@@ -162,7 +162,8 @@ def _source(source: Provenance) -> Iterator[str]:
     if source.measured:
         yield f"- trace {_text(source.scenario)}"
     else:
-        yield f"- scenario {_text(source.scenario)}, hash {_code(source.sha256[:_HASH])}, seed {source.seed}"
+        sha = f", hash {_code(source.sha256[:_HASH])}" if source.sha256 else ""
+        yield f"- scenario {_text(source.scenario)}{sha}, seed {source.seed}"
     yield from (f"- scenario {_text(name)}, hash {_code(sha[:_HASH])}" for name, sha in source.beside)
     yield "- " + _text(", ".join(f"{name} {version}" for name, version in source.versions.items()))
     yield from (f"- {one.quality}: {_text(one.name)} ({_text(one.source)})" for one in source.inputs)

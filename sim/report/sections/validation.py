@@ -19,6 +19,9 @@ from .validation_charts import ablation, errors, measured
 
 __all__ = ["figures", "parts"]
 
+_PLACES = ("-o", "--out", "--resume=", "--overwrite=")
+_ELSEWHERE = ("-o", "runs/validation-again")
+
 
 def parts(found: Verdict, source: Provenance) -> list[Part]:
     """Return what it says: the verdict, and how sure predictions are."""
@@ -65,11 +68,15 @@ def _charts(found: Verdict) -> Iterator[Chart]:
 
 def _next(found: Verdict, source: Provenance) -> Iterator[Missing]:
     """Yield the command that may bring a verdict where there is none, and else the one that tries other configurations."""
-    replayed = "--replay" in source.command
-    asked = "coordsim validate" if replayed or not source.command.startswith("coordsim validate") else source.command
-    if step := further(found):
-        what, option = step
-        yield Missing(what, again(asked, *option, *_place(asked, step.goes_on), drop=_PLACES))
+    measured_here = source.command.startswith("coordsim validate") and "--replay" not in source.command
+    asked = source.command if measured_here else "coordsim validate"
+    step = further(found)
+    if step is not None:
+        if step.goes_on and " -o " in asked:
+            command = again(asked, "--budget", step.budget, "--resume", drop=("--resume=", "--overwrite="))
+        else:
+            command = again(asked, "--budget", step.budget, *_ELSEWHERE, drop=_PLACES)
+        yield Missing(step.what, command)
     elif isinstance(source.seed, int):
         what = "How much hangs on which configurations these are: others, drawn by another seed"
-        yield Missing(what, again(asked, "--seed", str(source.seed + 1), *_place(asked, False), drop=_PLACES))
+        yield Missing(what, again(asked, "--seed", str(source.seed + 1), *_ELSEWHERE, drop=_PLACES))

@@ -228,11 +228,14 @@ def ablation(found: Verdict) -> Chart | None:
 def _changes(metric: str, laws: Sequence[Ablation], names: Sequence[str]) -> Data:
     changes = [getattr(one.changes, metric) for one in laws]
     colour, pattern = _LOOKS[metric]
-    texts = [html.escape(error_of("share", one, 0.0, signed=True).text) for one in changes]
+    texts = [
+        html.escape(f"{law.variant} ({law.what}): {error_of('share', one, 0.0, signed=True).text}")
+        for law, one in zip(laws, changes, strict=True)
+    ]
     return {
         "type": "bar", "name": f"error of {NAMES[metric]}", **upright([number(100 * one.value) for one in changes], names),
         "error_x": error_bars(theme.whiskers(changes, 100)), "marker": look(colour, pattern), "customdata": texts,
-        "hovertemplate": "without %{y}: %{customdata}<extra></extra>",
+        "hovertemplate": "without %{customdata}<extra></extra>",
     }  # fmt: skip
 
 
