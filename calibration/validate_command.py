@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..sim.engine.errors import Problem
 from ..sim.report.terminal import Format, say, steps_bar, warn
 from .budget import seconds_of
 
@@ -116,7 +115,7 @@ class _Folder:
             ANSWERS.check_free(self.path, self.overwrite)
         elif not self.overwrite:
             raise FileError(
-                f"{self.path} holds a validation that was begun; go on with it by --resume, choose another place with -o, or pass --overwrite"
+                f"{self.path} holds a validation; go on with it by --resume, choose another place with -o, or pass --overwrite"
             )
         return None
 
@@ -152,16 +151,18 @@ def _scenarios(session: Session) -> dict[str, str]:
 
 
 def _source(session: Session, context: typer.Context) -> Provenance:
-    """Return where the verdict comes from, for its report."""
+    """Return where the verdict comes from, for its report; its hash is of all frozen models."""
+    from hashlib import sha256
+
     from ..models.provenance import canonical, versions
     from ..sim.report.page.provenance import Input, Provenance
     from .environment import machine_of
 
     machine = machine_of(session.environment)
     return Provenance(
-        scenario="a real system on this machine",
-        question="How well does coordsim predict a system that it has not seen?",
-        sha256="",
+        scenario="validation",
+        question="How well does coordsim predict a real agent system on this machine?",
+        sha256=sha256(" ".join(cell.model for cell in session.cells).encode()).hexdigest(),
         seed=session.seed,
         command=canonical(context.obj or ()),
         versions=versions(),
@@ -214,6 +215,7 @@ def _measured(
 
 def _begun(wanted: _Wanted, old: Session | None, device: str) -> Session:
     """Return the session to measure: a new one, or the old if it is of this machine, seed and number of configurations."""
+    from ..sim.engine.errors import Problem
     from .coordination.servers import cores
     from .environment import environment, fingerprint
     from .validation.configurations import generate
@@ -223,9 +225,8 @@ def _begun(wanted: _Wanted, old: Session | None, device: str) -> Session:
     machine = environment(device)
     if old is None:
         chosen = generate(wanted.configurations, wanted.seed, load, cores())
-        started = datetime.now(UTC).isoformat(timespec="seconds")
         return Session(
-            seed=wanted.seed, started=started, environment=machine, configurations=chosen, budget=wanted.budget
+            seed=wanted.seed, started=_now(), environment=machine, configurations=chosen, budget=wanted.budget
         )
     problems = [
         Problem("", f"was begun with --{name} {was}; go on with that, or begin another with --overwrite")
@@ -332,6 +333,11 @@ def _seconds(budget: str, configurations: int, rounds: int) -> float:
             param_hint="--budget",
         )
     return found
+
+
+def _now() -> str:
+    """Return date and time."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _clock() -> float:

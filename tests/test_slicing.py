@@ -126,7 +126,10 @@ def test_no_work_is_lost_whatever_the_slice() -> None:
 def test_speed_and_neighbours_stretch_work() -> None:
     """At half speed, and 1.5 times slower beside another, two jobs of 1 s on two cores take 3 s."""
     found = run(
-        [(0.0, 1.0), (0.0, 1.0)], cores=2, slowdown=lambda running: 1.5 if running > 1 else 1.0, speed=Speed(1.0, (0.5,))
+        [(0.0, 1.0), (0.0, 1.0)],
+        cores=2,
+        slowdown=lambda running: 1.5 if running > 1 else 1.0,
+        speed=Speed(1.0, (0.5,)),
     )
     assert [wait.ended for wait in found] == pytest.approx([3.0, 3.0])
 
@@ -168,5 +171,3 @@ def test_a_place_of_a_pool_comes_free_with_the_job() -> None:
     sim.run()
     assert ends == pytest.approx([0.6, 1.3])
     assert pool.busy == 0
-
-

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coordsim.calibration import environment
+from coordsim.calibration import environment, validate_command
 from coordsim.calibration.validation import bench
 from coordsim.calibration.validation.session import read
 
@@ -197,6 +199,26 @@ def test_a_damaged_session_ends_in_no_traceback(made: Make, call: Call, tmp_path
         assert found.code == 2
         assert "session.json" in found.err
     assert (tmp_path / "session.json").read_text(encoding="utf-8") == '{"coordsim_session": 1'
+
+
+def test_progress_shows_the_interval_as_it_shrinks(made: Make, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells with the interval of p50 once there is one, then predictions."""
+    seen: list[Any] = []
+
+    class Bar:
+        def measuring(self, progress: Any) -> None:
+            seen.append(progress.case)
+
+        def predicting(self, done: int, total: int) -> None:
+            seen.append((done, total))
+
+    monkeypatch.setattr(validate_command, "steps_bar", lambda _quiet: nullcontext(Bar()))
+    made()
+    assert call("validate", *SMALL).code == 0
+    cells, predictions = seen[:15], seen[15:]
+    assert re.fullmatch(r"round 1, c\d", cells[0])
+    assert re.fullmatch(r"round 5, c\d; p50 off by [\d.]+ % \[[\d.]+ %, [\d.]+ %\]", cells[-1])
+    assert predictions == [(0, 15)]  # of one variant; the others were made on the way
 
 
 def test_a_missing_package_is_told_with_what_to_install(

@@ -18,11 +18,18 @@ def rows(pace: float = 1.0, noise: float = 0.0, seed: int = 0) -> list[dict[str,
     found: list[dict[str, Any]] = []
     loops = {name: 0.0 for name in ("model", "query", "search", "wait", "media0")}
     at = 0.0
-    sizes = [("model", size) for size in (100, 300, 600, 900)] + [(name, 20) for name in ("query", "search", "wait", "media0")]
+    sizes = [("model", size) for size in (100, 300, 600, 900)] + [
+        (name, 20) for name in ("query", "search", "wait", "media0")
+    ]
     for _ in range(9):
         for name, size in sizes:
             at += 0.05
-            work = {"model": OVERHEAD + EACH * size + SQUARED * size * size, "query": QUERY, "search": 2 * QUERY, "wait": 1e-5}
+            work = {
+                "model": OVERHEAD + EACH * size + SQUARED * size * size,
+                "query": QUERY,
+                "search": 2 * QUERY,
+                "wait": 1e-5,
+            }
             seconds = work.get(name, MEDIA) * (1 + noise * rng.standard_normal()) / pace
             encode, decode = ENCODE / pace, DECODE / pace
             loops[name] += (SERVER + ENCODE + DECODE) / pace + (0.0 if name in ("model", "wait") else seconds)

@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import typer
 
+from coordsim.calibration.validate_command import validate
 from coordsim.sim.analysis.validation import GOALS, METRICS, Estimates, Verdict
 from coordsim.sim.report import validation_tables as tables
 from coordsim.sim.report.files import FileError
@@ -199,6 +201,20 @@ def test_the_docs_name_every_field_of_the_json(root: Path) -> None:
         assert f"| {title} | {cells} |" in page
 
 
+def test_the_docs_have_each_option_of_the_command(root: Path) -> None:
+    """docs/validation.md names them with their defaults, and no other."""
+    page = (root / "docs" / "validation.md").read_text(encoding="utf-8")
+    app = typer.Typer(add_completion=False)
+    app.command()(validate)
+    options = {name: one.default for one in typer.main.get_command(app).params for name in one.opts if name != "--help"}
+    assert set(re.findall(r"(?<![\w-])--[a-z]+", page)) == {one for one in options if one.startswith("--")} - {
+        "--out",
+        "--quiet",
+    }
+    for name in ("--budget", "--configurations", "--rounds", "--seed", "--device"):
+        assert f"`{name} {options[name]}`" in page
+
+
 def test_the_report_says_all_of_it() -> None:
     """Rows, worst, ablation, rounds kept and dropped with their reasons, criteria, and what is disclosed and not promised."""
     printed = said(verdicts_made.passed())
@@ -207,7 +223,7 @@ def test_the_report_says_all_of_it() -> None:
         "error of p50, times that of the noise floor 1.27 [1.08, 1.53] 1.5 unclear 1.2",
         "worst p50: held-out-8 10.4 % ± 1.2 25 % met",
         "held-out-2 p50 300 ms 290 ms -3.2 % ± 1.2 4 % -21 %",
-        "held-out-1 200 3 steps, 1.0 tasks / s, msgpack, <2 workers>",
+        "held-out-1 200 3 steps, 0 modalities, 1.0 tasks / s, msgpack, <2 workers>",
         "all (naive) +15 ± 2 +21 ± 3 +1.7 ± 0.4 helps p50, p95 and coordination",
         "retries 0 0 0 changes nothing",
         "1-3, 5-6 counts 4 dropped steal of 7 % in held-out-3 (at most 5 %)",

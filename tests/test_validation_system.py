@@ -23,7 +23,10 @@ from coordsim.calibration.validation.session import Configuration
 from coordsim.calibration.validation.system.serve_tool import DECK, deck, failures, waits
 from coordsim.sim.engine.ledger import Account
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a sensor a core needs Linux")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a sensor a core needs Linux"),
+]
 
 PLAIN = Configuration(name="plain", steps=2, modalities=2, users=2, failures=0.0, growth=30, workers=1, codec="json")
 
@@ -82,7 +85,9 @@ def test_failures_are_met_by_timeouts_and_retries(system: System) -> None:
 
 def test_poisson_arrivals_come_at_their_rate(system: System) -> None:
     """The number of arrivals lies within what chance allows, and who comes is served."""
-    result = result_of("open", told(system, PLAIN.model_copy(update={"users": None, "rate": 20.0, "modalities": 0}), 1.0))
+    result = result_of(
+        "open", told(system, PLAIN.model_copy(update={"users": None, "rate": 20.0, "modalities": 0}), 1.0)
+    )
     assert 20 - 4.5 * 20**0.5 <= result.arrived <= 20 + 4.5 * 20**0.5
     assert result.ended == result.arrived
 
@@ -129,7 +134,10 @@ def test_decks_meet_their_law_exactly() -> None:
 
 def test_a_process_that_fails_is_told() -> None:
     """Its name and exit status, and no other process is left behind."""
-    with pytest.raises(RuntimeError, match="`serve_tool` ended with exit status 1"), children([("fill",), ("serve_tool", "nonsense")]):
+    with (
+        pytest.raises(RuntimeError, match="`serve_tool` ended with exit status 1"),
+        children([("fill",), ("serve_tool", "nonsense")]),
+    ):
         pass
 
 

@@ -96,6 +96,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Made]:
 
         monkeypatch.setattr(bench, "open_system", opened)
         monkeypatch.setattr(validate_command, "_clock", system.clock)
+        monkeypatch.setattr(validate_command, "_now", lambda: "2026-01-01T00:00:00+00:00")
         return system
 
     for name, value in {

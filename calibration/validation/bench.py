@@ -15,14 +15,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from ..coordination.servers import Peer, cores, peer
+from ..coordination.servers import cores
 from ..speed import stolen_ticks
 from .laws import Rows, laws_of
 from .measured import FACTS, result_of
 from .processes import Child, children
 from .protocol import Run
 from .session import Configuration, Outcome
-from .system.orchestrate import MODEL, OUTPUT, PROMPT, TOOLS, media
+from .system.orchestrate import MODEL, OUTPUT, PROMPT, TOOLS, WAIT, media
 from .system.sense import PERIOD
 from .system.wire import Stamps
 
@@ -32,7 +32,7 @@ MOST_MEDIA = 5
 PACE = 0.008  # s of rest before a call of a calibration, on average
 _NEAR = 0.6  # s around a time in which the sensor's readings count
 _NEIGHBOURS = 3
-_WAKES = 30
+_AT_ONCE = 6  # calls of a server that computes nothing: both ends have work all the time
 _TURNS, _MIDDLE = 6, 500  # of what is measured beside neighbours, and the tokens of its calls
 _LEAST = 6  # turns of a plan in a calibration
 
@@ -46,16 +46,19 @@ def open_system(device: str, media_workers: int = MOST_MEDIA) -> Iterator["Syste
 
     media_names = [media(number) for number in range(media_workers)]
     names = [MODEL, *TOOLS, *media_names]
-    servers = [("serve_model", device), *(("serve_tool", kind) for kind in TOOLS), *[("serve_media", device)] * media_workers]
+    servers = [
+        ("serve_model", device),
+        *(("serve_tool", kind) for kind in TOOLS),
+        *[("serve_media", device)] * media_workers,
+    ]
     watched = sorted(os.sched_getaffinity(0))
     with ExitStack() as stack:
-        waking = stack.enter_context(peer("branch"))
         serving = stack.enter_context(children(servers))
         urls = {name: f"http://127.0.0.1:{one.line}/" for name, one in zip(names, serving, strict=True)}
         (orchestrator,) = stack.enter_context(children([("orchestrate", json.dumps(urls))]))
         sensors = stack.enter_context(children([("sense", str(core)) for core in watched]))
         busy = stack.enter_context(children([("fill",)] * _NEIGHBOURS))
-        system = System(orchestrator, sensors, busy, waking, media_workers, [*serving, orchestrator, *sensors, *busy])
+        system = System(orchestrator, sensors, busy, media_workers, [*serving, orchestrator, *sensors, *busy])
         system.begin()
         yield system
 
@@ -68,14 +71,12 @@ class System:
         orchestrator: Child,
         sensors: list[Child],
         busy: list[Child],
-        waking: Peer,
         media_workers: int,
         everyone: list[Child],
     ) -> None:
         self.orchestrator = orchestrator
         self.sensors = sensors
         self.busy = busy
-        self.waking = waking
         self.media_workers = media_workers
         self.pids = [os.getpid(), *(child.pid for child in everyone)]
         self.times: list[float] = []
@@ -86,7 +87,9 @@ class System:
     def begin(self) -> None:
         """Warm up, and find what the session finds once: neighbours, threads of one process, calls at once, calls without a rest."""
         sizes = [PROMPT, 400, 800]
-        plan = [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", self.media_workers], ["plan"]]
+        plan = (
+            [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", self.media_workers], ["plan"]]
+        )
         self._calls(plan * 4, 0.0, "json", 1)
         self._calls(plan * 8, PACE, "json", 2)
         self._sense()
@@ -154,17 +157,6 @@ class System:
             found += json.loads(child.read())
         return median(found) if found else 0.0
 
-    def _wakes(self, count: int) -> list[float]:
-        """Return how long it takes (s) until a process runs that was sent a byte, after a rest: half of the way there and back."""
-        found = []
-        for _ in range(count):
-            time.sleep(PACE)
-            begun = time.perf_counter()
-            self.waking.write(b"1")
-            self.waking.read(1)
-            found.append((time.perf_counter() - begun) / 2)
-        return sorted(found)
-
     def _same_process(self) -> float:
         """Return how much longer a call of the model computes beside another in the same process than beside a busy process."""
         apart, together = [], []
@@ -194,7 +186,8 @@ class System:
         most = PROMPT + configuration.steps * (configuration.growth + OUTPUT)
         sizes = [round(PROMPT + share * (most - PROMPT)) for share in (0, 0.33, 0.67, 1)]
         items: list[list[Any]] = [[MODEL, size] for size in sizes]
-        items += [[name, size] for name in TOOLS for size in (20, most)] + [["plan"]] * 2
+        items += [[name, size] for name in TOOLS for size in (20, most)]
+        items += [["plan"]] * 2 + [[WAIT, 20, _AT_ONCE]] * 2
         if configuration.modalities:
             items += [["media0"], ["media0"], ["fan", configuration.modalities]]
         shuffled, rows = random.Random(seed), []
@@ -205,7 +198,7 @@ class System:
             turns += 1
         self._sense()
         image = max((row["request"] for row in rows if row["name"] == media(0)), default=0)
-        return {**laws_of(rows, self.speed), **self.once, "cores": cores(), "image": image, "wake": self._wakes(_WAKES)}
+        return {**laws_of(rows, self.speed), **self.once, "cores": cores(), "image": image}
 
     def run(self, configuration: Configuration, seconds: float, seed: int) -> Run:
         """Let the system run the configuration for about so many seconds."""

@@ -7,12 +7,12 @@ Leaves out: what happens under load: the simulation has to tell.
 Checked: tests/test_validation_laws.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .system.orchestrate import MODEL, TOOLS
+from .system.orchestrate import MODEL, TOOLS, WAIT
 from .system.wire import Stamps
 
 __all__ = ["Rows", "laws_of", "quadratic"]
@@ -21,12 +21,10 @@ Rows = list[dict[str, Any]]
 Speed = Callable[[float], float]
 """The machine's speed at a time (s, monotonic clock), 1 being that of the reference."""
 
-RESIDUALS = 60  # ratios that are kept of a law
-
 
 def line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
     """Return overhead (s) and seconds per byte through the median of each size, neither below 0."""
-    by_size = {size: [] for size in sorted(set(sizes))}
+    by_size: dict[float, list[float]] = {size: [] for size in sorted(set(sizes))}
     for size, value in zip(sizes, seconds, strict=True):
         by_size[size].append(value)
     x, y = np.array(list(by_size)), np.array([float(np.median(values)) for values in by_size.values()])
@@ -49,30 +47,52 @@ def laws_of(rows: Rows, speed: Speed) -> dict[str, Any]:
     """Return the laws that the rows of one paced calibration tell, as numbers and lists by name."""
     calls = [_Call(row, speed) for row in rows if row["name"] != "plan"]
     alone = [call for call in calls if call.what != "fan" and call.at_once == 1]
-    _loops(calls)
+    sizes = [call.request for call in alone] + [call.response for call in alone]
     found: dict[str, Any] = {
+        "speed": _middle([speed(row["begun"]) for row in rows]),
         "plan": _middle([(row["ended"] - row["begun"]) * speed(row["begun"]) for row in rows if row["name"] == "plan"]),
-        "encode": line([c.request for c in alone] + [c.response for c in alone], [c.encode for c in alone] + [c.reencode for c in alone]),
-        "decode": line([c.request for c in alone] + [c.response for c in alone], [c.decode for c in alone] + [c.redecode for c in alone]),
-        "client": line([c.request for c in alone], [c.client for c in alone]),
-        "server": line([c.request for c in alone if c.server is not None], [c.server for c in alone if c.server is not None]),
-        "hand_off": _middle([c.hand_off for c in alone if c.name == MODEL]),
+        "encode": line(sizes, [call.encode for call in alone] + [call.reencode for call in alone]),
+        "decode": line(sizes, [call.decode for call in alone] + [call.redecode for call in alone]),
+        "hand_off": _middle([call.hand_off for call in alone if call.name == MODEL]),
     }
-    found |= _model([c for c in alone if c.name == MODEL])
+    found |= _ways(calls, alone)
+    found |= _model([call for call in alone if call.name == MODEL])
     for name in TOOLS:
-        there = [c.work for c in alone if c.name == name]
-        if there:
+        if there := [call.work for call in alone if call.name == name]:
             found[name] = sorted(there)
-    seen = [c.work for c in alone if c.name.startswith("media")]
-    if seen:
+    if seen := [call.work for call in alone if call.name.startswith("media")]:
         found["media"] = sorted(seen)
-    found["way"] = line([c.request for c in alone], [c.transit for c in alone])
     found["fan"] = _fans([row for row in rows if row.get("what") == "fan"])
     return found
 
 
-def _at(law: tuple[float, float], size: float) -> float:
-    return law[0] + law[1] * size
+def _ways(calls: Sequence["_Call"], alone: Sequence["_Call"]) -> dict[str, Any]:
+    """Return the laws of the way of a message: what both ends compute, by what calls at once take; and the rest of what it takes alone.
+
+    Alone, a process has slept when a message comes, and what it runs is in no cache: that is waiting, which work beside it does not feel.
+    """
+    crowd = [call for call in calls if call.at_once > 1 and call.name == WAIT]
+    client = _middle([max(0.0, call.spent - call.encode - call.redecode) for call in crowd])
+    server = _middle(list(_served(calls)))
+    overhead, each = line([call.request for call in alone], [call.transit for call in alone])
+    left = [max(0.0, call.transit - each * call.request - client - server) / 2 for call in alone]
+    return {"client": client, "server": server, "way": [overhead, each], "wake": sorted(left)}
+
+
+def _served(calls: Sequence["_Call"]) -> Iterator[float]:
+    """Yield what the event loop of a server did for each of several calls at once, beside encoding and decoding."""
+    items: dict[float, list[_Call]] = {}
+    for call in calls:
+        if call.name == WAIT:
+            items.setdefault(call.first, []).append(call)
+    before: float | None = None
+    for first in sorted(items):
+        there = items[first]
+        loop = max(call.loop for call in there)
+        if before is not None and len(there) > 1:
+            own = sum(call.decode + call.reencode for call in there)
+            yield max(0.0, ((loop - before) * there[0].pace - own) / len(there))
+        before = loop
 
 
 class _Call:
@@ -82,7 +102,7 @@ class _Call:
         at, pace = Stamps(*row["stamps"]), speed(row["begun"])
         self.name, self.what, self.size, self.at_once = row["name"], row["what"], row["size"], row["at_once"]
         self.request, self.response = row["request"], row["response"]
-        self.begun, self.loop, self.pace = row["begun"], at.loop, pace
+        self.first, self.loop, self.pace = row["first"], at.loop, pace
         self.encode = (row["sent"] - row["begun"]) * pace
         self.decode = (at.decoded - at.read) * pace
         self.reencode = (at.encoded - at.back) * pace
@@ -90,20 +110,7 @@ class _Call:
         self.work = (at.ended - at.started) * pace
         self.hand_off = (at.started - at.decoded) + (at.back - at.ended)
         self.transit = (at.read - row["sent"]) + (row["there"] - at.encoded)
-        self.client = max(0.0, row["cpu"] * pace - self.encode - self.redecode)
-        self.on_loop = 0.0 if self.name == MODEL else self.work  # of its work, what the server's event loop does itself
-        self.server: float | None = None
-
-
-def _loops(calls: Sequence[_Call]) -> None:
-    """Tell each call what its server's event loop did beside decoding, work and encoding: the difference to the call before."""
-    before: dict[str, _Call] = {}
-    for call in sorted(calls, key=lambda one: one.begun):
-        last = before.get(call.name)
-        if last is not None and last.at_once == call.at_once == 1:
-            own = call.decode + call.reencode + (call.on_loop if call.name != "wait" else 0.0)
-            call.server = max(0.0, (call.loop - last.loop) * call.pace - own)
-        before[call.name] = call
+        self.spent = row["spent"] * pace  # of CPU time by the orchestrator, in all
 
 
 def _model(calls: Sequence[_Call]) -> dict[str, Any]:

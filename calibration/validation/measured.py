@@ -80,7 +80,9 @@ class _Measured:
         return task, self.end, parts
 
 
-def _filled(entries: Iterable[Entry], start: float, end: float, holes: Iterable[tuple[float, float]]) -> Iterator[Entry]:
+def _filled(
+    entries: Iterable[Entry], start: float, end: float, holes: Iterable[tuple[float, float]]
+) -> Iterator[Entry]:
     """Yield the entries of a lane from `start` to `end` (s) in order, and what lies between them; nothing in the holes."""
     todo = sorted([*entries, *((-1, BETWEEN, first, last) for first, last in holes)], key=lambda one: (one[2], one[3]))
     lane = next((one[0] for one in todo if one[0] >= 0), 0)

@@ -18,7 +18,7 @@ import numpy as np
 from ...models.scenario import Scenario, as_yaml
 from ...models.simulate import simulate
 from .session import Configuration, Outcome
-from .system.orchestrate import BACKOFF, MODEL, OUTPUT, PROMPT, TIMEOUT, TOOLS, TRIES, media
+from .system.orchestrate import BACKOFF, MODEL, OUTPUT, PROMPT, TIMEOUT, TOOLS, TRIES, WAIT, media
 from .system.serve_tool import DECK, failures, waits
 from .system.wire import TOKEN
 
@@ -30,8 +30,6 @@ Data = dict[str, Any]
 NODE = "host"
 ASKED, ANSWERED = 120.0, 60.0  # bytes of a tool's request, and of its answer beside the text
 EMBEDDING = 1359.0  # bytes
-WAIT = "wait"  # the tool that only waits
-"""The tool that waits for somebody else's service, and computes nothing."""
 
 
 def us(seconds: float) -> str:
@@ -80,15 +78,13 @@ def scenario(configuration: Configuration, laws: Laws) -> Data:
 
 
 def _stack(laws: Laws) -> Data:
-    """Share what a call takes on its way, less two wake-ups, as both ends compute; each end's between sending and receiving."""
-    way, each = laws["way"]
-    client, server = laws["client"][0], laws["server"][0]
-    computed = max(0.0, way - 2 * float(np.mean(laws["wake"])))
-    found = {}
-    for end, own in (("client", client), ("server", server)):
-        half = computed * own / (client + server) / 2
-        found[end] = {"send": law([half, 0.0]), "receive": law([half, each if end == "server" else 0.0])}
-    return found
+    """Share what an end computes for a call evenly between sending and receiving; what bytes add, the receiver of the request does."""
+    client, server = laws["client"] / 2, laws["server"] / 2
+    each = laws["way"][1]
+    return {
+        "client": {"send": law([client, 0.0]), "receive": law([client, 0.0])},
+        "server": {"send": law([server, 0.0]), "receive": law([server, each])},
+    }
 
 
 def _arrivals(configuration: Configuration) -> Data:
@@ -164,7 +160,7 @@ def _without_cores(data: Data, _laws: Laws) -> None:
 
 
 def _without_co_run(data: Data, _laws: Laws) -> None:
-    data["network"]["nodes"][NODE]["co_run"] = [1.0]
+    data["network"]["nodes"][NODE]["co_run"] = [1.0] * 4
 
 
 def _without_slice(data: Data, laws: Laws) -> None:

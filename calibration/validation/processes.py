@@ -26,7 +26,11 @@ class Child:
     def __init__(self, module: str, *arguments: str) -> None:
         # One thread each, or they would fight for the cores; a group of its own: Ctrl-C is ours to handle.
         # And memory stays with them, as a serving engine keeps its own: the kernel's work on fresh pages would be most of a short call.
-        kept = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 31), "MALLOC_TOP_PAD_": str(1 << 26)}
+        kept = {
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 31),
+            "MALLOC_TOP_PAD_": str(1 << 26),
+        }
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **kept}
         self.module = module
         self.process = subprocess.Popen(

@@ -119,7 +119,8 @@ class Measuring:
         enough = len(rounds(session)[0]) >= self.planned
         if enough and self._verdict is not None and self._verdict.status != "inconclusive":
             return False
-        return self._spent / visited <= self._left(session) - self.judging.reserve(session)
+        a_round = self._spent / len(session.cells) * len(session.configurations)
+        return a_round <= self._left(session) - self.judging.reserve(session)
 
     def _left(self, session: Session) -> float:
         return session.budget - (self.clock() - self.begun)

@@ -16,14 +16,15 @@ from typing import Literal
 from .statistics import Estimate
 
 __all__ = [
-    "FULL", "GOALS", "METRICS", "NAIVE", "Ablation", "Dropped", "Estimates", "Goals", "Headline", "Numbers", "Ratio", "Row", "Standing", "Verdict",
-    "Worst", "standing",
+    "FULL", "GOALS", "METRICS", "NAIVE", "Ablation", "Dropped", "Estimates", "Goals", "Headline", "Numbers", "Ratio", "Row",
+    "Standing", "Status", "Verdict", "Worst", "standing",
 ]  # fmt: skip
 
 METRICS = ("p50", "p95", "share")  # the attributes of `Numbers` and `Estimates`
 FULL, NAIVE = "full", "naive"  # variants of a prediction that there always are
 
 Standing = Literal["met", "missed", "unclear"]
+Status = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ class Verdict:
     of name and text; `doubts` are sentences of what speaks against it. Intervals rest on `resamples` by `seed`.
     """
 
-    status: Literal["pass", "fail", "inconclusive"]
+    status: Status
     reasons: tuple[str, ...]
     headlines: tuple[Headline, ...]
     ratios: tuple[Ratio, ...]

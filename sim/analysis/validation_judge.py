@@ -34,6 +34,7 @@ from .validation import (
     Numbers,
     Ratio,
     Row,
+    Status,
     Verdict,
     Worst,
 )
@@ -300,7 +301,7 @@ def _ablation(found: _Found, variants: Mapping[str, str]) -> Iterator[Ablation]:
 
 def _verdict(
     headlines: Sequence[Headline], kept: Sequence[int], dropped: Sequence[Dropped], goals: Goals, confidence: float
-) -> tuple[str, list[str]]:
+) -> tuple[Status, list[str]]:
     unknown = [*_too_noisy(headlines[0], goals), *_too_few(kept, dropped, goals)]
     by = {state: [one for one in headlines if one.standing == state] for state in ("met", "missed", "unclear")}
     sure = f"{certainty(confidence)} interval"

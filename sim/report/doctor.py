@@ -20,7 +20,7 @@ REQUIRED = (
     "simpy", "typer",
 )  # fmt: skip
 EXTRAS = {
-    "calibrate": ("msgpack", "orjson", "protobuf", "torch"), "import": ("aiconfigurator-core",), "dask": ("dask", "distributed"), "ray": ("ray",), "sensitivity": ("salib",), "notebook": ("anywidget", "ipywidgets", "jupyterlab"), "trace": ("opentelemetry-proto", "perfetto"),
+    "calibrate": ("aiohttp", "msgpack", "orjson", "protobuf", "torch"), "import": ("aiconfigurator-core",), "dask": ("dask", "distributed"), "ray": ("ray",), "sensitivity": ("salib",), "notebook": ("anywidget", "ipywidgets", "jupyterlab"), "trace": ("opentelemetry-proto", "perfetto"),
 }  # fmt: skip
 
 

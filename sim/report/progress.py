@@ -25,12 +25,23 @@ if TYPE_CHECKING:
 
 
 class Measuring(Protocol):
-    """How far a session of measurements is: cases done, seconds left at most, and the case at hand."""
+    """How far a session of measurements is."""
 
-    done: int
-    total: int
-    eta: float
-    case: str
+    @property
+    def done(self) -> int:
+        """Cases that are done."""
+
+    @property
+    def total(self) -> int:
+        """Cases that there are."""
+
+    @property
+    def eta(self) -> float:
+        """Seconds left at most."""
+
+    @property
+    def case(self) -> str:
+        """What is measured now."""
 
 
 class _Transient(AbstractContextManager["_Transient"]):

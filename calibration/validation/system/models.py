@@ -41,7 +41,9 @@ def encoder(device: str) -> Callable[[int], Worked]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     layer = torch.nn.Sequential(
-        torch.nn.Linear(_PATCH_WIDTH, 4 * _PATCH_WIDTH), torch.nn.GELU(), torch.nn.Linear(4 * _PATCH_WIDTH, _PATCH_WIDTH)
+        torch.nn.Linear(_PATCH_WIDTH, 4 * _PATCH_WIDTH),
+        torch.nn.GELU(),
+        torch.nn.Linear(4 * _PATCH_WIDTH, _PATCH_WIDTH),
     ).to(device)
     patches = torch.randn(4 * _PATCHES, _PATCH_WIDTH, device=device)
     return lambda count: _timed(lambda: layer(patches[:count]), device)

@@ -24,12 +24,30 @@ import aiohttp
 
 from .wire import CODECS, STAMPS, Codec, Stamps, text
 
-__all__ = ["BACKOFF", "IMAGE", "MODEL", "OUTPUT", "PATCHES", "PROMPT", "TIMEOUT", "TOOLS", "TRIES", "main", "media"]
+__all__ = [
+    "BACKOFF",
+    "IMAGE",
+    "MODEL",
+    "OUTPUT",
+    "PATCHES",
+    "PROMPT",
+    "TIMEOUT",
+    "TOOLS",
+    "TRIES",
+    "WAIT",
+    "main",
+    "media",
+]
 
 PROMPT, OUTPUT = 120, 20  # tokens with which a task begins, and that the model answers
 IMAGE, PATCHES = 12_000, 196  # bytes and patches of an image
-TIMEOUT, TRIES, BACKOFF = 0.25, 3, 0.02  # of a call of a tool (s), attempts, wait before the second (s), doubled each time
+TIMEOUT, TRIES, BACKOFF = (
+    0.25,
+    3,
+    0.02,
+)  # of a call of a tool (s), attempts, wait before the second (s), doubled each time
 MODEL, TOOLS = "model", ("query", "search", "wait")
+WAIT = TOOLS[-1]  # waits for somebody else's service, and computes nothing
 _RESULT = 12  # tokens that a tool answers where nothing else is said
 _PLAN = {f"option {number}": {"tool": TOOLS[number % 3], "score": 1 / (1 + number)} for number in range(12)}
 
@@ -61,7 +79,7 @@ class Orchestrator:
     async def call(self, name: str, asked: Callable[[], dict[str, Any]]) -> "Call":
         """Call a server with what `asked` makes, and return what was seen of it."""
         codec = self.codecs[self.codec]
-        cpu, begun = time.thread_time(), time.perf_counter()
+        begun = time.perf_counter()
         body = codec.encode(asked())
         sent = time.perf_counter()
         headers = {"Content-Type": f"application/{self.codec}"}
@@ -71,10 +89,7 @@ class Orchestrator:
             answer = codec.decode(data)
         ended = time.perf_counter()
         stamps = Stamps.of(answered.headers[STAMPS])
-        return Call(
-            name, begun, sent, there, ended, stamps, len(body), len(data), time.thread_time() - cpu, answer,
-            answered.status == 200,
-        )  # fmt: skip
+        return Call(name, begun, sent, there, ended, stamps, len(body), len(data), answer, answered.status == 200)
 
     def infer(self, messages: list[dict[str, str]]) -> Callable[[], dict[str, Any]]:
         """Return what a call of the model says."""
@@ -101,10 +116,10 @@ class Call:
 
     def __init__(
         self, name: str, begun: float, sent: float, there: float, ended: float, stamps: Stamps, request: int, response: int,
-        cpu: float, answer: Any, good: bool,
+        answer: Any, good: bool,
     ) -> None:  # fmt: skip
         self.name, self.begun, self.sent, self.there, self.ended = name, begun, sent, there, ended
-        self.stamps, self.request, self.response, self.cpu = stamps, request, response, cpu
+        self.stamps, self.request, self.response = stamps, request, response
         self.answer, self.good = answer, good
 
     def entries(self, lane: int, work: list[tuple[str, str, float]]) -> list[Entry]:
@@ -134,7 +149,7 @@ class Call:
         """Return it as a row of a calibration."""
         return {
             "name": self.name, "begun": self.begun, "sent": self.sent, "there": self.there, "ended": self.ended,
-            "stamps": list(self.stamps), "request": self.request, "response": self.response, "cpu": self.cpu, **more,
+            "stamps": list(self.stamps), "request": self.request, "response": self.response, **more,
         }  # fmt: skip
 
 
@@ -146,7 +161,9 @@ class TaskRun:
         self.messages = [{"role": "user", "content": text(PROMPT, index)}]
         self.tokens, self.seen = PROMPT, 0
         self.entries: list[Entry] = []
-        self.joins: list[tuple[float, int, int, int, float]] = []  # fork (s), first and last lane, that which released it, when (s)
+        self.joins: list[
+            tuple[float, int, int, int, float]
+        ] = []  # fork (s), first and last lane, that which released it, when (s)
         self.lanes = 0
         self.counts = {"calls": 0, "errors": 0, "timeouts": 0, "retries": 0, "given_up": 0}
 
@@ -253,9 +270,7 @@ async def run_tasks(system: Orchestrator, asked: dict[str, Any]) -> dict[str, An
     }  # fmt: skip
 
 
-async def _arrivals(
-    one: Callable[[float], Awaitable[None]], begun: float, until: float, asked: dict[str, Any]
-) -> None:
+async def _arrivals(one: Callable[[float], Awaitable[None]], begun: float, until: float, asked: dict[str, Any]) -> None:
     """Let tasks arrive as a Poisson process."""
     gaps, at = random.Random(asked["seed"]), begun
     running: list[asyncio.Future[None]] = []
@@ -281,7 +296,7 @@ async def calibrate(system: Orchestrator, asked: dict[str, Any]) -> dict[str, An
 
 
 async def _item(system: Orchestrator, what: str, size: int = 0, at_once: int = 1) -> list[dict[str, Any]]:
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.thread_time()
     if what == "plan":
         system.plan()
         return [{"name": "plan", "begun": begun, "ended": time.perf_counter()}]
@@ -295,8 +310,8 @@ async def _item(system: Orchestrator, what: str, size: int = 0, at_once: int = 1
         told = {"result": _RESULT, "safe": True, "pause": 0.0, "sent": text(size)}
         calls = [system.call(what, lambda: told) for _ in range(at_once)]
     made = await asyncio.gather(*calls)
-    over = time.perf_counter()
-    return [call.record(what=what, size=size, at_once=at_once, first=begun, over=over) for call in made]
+    over, spent = time.perf_counter(), (time.thread_time() - cpu) / len(made)
+    return [call.record(what=what, size=size, at_once=at_once, first=begun, over=over, spent=spent) for call in made]
 
 
 DOES = {"run": run_tasks, "calibrate": calibrate}

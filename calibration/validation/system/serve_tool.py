@@ -53,7 +53,9 @@ def query() -> Callable[[], int]:
     base.execute("create table notes (id integer primary key, topic integer, words text)")
     rows = [(place, place % 97, text(20, place)) for place in range(_ROWS)]
     base.executemany("insert into notes values (?, ?, ?)", rows)
-    asked = "select topic, count(*), max(length(words)) from notes where words like '%tool%' group by topic order by 2 desc"
+    asked = (
+        "select topic, count(*), max(length(words)) from notes where words like '%tool%' group by topic order by 2 desc"
+    )
     return lambda: len(base.execute(asked).fetchall())
 
 

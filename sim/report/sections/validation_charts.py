@@ -69,7 +69,7 @@ def _reach(headline: Headline, rows: Sequence[Row]) -> float:
     points += [headline.goal, *(getattr(row.errors, metric).value for row in rows)]
     far = max(abs(one) for one in points if math.isfinite(one))
     ends = [abs(end) for row in rows for end in (getattr(row.errors, metric).low, getattr(row.errors, metric).high)]
-    return 1.06 * max(far, *(min(end, _FARTHEST * far) for end in ends if math.isfinite(end)), 0.0)
+    return float(1.06 * max(far, *(min(end, _FARTHEST * far) for end in ends if math.isfinite(end)), 0.0))
 
 
 def _goal_key(headline: Headline) -> Data:
