@@ -75,6 +75,7 @@ class Llm(Spec):
     `prefill` is per token that is not cached, `attention` per square of their number in the call, `decode` per output token, `tokenize`
     per token of text received. `residual` is a factor of each call's time. With `cpu` calls are work on the cores of its node, where
     those are counted. A call takes `beside` times as long for each other call that its slots hold when it starts (two others: squared).
+    `hand_off` is what each way takes, besides the network, from the server's front to who computes, such as an engine's process or thread.
     `prefix_cache` is the share of a prompt sent before that is still found in the server's cache when the runtime
     discards KV between calls; under its other policies of `kv`, which such a server does not tell apart, all is. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
 
@@ -92,6 +93,7 @@ class Llm(Spec):
     concurrency: PositiveCount = 1
     queue_limit: Count | None = None
     overhead: DurationDist = ZERO_TIME
+    hand_off: DurationDist = ZERO_TIME
     prefill: TimePerToken = 0.0
     decode: TimePerToken = 0.0
     shape: AnyShape | None = None

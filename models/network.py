@@ -304,6 +304,14 @@ class Channel:
         if works and (any(hosts) or any(on_loop) or any(end.stack is not None for end in self.ends)):
             self.contended = True
 
+    def through(self, hop: Hop) -> None:
+        """Let each message take one more hop, of which the time is known when it starts."""
+        self.hops.append(hop)
+        self.transmit_accounts.append(-1)
+        self.fixed += hop.overhead + (hop.latency.constant or 0.0)
+        if hop.latency.constant is None:
+            self.latencies = (*self.latencies, hop.latency)
+
     def leave(self, ledger: "Ledger", peer: str, hand_off: HandOff) -> None:
         """Let each message cross onto a device or off it, too."""
         self.hand_off = hand_off

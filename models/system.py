@@ -324,6 +324,8 @@ class System:
             connect = tool.connect
         request = self.channel(f"{caller}->{peer}", here, node, short, not connect, boundary)
         response = self.channel(f"{peer}->{caller}", node, here, short, False, boundary, client="target")
+        if kind == "models":
+            self._hand_off(caller, short, request, response)
         poll = self.scenario.orchestrator.poll_interval if self.runtime.notification == "polling" else None
         line = Line(request, response, poll, account)
         if connect and self.runtime.connection != "free":
@@ -332,6 +334,15 @@ class System:
         if kind in ("tools", "retrievers"):
             line.others(self, caller, home, kind, getattr(self.scenario, kind)[short].handling)
         return line
+
+    def _hand_off(self, caller: str, model: str, request: Channel | None, response: Channel | None) -> None:
+        """Let calls of a model be handed from its server's front to who computes, and their answers back."""
+        spec = self.scenario.models[model]
+        if isinstance(spec, Llm) and not (spec.hand_off.is_constant and not spec.hand_off.mean):
+            for channel, way in ((request, "in"), (response, "out")):
+                if channel is not None:
+                    stream = self.stream(f"models.{model}/hand_off/{caller}/{way}", spec.hand_off)
+                    channel.through(Hop("hand-off", stream, 0.0, None))
 
     # Components
 

@@ -20,7 +20,7 @@ from coordsim.calibration.validation.bench import System, open_system
 from coordsim.calibration.validation.measured import result_of
 from coordsim.calibration.validation.processes import Child, children
 from coordsim.calibration.validation.session import Configuration
-from coordsim.calibration.validation.system.serve_tool import DECK, deck, failures, waits
+from coordsim.calibration.validation.system.terms import DECK, deck, failures, waits
 from coordsim.sim.engine.ledger import Account
 
 pytestmark = [
@@ -54,7 +54,7 @@ def test_every_moment_of_a_task_is_in_the_ledger(system: System, codec: str) -> 
     run = told(system, PLAIN.model_copy(update={"codec": codec}))
     result = result_of("plain", run)
     assert result.arrived == len(run["tasks"]) >= 2
-    parts = sum(result.category(name) for name in result.categories)
+    parts = np.sum([result.category(name) for name in result.category_names], axis=0)
     assert parts == pytest.approx(result.response_times, rel=1e-9)
     assert result.fact("calls").tolist() == [PLAIN.steps * (2 + PLAIN.modalities)] * result.arrived
     inference = {account.component for account in result.accounts if account.category == "inference"}
@@ -117,7 +117,7 @@ def test_a_run_tells_what_the_machine_did(system: System) -> None:
     assert len(run.speed) >= 5
     assert min(run.speed) > 0
     assert 0 <= run.steal <= 1
-    assert 0 <= run.foreign
+    assert run.foreign >= 0
     assert run.seconds >= 0.5
 
 

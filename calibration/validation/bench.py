@@ -11,6 +11,8 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -22,15 +24,15 @@ from .measured import FACTS, result_of
 from .processes import Child, children
 from .protocol import Run
 from .session import Configuration, Outcome
-from .system.orchestrate import MODEL, OUTPUT, PROMPT, TOOLS, WAIT, media
 from .system.sense import PERIOD
+from .system.terms import MODEL, OUTPUT, PROMPT, TOOLS, WAIT, media
 from .system.wire import Stamps
 
 __all__ = ["System", "open_system"]
 
 MOST_MEDIA = 5
 PACE = 0.008  # s of rest before a call of a calibration, on average
-_NEAR = 0.6  # s around a time in which the sensor's readings count
+_NEAR = 0.35  # s around a time in which the sensor's readings count
 _NEIGHBOURS = 3
 _AT_ONCE = 6  # calls of a server that computes nothing: both ends have work all the time
 _TURNS, _MIDDLE = 6, 500  # of what is measured beside neighbours, and the tokens of its calls
@@ -40,10 +42,8 @@ _LEAST = 6  # turns of a plan in a calibration
 @contextmanager
 def open_system(device: str, media_workers: int = MOST_MEDIA) -> Iterator["System"]:
     """Start all processes, calibrate the machine, and end them. Raises ImportError where a library is missing."""
-    import aiohttp  # noqa: F401 - asked for here, before processes fail for want of it
-    import msgpack  # noqa: F401
-    import torch  # noqa: F401
-
+    for library in ("aiohttp", "msgpack", "torch"):  # asked for here, before processes fail for want of them
+        import_module(library)
     media_names = [media(number) for number in range(media_workers)]
     names = [MODEL, *TOOLS, *media_names]
     servers = [
@@ -63,6 +63,18 @@ def open_system(device: str, media_workers: int = MOST_MEDIA) -> Iterator["Syste
         yield system
 
 
+@dataclass
+class _Sensed:
+    """What the sensor of one core has read: when (s), and what a spin took (s)."""
+
+    times: list[float] = field(default_factory=list)
+    spins: list[float] = field(default_factory=list)
+
+    def speed(self, at: float, reference: float) -> float:
+        near = self.spins[bisect_left(self.times, at - _NEAR) : bisect_right(self.times, at + _NEAR)]
+        return reference / median(near) if near else 1.0
+
+
 class System:
     """The running system."""
 
@@ -79,8 +91,7 @@ class System:
         self.busy = busy
         self.media_workers = media_workers
         self.pids = [os.getpid(), *(child.pid for child in everyone)]
-        self.times: list[float] = []
-        self.spins: list[float] = []
+        self.sensed = {core: _Sensed() for core in sorted(os.sched_getaffinity(0))}
         self.reference = 0.0
         self.once: dict[str, Any] = {}  # laws of the machine, which a session finds once
 
@@ -93,7 +104,7 @@ class System:
         self._calls(plan * 4, 0.0, "json", 1)
         self._calls(plan * 8, PACE, "json", 2)
         self._sense()
-        self.reference = median(self.spins)
+        self.reference = median(spin for one in self.sensed.values() for spin in one.spins)
         beside = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process()}
         self.once = {**beside, "naive": self._tight()}
 
@@ -101,16 +112,16 @@ class System:
 
     def _sense(self) -> None:
         """Take over what the sensors have read."""
-        for child in self.sensors:
+        for child, sensed in zip(self.sensors, self.sensed.values(), strict=True):
             for at, seconds in child.ask():
-                place = bisect_left(self.times, at)
-                self.times.insert(place, at)
-                self.spins.insert(place, seconds)
+                sensed.times.append(at)
+                sensed.spins.append(seconds)
 
-    def speed(self, at: float) -> float:
-        """Return the machine's speed around a time (s, monotonic clock); 1 is that of the session's beginning."""
-        near = self.spins[bisect_left(self.times, at - _NEAR) : bisect_right(self.times, at + _NEAR)]
-        return self.reference / median(near) if near else 1.0
+    def speed(self, at: float, core: int = -1) -> float:
+        """Return the speed around a time (s, monotonic clock) of a core, or of all on average; 1 is that of the session's beginning."""
+        if core in self.sensed:
+            return self.sensed[core].speed(at, self.reference)
+        return fmean(one.speed(at, self.reference) for one in self.sensed.values())
 
     def _own(self) -> float:
         """Return the CPU seconds of all our processes so far."""

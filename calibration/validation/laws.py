@@ -7,19 +7,24 @@ Leaves out: what happens under load: the simulation has to tell.
 Checked: tests/test_validation_laws.py.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from .system.orchestrate import MODEL, TOOLS, WAIT
+from .system.terms import MODEL, TOOLS, WAIT
 from .system.wire import Stamps
 
 __all__ = ["Rows", "laws_of", "quadratic"]
 
 Rows = list[dict[str, Any]]
-Speed = Callable[[float], float]
-"""The machine's speed at a time (s, monotonic clock), 1 being that of the reference."""
+
+
+class Speed(Protocol):
+    """The machine's speed at a time (s, monotonic clock), on a core or on all on average (-1); 1 is that of the reference."""
+
+    def __call__(self, at: float, core: int = -1) -> float:
+        """Return it."""
 
 
 def line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
@@ -107,7 +112,7 @@ class _Call:
         self.decode = (at.decoded - at.read) * pace
         self.reencode = (at.encoded - at.back) * pace
         self.redecode = (row["ended"] - row["there"]) * pace
-        self.work = (at.ended - at.started) * pace
+        self.work = (at.ended - at.started) * speed(at.started, int(at.core))
         self.hand_off = (at.started - at.decoded) + (at.back - at.ended)
         self.transit = (at.read - row["sent"]) + (row["there"] - at.encoded)
         self.spent = row["spent"] * pace  # of CPU time by the orchestrator, in all

@@ -18,9 +18,21 @@ import numpy as np
 from ...models.scenario import Scenario, as_yaml
 from ...models.simulate import simulate
 from .session import Configuration, Outcome
-from .system.orchestrate import BACKOFF, MODEL, OUTPUT, PROMPT, TIMEOUT, TOOLS, TRIES, WAIT, media
-from .system.serve_tool import DECK, failures, waits
-from .system.wire import TOKEN
+from .system.terms import (
+    BACKOFF,
+    DECK,
+    MODEL,
+    OUTPUT,
+    PROMPT,
+    TIMEOUT,
+    TOKEN,
+    TOOLS,
+    TRIES,
+    WAIT,
+    failures,
+    media,
+    waits,
+)  # fmt: skip
 
 __all__ = ["VARIANTS", "frozen", "load", "predict", "scenario"]
 
@@ -97,7 +109,7 @@ def _model(configuration: Configuration, laws: Laws) -> Data:
     overhead, each, squared = laws["model"]
     return {
         "kind": "llm", "node": NODE, "concurrency": configuration.workers, "cpu": True, "beside": laws["beside"],
-        "overhead": us(overhead + laws["hand_off"]), "prefill": f"{each * 1e6:.6g} us / token",
+        "overhead": us(overhead), "hand_off": us(laws["hand_off"] / 2), "prefill": f"{each * 1e6:.6g} us / token",
         "attention": f"{squared * 1e9:.6g} ns / token^2", "residual": {"empirical": {"values": laws["model_residual"]}},
     }  # fmt: skip
 
@@ -203,7 +215,7 @@ def _without_attention(data: Data, laws: Laws) -> None:
     model, (overhead, each, squared) = data["models"][MODEL], laws["model"]
     del model["attention"]
     model["prefill"] = f"{(each + squared * PROMPT) * 1e6:.6g} us / token"
-    model["overhead"] = us(overhead + laws["hand_off"])
+    model["overhead"] = us(overhead)
 
 
 def _without_beside(data: Data, _laws: Laws) -> None:
@@ -222,7 +234,7 @@ def _naive(data: Data, laws: Laws) -> None:
     _without_wake(data, laws)
     _without_serialization(data, laws)
     means, model = laws["naive"], data["models"][MODEL]
-    for name in ("residual", "beside", "attention"):
+    for name in ("residual", "beside", "attention", "hand_off"):
         del model[name]
     (low, first), (high, last) = ((int(key.split()[1]), value) for key, value in means.items() if key.startswith(MODEL))
     each = (last - first) / (high - low)

@@ -25,7 +25,7 @@ from .session import Cell, Configuration, Outcome, Session, rounds
 
 __all__ = ["Replay"]
 
-TASKS = 400  # of a prediction
+TASKS = 200  # of a prediction of one round; all rounds are pooled
 _MOST_PROCESSES = 2
 _FIRST_GUESS = 0.3  # s of a prediction, before one was made
 _BATCH = 16  # predictions between two reports

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .wire import core
+
 __all__ = ["Worked", "block", "encoder"]
 
 WIDTH, HEADS, LONGEST = 128, 4, 4096
@@ -15,11 +17,12 @@ _PATCHES, _PATCH_WIDTH = 196, 192
 
 
 class Worked(NamedTuple):
-    """When work began and ended, and the CPU time of its thread (s)."""
+    """When work began and ended, the CPU time of its thread (s), and the core that it began on."""
 
     started: float
     ended: float
     cpu: float
+    core: float
 
 
 def block(device: str) -> Callable[[int], Worked]:
@@ -52,9 +55,9 @@ def encoder(device: str) -> Callable[[int], Worked]:
 def _timed(work: Callable[[], Any], device: str) -> Worked:
     import torch
 
-    cpu, started = time.thread_time(), time.perf_counter()
+    on, cpu, started = core(), time.thread_time(), time.perf_counter()
     with torch.inference_mode():
         work()
     if device != "cpu":
         torch.cuda.synchronize()
-    return Worked(started, time.perf_counter(), time.thread_time() - cpu)
+    return Worked(started, time.perf_counter(), time.thread_time() - cpu, on)

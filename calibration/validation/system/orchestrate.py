@@ -22,41 +22,15 @@ from typing import Any
 
 import aiohttp
 
+from .terms import BACKOFF, IMAGE, MODEL, OUTPUT, PATCHES, PROMPT, TIMEOUT, TOOLS, TRIES, media
 from .wire import CODECS, STAMPS, Codec, Stamps, text
 
-__all__ = [
-    "BACKOFF",
-    "IMAGE",
-    "MODEL",
-    "OUTPUT",
-    "PATCHES",
-    "PROMPT",
-    "TIMEOUT",
-    "TOOLS",
-    "TRIES",
-    "WAIT",
-    "main",
-    "media",
-]
+__all__ = ["main"]
 
-PROMPT, OUTPUT = 120, 20  # tokens with which a task begins, and that the model answers
-IMAGE, PATCHES = 12_000, 196  # bytes and patches of an image
-TIMEOUT, TRIES, BACKOFF = (
-    0.25,
-    3,
-    0.02,
-)  # of a call of a tool (s), attempts, wait before the second (s), doubled each time
-MODEL, TOOLS = "model", ("query", "search", "wait")
-WAIT = TOOLS[-1]  # waits for somebody else's service, and computes nothing
 _RESULT = 12  # tokens that a tool answers where nothing else is said
 _PLAN = {f"option {number}": {"tool": TOOLS[number % 3], "score": 1 / (1 + number)} for number in range(12)}
 
 Entry = list[Any]  # lane, category, component, name, start, end
-
-
-def media(number: int) -> str:
-    """Return the name of a modality worker."""
-    return f"media{number}"
 
 
 class Orchestrator:

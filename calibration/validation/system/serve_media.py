@@ -23,7 +23,7 @@ def main(device: str) -> None:
         image = asked["image"]
         pixels = base64.b64decode(image) if isinstance(image, str) else image
         worked = run(asked["patches"])
-        return Done({"embedding": [pixels[0] / 255.0] * 64}, worked.started, worked.ended)
+        return Done({"embedding": [pixels[0] / 255.0] * 64}, *worked)
 
     serve(handle)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from .models import block
 from .server import Done, serve
-from .wire import TOKEN, text
+from .terms import TOKEN
+from .wire import text
 
 __all__ = ["main"]
 
@@ -34,7 +35,7 @@ def main(device: str) -> None:
         tokens = sum(len(message["content"]) for message in asked["messages"]) // TOKEN
         worked = await asyncio.get_running_loop().run_in_executor(pools[workers], run, tokens)
         answer = {"role": "assistant", "content": text(asked["output"], tokens)}
-        return Done(answer, worked.started, worked.ended, worked.cpu)
+        return Done(answer, worked.started, worked.ended, worked.cpu, worked.core)
 
     for pool in pools.values():
         for _ in range(3):

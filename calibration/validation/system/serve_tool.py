@@ -1,50 +1,27 @@
 """The tool servers: a query of a database, a search through text, a wait for somebody else's service; `python -m ... KIND`.
 
 Queries and searches are work of the server's one thread, so calls queue; waits run beside each other. A share of the calls, given by the
-settings, hangs or ends in an error. Both, and the waits, come from shuffled decks: of each kind a run meets as many as its law says, and
-only their order is by chance.
+settings, hangs or ends in an error.
 
 Leaves out: errors that come in bursts.
 Checked: tests/test_validation_system.py.
 """
 
 import asyncio
-import random
 import re
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .server import Done, serve
-from .wire import TOKEN, text
+from .terms import HANG, deck, failures, waits
+from .wire import core, text
 
-__all__ = ["DECK", "HANG", "main", "waits"]
+__all__ = ["main"]
 
-DECK = 40  # calls in which the share of failures is met
-HANG = 10.0  # s, longer than any caller waits
 _ROWS, _LINES = 4000, 2500
-
-
-def waits() -> list[float]:
-    """Return the deck of waits (s): the quantiles of a Pareto law from 4 ms, with a tail of 1.6, cut at 120 ms."""
-    return [min(0.12, 0.004 * (1 - (place + 0.5) / DECK) ** (-1 / 1.6)) for place in range(DECK)]
-
-
-def deck(cards: Sequence[Any], seed: int) -> Iterator[Any]:
-    """Yield the cards in shuffled order, again and again."""
-    order = random.Random(seed)
-    while True:
-        shuffled = list(cards)
-        order.shuffle(shuffled)
-        yield from shuffled
-
-
-def failures(share: float) -> list[str]:
-    """Return the deck of failures: hangs and errors by turns, as many as the share says."""
-    failing = round(share * DECK)
-    return ["hang" if place % 2 else "error" for place in range(failing)] + [""] * (DECK - failing)
 
 
 def query() -> Callable[[], int]:
@@ -80,7 +57,7 @@ def main(kind: str) -> None:
 
     async def handle(asked: dict[str, Any]) -> Done:
         fate = "" if asked.get("safe") else next(fates)
-        started = time.perf_counter()
+        on, cpu, started = core(), time.thread_time(), time.perf_counter()
         if fate == "hang":
             await asyncio.sleep(HANG)
         elif work is None:
@@ -89,7 +66,7 @@ def main(kind: str) -> None:
             work()
         ended = time.perf_counter()
         answer = {"found": "" if fate else text(asked["result"], seed)}
-        return Done(answer, started, ended, status=500 if fate == "error" else 200)
+        return Done(answer, started, ended, time.thread_time() - cpu, on, status=500 if fate == "error" else 200)
 
     serve(handle, settings)
 

@@ -25,12 +25,13 @@ _LARGEST = 64 << 20  # bytes of a request
 
 
 class Done(NamedTuple):
-    """An answer, when the work for it began and ended (s), the CPU time of the work where it was not the event loop's, and the HTTP status."""
+    """An answer, when the work for it began and ended (s), its CPU time (s), the core that it began on, and the HTTP status."""
 
     answer: Any
     started: float
     ended: float
-    work: float = 0.0
+    work: float
+    core: float
     status: int = 200
 
 
@@ -57,7 +58,9 @@ class Server:
         back = time.perf_counter()
         data = codec.encode(done.answer)
         encoded = time.perf_counter()
-        stamps = Stamps(taken, read, decoded, done.started, done.ended, back, encoded, time.thread_time(), done.work)
+        stamps = Stamps(
+            taken, read, decoded, done.started, done.ended, back, encoded, time.thread_time(), done.work, done.core
+        )
         return web.Response(body=data, status=done.status, headers={STAMPS: stamps.header()})
 
     async def set(self, request: web.Request) -> web.Response:

@@ -8,15 +8,17 @@ Leaves out: TLS; compression; servers on other machines, whose clocks differ.
 Checked: tests/test_validation_system.py.
 """
 
+import ctypes
 import json
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
-__all__ = ["CODECS", "STAMPS", "TOKEN", "Codec", "Stamps", "text"]
+from .terms import TOKEN
+
+__all__ = ["CODECS", "STAMPS", "Codec", "Stamps", "core", "text"]
 
 STAMPS = "X-Stamps"
-TOKEN = 4  # bytes of a token of text
 
 
 class Codec(NamedTuple):
@@ -39,7 +41,7 @@ CODECS: dict[str, Callable[[], Codec]] = {"json": _json, "msgpack": _msgpack}
 
 
 class Stamps(NamedTuple):
-    """What a server tells of a request: times (s), the CPU time of its event loop so far, and that of the work alone (s)."""
+    """What a server tells of a request: times (s), the CPU time of its event loop so far, that of the work alone (s), and the core it began on."""
 
     taken: float
     read: float
@@ -50,6 +52,7 @@ class Stamps(NamedTuple):
     encoded: float
     loop: float
     work: float
+    core: float
 
     def header(self) -> str:
         """Return them as a header's text."""
@@ -59,6 +62,14 @@ class Stamps(NamedTuple):
     def of(cls, header: str) -> "Stamps":
         """Return what a header says."""
         return cls(*map(float, header.split(",")))
+
+
+_libc = ctypes.CDLL(None)
+
+
+def core() -> float:
+    """Return the number of the core that this thread runs on; -1 where the system does not tell."""
+    return float(_libc.sched_getcpu()) if hasattr(_libc, "sched_getcpu") else -1.0
 
 
 _WORDS = "the plan calls a tool and reads what it found before it goes on with another step of the task "
