@@ -21,6 +21,7 @@ import numpy as np
 from ..sim.engine import units
 from ..sim.engine.ledger import CATEGORIES
 from ..sim.engine.sharing import Sharing
+from ..sim.engine.slicing import Slicing
 from ..sim.report.numbers import counted
 from .demand import Demand
 from .demand_faults import warnings as fault_warnings
@@ -247,7 +248,7 @@ def _capacities(scenario: Scenario, system: System) -> Iterator[_Capacity]:
         limits = getattr(resource, "limits", [])
         refuses = getattr(resource, "queue_limit", None) is not None
         if capacity is not None:
-            waits = kind == "pool" and not isinstance(resource, Sharing)
+            waits = kind == "pool" and not isinstance(resource, Sharing | Slicing)
             simple = waits and not refuses and not limits and not name.startswith("agents.")
             room = _room(scenario, name, capacity)
             yield _Capacity("link" if kind == "link" else "pool", name, capacity, room, refuses, simple)

@@ -28,6 +28,7 @@ from .host import Host
 from .line import Line
 from .memory import Summarize
 from .memory_use import MemoryUse
+from .llm import Llm
 from .model_call import ModelCall
 from .network import BOUNDARIES, Channel, crossing
 from .on_cores import End
@@ -80,6 +81,8 @@ class Demand:
             f"network.{a}->{b}": edge["link"].latency.mean for a, b, edge in system._graph.edges(data=True)
         } | {"loopback": self.system.loopback[1]}
         self.latency |= {f"boundary.{name}": crossing(name, system.machine)[1] for name in BOUNDARIES}
+        models = self.scenario.models.items()
+        self.latency |= {f"hand_off.{name}": model.hand_off.mean for name, model in models if isinstance(model, Llm)}
         self.notes: dict[str, None] = dict.fromkeys([*traffic.notes, *left_out(self.scenario)])
         self.tries = Tries(self.scenario)
         self.counts = counts = TokenMeans(system)

@@ -1,7 +1,8 @@
 """The CPU of a node as a finite resource: its cores, and how much slower work gets beside other processes.
 
 With `scheduling: queue` a burst of work waits for a free core, and keeps the pace at which it begins. With `share` nothing waits:
-every burst runs at once, and is slowed down anew whenever another begins or ends, as an operating system shares its cores.
+every burst runs at once, and is slowed down anew whenever another begins or ends, as if cores were shared in parts. With a `slice` they
+are shared by turns, as an operating system does: a burst waits for its first turn, and goes to the end of the line when one is over.
 
 While others run a burst is stretched: by the node's `co_run`, else by the profile's law `co_run`, a fixed piece of work
 beside `busy` processes over the same alone, and without one by max(1, processes / cores), which is what fair shares of the
@@ -11,7 +12,7 @@ On a node with other cores than the law's machine, the law is asked at as many p
 Leaves out: with `queue`, others that come and go during a burst; cores that share a cache or a clock, beyond what the law has
 measured of its machine. With `queue`, work under a limit of its own (an event loop, a tool's `concurrency`) is slowed down and
 slows down, but takes no place in the line for a core: it is a thread that the operating system gives its share.
-Checked: tests/test_host.py, tests/test_shared_cpu.py.
+Checked: tests/test_host.py, tests/test_shared_cpu.py, tests/test_slicing.py.
 """
 
 from collections.abc import Generator
@@ -55,10 +56,10 @@ class Node(Spec):
 
     `cores` makes its CPU finite: dispatching, building prompts, encoding, decoding, and models and tools that say so, need a core.
     `busy` processes of others run there all the time, and slow that work down. Left out, CPU is never short.
-    `scheduling` is `queue`, where such work waits for a free core, or `share`, where all of it runs at once, slower the more there is,
-    as threads that an operating system schedules do. `co_run` lists how many times slower work is beside 0, 1, 2 ... other
+    `scheduling` is `queue`, where such work waits for a free core, or `share`, where all of it runs at once, slower the more there is;
+    with a `slice`, work has a core for at most so long while other work waits, as threads that an operating system schedules do. `co_run` lists how many times slower work is beside 0, 1, 2 ... other
     processes, in place of the profile's law; beyond its end it grows as processes do. `speed` lets cores run faster and slower as
-    time goes; with `queue` work keeps the speed at which it began.
+    time goes, and messages between processes of the node be handed over as fast; with `queue` work keeps the speed at which it began.
     """
 
     cores: PositiveCount | None = None
@@ -72,9 +73,20 @@ class Node(Spec):
     def _cores(self) -> Self:
         if self.busy and self.cores is None:
             raise SpecProblem("busy", "needs `cores`: without a number of cores nothing is slowed down")
-        for name in ("scheduling", "co_run", "speed"):
+        for name in ("scheduling", "slice", "co_run", "speed"):
             if self.cores is None and getattr(self, name) not in (None, "queue"):
                 raise SpecProblem(name, "needs `cores`: without a number of cores CPU is never short")
+        return self
+
+    @model_validator(mode="after")
+    def _by_turns(self) -> Self:
+        if self.slice is not None and self.cores is not None:
+            if self.scheduling != "share":
+                raise SpecProblem("slice", "goes with `scheduling: share`; who waits for a free core keeps it")
+            if self.busy:
+                raise SpecProblem(
+                    "busy", "must be left out where cores are shared by turns: let a tool be what keeps them busy"
+                )
         return self
 
     @model_validator(mode="after")
@@ -144,6 +156,12 @@ class Host:
             for pool in self.pools
             if not isinstance(pool, Sharing | Slicing)
         )
+
+    def share_of(self, seconds: float, follows: float, now: float) -> float:
+        """Return the work (s at speed 1) of a burst that begins now, of which only the share `follows` runs as fast as the cores do."""
+        if self.speed is None or follows == 1:
+            return seconds
+        return seconds * (follows + (1 - follows) * self.speed.at(now))
 
     def slowdown(self, now: float, own: int = 0) -> float:
         """Return by how much work that begins now is slower than on an idle node at speed 1, beside all that runs but its `own`."""

@@ -62,7 +62,7 @@ _INSTEAD = {
     "residual": "the laws of its kernels have theirs", "beside": "its batches tell it", "cpu": "it runs on the profile's device",
 }  # fmt: skip
 _MEASURED = ("link", "launch", "engine")  # what a measured iteration has of its own
-_OF_TOKENS = ("prefill", "attention", "decode", "concurrency", "residual", "beside", "cpu", "prefix_cache")
+_OF_TOKENS = ("prefill", "attention", "decode", "concurrency", "residual", "beside", "cpu", "follows", "prefix_cache")
 _OF_SHAPE = (
     "dtype", "kv_dtype", "tensor_parallel", "link", "launch", "engine", "iteration", "batching", "memory", "cache", "router",
     "disaggregated", "autoscale",
@@ -74,7 +74,8 @@ class Llm(Spec):
 
     `prefill` is per token that is not cached, `attention` per square of their number in the call, `decode` per output token, `tokenize`
     per token of text received. `residual` is a factor of each call's time. With `cpu` calls are work on the cores of its node, where
-    those are counted. A call takes `beside` times as long for each other call that its slots hold when it starts (two others: squared).
+    those are counted; of its time the share `follows` is as fast as the cores are at the time, the rest (such as of memory) always the same.
+    A call takes `beside` times as long for each other call that its slots hold when it starts (two others: squared).
     `hand_off` is what each way takes, besides the network, from the server's front to who computes, such as an engine's process or thread.
     `prefix_cache` is the share of a prompt sent before that is still found in the server's cache when the runtime
     discards KV between calls; under its other policies of `kv`, which such a server does not tell apart, all is. `restore` is the law, in bytes of session state, of a server that is sent only the delta.
@@ -114,6 +115,7 @@ class Llm(Spec):
     residual: NumberDist = NumberDist.model_validate(1)
     beside: Factor = 1.0
     cpu: bool = False
+    follows: Share = 1.0
     tokenize: TimePerToken = 0.0
     speed: Factor = 1.0
     prefix_cache: Share = 0.0

@@ -52,10 +52,10 @@ class ModelServer:
         self.pool: Pool | FifoPool | None
         self.residual = each_call(spec.residual)  # of a call's time, as a factor
         self.cores: Host | None = None  # where the work of a call is done, slowed down and all
-        self.attention, self.beside = 0.0, 1.0
+        self.attention, self.beside, self.follows = 0.0, 1.0, 1.0
         if isinstance(spec, Llm):
             self.new, self.reused, self.output = spec.prefill, 0.0, spec.decode
-            self.attention, self.beside = spec.attention, spec.beside
+            self.attention, self.beside, self.follows = spec.attention, spec.beside, spec.follows
             if spec.cpu and self.host is not None:
                 self.cores, self.host = self.host, None
             self.tokenize = spec.tokenize
@@ -137,7 +137,7 @@ class ModelServer:
         if self.cores is None:
             pool.keep(wait, seconds)
         else:
-            self.cores.begin(wait, pool, seconds)
+            self.cores.begin(wait, pool, self.cores.share_of(seconds, self.follows, pool.sim.now))
 
     least: Callable[[float, float, float, float], float] | None = None  # a call takes its slot for all of its time
 

@@ -220,7 +220,10 @@ class HandOff:
 
 @dataclass(slots=True)
 class Hop:
-    """One link of a route, in one direction: its latency of this message, and its bandwidth, shared or each transfer's own."""
+    """One link of a route, in one direction: its latency of this message, and its bandwidth, shared or each transfer's own.
+
+    `host` are the cores of the node that it does not leave.
+    """
 
     name: str
     latency: Stream[float]
@@ -228,6 +231,11 @@ class Hop:
     shared: Sharing | None
     own: float | None = None
     faults: LinkFaults | None = None
+    host: Host | None = None
+
+    def pace(self, now: float) -> float:
+        """Return how many times longer it takes now: waking a process up is work of a node's cores, and as fast as they are."""
+        return 1.0 if self.host is None or self.host.speed is None else 1.0 / self.host.speed.at(now)
 
 
 class Coder:
@@ -374,7 +382,7 @@ class Channel:
         yield from self.ends[0].work(branch, size, self.wire(size), ordinal)
         wire = self._count(branch, size)
         index, lane = branch.index, branch.lane
-        delays = [hop.latency.draw(index, ordinal, lane) + hop.overhead for hop in self.hops]
+        delays = [hop.pace(branch.time) * (hop.latency.draw(index, ordinal, lane) + hop.overhead) for hop in self.hops]
         if self.round_trips:
             self._connect(branch, sum(delays) if not self.faulty else (yield from self._one_way(branch, delays)))
         for hop, delay, account in zip(self.hops, delays, self.transmit_accounts, strict=True):

@@ -66,7 +66,8 @@ class ServiceSpec(Spec):
     way and `queue_limit` wait; one more is refused. `rate` limits calls started, with bursts of `burst`. `result` is
     what a call adds to the context, by default the response at the context's bytes per token. `handling` says what callers do when a
     call fails; the error of the last attempt is handed to the agent like a result. With `cpu` its time is work on the cores of its
-    node, where those are counted. What `infers` is a model itself (an encoder, an embedder, a reranker): its work is inference. `limited: refuse` answers calls beyond the `rate` with an error (429) instead of having them wait.
+    node, where those are counted; of its time the share `follows` is as fast as the cores are at the time, the rest (such as of memory)
+    always the same. What `infers` is a model itself (an encoder, an embedder, a reranker): its work is inference. `limited: refuse` answers calls beyond the `rate` with an error (429) instead of having them wait.
     A call that has waited for `max_wait` is dropped. Of a service that is not `repeatable`, work that is done twice for one call
     has its effect twice. `undo` is what it takes to take back a call, when its task fails.
     """
@@ -91,6 +92,7 @@ class ServiceSpec(Spec):
     repeatable: bool = True
     undo: DurationDist | None = None
     cpu: bool = False
+    follows: Share = 1.0
     infers: bool = False
     price: Money = 0.0
 
@@ -307,6 +309,7 @@ class Service:
         accounts = self.queue_account, self.execute_account
         if self.host is None:
             return (yield from serve(branch, self.pool, work, accounts, size, early))
+        work = self.host.share_of(work, self.spec.follows, branch.time)
         return (yield from self.host.run_in(branch, self.pool, work, accounts, size, early))
 
     def _is_error(self, branch: "Branch", ordinal: int) -> bool:

@@ -270,7 +270,8 @@ class System:
         if boundary is not None or (a == b and runtime.connection != "in-process"):
             latency = self.loopback[0] if crossed is None else crossing(crossed, self.machine)[0]
             hop = "loopback" if crossed is None else f"boundary.{crossed}"
-            hops.append(Hop(hop, self.draws.stream(f"network.loopback/{name}", latency), 0.0, None))
+            stream = self.draws.stream(f"network.loopback/{name}", latency)
+            hops.append(Hop(hop, stream, 0.0, None, host=self.hosts.get(a) if a == b else None))
         leaves = (source != a) + (target != b)
         if not hops and not leaves:
             return None
@@ -342,7 +343,7 @@ class System:
             for channel, way in ((request, "in"), (response, "out")):
                 if channel is not None:
                     stream = self.stream(f"models.{model}/hand_off/{caller}/{way}", spec.hand_off)
-                    channel.through(Hop("hand-off", stream, 0.0, None))
+                    channel.through(Hop(f"hand_off.{model}", stream, 0.0, None, host=self.hosts.get(self.node_of(spec.node))))
 
     # Components
 

@@ -151,3 +151,22 @@ def test_a_model_with_a_shape_takes_none_of_it(field: str) -> None:
     value = {"attention": "1 ns / token^2", "residual": 2, "beside": 2, "cpu": True}[field]
     with pytest.raises(ScenarioError, match=rf"models.llm.{field}: must be left out"):
         scene({"profile": "h100-sxm", "models": {"llm": {"shape": "llama-3.1-8b", field: value}}})
+
+
+def test_a_call_is_handed_to_who_computes_and_back() -> None:
+    """Each way takes its hand-off as communication, besides the loopback; nothing of it is inference, and no slot is held for it."""
+    patch: Data = {
+        "runtime": {"preset": "ideal", "connection": "persistent"},
+        "network": {"loopback": "0.05 s"},
+        "models": {"llm": {"hand_off": "0.2 s", "concurrency": 1}},
+    }
+    assert parts(run(LLM, patch)) == pytest.approx({"inference": 1, "communication": 2 * 0.05 + 2 * 0.2})
+    assert bounds(scene(LLM, patch)).response == pytest.approx(1.5)
+    both = run(LLM, patch, TWO)
+    assert [total(both, task) for task in range(2)] == pytest.approx([1.5, 2.5], abs=1e-5)
+
+
+def test_within_one_process_nothing_is_handed_over() -> None:
+    """Without a message there is no hand-off."""
+    patch: Data = {"runtime": {"preset": "ideal"}, "models": {"llm": {"hand_off": "0.2 s"}}}
+    assert parts(run(LLM, patch)) == pytest.approx({"inference": 1})

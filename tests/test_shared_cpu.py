@@ -240,3 +240,25 @@ def test_defaults_make_no_shared_cpu() -> None:
     assert host.shared is None
     assert overlapped(run(ON_CPU, node())) == 0
     assert named(run(ON_CPU, node()), "tool.execute") == pytest.approx(1)
+
+
+def test_with_slices_short_work_queues_and_long_work_takes_turns() -> None:
+    """One core, turns of 0.4 s: three jobs of 0.3 s end one after the other, and the wait for a first turn is queueing."""
+    short = {"tools": {"t": {"latency": "0.3 s", "cpu": True}}}
+    result = run(ON_CPU, short, node(cores=1, slice="0.4 s"), at_once(3))
+    assert [total(result, task) for task in range(3)] == pytest.approx([0.3, 0.6, 0.9], abs=1e-5)
+    assert parts(result, 2) == pytest.approx({"tool": 0.3, "queueing": 0.6}, abs=1e-5)
+    result = run(ON_CPU, node(cores=1, slice="0.4 s"), at_once(2))
+    assert [total(result, task) for task in range(2)] == pytest.approx([1.8, 2.0], abs=1e-5)
+    assert parts(result, 1) == pytest.approx({"tool": 1.6, "queueing": 0.4}, abs=1e-5)
+
+
+def test_the_mean_wait_by_turns_is_that_of_any_order_that_knows_no_sizes() -> None:
+    """M/M/1: E[T] = 1 / (1 - load), whatever the slice."""
+    patch = {
+        "workload": {"arrivals": {"poisson": "0.6 / s"}, "tasks": 1200},
+        "tools": {"t": {"latency": {"exponential": {"mean": "1 s"}}}},
+    }
+    busy = scene(ON_CPU, node(cores=1, slice="0.3 s"), patch)
+    means = [simulate(busy, replication=number).response_times[100:].mean() for number in range(12)]
+    assert not mean_interval(means, 0.999).excludes(1 / (1 - 0.6))

@@ -1,7 +1,6 @@
 """Cores that are given by turns: jobs shorter than a slice queue, long ones share, and nothing is lost."""
 
 from collections import deque
-from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np

@@ -54,7 +54,7 @@ def rows(pace: float = 1.0, noise: float = 0.0, seed: int = 0) -> list[dict[str,
 @pytest.mark.parametrize("pace", [1.0, 0.7])
 def test_known_costs_are_found_at_the_reference_speed(pace: float) -> None:
     """On a slower machine the laws of work are the same: they are those of the reference."""
-    found = laws_of(rows(pace), lambda at, core=-1: pace)
+    found = laws_of(rows(pace), lambda at, core=-1: pace, FOLLOWS)
     assert found["plan"] == pytest.approx(70e-6)
     assert found["encode"] == pytest.approx((ENCODE, 0.0), abs=1e-9)
     assert found["decode"] == pytest.approx((DECODE, 0.0), abs=1e-9)
@@ -69,7 +69,7 @@ def test_known_costs_are_found_at_the_reference_speed(pace: float) -> None:
 
 def test_the_quadratic_law_survives_noise() -> None:
     """With 5 % of noise on each call, times of prompts within the range are found within 3 %."""
-    model = laws_of(rows(noise=0.05, seed=2), lambda at, core=-1: 1.0)["model"]
+    model = laws_of(rows(noise=0.05, seed=2), lambda at, core=-1: 1.0, FOLLOWS)["model"]
     for tokens in (150, 450, 850):
         truth = OVERHEAD + EACH * tokens + SQUARED * tokens**2
         assert model[0] + model[1] * tokens + model[2] * tokens**2 == pytest.approx(truth, rel=0.03)
@@ -89,4 +89,4 @@ def test_a_fan_out_is_told_by_its_size() -> None:
         for start in (100.0, 200.0)
         for _ in range(size)
     ]
-    assert laws_of([*base, *fans], lambda at, core=-1: 1.0)["fan"] == pytest.approx({"2": 2e-3, "4": 4e-3})
+    assert laws_of([*base, *fans], lambda at, core=-1: 1.0, FOLLOWS)["fan"] == pytest.approx({"2": 2e-3, "4": 4e-3})

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..coordination.servers import cores
 from ..speed import stolen_ticks
-from .laws import Rows, laws_of
+from .laws import Rows, follows_of, kind, laws_of
 from .measured import FACTS, result_of
 from .processes import Child, children
 from .protocol import Run
@@ -36,6 +36,7 @@ _NEAR = 0.35  # s around a time in which the sensor's readings count
 _NEIGHBOURS = 3
 _AT_ONCE = 6  # calls of a server that computes nothing: both ends have work all the time
 _TURNS, _MIDDLE = 6, 500  # of what is measured beside neighbours, and the tokens of its calls
+_TIGHT, _ENDS = 5, (300, 900)  # calls in a tight loop, and the tokens of those of the model
 _LEAST = 6  # turns of a plan in a calibration
 
 
@@ -94,19 +95,25 @@ class System:
         self.sensed = {core: _Sensed() for core in sorted(os.sched_getaffinity(0))}
         self.reference = 0.0
         self.once: dict[str, Any] = {}  # laws of the machine, which a session finds once
+        self.paced: dict[str, list[tuple[float, float]]] = {
+            "model": [],
+            "media": [],
+            "tool": [],
+        }  # speeds, and CPU times of the same work
 
     def begin(self) -> None:
         """Warm up, and find what the session finds once: neighbours, threads of one process, calls at once, calls without a rest."""
-        sizes = [PROMPT, 400, 800]
+        sizes = [PROMPT, _MIDDLE, 800]
         plan = (
             [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", self.media_workers], ["plan"]]
         )
         self._calls(plan * 4, 0.0, "json", 1)
-        self._calls(plan * 8, PACE, "json", 2)
+        rows = self._calls(plan * 8, PACE, "json", 2)
         self._sense()
         self.reference = median(spin for one in self.sensed.values() for spin in one.spins)
+        self._follows(rows)
         beside = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process()}
-        self.once = {**beside, "naive": self._tight()}
+        self.once = beside
 
     # -- watching the machine
 
@@ -180,15 +187,25 @@ class System:
             together += [Stamps(*row["stamps"]).work for row in rows]
         return max(1.0, median(together) / median(apart))
 
-    def _tight(self) -> dict[str, float]:
+    def _tight(self, codec: str) -> dict[str, float]:
         """Return the mean seconds of calls that follow each other without a rest: what a benchmark in a loop would tell."""
-        plan: list[list[Any]] = [[MODEL, 300], [MODEL, 900], *[[name, 20] for name in TOOLS], ["media0"], ["plan"]]
-        rows = [row for item in plan for row in self._calls([item] * 30, 0.0, "json", 1)]
+        plan: list[list[Any]] = (
+            [[MODEL, size] for size in _ENDS] + [[name, 20] for name in TOOLS] + [["media0"], ["plan"]]
+        )
+        rows = [row for item in plan for row in self._calls([item] * _TIGHT, 0.0, codec, 1)]
         taken: dict[str, list[float]] = {}
         for row in rows:
             key = f"{row['name']} {row['size']}" if row["name"] == MODEL else row["name"]
             taken.setdefault(key, []).append(row["ended"] - row["begun"])
-        return {key: sum(one) / len(one) for key, one in taken.items()}
+        return {key: fmean(one) for key, one in taken.items()}
+
+    def _follows(self, rows: Rows) -> dict[str, float]:
+        """Return which share of each kind of work follows the speed, by all calls so far whose work is always the same."""
+        for row in rows:
+            if row["name"] in ("query", "media0") or (row["name"], row.get("size")) == (MODEL, _MIDDLE):
+                at = Stamps(*row["stamps"])
+                self.paced[kind(row["name"])].append((self.speed(at.started, int(at.core)), at.work))
+        return {name: follows_of(*zip(*paced, strict=True)) if paced else 1.0 for name, paced in self.paced.items()}
 
     # -- what the protocol asks for
 
@@ -196,20 +213,22 @@ class System:
         """Return the laws found in about so many seconds of paced calls, in the configuration's codec, at its sizes."""
         most = PROMPT + configuration.steps * (configuration.growth + OUTPUT)
         sizes = [round(PROMPT + share * (most - PROMPT)) for share in (0, 0.33, 0.67, 1)]
-        items: list[list[Any]] = [[MODEL, size] for size in sizes]
+        items: list[list[Any]] = [[MODEL, size] for size in (*sizes, _MIDDLE)]
         items += [[name, size] for name in TOOLS for size in (20, most)]
         items += [["plan"]] * 2 + [[WAIT, 20, _AT_ONCE]] * 2
-        if configuration.modalities:
-            items += [["media0"], ["media0"], ["fan", configuration.modalities]]
+        items += [["media0"], ["media0"], ["fan", max(1, configuration.modalities)]]
         shuffled, rows = random.Random(seed), []
         ends, turns = time.perf_counter() + seconds, 0
         while turns < _LEAST or time.perf_counter() < ends:
             shuffled.shuffle(items)
             rows += self._calls(items, PACE, configuration.codec, 1, seed + turns)
             turns += 1
+        naive = self._tight(configuration.codec)
         self._sense()
-        image = max((row["request"] for row in rows if row["name"] == media(0)), default=0)
-        return {**laws_of(rows, self.speed), **self.once, "cores": cores(), "image": image}
+        follows = self._follows(rows)
+        image = max(row["request"] for row in rows if row["name"] == media(0))
+        found = {"follows": follows, "naive": naive, "cores": cores(), "image": image}
+        return {**laws_of(rows, self.speed, follows), **self.once, **found}
 
     def run(self, configuration: Configuration, seconds: float, seed: int) -> Run:
         """Let the system run the configuration for about so many seconds."""

@@ -1,6 +1,6 @@
 """From the rows of a calibration to laws: what each part of the system costs, alone, at the machine's reference speed.
 
-Times of work are multiplied by the machine's speed when they were taken; waits for a wake-up are not. Each law is a median over the
+Times are multiplied by the machine's speed when they were taken, those of models and tools as far as they follow it. Each law is a median over the
 rows of one calibration, or a least-squares fit to medians; what repeats differ by, is kept as ratios to it.
 
 Leaves out: what happens under load: the simulation has to tell.
@@ -15,7 +15,7 @@ import numpy as np
 from .system.terms import MODEL, TOOLS, WAIT
 from .system.wire import Stamps
 
-__all__ = ["Rows", "laws_of", "quadratic"]
+__all__ = ["Rows", "Speed", "follows_of", "kind", "laws_of", "quadratic"]
 
 Rows = list[dict[str, Any]]
 
@@ -25,6 +25,15 @@ class Speed(Protocol):
 
     def __call__(self, at: float, core: int = -1) -> float:
         """Return it."""
+
+
+_LEAST = 8  # times from which a share can be told
+_PRIOR = 0.03**2  # variance of 1 / speed below which times tell nothing of the share
+
+
+def kind(name: str) -> str:
+    """Return what kind of work a server's is: that of the `model`, of `media`, or of a `tool`."""
+    return "model" if name == MODEL else "media" if name.startswith("media") else "tool"
 
 
 def line(sizes: Sequence[float], seconds: Sequence[float]) -> tuple[float, float]:
@@ -48,9 +57,27 @@ def quadratic(tokens: Sequence[float], seconds: Sequence[float]) -> tuple[float,
     return float(found[0]), float(found[1]), float(found[2])
 
 
-def laws_of(rows: Rows, speed: Speed) -> dict[str, Any]:
-    """Return the laws that the rows of one paced calibration tell, as numbers and lists by name."""
-    calls = [_Call(row, speed) for row in rows if row["name"] != "plan"]
+def follows_of(paces: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the share of a work's time that follows the machine's speed, from its time (s) at several speeds: from 0 to 1.
+
+    Time is (1 - share) + share / speed, but for a factor; where speeds hardly differ it is near 1.
+    """
+    x, y = 1 / np.asarray(paces), np.asarray(seconds)
+    if len(x) < _LEAST:
+        return 1.0
+    x, y = x - 1, y / np.median(y)
+    # y = a (1 + share x): a line through the times, whose slope over its height at speed 1 is the share.
+    spread, both = float(np.var(x)), float(np.cov(x, y, bias=True)[0, 1])
+    height = float(np.mean(y)) - both / spread * float(np.mean(x)) if spread else 1.0
+    return float(np.clip((both / height + _PRIOR) / (spread + _PRIOR), 0.0, 1.0))
+
+
+def laws_of(rows: Rows, speed: Speed, follows: Mapping[str, float]) -> dict[str, Any]:
+    """Return the laws that the rows of one paced calibration tell, as numbers and lists by name.
+
+    `follows` says which share of the work of `model`, `media` and `tool` follows the machine's speed; of all else, all does.
+    """
+    calls = [_Call(row, speed, follows) for row in rows if row["name"] != "plan"]
     alone = [call for call in calls if call.what != "fan" and call.at_once == 1]
     sizes = [call.request for call in alone] + [call.response for call in alone]
     found: dict[str, Any] = {
@@ -101,9 +128,9 @@ def _served(calls: Sequence["_Call"]) -> Iterator[float]:
 
 
 class _Call:
-    """A call of a calibration: seconds of each of its parts, at the reference speed (but `transit`, which is as it was)."""
+    """A call of a calibration: seconds of each of its parts, at the reference speed."""
 
-    def __init__(self, row: Mapping[str, Any], speed: Speed) -> None:
+    def __init__(self, row: Mapping[str, Any], speed: Speed, follows: Mapping[str, float]) -> None:
         at, pace = Stamps(*row["stamps"]), speed(row["begun"])
         self.name, self.what, self.size, self.at_once = row["name"], row["what"], row["size"], row["at_once"]
         self.request, self.response = row["request"], row["response"]
@@ -112,9 +139,10 @@ class _Call:
         self.decode = (at.decoded - at.read) * pace
         self.reencode = (at.encoded - at.back) * pace
         self.redecode = (row["ended"] - row["there"]) * pace
-        self.work = (at.ended - at.started) * speed(at.started, int(at.core))
-        self.hand_off = (at.started - at.decoded) + (at.back - at.ended)
-        self.transit = (at.read - row["sent"]) + (row["there"] - at.encoded)
+        share = follows[kind(self.name)]
+        self.work = (at.ended - at.started) / (1 - share + share / speed(at.started, int(at.core)))
+        self.hand_off = ((at.started - at.decoded) + (at.back - at.ended)) * pace
+        self.transit = ((at.read - row["sent"]) + (row["there"] - at.encoded)) * pace
         self.spent = row["spent"] * pace  # of CPU time by the orchestrator, in all
 
 

@@ -48,8 +48,8 @@ class _Measured:
         self.critical: list[tuple[int, float, float]] = []  # lane, from, to
         at, holes = self.arrival, []
         self.entries: list[Entry] = []
-        for forked, first, last, releasing, over in joins:
-            begun, over = forked - base, over - base
+        for forked, first, last, releasing, released in joins:
+            begun, over = forked - base, released - base
             self.edges += [(0, lane, begun) for lane in range(first, last + 1)]
             self.edges.append((releasing, 0, over))
             self.critical += [(0, at, begun), (releasing, begun, over)]
@@ -87,12 +87,11 @@ def _filled(
     todo = sorted([*entries, *((-1, BETWEEN, first, last) for first, last in holes)], key=lambda one: (one[2], one[3]))
     lane = next((one[0] for one in todo if one[0] >= 0), 0)
     at = start
-    for number, account, first, last in todo:
-        first = max(first, at)
-        if first > at:
-            yield lane, BETWEEN, at, first
-        at = max(first, last)
-        if number >= 0 and at > first:
-            yield lane, account, first, at
+    for number, account, begins, ends in todo:
+        if begins > at:
+            yield lane, BETWEEN, at, begins
+        begun, at = max(begins, at), max(begins, at, ends)
+        if number >= 0 and at > begun:
+            yield lane, account, begun, at
     if end > at:
         yield lane, BETWEEN, at, end

@@ -108,7 +108,7 @@ def _arrivals(configuration: Configuration) -> Data:
 def _model(configuration: Configuration, laws: Laws) -> Data:
     overhead, each, squared = laws["model"]
     return {
-        "kind": "llm", "node": NODE, "concurrency": configuration.workers, "cpu": True, "beside": laws["beside"],
+        "kind": "llm", "node": NODE, "concurrency": configuration.workers, "cpu": True, "beside": laws["beside"], "follows": laws["follows"]["model"],
         "overhead": us(overhead), "hand_off": us(laws["hand_off"] / 2), "prefill": f"{each * 1e6:.6g} us / token",
         "attention": f"{squared * 1e9:.6g} ns / token^2", "residual": {"empirical": {"values": laws["model_residual"]}},
     }  # fmt: skip
@@ -124,13 +124,21 @@ def _tools(configuration: Configuration, laws: Laws) -> Data:
         },
     }  # fmt: skip
     found: Data = {
-        name: {**common, "latency": table(laws[name]), "cpu": True, "concurrency": 1} for name in TOOLS if name != WAIT
+        name: {
+            **common,
+            "latency": table(laws[name]),
+            "cpu": True,
+            "follows": laws["follows"]["tool"],
+            "concurrency": 1,
+        }
+        for name in TOOLS
+        if name != WAIT
     }
     late = float(np.median(laws[WAIT]))
     found[WAIT] = {**common, "latency": table([pause + late for pause in waits()])}
     for number in range(configuration.modalities):
         found[media(number)] = {
-            "node": NODE, "latency": table(laws["media"]), "cpu": True, "concurrency": 1, "infers": True,
+            "node": NODE, "latency": table(laws["media"]), "cpu": True, "follows": laws["follows"]["media"], "concurrency": 1, "infers": True,
             "request": f"{laws['image']:g} B", "response": f"{EMBEDDING:g} B", "result": "0 tokens",
         }  # fmt: skip
     return found
@@ -166,9 +174,10 @@ def _without_cores(data: Data, _laws: Laws) -> None:
     del data["network"]["nodes"][NODE]["cores"], data["network"]["nodes"][NODE]["scheduling"]
     for name in ("co_run", "slice", "speed"):
         data["network"]["nodes"][NODE].pop(name, None)
-    del data["models"][MODEL]["cpu"]
+    del data["models"][MODEL]["cpu"], data["models"][MODEL]["follows"]
     for tool in data["tools"].values():
         tool.pop("cpu", None)
+        tool.pop("follows", None)
 
 
 def _without_co_run(data: Data, _laws: Laws) -> None:

@@ -21,7 +21,7 @@ _PACKAGE = f"{__package__}.system"
 
 
 class Child:
-    """A process of the system: `line` is what it opened with."""
+    """A process of the system: `line` is what it opened with, the port of a server."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         # One thread each, or they would fight for the cores; a group of its own: Ctrl-C is ours to handle.
@@ -37,7 +37,7 @@ class Child:
             [sys.executable, "-m", f"{_PACKAGE}.{module}", *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment,
         )  # fmt: skip
-        self.line = ""
+        self.line: Any = None
 
     @property
     def pid(self) -> int:
@@ -83,7 +83,7 @@ def children(commands: list[tuple[str, ...]]) -> Iterator[list[Child]]:
         for command in commands:
             running.append(Child(*command))  # noqa: PERF401 - those that started must be closed if one does not
         for each in running:
-            each.line = each.read()
+            each.line = json.loads(each.read())
         yield running
     finally:
         for each in running:

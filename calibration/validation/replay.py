@@ -25,7 +25,7 @@ from .session import Cell, Configuration, Outcome, Session, rounds
 
 __all__ = ["Replay"]
 
-TASKS = 200  # of a prediction of one round; all rounds are pooled
+TASKS, FEWER = 200, 100  # of a prediction, and of one that leaves a law out
 _MOST_PROCESSES = 2
 _FIRST_GUESS = 0.3  # s of a prediction, before one was made
 _BATCH = 16  # predictions between two reports
@@ -114,7 +114,8 @@ def _predicted(
 ) -> Tasks:
     from . import predict
 
-    return _tasks(predict.predict(configuration, laws, speed, every, variant=variant, tasks=TASKS, seed=seed))
+    tasks = TASKS if variant in (FULL, NAIVE) else FEWER
+    return _tasks(predict.predict(configuration, laws, speed, every, variant=variant, tasks=tasks, seed=seed))
 
 
 def _tasks(outcome: Outcome) -> Tasks:

@@ -13,6 +13,7 @@ import sys
 import time
 
 from ...speed import spin
+from .lines import say
 
 __all__ = ["main"]
 
@@ -22,15 +23,15 @@ _GAP = 3e-4  # s without the core that are no interrupt
 
 def main() -> None:
     """Do as told until the standard input closes."""
-    print(json.dumps("ready"), flush=True)
+    say("ready")
     while line := sys.stdin.readline():
         asked = json.loads(line)
         if asked in (0, 1):
-            print(line.strip(), flush=True)
+            say(asked)
             while asked == 1 and not select.select([sys.stdin], [], [], 0)[0]:
                 spin()
         else:
-            print(json.dumps(_gaps(asked["core"])), flush=True)
+            say(_gaps(asked["core"]))
 
 
 def _gaps(core: int) -> list[float]:

@@ -18,10 +18,12 @@ import random
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from .lines import say
 from .terms import BACKOFF, IMAGE, MODEL, OUTPUT, PATCHES, PROMPT, TIMEOUT, TOOLS, TRIES, media
 from .wire import CODECS, STAMPS, Codec, Stamps, text
 
@@ -85,16 +87,20 @@ class Orchestrator:
         return max(range(len(options)), key=lambda place: options[f"option {place}"]["score"])
 
 
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One call as both ends have stamped it."""
+    """One call as both ends have stamped it: times (s), bytes of request and response, and the answer, which is `good` unless it is an error."""
 
-    def __init__(
-        self, name: str, begun: float, sent: float, there: float, ended: float, stamps: Stamps, request: int, response: int,
-        answer: Any, good: bool,
-    ) -> None:  # fmt: skip
-        self.name, self.begun, self.sent, self.there, self.ended = name, begun, sent, there, ended
-        self.stamps, self.request, self.response = stamps, request, response
-        self.answer, self.good = answer, good
+    name: str
+    begun: float
+    sent: float
+    there: float
+    ended: float
+    stamps: Stamps
+    request: int
+    response: int
+    answer: Any
+    good: bool
 
     def entries(self, lane: int, work: list[tuple[str, str, float]]) -> list[Entry]:
         """Return its spans; `work` is category, name and share of the server's work, in order."""
@@ -298,13 +304,12 @@ async def _work(urls: dict[str, str]) -> None:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=600)
     async with aiohttp.ClientSession(connector=connector) as session:
         system = Orchestrator(session, urls)
-        print("ready", flush=True)
+        say("ready")
         while line := await reader.readline():
             asked = json.loads(line)
             await system.settle(asked["settings"])
             answer = await DOES[asked["do"]](system, asked)
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+            say(answer)
 
 
 def main(urls: str) -> None:

@@ -6,13 +6,13 @@ Leaves out: who else had the core: CPU time stands still then.
 Checked: tests/test_validation_system.py.
 """
 
-import json
 import os
 import select
 import sys
 import time
 
 from ...speed import spin
+from .lines import say
 
 __all__ = ["PERIOD", "main"]
 
@@ -23,7 +23,7 @@ _SPINS = 3  # of which the fastest counts: the first finds cold caches, and more
 def main(core: int) -> None:
     """Read until the standard input closes."""
     os.sched_setaffinity(0, {core})
-    print("ready", flush=True)
+    say("ready")
     readings: list[tuple[float, float]] = []
     following = time.perf_counter()
     while True:
@@ -32,7 +32,7 @@ def main(core: int) -> None:
             if select.select([sys.stdin], [], [], left)[0]:
                 if not sys.stdin.readline():
                     return
-                print(json.dumps(readings), flush=True)
+                say(readings)
                 readings = []
         readings.append((following, min(_spin() for _ in range(_SPINS))))
 

@@ -9,7 +9,6 @@ Checked: tests/test_validation_system.py.
 
 import asyncio
 import os
-import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from .lines import say
 from .wire import CODECS, STAMPS, Codec, Stamps
 
 __all__ = ["Done", "serve"]
@@ -83,8 +83,7 @@ def serve(handle: Handler, settings: Callable[[dict[str, Any]], None] = lambda _
         await site.start()
         port = runner.addresses[0][1]
         threading.Thread(target=_end_with_input, daemon=True).start()
-        sys.stdout.write(f"{port}\n")
-        sys.stdout.flush()
+        say(port)
         await asyncio.Event().wait()
 
     asyncio.run(run())
