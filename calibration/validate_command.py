@@ -252,6 +252,9 @@ def _opened(stack: ExitStack, device: str) -> Bench:
     except ImportError as error:
         say(f"validate runs a real system, which needs {error.name or error}; try `pip install 'coordsim[calibrate]'`")
         raise typer.Exit(INVALID) from None
+    except NotImplementedError as error:
+        say(f"validate cannot measure here: {error}; a recorded session can be judged anywhere with --replay FILE")
+        raise typer.Exit(INVALID) from None
 
 
 def _rounds(

@@ -21,6 +21,7 @@ from ..coordination.servers import cores
 from ..speed import stolen_ticks
 from .laws import Rows, follows_of, kind, laws_of
 from .measured import FACTS, result_of
+from .predict import server_of
 from .processes import Child, children
 from .protocol import Run
 from .session import Configuration, Outcome
@@ -36,13 +37,19 @@ _NEAR = 0.35  # s around a time in which the sensor's readings count
 _NEIGHBOURS = 3
 _AT_ONCE = 6  # calls of a server that computes nothing: both ends have work all the time
 _TURNS, _MIDDLE = 6, 500  # of what is measured beside neighbours, and the tokens of its calls
+_FANS = 12  # turns of the first calibration
 _TIGHT, _ENDS = 5, (300, 900)  # calls in a tight loop, and the tokens of those of the model
 _LEAST = 6  # turns of a plan in a calibration
 
 
 @contextmanager
 def open_system(device: str, media_workers: int = MOST_MEDIA) -> Iterator["System"]:
-    """Start all processes, calibrate the machine, and end them. Raises ImportError where a library is missing."""
+    """Start all processes, calibrate the machine, and end them.
+
+    Raises ImportError where a library is missing, and NotImplementedError where the system does not tell what its cores do.
+    """
+    if not (hasattr(os, "sched_getaffinity") and Path("/proc/stat").is_file()):
+        raise NotImplementedError("what processes and cores do is read as Linux tells it")
     for library in ("aiohttp", "msgpack", "torch"):  # asked for here, before processes fail for want of them
         import_module(library)
     media_names = [media(number) for number in range(media_workers)]
@@ -102,18 +109,25 @@ class System:
         }  # speeds, and CPU times of the same work
 
     def begin(self) -> None:
-        """Warm up, and find what the session finds once: neighbours, threads of one process, calls at once, calls without a rest."""
-        sizes = [PROMPT, _MIDDLE, 800]
-        plan = (
-            [[MODEL, size] for size in sizes] + [[name, 20] for name in TOOLS] + [["fan", self.media_workers], ["plan"]]
-        )
-        self._calls(plan * 4, 0.0, "json", 1)
-        rows = self._calls(plan * 8, PACE, "json", 2)
+        """Warm up, and find what the session finds once: neighbours, threads of one process, fan-outs of every size."""
+        fans = [["fan", size] for size in range(1, self.media_workers + 1)]
+        plan = [*self._items([PROMPT, _MIDDLE, 900], 20), *fans]
+        self._calls(plan * 3, 0.0, "json", 1)
+        rows: Rows = []
+        for turn in range(_FANS):
+            rows += self._calls(plan, PACE, "json", 1, turn)
         self._sense()
         self.reference = median(spin for one in self.sensed.values() for spin in one.spins)
-        self._follows(rows)
-        beside = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process()}
-        self.once = beside
+        follows = self._follows(rows)
+        found = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process(), "cores": cores()}
+        laws = {**laws_of(rows, self.speed, follows), **found, "follows": follows, "image": _image(rows)}
+        self.once = {**found, "fans": laws["fan"], "server": server_of(laws, laws["fan"])}
+
+    def _items(self, sizes: list[int], most: int) -> list[list[Any]]:
+        """Return what a turn of a calibration calls, but for fan-outs: the model at some sizes, tools with short and long requests, ..."""
+        items: list[list[Any]] = [[MODEL, size] for size in (*sizes, _MIDDLE)]
+        items += [[name, size] for name in TOOLS for size in (20, most)]
+        return [*items, *[["plan"], [WAIT, 20, _AT_ONCE], ["media0"]] * 2]
 
     # -- watching the machine
 
@@ -212,11 +226,8 @@ class System:
     def calibrate(self, configuration: Configuration, seconds: float, seed: int) -> dict[str, Any]:
         """Return the laws found in about so many seconds of paced calls, in the configuration's codec, at its sizes."""
         most = PROMPT + configuration.steps * (configuration.growth + OUTPUT)
-        sizes = [round(PROMPT + share * (most - PROMPT)) for share in (0, 0.33, 0.67, 1)]
-        items: list[list[Any]] = [[MODEL, size] for size in (*sizes, _MIDDLE)]
-        items += [[name, size] for name in TOOLS for size in (20, most)]
-        items += [["plan"]] * 2 + [[WAIT, 20, _AT_ONCE]] * 2
-        items += [["media0"], ["media0"], ["fan", max(1, configuration.modalities)]]
+        items = self._items([round(PROMPT + share * (most - PROMPT)) for share in (0, 0.33, 0.67, 1)], most)
+        items.append(["fan", max(1, configuration.modalities)])
         shuffled, rows = random.Random(seed), []
         ends, turns = time.perf_counter() + seconds, 0
         while turns < _LEAST or time.perf_counter() < ends:
@@ -226,8 +237,7 @@ class System:
         naive = self._tight(configuration.codec)
         self._sense()
         follows = self._follows(rows)
-        image = max(row["request"] for row in rows if row["name"] == media(0))
-        found = {"follows": follows, "naive": naive, "cores": cores(), "image": image}
+        found = {"follows": follows, "naive": naive, "image": _image(rows)}
         return {**laws_of(rows, self.speed, follows), **self.once, **found}
 
     def run(self, configuration: Configuration, seconds: float, seed: int) -> Run:
@@ -252,6 +262,11 @@ class System:
             foreign=max(0.0, busy - own) / (length * cores()),
             seconds=length,
         )
+
+
+def _image(rows: Rows) -> int:
+    """Return the bytes of a modality worker's request."""
+    return max(int(row["request"]) for row in rows if row["name"] == media(0))
 
 
 def outcome(result: Any) -> Outcome:

@@ -99,16 +99,12 @@ def laws_of(rows: Rows, speed: Speed, follows: Mapping[str, float]) -> dict[str,
 
 
 def _ways(calls: Sequence["_Call"], alone: Sequence["_Call"]) -> dict[str, Any]:
-    """Return the laws of the way of a message: what both ends compute, by what calls at once take; and the rest of what it takes alone.
-
-    Alone, a process has slept when a message comes, and what it runs is in no cache: that is waiting, which work beside it does not feel.
-    """
+    """Return the laws of the way of a message: what a call takes on it both ways, alone; and what each end computes where calls come at once."""
     crowd = [call for call in calls if call.at_once > 1 and call.name == WAIT]
     client = _middle([max(0.0, call.spent - call.encode - call.redecode) for call in crowd])
-    server = _middle(list(_served(calls)))
-    overhead, each = line([call.request for call in alone], [call.transit for call in alone])
-    left = [max(0.0, call.transit - each * call.request - client - server) / 2 for call in alone]
-    return {"client": client, "server": server, "way": [overhead, each], "wake": sorted(left)}
+    _, each = line([call.request for call in alone], [call.transit for call in alone])
+    both = sorted(max(0.0, call.transit - each * call.request) for call in alone)
+    return {"client": client, "server": _middle(list(_served(calls))), "per_byte": each, "ways": both}
 
 
 def _served(calls: Sequence["_Call"]) -> Iterator[float]:

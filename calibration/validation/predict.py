@@ -77,7 +77,7 @@ def scenario(configuration: Configuration, laws: Laws) -> Data:
         "orchestrator": {"node": NODE, "dispatch": us(laws["plan"]), "concurrency": 1, "single_threaded": True},
         "network": {
             "nodes": {NODE: {"cores": laws["cores"], "scheduling": "share", "slice": us(laws["slice"]), "co_run": [round(one, 4) for one in laws["co_run"]]}},
-            "loopback": table(laws["wake"]),
+            "loopback": table(wakes(laws)),
             "stack": _stack(laws),
         },
         "serializers": {configuration.codec: {"encode": law(laws["encode"]), "decode": law(laws["decode"])}},
@@ -92,11 +92,48 @@ def scenario(configuration: Configuration, laws: Laws) -> Data:
 def _stack(laws: Laws) -> Data:
     """Share what an end computes for a call evenly between sending and receiving; what bytes add, the receiver of the request does."""
     client, server = laws["client"] / 2, laws["server"] / 2
-    each = laws["way"][1]
     return {
         "client": {"send": law([client, 0.0]), "receive": law([client, 0.0])},
-        "server": {"send": law([server, 0.0]), "receive": law([server, each])},
+        "server": {"send": law([server, 0.0]), "receive": law([server, laws["per_byte"]])},
     }
+
+
+def wakes(laws: Laws) -> list[float]:
+    """Return what a message waits (s) until somebody has woken up: half of a call's ways, less what both ends compute."""
+    return [max(0.0, way - laws["client"] - laws["server"]) / 2 for way in laws["ways"]]
+
+
+def fan_out(laws: Laws, size: int, tasks: int = 60) -> float:
+    """Return the median seconds of so many modality workers called at once, after a rest."""
+    forked = Configuration(
+        name="fan-out", steps=1, modalities=size, users=1, failures=0.0, growth=0, workers=1, codec="json"
+    )
+    data = scenario(forked, laws)
+    looks = {name: step for name, step in data["workflow"]["steps"].items() if name.startswith("look")}
+    data["workflow"] = {"start": "see0", "steps": {"see0": {"fork": list(looks)}, **looks}}
+    data["workload"] |= {"arrivals": {"closed": {"users": 1, "think": "8 ms"}}, "tasks": tasks}
+    data["orchestrator"]["dispatch"] = "0 s"
+    for name in ("agents", "models"):
+        del data[name]
+    for name in TOOLS:
+        del data["tools"][name]
+    return float(np.median(simulate(Scenario.from_text(as_yaml(data))).response_times))
+
+
+def server_of(laws: Laws, fans: Mapping[str, float]) -> float:
+    """Return what a server computes for a call (s) so that simulated fan-outs take as long as measured ones (s, by size), nearest by squares.
+
+    Alone it only moves time between computing and waking up; of several at once, computing takes turns at the cores, and waking up does not.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def off(server: float) -> float:
+        found = {size: fan_out({**laws, "server": server}, int(size)) for size in fans}
+        return sum((found[size] / seconds - 1) ** 2 for size, seconds in fans.items())
+
+    most = max(0.0, float(np.median(laws["ways"])) - laws["client"])
+    best = minimize_scalar(off, bounds=(0.0, most), method="bounded", options={"maxiter": 10, "xatol": most / 50})
+    return float(best.x)
 
 
 def _arrivals(configuration: Configuration) -> Data:
@@ -208,7 +245,7 @@ def _without_wake(data: Data, _laws: Laws) -> None:
 
 def _without_residuals(data: Data, laws: Laws) -> None:
     del data["models"][MODEL]["residual"]
-    data["network"]["loopback"] = us(float(np.median(laws["wake"])))
+    data["network"]["loopback"] = us(float(np.median(wakes(laws))))
     for name, tool in data["tools"].items():
         if name != WAIT:
             tool["latency"] = us(float(np.median(laws["media" if tool.get("infers") else name])))
