@@ -50,8 +50,8 @@ def validate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the session in -o DIR.")] = False,
     recorded: Annotated[
-        Path | None,
-        typer.Option("--replay", metavar="FILE", help="Judge a recorded session (.json, .json.gz); measure nothing."),
+        str | None,
+        typer.Option("--replay", metavar="FILE|NAME", help="Judge a recorded session, a file or one that ships; measure nothing."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cuda|cpu", help="Where the models run.")] = "auto",
     format: Annotated[Format, typer.Option("--format", help="How stdout is written.")] = Format.TABLE,
@@ -304,7 +304,7 @@ def _interrupted(session: Session, wanted: _Wanted, folder: _Folder, context: ty
 
 
 def _replayed(
-    file: Path, folder: _Folder, judging: Replay, context: typer.Context, quiet: bool
+    recorded: str, folder: _Folder, judging: Replay, context: typer.Context, quiet: bool
 ) -> tuple[Session, Verdict]:
     """Return a recorded session with its verdict."""
     for name in MEASURES:
@@ -313,10 +313,10 @@ def _replayed(
             raise typer.BadParameter(
                 "goes with measuring, and --replay measures nothing; give one of them", param_hint=f"--{name}"
             )
-    from .validation.session import read
+    from .validation.session import find, read
 
     folder.resumed()
-    session = read(file)
+    session = read(find(recorded))
     with steps_bar(quiet) as bar:
         verdict = judging.final(session, bar and bar.predicting)
     folder.begin(session)

@@ -341,7 +341,7 @@ def predict(
 @lru_cache
 def load(configuration: Configuration) -> float:
     """Return roughly how many seconds of CPU a task takes, on a core of 2020 to 2025: to choose rates of arrival by."""
-    call = 1.5e-3
+    call = 1.1e-3
     tokens = [PROMPT + turn * (configuration.growth + OUTPUT) for turn in range(configuration.steps)]
-    model = sum(1e-3 + 12e-6 * count + 12e-9 * count * count for count in tokens)
-    return model + configuration.steps * (3e-3 + 2 * call + configuration.modalities * (2.3e-3 + call))
+    model = sum(0.8e-3 + 6e-6 * count + 9e-9 * count * count for count in tokens)
+    return model + configuration.steps * (1.7e-3 + 2 * call + configuration.modalities * (1.9e-3 + call))

@@ -29,14 +29,15 @@ from pydantic import (
 )
 
 from ...sim.analysis.validation import Dropped
-from ...sim.engine.errors import InputError, Problem
+from ...sim.engine.errors import InputError, Problem, listed
 from ...sim.report.files import write_bytes
 from ...sim.report.numbers import counted
 
-__all__ = ["Cell", "Configuration", "Criteria", "Outcome", "Session", "SessionError", "read", "rounds", "write"]
+__all__ = ["Cell", "Configuration", "Criteria", "Outcome", "Session", "SessionError", "find", "names", "read", "rounds", "write"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _MOST_TOLD = 5  # mistakes of a file
+_FOLDER, _SHIPPED = Path(__file__).parent / "sessions", ".json.gz"
 
 
 class SessionError(InputError):
@@ -205,6 +206,21 @@ def rounds(session: Session) -> tuple[tuple[int, ...], tuple[Dropped, ...]]:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The file
+
+
+def names() -> list[str]:
+    """Return the names of the recorded sessions that ship."""
+    return sorted(path.name.removesuffix(_SHIPPED) for path in _FOLDER.glob(f"*{_SHIPPED}"))
+
+
+def find(text: str) -> Path:
+    """Return the file of a session, given as a path or as the name of one that ships. Raises SessionError."""
+    if text in names() and not Path(text).exists():
+        return _FOLDER / f"{text}{_SHIPPED}"
+    if not Path(text).exists():
+        there = f"there is no such file; it may also be one that ships: {listed(names())}"
+        raise SessionError([Problem("", there)], text)
+    return Path(text)
 
 
 def read(path: Path) -> Session:
