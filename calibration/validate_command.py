@@ -51,7 +51,9 @@ def validate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the session in -o DIR.")] = False,
     recorded: Annotated[
         str | None,
-        typer.Option("--replay", metavar="FILE|NAME", help="Judge a recorded session, a file or one that ships; measure nothing."),
+        typer.Option(
+            "--replay", metavar="FILE|NAME", help="Judge a recorded session, a file or one that ships; measure nothing."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cuda|cpu", help="Where the models run.")] = "auto",
     format: Annotated[Format, typer.Option("--format", help="How stdout is written.")] = Format.TABLE,

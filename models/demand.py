@@ -26,9 +26,9 @@ from .demand_team import Teams
 from .demand_tokens import Held, Letting, TokenMeans
 from .host import Host
 from .line import Line
+from .llm import Llm
 from .memory import Summarize
 from .memory_use import MemoryUse
-from .llm import Llm
 from .model_call import ModelCall
 from .network import BOUNDARIES, Channel, crossing
 from .on_cores import End

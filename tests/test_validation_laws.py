@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from coordsim.calibration.validation.laws import follows_of, laws_of, quadratic
+from coordsim.calibration.validation.system.terms import AT_ONCE
 
 ENCODE, DECODE, CLIENT, SERVER, WAKE, HAND_OFF = 20e-6, 10e-6, 400e-6, 300e-6, 150e-6, 250e-6
 OVERHEAD, EACH, SQUARED = 0.4e-3, 6e-6, 5e-9
 MEDIA, QUERY, PLAN = 2e-3, 1.3e-3, 70e-6
 FOLLOWS = {"model": 0.4, "media": 0.5, "tool": 1.0}
-CROWD = 6
 
 
 class Machine:
@@ -78,7 +78,7 @@ class Machine:
                 self.call("model", size)
             for name in ("query", "search", "wait", "media0"):
                 self.call(name)
-            self.call("wait", at_once=CROWD)
+            self.call("wait", at_once=AT_ONCE)
             self.plan()
         return laws_of(self.rows, self.speed, FOLLOWS)
 
@@ -93,6 +93,7 @@ def test_known_costs_are_found_at_the_reference_speed(pace: float) -> None:
     assert found["decode"] == pytest.approx((DECODE, 0.0), abs=1e-9)
     assert found["client"] == pytest.approx(CLIENT)
     assert found["server"] == pytest.approx(SERVER)
+    assert found["at_once"] == pytest.approx({"client": CLIENT, "server": SERVER})
     assert found["per_byte"] == pytest.approx(0.0, abs=1e-12)
     assert found["ways"] == pytest.approx([2 * WAKE + CLIENT + SERVER] * 72, rel=1e-6)
     assert found["hand_off"] == pytest.approx(HAND_OFF)

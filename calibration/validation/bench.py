@@ -21,12 +21,11 @@ from ..coordination.servers import cores
 from ..speed import stolen_ticks
 from .laws import Rows, follows_of, kind, laws_of
 from .measured import FACTS, result_of
-from .predict import server_of
 from .processes import Child, children
 from .protocol import Run
 from .session import Configuration, Outcome
 from .system.sense import PERIOD
-from .system.terms import MODEL, OUTPUT, PROMPT, TOOLS, WAIT, media
+from .system.terms import AT_ONCE, MODEL, OUTPUT, PROMPT, TOOLS, WAIT, media
 from .system.wire import Stamps
 
 __all__ = ["System", "open_system"]
@@ -35,7 +34,6 @@ MOST_MEDIA = 5
 PACE = 0.008  # s of rest before a call of a calibration, on average
 _NEAR = 0.35  # s around a time in which the sensor's readings count
 _NEIGHBOURS = 3
-_AT_ONCE = 6  # calls of a server that computes nothing: both ends have work all the time
 _TURNS, _MIDDLE = 6, 500  # of what is measured beside neighbours, and the tokens of its calls
 _FANS = 12  # turns of the first calibration
 _TIGHT, _ENDS = 5, (300, 900)  # calls in a tight loop, and the tokens of those of the model
@@ -118,16 +116,15 @@ class System:
             rows += self._calls(plan, PACE, "json", 1, turn)
         self._sense()
         self.reference = median(spin for one in self.sensed.values() for spin in one.spins)
-        follows = self._follows(rows)
-        found = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process(), "cores": cores()}
-        laws = {**laws_of(rows, self.speed, follows), **found, "follows": follows, "image": _image(rows)}
-        self.once = {**found, "fans": laws["fan"], "server": server_of(laws, laws["fan"])}
+        fans = laws_of(rows, self.speed, self._follows(rows))["fan"]
+        beside = {**self._beside_neighbours(), "beside": self._same_process()}
+        self.once = {"fans": fans, "slice": self._slice(), **beside, "cores": cores()}
 
     def _items(self, sizes: list[int], most: int) -> list[list[Any]]:
         """Return what a turn of a calibration calls, but for fan-outs: the model at some sizes, tools with short and long requests, ..."""
         items: list[list[Any]] = [[MODEL, size] for size in (*sizes, _MIDDLE)]
         items += [[name, size] for name in TOOLS for size in (20, most)]
-        return [*items, *[["plan"], [WAIT, 20, _AT_ONCE], ["media0"]] * 2]
+        return [*items, *[["plan"], [WAIT, 20, AT_ONCE], ["media0"]] * 2]
 
     # -- watching the machine
 

@@ -1,21 +1,21 @@
 """From the rows of a calibration to laws: what each part of the system costs, alone, at the machine's reference speed.
 
-Times are multiplied by the machine's speed when they were taken, those of models and tools as far as they follow it. Each law is a median over the
+Times are those at the reference speed, as far as they follow it. Each law is a median over the
 rows of one calibration, or a least-squares fit to medians; what repeats differ by, is kept as ratios to it.
 
 Leaves out: what happens under load: the simulation has to tell.
 Checked: tests/test_validation_laws.py.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from .system.terms import MODEL, TOOLS, WAIT
+from .system.terms import AT_ONCE, MODEL, TOOLS
 from .system.wire import Stamps
 
-__all__ = ["Rows", "Speed", "follows_of", "kind", "laws_of", "quadratic"]
+__all__ = ["Rows", "Speed", "follows_of", "kind", "laws_of", "quadratic", "stretch"]
 
 Rows = list[dict[str, Any]]
 
@@ -57,6 +57,11 @@ def quadratic(tokens: Sequence[float], seconds: Sequence[float]) -> tuple[float,
     return float(found[0]), float(found[1]), float(found[2])
 
 
+def stretch(share: float, speed: float) -> float:
+    """Return how many times longer work takes at a speed of the sensor than at 1, of which a share follows that."""
+    return 1 - share + share / speed
+
+
 def follows_of(paces: Sequence[float], seconds: Sequence[float]) -> float:
     """Return the share of a work's time that follows the machine's speed, from its time (s) at several speeds: from 0 to 1.
 
@@ -75,14 +80,19 @@ def follows_of(paces: Sequence[float], seconds: Sequence[float]) -> float:
 def laws_of(rows: Rows, speed: Speed, follows: Mapping[str, float]) -> dict[str, Any]:
     """Return the laws that the rows of one paced calibration tell, as numbers and lists by name.
 
-    `follows` says which share of the work of `model`, `media` and `tool` follows the machine's speed; of all else, all does.
+    `follows` says which share of the work of `model`, `media` and `tool` follows the machine's speed; all else is as a tool's is.
     """
+
+    def pace(at: float) -> float:
+        return 1 / stretch(follows["tool"], speed(at))
+
+    plans = [(row["ended"] - row["begun"]) * pace(row["begun"]) for row in rows if row["name"] == "plan"]
     calls = [_Call(row, speed, follows) for row in rows if row["name"] != "plan"]
     alone = [call for call in calls if call.what != "fan" and call.at_once == 1]
     sizes = [call.request for call in alone] + [call.response for call in alone]
     found: dict[str, Any] = {
         "speed": _middle([speed(row["begun"]) for row in rows]),
-        "plan": _middle([(row["ended"] - row["begun"]) * speed(row["begun"]) for row in rows if row["name"] == "plan"]),
+        "plan": _middle(plans),
         "encode": line(sizes, [call.encode for call in alone] + [call.reencode for call in alone]),
         "decode": line(sizes, [call.decode for call in alone] + [call.redecode for call in alone]),
         "hand_off": _middle([call.hand_off for call in alone if call.name == MODEL]),
@@ -94,40 +104,46 @@ def laws_of(rows: Rows, speed: Speed, follows: Mapping[str, float]) -> dict[str,
             found[name] = sorted(there)
     if seen := [call.work for call in alone if call.name.startswith("media")]:
         found["media"] = sorted(seen)
-    found["fan"] = _fans([row for row in rows if row.get("what") == "fan"])
+    found["fan"] = _fans([row for row in rows if row.get("what") == "fan"], pace)
     return found
 
 
 def _ways(calls: Sequence["_Call"], alone: Sequence["_Call"]) -> dict[str, Any]:
-    """Return the laws of the way of a message: what a call takes on it both ways, alone; and what each end computes where calls come at once."""
-    crowd = [call for call in calls if call.at_once > 1 and call.name == WAIT]
-    client = _middle([max(0.0, call.spent - call.encode - call.redecode) for call in crowd])
+    """Return the laws of the way of a message: what a call takes on it both ways, and the CPU time of each end besides encoding and decoding.
+
+    After a rest, as `alone` tells; and `at_once`, where both ends have more to do all the time and what they run is in their caches.
+    """
     _, each = line([call.request for call in alone], [call.transit for call in alone])
     both = sorted(max(0.0, call.transit - each * call.request) for call in alone)
-    return {"client": client, "server": _middle(list(_served(calls))), "per_byte": each, "ways": both}
+    ends = {"client": _middle([call.client for call in alone]), "server": _middle(list(_served(calls, 1)))}
+    crowd = [call for call in calls if call.at_once > 1]
+    busy = {"client": _middle([call.client for call in crowd]), "server": _middle(list(_served(calls, AT_ONCE)))}
+    return {**ends, "at_once": busy, "per_byte": each, "ways": both}
 
 
-def _served(calls: Sequence["_Call"]) -> Iterator[float]:
-    """Yield what the event loop of a server did for each of several calls at once, beside encoding and decoding."""
+def _served(calls: Sequence["_Call"], at_once: int) -> Iterator[float]:
+    """Yield what a server's event loop did for each of so many calls at once, beside encoding, decoding and its work."""
+    before: dict[str, float] = {}
     items: dict[float, list[_Call]] = {}
     for call in calls:
-        if call.name == WAIT:
-            items.setdefault(call.first, []).append(call)
-    before: float | None = None
+        items.setdefault(call.first, []).append(call)
     for first in sorted(items):
         there = items[first]
-        loop = max(call.loop for call in there)
-        if before is not None and len(there) > 1:
-            own = sum(call.decode + call.reencode for call in there)
-            yield max(0.0, ((loop - before) * there[0].pace - own) / len(there))
-        before = loop
+        if len({call.name for call in there}) > 1:  # a fan-out: one call of each
+            before |= {call.name: call.loop for call in there}
+            continue
+        name, loop = there[0].name, max(call.loop for call in there)
+        if name in before and len(there) == at_once:
+            own = sum(call.decode + call.reencode + call.on_loop for call in there)
+            yield max(0.0, ((loop - before[name]) * there[0].pace - own) / len(there))
+        before[name] = loop
 
 
 class _Call:
     """A call of a calibration: seconds of each of its parts, at the reference speed."""
 
     def __init__(self, row: Mapping[str, Any], speed: Speed, follows: Mapping[str, float]) -> None:
-        at, pace = Stamps(*row["stamps"]), speed(row["begun"])
+        at, pace = Stamps(*row["stamps"]), 1 / stretch(follows["tool"], speed(row["begun"]))
         self.name, self.what, self.size, self.at_once = row["name"], row["what"], row["size"], row["at_once"]
         self.request, self.response = row["request"], row["response"]
         self.first, self.loop, self.pace = row["first"], at.loop, pace
@@ -135,11 +151,11 @@ class _Call:
         self.decode = (at.decoded - at.read) * pace
         self.reencode = (at.encoded - at.back) * pace
         self.redecode = (row["ended"] - row["there"]) * pace
-        share = follows[kind(self.name)]
-        self.work = (at.ended - at.started) / (1 - share + share / speed(at.started, int(at.core)))
+        self.work = (at.ended - at.started) / stretch(follows[kind(self.name)], speed(at.started, int(at.core)))
         self.hand_off = ((at.started - at.decoded) + (at.back - at.ended)) * pace
         self.transit = ((at.read - row["sent"]) + (row["there"] - at.encoded)) * pace
-        self.spent = row["spent"] * pace  # of CPU time by the orchestrator, in all
+        self.client = max(0.0, row["spent"] * pace - self.encode - self.redecode)
+        self.on_loop = 0.0 if self.name == MODEL else at.work * pace  # CPU time of its work by the server's event loop
 
 
 def _model(calls: Sequence[_Call]) -> dict[str, Any]:
@@ -149,11 +165,11 @@ def _model(calls: Sequence[_Call]) -> dict[str, Any]:
     return {"model": list(law), "model_residual": sorted(ratios.tolist())}
 
 
-def _fans(rows: Rows) -> dict[str, float]:
+def _fans(rows: Rows, pace: Callable[[float], float]) -> dict[str, float]:
     """Return the median seconds of a fan-out, by workers."""
     spans: dict[int, dict[float, float]] = {}
     for row in rows:
-        spans.setdefault(row["size"], {})[row["first"]] = row["over"] - row["first"]
+        spans.setdefault(row["size"], {})[row["first"]] = (row["over"] - row["first"]) * pace(row["first"])
     return {str(size): _middle(list(there.values())) for size, there in sorted(spans.items())}
 
 

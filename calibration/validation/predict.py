@@ -17,6 +17,7 @@ import numpy as np
 
 from ...models.scenario import Scenario, as_yaml
 from ...models.simulate import simulate
+from .laws import stretch
 from .session import Configuration, Outcome
 from .system.terms import (
     BACKOFF,
@@ -89,9 +90,22 @@ def scenario(configuration: Configuration, laws: Laws) -> Data:
     }  # fmt: skip
 
 
+def _follows(laws: Laws, kind: str) -> float:
+    """Return which share of a kind of work follows the speed of a node, which is that of the work of tools."""
+    shares = laws["follows"]
+    return round(min(1.0, shares[kind] / shares["tool"]), 4) if shares["tool"] else 1.0
+
+
+def _ends(laws: Laws) -> tuple[float, float]:
+    """Return what the client and the server compute for a call on its way: no more in all than the way takes, the rest comes after it."""
+    both = laws["client"] + laws["server"]
+    part = min(1.0, float(np.median(laws["ways"])) / both) if both else 0.0
+    return part * laws["client"], part * laws["server"]
+
+
 def _stack(laws: Laws) -> Data:
     """Share what an end computes for a call evenly between sending and receiving; what bytes add, the receiver of the request does."""
-    client, server = laws["client"] / 2, laws["server"] / 2
+    client, server = (end / 2 for end in _ends(laws))
     return {
         "client": {"send": law([client, 0.0]), "receive": law([client, 0.0])},
         "server": {"send": law([server, 0.0]), "receive": law([server, laws["per_byte"]])},
@@ -100,40 +114,7 @@ def _stack(laws: Laws) -> Data:
 
 def wakes(laws: Laws) -> list[float]:
     """Return what a message waits (s) until somebody has woken up: half of a call's ways, less what both ends compute."""
-    return [max(0.0, way - laws["client"] - laws["server"]) / 2 for way in laws["ways"]]
-
-
-def fan_out(laws: Laws, size: int, tasks: int = 60) -> float:
-    """Return the median seconds of so many modality workers called at once, after a rest."""
-    forked = Configuration(
-        name="fan-out", steps=1, modalities=size, users=1, failures=0.0, growth=0, workers=1, codec="json"
-    )
-    data = scenario(forked, laws)
-    looks = {name: step for name, step in data["workflow"]["steps"].items() if name.startswith("look")}
-    data["workflow"] = {"start": "see0", "steps": {"see0": {"fork": list(looks)}, **looks}}
-    data["workload"] |= {"arrivals": {"closed": {"users": 1, "think": "8 ms"}}, "tasks": tasks}
-    data["orchestrator"]["dispatch"] = "0 s"
-    for name in ("agents", "models"):
-        del data[name]
-    for name in TOOLS:
-        del data["tools"][name]
-    return float(np.median(simulate(Scenario.from_text(as_yaml(data))).response_times))
-
-
-def server_of(laws: Laws, fans: Mapping[str, float]) -> float:
-    """Return what a server computes for a call (s) so that simulated fan-outs take as long as measured ones (s, by size), nearest by squares.
-
-    Alone it only moves time between computing and waking up; of several at once, computing takes turns at the cores, and waking up does not.
-    """
-    from scipy.optimize import minimize_scalar
-
-    def off(server: float) -> float:
-        found = {size: fan_out({**laws, "server": server}, int(size)) for size in fans}
-        return sum((found[size] / seconds - 1) ** 2 for size, seconds in fans.items())
-
-    most = max(0.0, float(np.median(laws["ways"])) - laws["client"])
-    best = minimize_scalar(off, bounds=(0.0, most), method="bounded", options={"maxiter": 10, "xatol": most / 50})
-    return float(best.x)
+    return [max(0.0, way - sum(_ends(laws))) / 2 for way in laws["ways"]]
 
 
 def _arrivals(configuration: Configuration) -> Data:
@@ -145,7 +126,7 @@ def _arrivals(configuration: Configuration) -> Data:
 def _model(configuration: Configuration, laws: Laws) -> Data:
     overhead, each, squared = laws["model"]
     return {
-        "kind": "llm", "node": NODE, "concurrency": configuration.workers, "cpu": True, "beside": laws["beside"], "follows": laws["follows"]["model"],
+        "kind": "llm", "node": NODE, "concurrency": configuration.workers, "cpu": True, "beside": laws["beside"], "follows": _follows(laws, "model"),
         "overhead": us(overhead), "hand_off": us(laws["hand_off"] / 2), "prefill": f"{each * 1e6:.6g} us / token",
         "attention": f"{squared * 1e9:.6g} ns / token^2", "residual": {"empirical": {"values": laws["model_residual"]}},
     }  # fmt: skip
@@ -175,7 +156,7 @@ def _tools(configuration: Configuration, laws: Laws) -> Data:
     found[WAIT] = {**common, "latency": table([pause + late for pause in waits()])}
     for number in range(configuration.modalities):
         found[media(number)] = {
-            "node": NODE, "latency": table(laws["media"]), "cpu": True, "follows": laws["follows"]["media"], "concurrency": 1, "infers": True,
+            "node": NODE, "latency": table(laws["media"]), "cpu": True, "follows": _follows(laws, "media"), "concurrency": 1, "infers": True,
             "request": f"{laws['image']:g} B", "response": f"{EMBEDDING:g} B", "result": "0 tokens",
         }  # fmt: skip
     return found
@@ -328,7 +309,8 @@ def predict(
     """Simulate a configuration, on a machine of this speed (a value `every` so many seconds), and return its tasks."""
     data = scenario(configuration, laws)
     if speed:
-        data["network"]["nodes"][NODE]["speed"] = {"every": us(every), "factors": [float(value) for value in speed]}
+        followed = [round(1 / stretch(laws["follows"]["tool"], value), 4) for value in speed]
+        data["network"]["nodes"][NODE]["speed"] = {"every": us(every), "factors": followed}
     if variant != "full":
         LEFT_OUT[variant][1](data, laws)
     data["workload"]["tasks"] = tasks

@@ -33,7 +33,19 @@ from ...sim.engine.errors import InputError, Problem, listed
 from ...sim.report.files import write_bytes
 from ...sim.report.numbers import counted
 
-__all__ = ["Cell", "Configuration", "Criteria", "Outcome", "Session", "SessionError", "find", "names", "read", "rounds", "write"]
+__all__ = [
+    "Cell",
+    "Configuration",
+    "Criteria",
+    "Outcome",
+    "Session",
+    "SessionError",
+    "find",
+    "names",
+    "read",
+    "rounds",
+    "write",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 _MOST_TOLD = 5  # mistakes of a file

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 __all__ = [
-    "BACKOFF", "DECK", "HANG", "IMAGE", "MODEL", "OUTPUT", "PATCHES", "PROMPT", "TIMEOUT", "TOKEN", "TOOLS", "TRIES", "WAIT", "deck", "failures",
+    "AT_ONCE", "BACKOFF", "DECK", "HANG", "IMAGE", "MODEL", "OUTPUT", "PATCHES", "PROMPT", "TIMEOUT", "TOKEN", "TOOLS", "TRIES", "WAIT", "deck", "failures",
     "media", "waits",
 ]  # fmt: skip
 
@@ -26,6 +26,7 @@ TIMEOUT, TRIES, BACKOFF = (
 MODEL, TOOLS = "model", ("query", "search", "wait")
 WAIT = TOOLS[-1]  # waits for somebody else's service, and computes nothing
 HANG = 10.0  # s, longer than any caller waits
+AT_ONCE = 6  # calls of the tool that waits, in a calibration: both ends have work all the time
 DECK = 40  # calls in which waits and failures are met as their law says
 
 

@@ -38,7 +38,9 @@ _WRITE = ("run", "sweep", "compare", "scaling", "faults", "sensitivity", "plan")
 
 def command_of(kind: str) -> str:
     """Return the name of the command that gives answers of a kind (of `stored.KINDS`)."""
-    return {"study": "sweep", "trace": "trace explain", "holdout": "trace fit", "validation": "validate"}.get(kind, kind)
+    return {"study": "sweep", "trace": "trace explain", "holdout": "trace fit", "validation": "validate"}.get(
+        kind, kind
+    )
 
 
 def into(kind: str) -> str:
