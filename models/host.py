@@ -2,7 +2,7 @@
 
 With `scheduling: queue` a burst of work waits for a free core, and keeps the pace at which it begins. With `share` nothing waits:
 every burst runs at once, and is slowed down anew whenever another begins or ends, as if cores were shared in parts. With a `slice` they
-are shared by turns, as an operating system does: a burst waits for a core, and goes to the end of its line when a turn is over.
+are shared by turns, as an operating system does: a burst waits for its first turn, and goes to the end of the line when one is over.
 
 While others run a burst is stretched: by the node's `co_run`, else by the profile's law `co_run`, a fixed piece of work
 beside `busy` processes over the same alone, and without one by max(1, processes / cores), which is what fair shares of the

@@ -22,7 +22,6 @@ class Machine:
         self.noise = noise
         self.rng = np.random.default_rng(2)
         self.rows: list[dict[str, Any]] = []
-        self.loops: dict[str, float] = {}
         self.now = 0.0
 
     def speed(self, at: float, core: int = -1) -> float:
@@ -46,8 +45,6 @@ class Machine:
         self.now += 0.05
         for _ in range(at_once):
             work, pace = self.work(name, size), self.pace
-            on_loop = 0.0 if name in ("model", "wait") else work
-            self.loops[name] = self.loops.get(name, 0.0) + (SERVER + ENCODE + DECODE) / pace + on_loop
             hand = HAND_OFF / 2 / pace if name == "model" else 0.0
             sent = self.now + ENCODE / pace
             read = sent + ((CLIENT + SERVER) / 2 + WAKE) / pace
@@ -57,7 +54,7 @@ class Machine:
             back = ended + hand
             encoded = back + ENCODE / pace
             there = encoded + ((CLIENT + SERVER) / 2 + WAKE) / pace
-            stamps = [read, read, decoded, started, ended, back, encoded, self.loops[name], work, 0.0]
+            stamps = [read, read, decoded, started, ended, back, encoded, work, 0.0]
             self.rows.append(
                 {
                     "name": name, "what": name, "size": size, "at_once": at_once, "begun": self.now, "sent": sent,
@@ -92,8 +89,6 @@ def test_known_costs_are_found_at_the_reference_speed(pace: float) -> None:
     assert found["encode"] == pytest.approx((ENCODE, 0.0), abs=1e-9)
     assert found["decode"] == pytest.approx((DECODE, 0.0), abs=1e-9)
     assert found["client"] == pytest.approx(CLIENT)
-    assert found["server"] == pytest.approx(SERVER)
-    assert found["at_once"] == pytest.approx({"client": CLIENT, "server": SERVER})
     assert found["per_byte"] == pytest.approx(0.0, abs=1e-12)
     assert found["ways"] == pytest.approx([2 * WAKE + CLIENT + SERVER] * 72, rel=1e-6)
     assert found["hand_off"] == pytest.approx(HAND_OFF)

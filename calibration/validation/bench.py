@@ -21,6 +21,7 @@ from ..coordination.servers import cores
 from ..speed import stolen_ticks
 from .laws import Rows, follows_of, kind, laws_of
 from .measured import FACTS, result_of
+from .predict import server_of
 from .processes import Child, children
 from .protocol import Run
 from .session import Configuration, Outcome
@@ -116,9 +117,10 @@ class System:
             rows += self._calls(plan, PACE, "json", 1, turn)
         self._sense()
         self.reference = median(spin for one in self.sensed.values() for spin in one.spins)
-        fans = laws_of(rows, self.speed, self._follows(rows))["fan"]
-        beside = {**self._beside_neighbours(), "beside": self._same_process()}
-        self.once = {"fans": fans, "slice": self._slice(), **beside, "cores": cores()}
+        follows = self._follows(rows)
+        found = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process(), "cores": cores()}
+        laws = {**laws_of(rows, self.speed, follows), **found, "follows": follows, "image": _image(rows)}
+        self.once = {**found, "fans": laws["fan"], "server": server_of(laws, laws["fan"])}
 
     def _items(self, sizes: list[int], most: int) -> list[list[Any]]:
         """Return what a turn of a calibration calls, but for fan-outs: the model at some sizes, tools with short and long requests, ..."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .system.terms import AT_ONCE, MODEL, TOOLS
+from .system.terms import MODEL, TOOLS
 from .system.wire import Stamps
 
 __all__ = ["Rows", "Speed", "follows_of", "kind", "laws_of", "quadratic", "stretch"]
@@ -109,34 +109,13 @@ def laws_of(rows: Rows, speed: Speed, follows: Mapping[str, float]) -> dict[str,
 
 
 def _ways(calls: Sequence["_Call"], alone: Sequence["_Call"]) -> dict[str, Any]:
-    """Return the laws of the way of a message: what a call takes on it both ways, and the CPU time of each end besides encoding and decoding.
+    """Return the laws of the way of a message: what a call takes on it both ways, alone, and the CPU time of the client beside encoding and decoding.
 
-    After a rest, as `alone` tells; and `at_once`, where both ends have more to do all the time and what they run is in their caches.
+    The latter with calls at once: then what it runs is in its caches, as in a busy event loop.
     """
     _, each = line([call.request for call in alone], [call.transit for call in alone])
     both = sorted(max(0.0, call.transit - each * call.request) for call in alone)
-    ends = {"client": _middle([call.client for call in alone]), "server": _middle(list(_served(calls, 1)))}
-    crowd = [call for call in calls if call.at_once > 1]
-    busy = {"client": _middle([call.client for call in crowd]), "server": _middle(list(_served(calls, AT_ONCE)))}
-    return {**ends, "at_once": busy, "per_byte": each, "ways": both}
-
-
-def _served(calls: Sequence["_Call"], at_once: int) -> Iterator[float]:
-    """Yield what a server's event loop did for each of so many calls at once, beside encoding, decoding and its work."""
-    before: dict[str, float] = {}
-    items: dict[float, list[_Call]] = {}
-    for call in calls:
-        items.setdefault(call.first, []).append(call)
-    for first in sorted(items):
-        there = items[first]
-        if len({call.name for call in there}) > 1:  # a fan-out: one call of each
-            before |= {call.name: call.loop for call in there}
-            continue
-        name, loop = there[0].name, max(call.loop for call in there)
-        if name in before and len(there) == at_once:
-            own = sum(call.decode + call.reencode + call.on_loop for call in there)
-            yield max(0.0, ((loop - before[name]) * there[0].pace - own) / len(there))
-        before[name] = loop
+    return {"client": _middle([call.client for call in calls if call.at_once > 1]), "per_byte": each, "ways": both}
 
 
 class _Call:
@@ -146,7 +125,6 @@ class _Call:
         at, pace = Stamps(*row["stamps"]), 1 / stretch(follows["tool"], speed(row["begun"]))
         self.name, self.what, self.size, self.at_once = row["name"], row["what"], row["size"], row["at_once"]
         self.request, self.response = row["request"], row["response"]
-        self.first, self.loop, self.pace = row["first"], at.loop, pace
         self.encode = (row["sent"] - row["begun"]) * pace
         self.decode = (at.decoded - at.read) * pace
         self.reencode = (at.encoded - at.back) * pace
@@ -155,7 +133,6 @@ class _Call:
         self.hand_off = ((at.started - at.decoded) + (at.back - at.ended)) * pace
         self.transit = ((at.read - row["sent"]) + (row["there"] - at.encoded)) * pace
         self.client = max(0.0, row["spent"] * pace - self.encode - self.redecode)
-        self.on_loop = 0.0 if self.name == MODEL else at.work * pace  # CPU time of its work by the server's event loop
 
 
 def _model(calls: Sequence[_Call]) -> dict[str, Any]:

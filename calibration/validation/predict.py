@@ -96,16 +96,9 @@ def _follows(laws: Laws, kind: str) -> float:
     return round(min(1.0, shares[kind] / shares["tool"]), 4) if shares["tool"] else 1.0
 
 
-def _ends(laws: Laws) -> tuple[float, float]:
-    """Return what the client and the server compute for a call on its way: no more in all than the way takes, the rest comes after it."""
-    both = laws["client"] + laws["server"]
-    part = min(1.0, float(np.median(laws["ways"])) / both) if both else 0.0
-    return part * laws["client"], part * laws["server"]
-
-
 def _stack(laws: Laws) -> Data:
     """Share what an end computes for a call evenly between sending and receiving; what bytes add, the receiver of the request does."""
-    client, server = (end / 2 for end in _ends(laws))
+    client, server = laws["client"] / 2, laws["server"] / 2
     return {
         "client": {"send": law([client, 0.0]), "receive": law([client, 0.0])},
         "server": {"send": law([server, 0.0]), "receive": law([server, laws["per_byte"]])},
@@ -114,7 +107,40 @@ def _stack(laws: Laws) -> Data:
 
 def wakes(laws: Laws) -> list[float]:
     """Return what a message waits (s) until somebody has woken up: half of a call's ways, less what both ends compute."""
-    return [max(0.0, way - sum(_ends(laws))) / 2 for way in laws["ways"]]
+    return [max(0.0, way - laws["client"] - laws["server"]) / 2 for way in laws["ways"]]
+
+
+def fan_out(laws: Laws, size: int, tasks: int = 60) -> float:
+    """Return the median seconds of so many modality workers called at once, after a rest."""
+    forked = Configuration(
+        name="fan-out", steps=1, modalities=size, users=1, failures=0.0, growth=0, workers=1, codec="json"
+    )
+    data = scenario(forked, laws)
+    looks = {name: step for name, step in data["workflow"]["steps"].items() if name.startswith("look")}
+    data["workflow"] = {"start": "see0", "steps": {"see0": {"fork": list(looks)}, **looks}}
+    data["workload"] |= {"arrivals": {"closed": {"users": 1, "think": "8 ms"}}, "tasks": tasks}
+    data["orchestrator"]["dispatch"] = "0 s"
+    for name in ("agents", "models"):
+        del data[name]
+    for name in TOOLS:
+        del data["tools"][name]
+    return float(np.median(simulate(Scenario.from_text(as_yaml(data))).response_times))
+
+
+def server_of(laws: Laws, fans: Mapping[str, float]) -> float:
+    """Return what a server computes for a call (s) so that simulated fan-outs take as long as measured ones (s, by size), nearest by squares.
+
+    Alone it only moves time between computing and waking up; of several at once, computing takes turns at the cores, and waking up does not.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def off(server: float) -> float:
+        found = {size: fan_out({**laws, "server": server}, int(size)) for size in fans}
+        return sum((found[size] / seconds - 1) ** 2 for size, seconds in fans.items())
+
+    most = max(0.0, float(np.median(laws["ways"])) - laws["client"])
+    best = minimize_scalar(off, bounds=(0.0, most), method="bounded", options={"maxiter": 10, "xatol": most / 50})
+    return float(best.x)
 
 
 def _arrivals(configuration: Configuration) -> Data:
@@ -322,8 +348,8 @@ def predict(
 
 @lru_cache
 def load(configuration: Configuration) -> float:
-    """Return roughly how many seconds of CPU a task takes, on a core of 2020 to 2025: to choose rates of arrival by."""
-    call = 1.1e-3
+    """Return roughly how many seconds of CPU a task takes, on a slow core: to choose rates of arrival by, with room left on a faster one."""
+    call = 1.5e-3
     tokens = [PROMPT + turn * (configuration.growth + OUTPUT) for turn in range(configuration.steps)]
-    model = sum(0.8e-3 + 6e-6 * count + 9e-9 * count * count for count in tokens)
-    return model + configuration.steps * (1.7e-3 + 2 * call + configuration.modalities * (1.9e-3 + call))
+    model = sum(1e-3 + 12e-6 * count + 12e-9 * count * count for count in tokens)
+    return model + configuration.steps * (3e-3 + 2 * call + configuration.modalities * (2.3e-3 + call))

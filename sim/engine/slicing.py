@@ -1,16 +1,14 @@
-"""Cores that an operating system gives to its threads by turns: a line for each core, round robin in slices.
+"""Cores that an operating system gives to its threads by turns: round robin in slices.
 
-A job takes an idle core; where none is idle it joins the line of one, the cores in turn, and stays with that core. It runs for at most a
-`slice`, and goes to the end of its line if others wait there. Jobs shorter than a slice are served first come, first served; the shorter
-the slice, the nearer a core is to processor sharing. A running job's pace is speed(t) / slowdown(n) while n of the cores are at work.
+A job waits for a free core in line, runs for at most a `slice`, and goes to the end of the line if others wait then. Jobs shorter
+than a slice are served first come, first served; the shorter the slice, the nearer it is to processor sharing. A running job's pace is
+speed(t) / slowdown(n) while n of the cores are at work.
 
 A job may hold a place of a pool meanwhile, which it gives back when it ends or is broken off.
 
-Leaves out: priorities, and what a scheduler owes to threads that have slept; the cost of a switch; moving a job from a full line to a core
-that has come idle, which operating systems do after a while.
-Checked: tests/test_slicing.py, against a queue written out step by step, and `Sharing` as the slice goes to nothing; tests/test_shared_cpu.py.
-Source: Kleinrock, Queueing Systems II, 4.4 (round robin); Lozi et al., "The Linux Scheduler: a Decade of Wasted Cores", EuroSys 2016
-(a run queue for each core, and work that waits while a core is idle).
+Leaves out: priorities, and what a scheduler owes to threads that have slept; the cost of a switch.
+Checked: tests/test_slicing.py, against a step-by-step reference, M/M/1 by conservation, and `Sharing` as the slice goes to nothing.
+Source: Kleinrock, Queueing Systems II, 4.4 (round robin).
 """
 
 from collections import deque
@@ -26,21 +24,20 @@ __all__ = ["Slicing"]
 
 
 class _Job:
-    """A job: the work (s) that is `left` of it, the number of its core, and whether it has ever run."""
+    """A job: the work (s) that is `left` of it, and where it is."""
 
-    __slots__ = ("began", "core", "left", "served", "under", "wait")
+    __slots__ = ("began", "left", "served", "under", "wait")
 
-    def __init__(self, wait: Wait, core: int, under: Pool | None) -> None:
+    def __init__(self, wait: Wait, left: float, under: Pool | None) -> None:
         self.wait = wait
-        self.left = wait.service
-        self.core = core
+        self.left = left
         self.under = under
-        self.served = False
-        self.began = -1.0  # of its turn: when it took the core; -1 in line
+        self.served = False  # whether it has ever run
+        self.began = -1.0  # of its turn: when it took a core; -1 in line
 
 
 class Slicing:
-    """`servers` cores that take turns of `slice` seconds at jobs. Statistics as in `Pool`."""
+    """`servers` cores that take turns of `slice` seconds of CPU time at jobs. Statistics as in `Pool`."""
 
     def __init__(
         self,
@@ -58,10 +55,8 @@ class Slicing:
         self.slowdown = slowdown
         self.speed = speed
         self.queue_account = self.service_account = -1  # where an unfinished job is booked
-        self.lines: list[deque[_Job]] = [deque() for _ in range(servers)]
-        self.running: list[_Job | None] = [None] * servers  # by core
-        self.busy = 0
-        self.waiting = 0
+        self.line: deque[_Job] = deque()
+        self.running: list[_Job] = []
         self.last = 0.0
         self.busy_area = 0.0
         self.present_area = 0.0
@@ -74,12 +69,12 @@ class Slicing:
     @property
     def present(self) -> int:
         """How many jobs are under way or in line."""
-        return self.busy + self.waiting
+        return len(self.line) + len(self.running)
 
     def totals(self, now: float) -> tuple[float, ...]:
         """Core-seconds busy, job-seconds present, arrivals, completions, rejections (none), seconds waited for the first turn."""
         ahead = now - self.last
-        busy = self.busy_area + ahead * self.busy
+        busy = self.busy_area + ahead * len(self.running)
         return busy, self.present_area + ahead * self.present, self.arrivals, self.completions, 0, self.waited
 
     def flow(self, now: float) -> tuple[float, ...]:
@@ -110,65 +105,55 @@ class Slicing:
 
     def _begin(self, wait: Wait, under: Pool | None) -> None:
         self._account()
-        core = self.arrivals % self.servers
-        if self.busy < self.servers:  # the next that is idle
-            while self.running[core] is not None:
-                core = (core + 1) % self.servers
         self.arrivals += 1
         wait.callbacks = None
         wait.holder = self
         wait.started = self.sim._now
-        wait.place = job = _Job(wait, core, under)
-        self.lines[core].append(job)
-        self.waiting += 1
+        wait.place = job = _Job(wait, wait.service, under)
+        self.line.append(job)
         self._turn()
 
     def _done(self, begin: float, end: float) -> float:
         """Return the work that a running job does between two times, with as many running as now."""
         work = end - begin if self.speed is None else self.speed.work(end) - self.speed.work(begin)
-        return work / self.slowdown(self.busy)
+        return work / self.slowdown(len(self.running))
 
     def _account(self) -> None:
         """Bring what is left of the running jobs, and the statistics, up to now."""
         now, last = self.sim._now, self.last
         if now > last:
-            if self.busy:
+            if self.running:
                 done = self._done(last, now)
                 for job in self.running:
-                    if job is not None:
-                        job.left -= done
-            self.busy_area += (now - last) * self.busy
+                    job.left -= done
+            self.busy_area += (now - last) * len(self.running)
             self.present_area += (now - last) * self.present
             self.last = now
 
     def _turn(self) -> None:
-        """Give idle cores to those in their lines, and set the clock for what ends first (hot)."""
+        """Give free cores to those in line, and set the clock for what ends first."""
         now = self.sim._now
-        for core, line in enumerate(self.lines):
-            if line and self.running[core] is None:
-                job = line.popleft()
-                job.began = now
-                if not job.served:
-                    job.served = True
-                    self.waited += now - job.wait.started
-                    job.wait.started = now
-                self.running[core] = job
-                self.busy += 1
-                self.waiting -= 1
+        while self.line and len(self.running) < self.servers:
+            job = self.line.popleft()
+            job.began = now
+            if not job.served:
+                job.served = True
+                self.waited += now - job.wait.started
+                job.wait.started = now
+            self.running.append(job)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self.busy:
+        if self.running:
             self._timer = Call(self._ring)
-            first = min(self._until(job) for job in self.running if job is not None)
-            self.sim.schedule_at(max(now, first), self._timer)
+            self.sim.schedule_at(max(now, min(map(self._until, self.running))), self._timer)
 
     def _until(self, job: _Job) -> float:
         """Return when a running job ends, or its turn if others wait."""
         now = self.sim._now
-        ahead = job.left * self.slowdown(self.busy)
+        ahead = job.left * self.slowdown(len(self.running))
         end = now + ahead if self.speed is None else self.speed.when(self.speed.work(now) + ahead)
-        return min(end, max(now, job.began + self.slice)) if self.lines[job.core] else end
+        return min(end, max(now, job.began + self.slice)) if self.line else end
 
     def _ring(self, _event: Any) -> None:
         """Something ends: a job, or a turn."""
@@ -176,28 +161,20 @@ class Slicing:
         self._account()
         now = self.sim._now
         tiny = 1e-12 + 4e-16 * now
-        ended = []
-        for core, job in enumerate(self.running):
-            if job is None:
-                continue
-            if job.left <= tiny:
-                ended.append(job)
-                self._free(core)
-            elif self.lines[core] and now >= job.began + self.slice - tiny:
-                self._free(core)
+        ended = [job for job in self.running if job.left <= tiny]
+        for job in ended:
+            self.running.remove(job)
+        if self.line:
+            for job in [job for job in self.running if now >= job.began + self.slice - tiny]:
+                self.running.remove(job)
                 job.began = -1.0
-                self.lines[core].append(job)
-                self.waiting += 1
+                self.line.append(job)
         self.completions += len(ended)
         self._turn()
         for job in ended:
             self._leave(job)
             job.wait.ended = now
             job.wait.resume(job.wait)
-
-    def _free(self, core: int) -> None:
-        self.running[core] = None
-        self.busy -= 1
 
     def _leave(self, job: _Job) -> None:
         job.wait.holder = None
@@ -221,11 +198,7 @@ class Slicing:
         """Break off a job: its core goes to the next in line. `wait.service` is then what was left of it."""
         self._account()
         job: _Job = wait.place
-        if job.began >= 0:
-            self._free(job.core)
-        else:
-            self.lines[job.core].remove(job)
-            self.waiting -= 1
+        (self.running if job.began >= 0 else self.line).remove(job)
         wait.service = job.left
         self._leave(job)
         self._turn()

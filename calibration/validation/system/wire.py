@@ -1,7 +1,7 @@
 """What the processes of the system say to each other: JSON or msgpack over HTTP, with time stamps in a header.
 
 A reply tells when its server took the request up, had read it, had decoded it, began and ended the work, was back on its event loop, and
-had encoded the answer; and how much CPU time the server's event loop has used in all. All processes read one clock of the machine (monotonic), so their stamps
+had encoded the answer; how much CPU time the work took, and on which core. All processes read one clock of the machine (monotonic), so their stamps
 compare.
 
 Leaves out: TLS; compression; servers on other machines, whose clocks differ.
@@ -41,7 +41,7 @@ CODECS: dict[str, Callable[[], Codec]] = {"json": _json, "msgpack": _msgpack}
 
 
 class Stamps(NamedTuple):
-    """What a server tells of a request: times (s), the CPU time of its event loop so far, that of the work alone (s), and the core it began on."""
+    """What a server tells of a request: times (s), the CPU time of the work (s), and the core it began on."""
 
     taken: float
     read: float
@@ -50,7 +50,6 @@ class Stamps(NamedTuple):
     ended: float
     back: float
     encoded: float
-    loop: float
     work: float
     core: float
 
