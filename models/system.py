@@ -343,7 +343,9 @@ class System:
             for channel, way in ((request, "in"), (response, "out")):
                 if channel is not None:
                     stream = self.stream(f"models.{model}/hand_off/{caller}/{way}", spec.hand_off)
-                    channel.through(Hop(f"hand_off.{model}", stream, 0.0, None, host=self.hosts.get(self.node_of(spec.node))))
+                    channel.through(
+                        Hop(f"hand_off.{model}", stream, 0.0, None, host=self.hosts.get(self.node_of(spec.node)))
+                    )
 
     # Components
 

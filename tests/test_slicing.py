@@ -24,9 +24,8 @@ def waits(resource: Any, sim: Simulation, jobs: Jobs) -> list[Wait]:
     """Run jobs on a resource; return their waits."""
     found = []
     for at, work in jobs:
-        wait = Wait(lambda _wait: None)
-        found.append(wait)
-        sim.schedule_at(at, Call(lambda _event, wait=wait, at=at, work=work: resource.use(wait, at, work)))
+        found.append(Wait(lambda _wait: None))
+        resource.use(found[-1], at, work)
     sim.run()
     return found
 

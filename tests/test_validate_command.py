@@ -177,7 +177,7 @@ def test_a_result_is_not_overwritten_unasked(made: Make, call: Call, tmp_path: P
         (("--device", "tpu"), "must be auto, cuda or cpu"),
         (("--configurations", "0"), "--configurations"),
         (("--resume",), "goes with `-o DIR`"),
-        (("--replay", "nothing.json"), "No such file"),
+        (("--replay", "nothing.json"), "no such file"),
         (("--resume", "-o", "nowhere"), "nothing to go on from"),
     ],
 )

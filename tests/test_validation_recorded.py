@@ -62,7 +62,7 @@ def test_each_model_is_the_one_that_was_frozen() -> None:
 def test_predictions_and_verdict_come_out_again() -> None:
     """All numbers, from the recorded laws, speeds and measurements alone."""
     found, expected = numbers(replay().verdict(session())), json.loads(EXPECTED.read_text(encoding="utf-8"))
-    assert found["status"] == expected["status"]
+    assert found.pop("status") == expected.pop("status")
     assert flat(found) == pytest.approx(flat(expected), rel=1e-6)
 
 
@@ -90,4 +90,4 @@ def test_with_too_few_rounds_there_is_no_verdict() -> None:
     some = tuple(cell for cell in session().cells if cell.round <= 2)
     found = replay().verdict(session().model_copy(update={"cells": some}))
     assert found.status == "inconclusive"
-    assert "too few rounds" in found.reasons[0]
+    assert "too few rounds" in found.reasons[0].lower()

@@ -54,7 +54,7 @@ def test_every_moment_of_a_task_is_in_the_ledger(system: System, codec: str) -> 
     run = told(system, PLAIN.model_copy(update={"codec": codec}))
     result = result_of("plain", run)
     assert result.arrived == len(run["tasks"]) >= 2
-    assert result.categories.sum(axis=1) == pytest.approx(result.response_times, rel=1e-9)
+    assert result.categories().sum(axis=1) == pytest.approx(result.response_times, rel=1e-9)
     assert result.fact("calls").tolist() == [PLAIN.steps * (2 + PLAIN.modalities)] * result.arrived
     inference = {account.component for account in result.accounts if account.category == "inference"}
     assert inference == {"model", "media0", "media1"}

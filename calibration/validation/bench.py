@@ -118,7 +118,12 @@ class System:
         self._sense()
         self.reference = median(spin for one in self.sensed.values() for spin in one.spins)
         follows = self._follows(rows)
-        found = {"slice": self._slice(), **self._beside_neighbours(), "beside": self._same_process(), "cores": cores()}
+        found: dict[str, Any] = {
+            "slice": self._slice(),
+            **self._beside_neighbours(),
+            "beside": self._same_process(),
+            "cores": cores(),
+        }
         laws = {**laws_of(rows, self.speed, follows), **found, "follows": follows, "image": _image(rows)}
         self.once = {**found, "fans": laws["fan"], "server": server_of(laws, laws["fan"])}
 
@@ -126,7 +131,8 @@ class System:
         """Return what a turn of a calibration calls, but for fan-outs: the model at some sizes, tools with short and long requests, ..."""
         items: list[list[Any]] = [[MODEL, size] for size in (*sizes, _MIDDLE)]
         items += [[name, size] for name in TOOLS for size in (20, most)]
-        return [*items, *[["plan"], [WAIT, 20, AT_ONCE], ["media0"]] * 2]
+        twice: list[list[Any]] = [["plan"], [WAIT, 20, AT_ONCE], ["media0"]]
+        return [*items, *twice * 2]
 
     # -- watching the machine
 

@@ -7,10 +7,11 @@ Leaves out: what happens under load: the simulation has to tell.
 Checked: tests/test_validation_laws.py.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from .system.terms import MODEL, TOOLS
 from .system.wire import Stamps
@@ -62,7 +63,7 @@ def stretch(share: float, speed: float) -> float:
     return 1 - share + share / speed
 
 
-def follows_of(paces: Sequence[float], seconds: Sequence[float]) -> float:
+def follows_of(paces: npt.ArrayLike, seconds: npt.ArrayLike) -> float:
     """Return the share of a work's time that follows the machine's speed, from its time (s) at several speeds: from 0 to 1.
 
     Time is (1 - share) + share / speed, but for a factor; where speeds hardly differ it is near 1.

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
@@ -76,7 +76,7 @@ class Child:
 
 
 @contextmanager
-def children(commands: list[tuple[str, ...]]) -> Iterator[list[Child]]:
+def children(commands: Sequence[tuple[str, ...]]) -> Iterator[list[Child]]:
     """Run a process for each command (module, arguments), which start together."""
     running: list[Child] = []
     try:

@@ -30,7 +30,7 @@ from .wire import CODECS, STAMPS, Codec, Stamps, text
 __all__ = ["main"]
 
 _RESULT = 12  # tokens that a tool answers where nothing else is said
-_PLAN = {f"option {number}": {"tool": TOOLS[number % 3], "score": 1 / (1 + number)} for number in range(12)}
+_PLAN = {f"option {number}": (TOOLS[number % 3], 1 / (1 + number)) for number in range(12)}
 
 Entry = list[Any]  # lane, category, component, name, start, end
 
@@ -81,10 +81,10 @@ class Orchestrator:
 
         return asked
 
-    def plan(self) -> int:
+    def plan(self) -> str:
         """Do the orchestrator's own work of a step: weigh a copy of the options."""
         options = copy.deepcopy(_PLAN)
-        return max(range(len(options)), key=lambda place: options[f"option {place}"]["score"])
+        return max(options, key=lambda name: options[name][1])
 
 
 @dataclass(frozen=True, slots=True)

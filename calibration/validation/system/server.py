@@ -58,9 +58,7 @@ class Server:
         back = time.perf_counter()
         data = codec.encode(done.answer)
         encoded = time.perf_counter()
-        stamps = Stamps(
-            taken, read, decoded, done.started, done.ended, back, encoded, time.thread_time(), done.work, done.core
-        )
+        stamps = Stamps(taken, read, decoded, done.started, done.ended, back, encoded, done.work, done.core)
         return web.Response(body=data, status=done.status, headers={STAMPS: stamps.header()})
 
     async def set(self, request: web.Request) -> web.Response:
