@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .server import Done, serve
-from .terms import HANG, deck, failures, waits
+from .terms import HANG, WAIT, deck, failures, waits
 from .wire import core, text
 
 __all__ = ["main"]
@@ -45,8 +45,7 @@ def search() -> Callable[[], int]:
 
 def main(kind: str) -> None:
     """Serve until the standard input closes."""
-    made = {"query": query, "search": search}.get(kind)
-    work = None if made is None else made()
+    work = None if kind == WAIT else {"query": query, "search": search}[kind]()
     share, seed = 0.0, 0
     fates, pauses = deck(failures(0.0), 0), deck(waits(), 0)
 
