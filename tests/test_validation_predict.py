@@ -29,6 +29,14 @@ def test_the_scenario_is_one_that_any_user_can_run() -> None:
         assert Scenario.from_text(text).hash == frozen(configuration, LAWS)
 
 
+def test_where_no_turns_are_seen_cores_are_shared_in_parts() -> None:
+    """A machine that never takes a core from a busy process has no slice; its scenario is valid, and so are its variants."""
+    laws = {**LAWS, "slice": 0.0}
+    assert "slice" not in scenario(CROWD, laws)["network"]["nodes"]["host"]
+    for variant in ("full", "slices", "co-run"):
+        assert predict(CROWD, laws, (), 0.1, variant=variant, tasks=5).seconds
+
+
 def test_the_hash_tells_other_laws_and_other_configurations() -> None:
     """Whatever changes the model changes its hash."""
     assert frozen(ALONE, LAWS) != frozen(ALONE, {**LAWS, "plan": 1.1e-4})

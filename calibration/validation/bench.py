@@ -21,10 +21,10 @@ from ..coordination.servers import cores
 from ..speed import stolen_ticks
 from .laws import Rows, follows_of, kind, laws_of
 from .measured import FACTS, result_of
-from .predict import server_of
+from .predict import outcome, server_of
 from .processes import Child, children
 from .protocol import Run
-from .session import Configuration, Outcome
+from .session import Configuration
 from .system.sense import PERIOD
 from .system.terms import AT_ONCE, MODEL, OUTPUT, PROMPT, TOOLS, WAIT, media
 from .system.wire import Stamps
@@ -101,11 +101,8 @@ class System:
         self.sensed = {core: _Sensed() for core in sorted(os.sched_getaffinity(0))}
         self.reference = 0.0
         self.once: dict[str, Any] = {}  # laws of the machine, which a session finds once
-        self.paced: dict[str, list[tuple[float, float]]] = {
-            "model": [],
-            "media": [],
-            "tool": [],
-        }  # speeds, and CPU times of the same work
+        # Of each kind of work, speeds and the CPU times (s) that the same work took at them.
+        self.paced: dict[str, list[tuple[float, float]]] = {name: [] for name in ("model", "media", "tool")}
 
     def begin(self) -> None:
         """Warm up, and find what the session finds once: neighbours, threads of one process, fan-outs of every size."""
@@ -272,13 +269,6 @@ class System:
 def _image(rows: Rows) -> int:
     """Return the bytes of a modality worker's request."""
     return max(int(row["request"]) for row in rows if row["name"] == media(0))
-
-
-def outcome(result: Any) -> Outcome:
-    """Return T_total and inference of each task of a result, measured or simulated."""
-    return Outcome(
-        seconds=tuple(map(float, result.response_times)), inference=tuple(map(float, result.category("inference")))
-    )
 
 
 def _busy() -> float:

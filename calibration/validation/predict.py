@@ -17,6 +17,7 @@ import numpy as np
 
 from ...models.scenario import Scenario, as_yaml
 from ...models.simulate import simulate
+from ...sim.analysis.result import Result
 from .laws import stretch
 from .session import Configuration, Outcome
 from .system.terms import (
@@ -35,7 +36,7 @@ from .system.terms import (
     waits,
 )  # fmt: skip
 
-__all__ = ["VARIANTS", "frozen", "load", "predict", "scenario"]
+__all__ = ["VARIANTS", "frozen", "load", "outcome", "predict", "scenario"]
 
 Laws = Mapping[str, Any]
 Data = dict[str, Any]
@@ -77,7 +78,7 @@ def scenario(configuration: Configuration, laws: Laws) -> Data:
         "context": {"bytes_per_token": f"{TOKEN} B / token"},
         "orchestrator": {"node": NODE, "dispatch": us(laws["plan"]), "concurrency": 1, "single_threaded": True},
         "network": {
-            "nodes": {NODE: {"cores": laws["cores"], "scheduling": "share", "slice": us(laws["slice"]), "co_run": [round(one, 4) for one in laws["co_run"]]}},
+            "nodes": {NODE: _node(laws)},
             "loopback": table(wakes(laws)),
             "stack": _stack(laws),
         },
@@ -88,6 +89,14 @@ def scenario(configuration: Configuration, laws: Laws) -> Data:
         "workflow": {"start": next(iter(steps)), "steps": steps},
         "faults": _faults(configuration),
     }  # fmt: skip
+
+
+def _node(laws: Laws) -> Data:
+    """Return the node: its cores by turns; where no turns were seen, shared in equal parts."""
+    node = {"cores": laws["cores"], "scheduling": "share"}
+    if not laws["slice"]:
+        return node
+    return node | {"slice": us(laws["slice"]), "co_run": [round(one, 4) for one in laws["co_run"]]}
 
 
 def _follows(laws: Laws, kind: str) -> float:
@@ -224,14 +233,14 @@ def _without_cores(data: Data, _laws: Laws) -> None:
         tool.pop("follows", None)
 
 
-def _without_co_run(data: Data, _laws: Laws) -> None:
-    data["network"]["nodes"][NODE]["co_run"] = [1.0] * 4
+def _without_co_run(data: Data, laws: Laws) -> None:
+    if laws["slice"]:
+        data["network"]["nodes"][NODE]["co_run"] = [1.0] * laws["cores"]
 
 
-def _without_slice(data: Data, laws: Laws) -> None:
-    node = data["network"]["nodes"][NODE]
-    del node["slice"]
-    node["co_run"] = [max(1.0, (others + 1) / laws["cores"]) for others in range(2 * laws["cores"])]
+def _without_slice(data: Data, _laws: Laws) -> None:
+    for name in ("slice", "co_run"):
+        data["network"]["nodes"][NODE].pop(name, None)
 
 
 def _without_speed(data: Data, _laws: Laws) -> None:
@@ -340,7 +349,11 @@ def predict(
     if variant != "full":
         LEFT_OUT[variant][1](data, laws)
     data["workload"]["tasks"] = tasks
-    result = simulate(Scenario.from_text(as_yaml(data)), seed=seed)
+    return outcome(simulate(Scenario.from_text(as_yaml(data)), seed=seed))
+
+
+def outcome(result: Result) -> Outcome:
+    """Return T_total and inference of each task of a result, measured or simulated."""
     return Outcome(
         seconds=tuple(map(float, result.response_times)), inference=tuple(map(float, result.category("inference")))
     )
